@@ -1,0 +1,3 @@
+//! rewarm: continual pre-training of GPT-NeoX (Pythia) language models.
+pub mod error;
+pub use error::{Error, Result};

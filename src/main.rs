@@ -1,0 +1,2 @@
+//! The `rewarm` command.
+fn main() {}
