@@ -2,8 +2,40 @@
 //!
 //! Sizes are named by one letter everywhere: `B` batch, `T` time, `C` channels (hidden size), `H` heads,
 //! `D` head size, `F` feed-forward (intermediate) size, `V` vocabulary as stored, `L` layers.
+mod backward;
+mod forward;
+mod init;
 mod params;
 mod sizes;
+mod workspace;
 
+use crate::ops::Heads;
+
+pub use forward::Pass;
+pub use init::{Init, initialize};
 pub use params::{Layer, Matrix, Norm, Param, ParamTable, Vector};
 pub use sizes::{Gelu, ModelConfig, PRESETS, preset};
+pub use workspace::{GradActs, LayerActs, Purpose, Workspace};
+
+/// A model without its weights: what to compute, and where the parameters lie.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Sizes.
+    pub config: ModelConfig,
+    /// Places of the parameters.
+    pub table: ParamTable,
+    /// Shape of the interleaved queries, keys and values.
+    pub heads: Heads,
+}
+
+impl Model {
+    /// Lays out the parameters of a validated configuration.
+    pub fn new(config: ModelConfig) -> Self {
+        let heads = Heads {
+            count: config.num_attention_heads,
+            size: config.head_size(),
+            rotary: config.rotary_size(),
+        };
+        Self { table: ParamTable::new(&config), config, heads }
+    }
+}

@@ -1,0 +1,97 @@
+//! The optimizer's passes over the flat buffers.
+use super::math::vectorize;
+use crate::ops::{AdamParam, AdamStep};
+use rayon::prelude::*;
+
+/// Elements of one task.
+const CHUNK: usize = 1 << 14;
+
+/// `√Σ g²` in f64, summed in fixed chunks and lanes.
+pub fn norm(g: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let chunks: Vec<f64> = g
+        .par_chunks(CHUNK)
+        .map(|chunk| {
+            vectorize(|| {
+                let mut lanes = [0.0f64; LANES];
+                let (blocks, tail) = chunk.as_chunks::<LANES>();
+                for x in blocks {
+                    for i in 0..LANES {
+                        lanes[i] = (x[i] as f64).mul_add(x[i] as f64, lanes[i]);
+                    }
+                }
+                let tail: f64 = tail.iter().map(|&x| x as f64 * x as f64).sum();
+                lanes.iter().sum::<f64>() + tail
+            })
+        })
+        .collect();
+    chunks.iter().sum::<f64>().sqrt()
+}
+
+/// A run of contiguous elements of one tensor.
+struct Run<'a> {
+    w: &'a mut [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    g: &'a [f32],
+    lr: f32,
+    decay: f32,
+}
+
+/// One update of every tensor. Elements are independent, so the split into runs cannot change a bit.
+pub fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], params: &[AdamParam], step: AdamStep) {
+    let mut runs = Vec::new();
+    let (mut w, mut m, mut v, mut at) = (w, m, v, 0);
+    for (offset, len, param) in spans(params) {
+        let skip = offset - at;
+        let parts = (cut(&mut w, skip, len), cut(&mut m, skip, len), cut(&mut v, skip, len));
+        at = offset + len;
+        let lr = step.lr * param.lr_mult;
+        let decay = (1.0 - lr * param.weight_decay) as f32;
+        let chunks = parts.0.chunks_mut(CHUNK).zip(parts.1.chunks_mut(CHUNK)).zip(parts.2.chunks_mut(CHUNK));
+        for (((w, m), v), g) in chunks.zip(g[offset..offset + len].chunks(CHUNK)) {
+            runs.push(Run { w, m, v, g, lr: lr as f32, decay });
+        }
+    }
+    runs.into_par_iter().for_each(|run| vectorize(|| update_run(run, step)));
+}
+
+/// Cuts `len` elements behind the first `skip` off the front of a buffer.
+fn cut<'a>(buffer: &mut &'a mut [f32], skip: usize, len: usize) -> &'a mut [f32] {
+    let (_, rest) = std::mem::take(buffer).split_at_mut(skip);
+    let (part, rest) = rest.split_at_mut(len);
+    *buffer = rest;
+    part
+}
+
+/// Contiguous spans of the tensors in order of their place: a matrix with gaps between its rows is one span
+/// per row.
+fn spans(params: &[AdamParam]) -> Vec<(usize, usize, AdamParam)> {
+    let mut spans: Vec<_> = params
+        .iter()
+        .flat_map(|p| {
+            let m = p.place;
+            let (rows, len) = if m.ld == m.cols { (1, m.rows * m.cols) } else { (m.rows, m.cols) };
+            (0..rows).map(move |r| (m.offset + r * m.ld, len, *p))
+        })
+        .collect();
+    spans.sort_unstable_by_key(|s| s.0);
+    spans
+}
+
+#[inline(always)]
+fn update_run(run: Run, step: AdamStep) {
+    let [b1, b2] = step.betas;
+    let correct = |beta: f64| 1.0 - beta.powi(step.applied.min(i32::MAX as u64) as i32);
+    let step_size = (run.lr as f64 / correct(b1)) as f32;
+    let inverse_root = (1.0 / correct(b2).sqrt()) as f32;
+    let (scale, eps) = (step.grad_scale as f32, step.eps as f32);
+    let (c1, c2, b2) = ((1.0 - b1) as f32, (1.0 - b2) as f32, b2 as f32);
+    for (((w, m), v), g) in run.w.iter_mut().zip(run.m).zip(run.v).zip(run.g) {
+        let g = g * scale;
+        *m = (g - *m).mul_add(c1, *m);
+        *v = (c2 * g).mul_add(g, b2 * *v);
+        let denominator = v.sqrt().mul_add(inverse_root, eps);
+        *w = (-step_size).mul_add(*m / denominator, *w * run.decay);
+    }
+}

@@ -1,0 +1,39 @@
+//! Softmax cross-entropy over rows of logits, the gradient in their place.
+use super::math::{exp_sum, max, sum, vectorize};
+use super::memory::{RowsMut, for_row_blocks};
+
+/// `loss[i] = lse(logitsᵢ) - logitsᵢ[target]`, 0 where the target is negative. With `grad_scale` the logits
+/// become `(softmax - onehot)·scale`.
+pub fn forward(logits: RowsMut, targets: &[i32], loss: RowsMut, grad_scale: Option<f32>) {
+    for_row_blocks([logits, loss], 1, |i, [mut logits, mut loss]| {
+        let (row, loss, target) = (logits.row(0), &mut loss.row(0)[0], targets[i]);
+        let Ok(target) = usize::try_from(target) else {
+            *loss = 0.0;
+            if grad_scale.is_some() {
+                row.fill(0.0);
+            }
+            return;
+        };
+        let logit = row[target];
+        match grad_scale {
+            None => {
+                let (shift, total) = vectorize(|| {
+                    let shift = max(row);
+                    (shift, sum(row, |acc, x| acc + super::math::exp(x - shift)))
+                });
+                *loss = shift + total.ln() - logit;
+            }
+            Some(scale) => {
+                let (shift, total) = vectorize(|| {
+                    let shift = max(row);
+                    let total = exp_sum(row, shift);
+                    let factor = scale / total;
+                    row.iter_mut().for_each(|x| *x *= factor);
+                    (shift, total)
+                });
+                *loss = shift + total.ln() - logit;
+                row[target] -= scale;
+            }
+        }
+    });
+}

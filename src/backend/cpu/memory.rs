@@ -1,0 +1,267 @@
+//! Views of flat buffers that parallel tasks may read and write. All pointer arithmetic of the backend's
+//! elementwise code is here; what leaves this file are slices that cannot overlap.
+use crate::model::Matrix;
+use crate::ops::Act;
+use rayon::prelude::*;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Rows `[rows, cols]` at stride `ld` that are only read.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    ptr: *const f32,
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements of a row.
+    pub cols: usize,
+    /// Elements between the starts of two rows.
+    pub ld: usize,
+    life: PhantomData<&'a [f32]>,
+}
+
+/// Rows that are written by tasks, each element by one task only.
+pub struct RowsMut<'a> {
+    ptr: *mut f32,
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements of a row.
+    pub cols: usize,
+    /// Elements between the starts of two rows.
+    pub ld: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a shared borrow of f32s, whose lifetime the type carries.
+unsafe impl Send for Rows<'_> {}
+// SAFETY: as above; there is no interior mutability.
+unsafe impl Sync for Rows<'_> {}
+// SAFETY: an exclusive borrow of f32s, whose lifetime the type carries.
+unsafe impl Send for RowsMut<'_> {}
+// SAFETY: through `&RowsMut` nothing can be read or written; see `part`, which is private to this module's
+// drivers and hands out each element once.
+unsafe impl Sync for RowsMut<'_> {}
+
+/// Checks that `rows` rows at these strides end inside `len` elements.
+fn check(len: usize, offset: usize, rows: usize, cols: usize, ld: usize) {
+    assert!(rows == 0 || offset + (rows - 1) * ld + cols <= len, "view ends outside of its buffer");
+    assert!(rows <= 1 || cols <= ld, "rows overlap");
+}
+
+impl<'a> Rows<'a> {
+    /// A view of `rows` rows of `buffer`.
+    pub fn new(buffer: &'a [f32], act: Act, rows: usize) -> Self {
+        check(buffer.len(), act.offset, rows, act.cols, act.ld);
+        Self { ptr: buffer[act.offset..].as_ptr(), rows, cols: act.cols, ld: act.ld, life: PhantomData }
+    }
+
+    /// A weight.
+    pub fn matrix(buffer: &'a [f32], m: Matrix) -> Self {
+        Self::new(buffer, Act { offset: m.offset, cols: m.cols, ld: m.ld }, m.rows)
+    }
+
+    /// Row `i`.
+    #[inline(always)]
+    pub fn row(&self, i: usize) -> &'a [f32] {
+        assert!(i < self.rows);
+        // SAFETY: `check` at construction; nobody writes here while `'a` lasts.
+        unsafe { std::slice::from_raw_parts(self.ptr.add(i * self.ld), self.cols) }
+    }
+
+    /// Rows `r` and columns `c` of it.
+    pub fn part(&self, r: Range<usize>, c: Range<usize>) -> Rows<'a> {
+        assert!(r.start <= r.end && r.end <= self.rows && c.start <= c.end && c.end <= self.cols);
+        // SAFETY: inside the view, by the assertion.
+        let ptr = unsafe { self.ptr.add(if r.is_empty() { 0 } else { r.start * self.ld + c.start }) };
+        Rows { ptr, rows: r.len(), cols: c.len(), ld: self.ld, life: PhantomData }
+    }
+
+    /// Address of the first element, for a matrix product.
+    pub(super) fn as_ptr(&self) -> *const f32 {
+        self.ptr
+    }
+}
+
+impl<'a> RowsMut<'a> {
+    /// A view of `rows` rows of `buffer`.
+    pub fn new(buffer: &'a mut [f32], act: Act, rows: usize) -> Self {
+        check(buffer.len(), act.offset, rows, act.cols, act.ld);
+        Self { ptr: buffer[act.offset..].as_mut_ptr(), rows, cols: act.cols, ld: act.ld, life: PhantomData }
+    }
+
+    /// A gradient.
+    pub fn matrix(buffer: &'a mut [f32], m: Matrix) -> Self {
+        Self::new(buffer, Act { offset: m.offset, cols: m.cols, ld: m.ld }, m.rows)
+    }
+
+    /// Row `i`.
+    #[inline(always)]
+    pub fn row(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows);
+        // SAFETY: `check` at construction; the exclusive borrow of self is that of the row.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(i * self.ld), self.cols) }
+    }
+
+    /// The same rows, read only.
+    pub fn read(&self) -> Rows<'_> {
+        Rows { ptr: self.ptr, rows: self.rows, cols: self.cols, ld: self.ld, life: PhantomData }
+    }
+
+    /// Rows `r` and columns `c` of it, as a view of its own.
+    ///
+    /// # Safety
+    /// While it lives, no other view of these elements may exist.
+    unsafe fn part(&self, r: Range<usize>, c: Range<usize>) -> RowsMut<'a> {
+        assert!(r.start <= r.end && r.end <= self.rows && c.start <= c.end && c.end <= self.cols);
+        // SAFETY: inside the view, by the assertion.
+        let ptr = unsafe { self.ptr.add(if r.is_empty() { 0 } else { r.start * self.ld + c.start }) };
+        RowsMut { ptr, rows: r.len(), cols: c.len(), ld: self.ld, life: PhantomData }
+    }
+
+    /// Rows `r` and columns `c` of it, borrowed from it.
+    pub fn part_mut(&mut self, r: Range<usize>, c: Range<usize>) -> RowsMut<'_> {
+        // SAFETY: the exclusive borrow of self lasts as long as the part.
+        unsafe { self.part(r, c) }
+    }
+
+    /// Address of the first element, for a matrix product.
+    pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.ptr
+    }
+}
+
+/// Runs `f(task, parts)` for each task in parallel; `parts[i]` is the part of `outs[i]` that `split(task)` names.
+/// Panics if two tasks of a debug build name the same elements.
+pub fn for_parts<const N: usize>(
+    outs: [RowsMut<'_>; N],
+    tasks: usize,
+    split: impl Fn(usize) -> [(Range<usize>, Range<usize>); N] + Sync,
+    f: impl Fn(usize, [RowsMut<'_>; N]) + Sync,
+) {
+    if cfg!(debug_assertions) {
+        for i in 0..N {
+            let all: Vec<_> = (0..tasks).map(|t| split(t)[i].clone()).collect();
+            let overlap = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+            for (j, a) in all.iter().enumerate() {
+                assert!(
+                    !all[..j].iter().any(|b| overlap(&a.0, &b.0) && overlap(&a.1, &b.1)),
+                    "tasks share elements"
+                );
+            }
+        }
+    }
+    (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
+        let ranges = split(task);
+        // SAFETY: the callers' splits are partitions (checked above in debug builds), so no two tasks hold
+        // views of one element, and `outs` is borrowed exclusively until all tasks are done.
+        let parts =
+            std::array::from_fn(|i| unsafe { outs[i].part(ranges[i].0.clone(), ranges[i].1.clone()) });
+        f(task, parts);
+    });
+}
+
+/// Runs `f(first_row, parts)` over blocks of at most `block` rows in parallel.
+pub fn for_row_blocks<const N: usize>(
+    outs: [RowsMut<'_>; N],
+    block: usize,
+    f: impl Fn(usize, [RowsMut<'_>; N]) + Sync,
+) {
+    let rows = outs[0].rows;
+    let cols: [usize; N] = std::array::from_fn(|i| outs[i].cols);
+    let range = |task: usize| task * block..((task + 1) * block).min(rows);
+    for_parts(
+        outs,
+        rows.div_ceil(block),
+        |task| std::array::from_fn(|i| (range(task), 0..cols[i])),
+        |task, parts| f(task * block, parts),
+    );
+}
+
+/// A flat buffer, all of it allocated before the first step; tensors are ranges of it.
+pub struct Arena(Vec<f32>);
+
+impl Arena {
+    /// `len` zeros; pages are touched when first written.
+    pub fn new(len: usize) -> Self {
+        Self(vec![0.0; len])
+    }
+
+    /// Borrows `rows` rows of several tensors at once: `reads` shared, `writes` exclusively.
+    /// Panics if a written tensor overlaps another one.
+    pub fn borrow<const R: usize, const W: usize>(
+        &mut self,
+        rows: usize,
+        reads: [Act; R],
+        writes: [Act; W],
+    ) -> ([Rows<'_>; R], [RowsMut<'_>; W]) {
+        for (i, w) in writes.iter().enumerate() {
+            assert!(
+                reads.iter().chain(&writes[..i]).all(|o| disjoint(*w, *o, rows)),
+                "tensors overlap: {w:?}"
+            );
+        }
+        for a in reads.iter().chain(&writes) {
+            check(self.0.len(), a.offset, rows, a.cols, a.ld);
+        }
+        let base = self.0.as_mut_ptr();
+        // SAFETY: inside the buffer (`check`), written views are disjoint from all others (above), and all of
+        // them borrow the arena exclusively.
+        let view = |a: Act| unsafe { base.add(a.offset) };
+        let read = |a: Act| Rows { ptr: view(a), rows, cols: a.cols, ld: a.ld, life: PhantomData };
+        let write = |a: Act| RowsMut { ptr: view(a), rows, cols: a.cols, ld: a.ld, life: PhantomData };
+        (reads.map(read), writes.map(write))
+    }
+
+    /// Borrows a tensor to read and one to write that differ in their number of rows.
+    pub fn borrow_rows(&mut self, read: (Act, usize), write: (Act, usize)) -> (Rows<'_>, RowsMut<'_>) {
+        let end = |(a, rows): (Act, usize)| a.offset + rows.saturating_sub(1) * a.ld + a.cols;
+        assert!(end(read) <= write.0.offset || end(write) <= read.0.offset, "tensors overlap: {write:?}");
+        check(self.0.len(), read.0.offset, read.1, read.0.cols, read.0.ld);
+        check(self.0.len(), write.0.offset, write.1, write.0.cols, write.0.ld);
+        let base = self.0.as_mut_ptr();
+        // SAFETY: inside the buffer and disjoint (above); both borrow the arena exclusively.
+        let (r, w) = unsafe { (base.add(read.0.offset), base.add(write.0.offset)) };
+        (
+            Rows { ptr: r, rows: read.1, cols: read.0.cols, ld: read.0.ld, life: PhantomData },
+            RowsMut { ptr: w, rows: write.1, cols: write.0.cols, ld: write.0.ld, life: PhantomData },
+        )
+    }
+
+    /// `rows` rows of one tensor.
+    pub fn read(&self, act: Act, rows: usize) -> Rows<'_> {
+        Rows::new(&self.0, act, rows)
+    }
+}
+
+/// Whether no element belongs to both: different spans, or different columns of rows at the same stride.
+fn disjoint(a: Act, b: Act, rows: usize) -> bool {
+    let end = |x: Act| x.offset + rows.saturating_sub(1) * x.ld + x.cols;
+    if rows == 0 || end(a) <= b.offset || end(b) <= a.offset {
+        return true;
+    }
+    let (first, second) = if a.offset <= b.offset { (a, b) } else { (b, a) };
+    let shift = second.offset - first.offset;
+    a.ld == b.ld && shift >= first.cols && shift + second.cols <= a.ld
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn column_ranges_of_one_buffer_are_disjoint() {
+        let all = Act { offset: 10, cols: 12, ld: 12 };
+        let (left, right) = (all.columns(0, 4), all.columns(4, 8));
+        assert!(disjoint(left, right, 3) && disjoint(right, left, 3));
+        assert!(!disjoint(left, all, 3) && !disjoint(all.columns(3, 2), left, 3));
+        assert!(disjoint(all, Act { offset: 46, cols: 1, ld: 1 }, 3));
+        assert!(!disjoint(all, Act { offset: 45, cols: 1, ld: 1 }, 3));
+    }
+
+    #[test]
+    #[should_panic(expected = "tensors overlap")]
+    fn overlapping_borrows_are_refused() {
+        let mut arena = Arena::new(16);
+        let x = Act { offset: 0, cols: 4, ld: 4 };
+        arena.borrow(2, [x], [x.from_row(1)]);
+    }
+}

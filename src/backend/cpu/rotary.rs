@@ -1,0 +1,60 @@
+//! Rotary position embedding in place on the interleaved queries and keys.
+use super::math::vectorize;
+use super::memory::{RowsMut, for_row_blocks};
+use crate::ops::{Heads, Rotate, Shape};
+
+/// cos and sin of every position and frequency, `[positions, rotary/2]` each.
+pub struct Tables {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+}
+
+impl Tables {
+    /// Angles `t·base^(-2j/rotary)`. Frequency and angle are rounded to f32 as Hugging Face does, so that long
+    /// positions agree with it; cos and sin are then exact to f32.
+    pub fn new(positions: usize, rotary: usize, base: f64) -> Self {
+        let half = rotary / 2;
+        let frequency = |j: usize| 1.0 / (base as f32).powf((2 * j) as f32 / rotary as f32);
+        let angles = (0..positions).flat_map(|t| (0..half).map(move |j| t as f32 * frequency(j)));
+        let (cos, sin) = angles.map(|a| ((a as f64).cos() as f32, (a as f64).sin() as f32)).unzip();
+        Self { cos, sin, half }
+    }
+
+    /// cos and sin at a position, `[rotary/2]` each.
+    fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let range = position * self.half..(position + 1) * self.half;
+        (&self.cos[range.clone()], &self.sin[range])
+    }
+}
+
+/// Rotates q and k of every row; row `t` of a sequence is at position `first + t`.
+pub fn rotate(s: Shape, heads: Heads, tables: &Tables, qkv: RowsMut, first: usize, direction: Rotate) {
+    if heads.rotary == 0 {
+        return;
+    }
+    for_row_blocks([qkv], 16, |start, [mut block]| {
+        for i in 0..block.rows {
+            let (cos, sin) = tables.at(first + (start + i) % s.time);
+            let row = block.row(i);
+            for head in row.chunks_exact_mut(3 * heads.size) {
+                let (q, k) = head[..2 * heads.size].split_at_mut(heads.size);
+                vectorize(|| {
+                    rotate_one(&mut q[..heads.rotary], cos, sin, direction);
+                    rotate_one(&mut k[..heads.rotary], cos, sin, direction);
+                });
+            }
+        }
+    });
+}
+
+/// Pairs are dimension j and j + rotary/2.
+#[inline(always)]
+fn rotate_one(x: &mut [f32], cos: &[f32], sin: &[f32], direction: Rotate) {
+    let (a, b) = x.split_at_mut(cos.len());
+    let sign = if direction == Rotate::Forward { 1.0 } else { -1.0 };
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        let sin = sign * sin;
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}

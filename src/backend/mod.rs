@@ -1,0 +1,2 @@
+//! Implementations of the operations.
+pub mod cpu;

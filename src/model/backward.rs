@@ -1,0 +1,111 @@
+//! The loss with its gradient, and the backward pass.
+use super::{GradActs, Layer, LayerActs, Model, Workspace};
+use crate::ops::{Ops, Rotate, Shape};
+
+impl Model {
+    /// Loss of every row and, times `scale`, the gradient of every parameter. `accumulate` is false for the first
+    /// micro-batch of a step, whose gradients replace the old ones.
+    pub fn loss_and_gradient(
+        &self,
+        ops: &mut impl Ops,
+        ws: &Workspace,
+        s: Shape,
+        scale: f32,
+        accumulate: bool,
+    ) {
+        let grads = ws.grads.as_ref().expect("a workspace for training");
+        self.head(ops, ws, grads, s, scale, accumulate);
+        let x = ws.layers[ws.layers.len() - 1].next;
+        ops.zero(s, grads.x);
+        ops.layernorm_bwd(s, x, ws.last_stats, self.table.final_norm, grads.norm_attn, grads.x, accumulate);
+        for (layer, acts) in self.table.layers.iter().zip(&ws.layers).rev() {
+            match acts.mid {
+                None => self.block_parallel_bwd(ops, layer, acts, grads, s, accumulate),
+                Some(_) => self.block_sequential_bwd(ops, layer, acts, grads, s, accumulate),
+            }
+        }
+        ops.embedding_bwd(s, grads.x, self.table.embed, accumulate);
+    }
+
+    /// Each chunk of logits is turned into its gradient in place and used up at once: nothing is recomputed and
+    /// only one chunk exists.
+    fn head(&self, ops: &mut impl Ops, ws: &Workspace, g: &GradActs, s: Shape, scale: f32, accumulate: bool) {
+        let head = self.table.head;
+        for (i, (row, chunk)) in ws.chunks(s).into_iter().enumerate() {
+            let last = ws.last.from_row(row);
+            ops.linear(chunk, last, head, [None, None], None, ws.logits);
+            ops.cross_entropy(chunk, ws.logits, row, ws.loss.from_row(row), Some(scale));
+            ops.linear_bwd_weight(
+                chunk,
+                ws.logits,
+                last,
+                self.table.head_grad,
+                [None, None],
+                accumulate || i > 0,
+            );
+            ops.linear_bwd_input(chunk, ws.logits, head, g.norm_attn.from_row(row));
+        }
+    }
+
+    fn block_parallel_bwd(
+        &self,
+        ops: &mut impl Ops,
+        p: &Layer,
+        a: &LayerActs,
+        g: &GradActs,
+        s: Shape,
+        acc: bool,
+    ) {
+        ops.linear_bwd_weight(s, g.x, a.cat, p.out, [p.dense_bias, Some(p.down_bias)], acc);
+        ops.linear_bwd_input(s, g.x, p.out, g.cat);
+        self.attend_bwd(ops, p, a, g, s, acc);
+        self.mlp_bwd(ops, p, a, g, s, acc);
+        let norms = [p.norm_attn, p.norm_mlp];
+        ops.layernorm_pair_bwd(s, a.x, a.stats, norms, [g.norm_attn, g.norm_mlp], g.x, acc);
+    }
+
+    fn block_sequential_bwd(
+        &self,
+        ops: &mut impl Ops,
+        p: &Layer,
+        a: &LayerActs,
+        g: &GradActs,
+        s: Shape,
+        acc: bool,
+    ) {
+        let (mid, mid_stats) = a.mid.expect("a sequential block keeps its middle");
+        let (d_attn, d_gelu) = (g.cat.columns(0, a.attn.cols), g.cat.columns(a.attn.cols, a.gelu.cols));
+        ops.linear_bwd_weight(s, g.x, a.gelu, p.down, [Some(p.down_bias), None], acc);
+        ops.linear_bwd_input(s, g.x, p.down, d_gelu);
+        self.mlp_bwd(ops, p, a, g, s, acc);
+        ops.layernorm_bwd(s, mid, mid_stats, p.norm_mlp, g.norm_mlp, g.x, acc);
+        ops.linear_bwd_weight(s, g.x, a.attn, p.dense, [p.dense_bias, None], acc);
+        ops.linear_bwd_input(s, g.x, p.dense, d_attn);
+        self.attend_bwd(ops, p, a, g, s, acc);
+        ops.layernorm_bwd(s, a.x, a.stats, p.norm_attn, g.norm_attn, g.x, acc);
+    }
+
+    /// From the gradient of attention's output to that of `norm_attn`.
+    fn attend_bwd(&self, ops: &mut impl Ops, p: &Layer, a: &LayerActs, g: &GradActs, s: Shape, acc: bool) {
+        let d_attn = g.cat.columns(0, a.attn.cols);
+        ops.attention_bwd(s, self.heads, a.qkv, a.attn, a.lse, d_attn, g.qkv);
+        ops.rotary(s, self.heads, g.qkv, 0, Rotate::Backward);
+        ops.linear_bwd_weight(s, g.qkv, a.norm_attn, p.qkv, [p.qkv_bias, None], acc);
+        ops.linear_bwd_input(s, g.qkv, p.qkv, g.norm_attn);
+    }
+
+    /// From the gradient of GELU's output to that of `norm_mlp`.
+    fn mlp_bwd(&self, ops: &mut impl Ops, p: &Layer, a: &LayerActs, g: &GradActs, s: Shape, acc: bool) {
+        let d_gelu = g.cat.columns(a.attn.cols, a.gelu.cols);
+        ops.gelu_bwd(s, self.config.gelu, a.saved, d_gelu);
+        ops.linear_bwd_weight(s, d_gelu, a.norm_mlp, p.up, [Some(p.up_bias), None], acc);
+        ops.linear_bwd_input(s, d_gelu, p.up, g.norm_mlp);
+    }
+
+    /// After the last micro-batch of a step.
+    pub fn finish_gradient(&self, ops: &mut impl Ops) {
+        if self.table.head_grad != self.table.head {
+            ops.add_gradient(self.table.head_grad, self.table.embed);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The vocabulary of fused operations that the model is written in. A backend implements [`Ops`] once;
+//! `model/` never changes when a backend is added.
+//!
+//! Operations are issued in order and cannot fail one by one: a backend that can fail (a device) keeps its
+//! first error and returns it from the next call that reads results back.
+//!
+//! Every operation is defined so that a row's result depends on its own sequence only, and every gradient is
+//! a sum over sequences in sample order. So neither the number of threads nor the split of a batch into
+//! micro-batches can change a bit.
+pub mod cost;
+
+use crate::Result;
+use crate::model::{Gelu, Matrix, Norm, Vector};
+use std::borrow::Cow;
+
+/// `batch` sequences of `time` tokens: `batch · time` rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// `B`.
+    pub batch: usize,
+    /// `T`.
+    pub time: usize,
+}
+
+impl Shape {
+    /// `B·T`.
+    pub fn rows(self) -> usize {
+        self.batch * self.time
+    }
+}
+
+/// A tensor `[rows, cols]` of activations in the backend's arena (f32 on the CPU, bf16 on a GPU): row `i`
+/// starts at element `offset + i·ld`. The rows come from the [`Shape`] of the operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// First element.
+    pub offset: usize,
+    /// Elements of a row.
+    pub cols: usize,
+    /// Elements between the starts of two rows.
+    pub ld: usize,
+}
+
+impl Act {
+    /// The same tensor from row `row` on.
+    pub fn from_row(self, row: usize) -> Self {
+        Self { offset: self.offset + row * self.ld, ..self }
+    }
+
+    /// Columns `first..first + cols` of it.
+    pub fn columns(self, first: usize, cols: usize) -> Self {
+        Self { offset: self.offset + first, cols, ld: self.ld }
+    }
+}
+
+/// f32 values kept per row (LayerNorm's mean and rstd, attention's log-sum-exp, losses): `[rows, cols]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// First element.
+    pub offset: usize,
+    /// Values per row.
+    pub cols: usize,
+}
+
+impl Stat {
+    /// The same tensor from row `row` on.
+    pub fn from_row(self, row: usize) -> Self {
+        Self { offset: self.offset + row * self.cols, ..self }
+    }
+}
+
+/// How a `[rows, 3C]` tensor holds queries, keys and values: per head `q[D], k[D], v[D]`, of which the first
+/// `rotary` dimensions of q and k rotate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// `H`.
+    pub count: usize,
+    /// `D`.
+    pub size: usize,
+    /// Dimensions that rotate; even.
+    pub rotary: usize,
+}
+
+/// Direction of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotate {
+    /// By the angle of the position.
+    Forward,
+    /// Back: the transpose, which is its gradient.
+    Backward,
+}
+
+/// What one AdamW update needs beside the flat buffers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate before group multipliers.
+    pub lr: f64,
+    /// β₁, β₂.
+    pub betas: [f64; 2],
+    /// ε, added after the square root.
+    pub eps: f64,
+    /// Factor on every gradient (clipping).
+    pub grad_scale: f64,
+    /// Number of this update, from 1: the exponent of the bias corrections.
+    pub applied: u64,
+}
+
+/// A tensor's part in the update: where it lies, and its group's settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamParam {
+    /// Place in the flat buffers.
+    pub place: Matrix,
+    /// Multiplies the learning rate.
+    pub lr_mult: f64,
+    /// Decoupled decay, times the learning rate.
+    pub weight_decay: f64,
+}
+
+/// The flat f32 buffers of weights and moments, borrowed from a host backend or copied from a device. The
+/// moments are empty unless training.
+pub struct State<'a> {
+    /// Weights.
+    pub w: Cow<'a, [f32]>,
+    /// First moments.
+    pub m: Cow<'a, [f32]>,
+    /// Second moments.
+    pub v: Cow<'a, [f32]>,
+}
+
+/// Fills the flat buffers of weights, first and second moments.
+pub type LoadState<'a> = &'a mut dyn FnMut(&mut [f32], &mut [f32], &mut [f32]) -> Result<()>;
+
+/// The operations. `w` and gradients are flat buffers addressed by [`Matrix`] and [`Vector`]; gradients are
+/// overwritten when `accumulate` is false and added to otherwise.
+pub trait Ops {
+    /// Puts the inputs and targets `[B, T]` of the next operations on the device. A negative target is ignored
+    /// by the loss.
+    fn set_batch(&mut self, tokens: &[i32], targets: &[i32]);
+
+    /// `x[i] = w[token[i]]`.
+    fn embedding(&mut self, s: Shape, w: Matrix, x: Act);
+    /// `x = 0`.
+    fn zero(&mut self, s: Shape, x: Act);
+    /// `dw[token[i]] += dx[i]`, in order of `i`.
+    fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool);
+
+    /// `y = (x - mean)·rstd·weight + bias`; keeps mean and rstd. Ba et al. 2016, arXiv:1607.06450.
+    fn layernorm(&mut self, s: Shape, x: Act, norm: Norm, y: Act, stats: Stat);
+    /// Both norms of the parallel residual: they share one pass over `x` and its statistics.
+    fn layernorm_pair(&mut self, s: Shape, x: Act, norms: [Norm; 2], y: [Act; 2], stats: Stat);
+    /// `dx += d layernorm`, and the gradients of weight and bias.
+    #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
+    fn layernorm_bwd(
+        &mut self,
+        s: Shape,
+        x: Act,
+        stats: Stat,
+        norm: Norm,
+        dy: Act,
+        dx: Act,
+        accumulate: bool,
+    );
+    /// `dx +=` both, in one pass.
+    #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
+    fn layernorm_pair_bwd(
+        &mut self,
+        s: Shape,
+        x: Act,
+        stats: Stat,
+        norms: [Norm; 2],
+        dy: [Act; 2],
+        dx: Act,
+        accumulate: bool,
+    );
+
+    /// `y = [residual +] x·wᵀ [+ bias₀ + bias₁]`.
+    fn linear(
+        &mut self,
+        s: Shape,
+        x: Act,
+        w: Matrix,
+        bias: [Option<Vector>; 2],
+        residual: Option<Act>,
+        y: Act,
+    );
+    /// `y = gelu(x·wᵀ + bias)`; `saved` is what [`Ops::gelu_bwd`] needs, of the backend's choosing.
+    #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
+    fn linear_gelu(&mut self, s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act);
+    /// `dy *= gelu'`, in place.
+    fn gelu_bwd(&mut self, s: Shape, gelu: Gelu, saved: Act, dy: Act);
+    /// `dx = dy·w`.
+    fn linear_bwd_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act);
+    /// `dw += dyᵀ·x` and `db += Σ dy` for each bias, sequence by sequence.
+    fn linear_bwd_weight(
+        &mut self,
+        s: Shape,
+        dy: Act,
+        x: Act,
+        w: Matrix,
+        bias: [Option<Vector>; 2],
+        accumulate: bool,
+    );
+
+    /// Rotates the first `heads.rotary` dimensions of q and k in place; row `t` of a sequence is at position
+    /// `first + t`. Su et al. 2021, arXiv:2104.09864, half-split pairs as in GPT-NeoX.
+    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize, direction: Rotate);
+    /// Causal softmax attention with scale `1/√D`, `out [rows, C]`; keeps the log-sum-exp per row and head.
+    fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat);
+    /// Gradient of [`Ops::attention`] into `dqkv`, in the interleaved layout.
+    #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
+    fn attention_bwd(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act);
+    /// One query against a cache: rows `0..=position` of `qkv` hold keys and values, row `position` the query.
+    fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act);
+
+    /// Softmax cross-entropy of rows of logits against the targets from row `first_row` of the batch on:
+    /// `loss[i]` (0 where ignored), and, with `grad_scale`, the logits replaced by `(softmax - onehot)·scale`.
+    fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, grad_scale: Option<f32>);
+
+    /// Adds the tied output matrix's gradient to the embedding's, once per step.
+    fn add_gradient(&mut self, from: Matrix, to: Matrix);
+    /// Euclidean norm of the first `len` elements of the gradients, summed in a fixed order.
+    fn global_norm(&mut self, len: usize) -> Result<f64>;
+    /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, decoupled decay times the rate).
+    fn adamw(&mut self, params: &[AdamParam], step: AdamStep);
+
+    /// Copies `rows` rows of per-row values to the host.
+    fn read_stat(&mut self, stat: Stat, rows: usize) -> Result<Vec<f32>>;
+    /// Copies `rows` rows of an activation to the host as f32.
+    fn read_act(&mut self, act: Act, rows: usize) -> Result<Vec<f32>>;
+
+    /// The flat buffers of weights and moments, for checkpoints.
+    fn state(&mut self) -> Result<State<'_>>;
+    /// Lets `load` fill the flat buffers of weights and moments.
+    fn load_state(&mut self, load: LoadState<'_>) -> Result<()>;
+    /// The flat buffer of gradients.
+    fn gradients(&mut self) -> Result<Cow<'_, [f32]>>;
+}
