@@ -93,7 +93,7 @@ fn parsed<T>(value: &Value, kind: Kind, parse: fn(Scalar) -> Result<T, String>) 
     parse(scalar).map(drop).map_err(|message| format!("= {message}"))
 }
 
-fn no_choice(found: &str, names: &[&str]) -> String {
+fn no_choice(found: &str, names: &'static [&'static str]) -> String {
     let near = names.iter().find(|name| strsim::damerau_levenshtein(found, name) <= 2);
     let hint = near.map_or(String::new(), |name| format!(" (did you mean {name:?}?)"));
     format!("is {found:?}; give {}{hint}", Kind::Choice(names).expected())

@@ -15,8 +15,12 @@ impl RawConfig {
             ));
         }
         let steps = steps.or(self.train.steps);
-        let tokens_per_step = self.preview_seq_len().map(|t| t as u64 * self.batch.sequences as u64);
-        let tokens_per_step = match tokens_per_step {
+        if steps.is_none() && self.train.tokens.is_none() {
+            return Err(Error::refused(
+                "the length of the run is missing; give --steps, train.steps or train.tokens",
+            ));
+        }
+        let tokens_per_step = match self.preview_tokens_per_step() {
             Some(tokens) if tokens > 0 => tokens,
             _ if steps.is_some() && !config.has_token_lengths() => 1, // nothing depends on it
             _ => {
@@ -25,22 +29,16 @@ impl RawConfig {
                 ));
             }
         };
-        let total = match (steps, self.train.tokens) {
-            (Some(steps), _) => steps,
-            (None, Some(tokens)) => tokens.0.div_ceil(tokens_per_step),
-            (None, None) => {
-                return Err(Error::refused(
-                    "the length of the run is missing; give --steps, train.steps or train.tokens",
-                ));
-            }
-        };
+        let of_tokens = self.train.tokens.map_or(0, |tokens| tokens.0.div_ceil(tokens_per_step));
+        let total = steps.unwrap_or(of_tokens);
         config.compile(total, tokens_per_step, None)
     }
 
-    /// `data.seq_len`, else what the model section says.
-    fn preview_seq_len(&self) -> Option<usize> {
+    /// Sequences times `data.seq_len`, else what the model section says.
+    fn preview_tokens_per_step(&self) -> Option<u64> {
         let field = || usize::try_from(self.model.fields.get("max_position_embeddings")?.as_integer()?).ok();
         let preset = || preset(self.model.preset.as_deref()?).map(|model| model.max_position_embeddings);
-        self.data.seq_len.or_else(field).or_else(preset)
+        let seq_len = self.data.seq_len.or_else(field).or_else(preset)?;
+        (seq_len as u64).checked_mul(self.batch.sequences as u64)
     }
 }

@@ -58,6 +58,7 @@ clip = 0
 [[optim.groups]]
 pattern = "*.bias"
 lr_mult = 2
+weight_decay = 0.02
 [schedule]
 lr = 0.002
 min_lr = 0
@@ -179,7 +180,8 @@ fn sets_win_over_the_file_in_order() {
     assert_eq!(config.unwrap().data.train, ["b"]);
 }
 
-/// Each key is given in the round trips or in `one_value`, so a key in one of the two lists only is found here.
+/// The files above and their resolved forms have every key: one that only the table or only the types know is
+/// found here.
 #[test]
 fn the_key_table_and_the_types_agree() {
     let mut given: Vec<String> = Vec::new();

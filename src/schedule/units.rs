@@ -223,6 +223,17 @@ mod tests {
         assert!(Length::try_from(Scalar::Integer(-1)).unwrap_err().contains("negative"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC*", number in "[0-9_.]{0,12}[KMBTx]?", unit in "( ?%| steps| tokens|)") {
+            for text in [text, format!("{number}{unit}")] {
+                if let Ok(length) = Length::parse(&text) {
+                    proptest::prop_assert_eq!(Length::parse(&length.to_string()), Ok(length));
+                }
+            }
+        }
+    }
+
     #[test]
     fn token_counts_take_suffixes() {
         assert_eq!(TokenCount::try_from(Scalar::Text("10M".into())), Ok(TokenCount(10_000_000)));
