@@ -201,8 +201,9 @@ impl RawBatch {
         if !(1..COUNT_LIMIT).contains(&sequences) {
             return refuse(format!("batch.sequences is {sequences}; give at least 1 and less than 2^31"));
         }
-        if micro == 0 || sequences % micro != 0 {
-            let divisor = (1..=micro.min(sequences)).rev().find(|d| sequences % d == 0).unwrap_or(1);
+        if !sequences.is_multiple_of(micro) {
+            let divisor =
+                (1..=micro.min(sequences)).rev().find(|d| sequences.is_multiple_of(*d)).unwrap_or(1);
             return refuse(format!(
                 "batch.micro is {micro}, batch.sequences is {sequences}; micro must divide sequences, take {divisor}"
             ));

@@ -21,7 +21,7 @@ impl ScheduleConfig {
         let warmup_exact = exact(self.warmup);
         if warmup_exact > total as f64 + SLACK_STEPS {
             return Err(Error::refused(format!(
-                "schedule.warmup is {} = {} steps, the run has {total}; make it shorter than the run",
+                "schedule.warmup is {} (steps: {}), the run has {total} steps; make it shorter than the run",
                 self.warmup,
                 round(warmup_exact)
             )));
