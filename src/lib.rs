@@ -1,8 +1,10 @@
 //! rewarm: continual pre-training of GPT-NeoX (Pythia) language models.
 pub mod backend;
+pub mod config;
 pub mod error;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod schedule;
 pub mod train;
 pub use error::{Error, Result};

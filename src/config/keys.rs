@@ -1,0 +1,207 @@
+//! Every key of a run configuration, what it accepts, and the answer to a key that does not exist.
+use super::kind::Kind::{self, *};
+use crate::{Error, Result};
+use toml::{Table, Value};
+
+/// `[]` stands for an entry of an array of tables. A test holds this list and [`super::RawConfig`] together.
+pub(crate) const KEYS: &[(&str, Kind)] = &[
+    ("run_dir", Text),
+    ("seed", Count),
+    ("threads", Count),
+    ("device", Choice(&["cpu"])),
+    ("model.preset", Text),
+    ("model.vocab_size", Count),
+    ("model.hidden_size", Count),
+    ("model.num_hidden_layers", Count),
+    ("model.num_attention_heads", Count),
+    ("model.intermediate_size", Count),
+    ("model.max_position_embeddings", Count),
+    ("model.rotary_pct", Number),
+    ("model.rotary_emb_base", Number),
+    ("model.layer_norm_eps", Number),
+    ("model.gelu", Choice(&["erf", "tanh"])),
+    ("model.use_parallel_residual", Flag),
+    ("model.attention_bias", Flag),
+    ("model.tie_word_embeddings", Flag),
+    ("model.initializer_range", Number),
+    ("model.bos_token_id", Token),
+    ("model.eos_token_id", Token),
+    ("model.init", Choice(&["small", "normal"])),
+    ("start.from", Text),
+    ("start.optimizer", Choice(&["reset", "keep"])),
+    ("data.train", Texts),
+    ("data.seq_len", Count),
+    ("data.validation_fraction", Number),
+    ("data.tokenizer", Text),
+    ("data.validation", Tables),
+    ("data.validation[].name", Text),
+    ("data.validation[].paths", Texts),
+    ("batch.sequences", Count),
+    ("batch.micro", Count),
+    ("optim.betas", Pair),
+    ("optim.eps", Number),
+    ("optim.weight_decay", Number),
+    ("optim.clip", Number),
+    ("optim.groups", Tables),
+    ("optim.groups[].pattern", Text),
+    ("optim.groups[].lr_mult", Number),
+    ("optim.groups[].weight_decay", Number),
+    ("schedule.name", Choice(&["constant", "linear", "cosine", "wsd"])),
+    ("schedule.lr", Number),
+    ("schedule.min_lr", Number),
+    ("schedule.warmup", Length),
+    ("schedule.warmup_from", Rate),
+    ("schedule.warmup_convention", Choice(&["zero_based", "one_based"])),
+    ("schedule.decay", Length),
+    ("schedule.decay_shape", SHAPE),
+    ("schedule.phases", Tables),
+    ("schedule.phases[].shape", SHAPE),
+    ("schedule.phases[].length", Length),
+    ("schedule.phases[].from", Rate),
+    ("schedule.phases[].to", Number),
+    ("train.steps", Count),
+    ("train.tokens", Tokens),
+    ("eval.every", Count),
+    ("eval.sequences", Count),
+    ("checkpoint.every", Count),
+    ("checkpoint.keep", Count),
+    ("head.chunk_rows", Count),
+];
+
+const SHAPE: Kind = Choice(&["constant", "linear", "cosine", "one_minus_sqrt"]);
+
+/// Keys that an array entry cannot do without.
+const REQUIRED: &[(&str, &[&str])] = &[
+    ("data.validation[]", &["name", "paths"]),
+    ("optim.groups[]", &["pattern"]),
+    ("schedule.phases[]", &["shape"]),
+];
+
+/// What other programs call our keys.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("learning_rate", "schedule.lr"),
+    ("lr_peak", "schedule.lr"),
+    ("lr_scheduler_type", "schedule.name"),
+    ("warmup_steps", "schedule.warmup"),
+    ("warmup_ratio", "schedule.warmup"),
+    ("batch_size", "batch.sequences"),
+    ("micro_batch_size", "batch.micro"),
+    ("max_steps", "train.steps"),
+    ("train_iters", "train.steps"),
+    ("grad_clip", "optim.clip"),
+    ("max_grad_norm", "optim.clip"),
+    ("output_dir", "run_dir"),
+    ("sequence_length", "data.seq_len"),
+];
+
+/// Refuses the first key of `table` that does not exist or has a value of another kind; `origin` names the
+/// file or override in the message.
+pub(crate) fn check(table: &Table, origin: &str) -> Result<()> {
+    walk(table, "", "", origin)
+}
+
+/// `shown` is the path as the user wrote it (`data.validation[0]`), `known` as [`KEYS`] has it.
+fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
+    for (name, value) in table {
+        let (shown, known) = (join(shown, name), join(known, name));
+        if is_section(&known) {
+            match value {
+                Value::Table(inner) => walk(inner, &shown, &known, origin)?,
+                other => {
+                    return Err(Error::refused(format!(
+                        "{origin}: {shown} is {}; it is a section, write its keys under [{shown}]",
+                        super::kind::describe(other)
+                    )));
+                }
+            }
+            continue;
+        }
+        let Some((_, kind)) = KEYS.iter().find(|(key, _)| *key == known) else {
+            return Err(unknown(&shown, &known, value, origin));
+        };
+        kind.check(value).map_err(|expected| Error::refused(format!("{origin}: {shown} {expected}")))?;
+        if let (Tables, Value::Array(entries)) = (kind, value) {
+            for (i, entry) in entries.iter().enumerate() {
+                check_entry(entry, &format!("{shown}[{i}]"), &format!("{known}[]"), origin)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One table of an array of tables.
+fn check_entry(entry: &Value, shown: &str, known: &str, origin: &str) -> Result<()> {
+    let Value::Table(table) = entry else { return Ok(()) }; // the kind's check has refused anything else
+    walk(table, shown, known, origin)?;
+    let required = REQUIRED.iter().find(|(array, _)| *array == known).map_or(&[][..], |(_, keys)| keys);
+    match required.iter().find(|key| !table.contains_key(**key)) {
+        Some(key) => Err(Error::refused(format!(
+            "{origin}: {shown}.{key} is missing; every entry needs {}",
+            required.join(" and ")
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn leaf(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// Whether `path` is a `[section]`.
+fn is_section(path: &str) -> bool {
+    !path.contains('[')
+        && KEYS.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+fn unknown(shown: &str, known: &str, value: &Value, origin: &str) -> Error {
+    let remedy = match nearest(known, value.is_table()) {
+        Some(key) => format!("did you mean `{key}`?"),
+        None if known.contains('.') => format!("remove it; [{}] has {}", section(known), siblings(known)),
+        None => format!("remove it; the sections are {}", sections().join(", ")),
+    };
+    Error::refused(format!("{origin}: unknown key `{shown}`; {remedy}"))
+}
+
+/// The known key (or section) most like `path`: by spelling, or by its last word in another section.
+fn nearest(path: &str, table: bool) -> Option<String> {
+    if let Some((_, key)) = ELSEWHERE.iter().find(|(name, _)| *name == leaf(path)) {
+        return Some((*key).to_owned());
+    }
+    let names: Vec<String> =
+        if table { sections() } else { KEYS.iter().map(|(key, _)| (*key).to_owned()).collect() };
+    let distance = |key: &str| {
+        let whole = strsim::damerau_levenshtein(path, key);
+        // The right word in the wrong section counts like one slip of the pen.
+        whole.min(strsim::damerau_levenshtein(leaf(path), leaf(key)) + 1)
+    };
+    let best = names.into_iter().min_by_key(|key| distance(key))?;
+    (distance(&best) <= 1 + leaf(path).len() / 4).then_some(best)
+}
+
+fn section(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(section, _)| section)
+}
+
+/// The keys beside `path`, for a message.
+fn siblings(path: &str) -> String {
+    let here = section(path);
+    let names: Vec<&str> =
+        KEYS.iter().filter(|(key, _)| section(key) == here).map(|(key, _)| leaf(key)).collect();
+    names.join(", ")
+}
+
+/// All `[section]` names, in the order of the file.
+fn sections() -> Vec<String> {
+    let mut names: Vec<String> = KEYS
+        .iter()
+        .map(|(key, _)| section(key))
+        .filter(|s| !s.is_empty() && !s.contains('['))
+        .map(Into::into)
+        .collect();
+    names.dedup();
+    names
+}

@@ -1,0 +1,85 @@
+//! Defaults, file, overrides: the later wins, key by key.
+use super::{RawConfig, keys};
+use crate::{Error, Result};
+use std::path::Path;
+use toml::{Table, Value};
+
+impl RawConfig {
+    /// Reads the file (none: an empty one), applies `--set` overrides in order, and fills in the defaults of
+    /// single keys. Unknown keys and values of the wrong kind are refused, naming file or override.
+    pub fn load(path: Option<&Path>, sets: &[String]) -> Result<Self> {
+        let Some(path) = path else { return Self::from_toml_str("", "configuration", sets) };
+        let text = std::fs::read_to_string(path).map_err(Error::input("read the configuration", path))?;
+        Self::from_toml_str(&text, &path.display().to_string(), sets)
+    }
+
+    /// As [`RawConfig::load`], of a text; `origin` stands for its name in messages.
+    pub fn from_toml_str(text: &str, origin: &str, sets: &[String]) -> Result<Self> {
+        let mut table: Table =
+            text.parse().map_err(|e| Error::refused(format!("{origin} is not TOML: {e}")))?;
+        keys::check(&table, origin)?;
+        for set in sets {
+            let layer = parse_set(set)?;
+            keys::check(&layer, &format!("--set {set}"))?;
+            merge(&mut table, layer);
+        }
+        // The keys and kinds are checked: what is left for serde to refuse would be a gap in the key table.
+        table.try_into().map_err(|e| Error::refused(format!("{origin}: {e}")))
+    }
+}
+
+/// `a.b=value` as the table that a file would have. The value is TOML where it can be (numbers, booleans,
+/// lists, quoted strings), else the text itself, so that `--set run_dir=runs/a` needs no quotes.
+fn parse_set(set: &str) -> Result<Table> {
+    let wrong = || {
+        Error::refused(format!(
+            "--set {set}: not of the form key=value; write it as in --set optim.weight_decay=0.05"
+        ))
+    };
+    let (key, text) = set.split_once('=').ok_or_else(wrong)?;
+    let text = text.trim();
+    let mut value = text.parse::<Value>().unwrap_or_else(|_| Value::String(text.to_owned()));
+    for part in key.trim().rsplit('.') {
+        if part.is_empty() {
+            return Err(wrong());
+        }
+        value = Value::Table(Table::from_iter([(part.to_owned(), value)]));
+    }
+    match value {
+        Value::Table(table) => Ok(table),
+        _ => Err(wrong()), // rsplit gives at least one part
+    }
+}
+
+/// Sections are merged; everything else, lists included, is replaced.
+fn merge(base: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_toml_or_text() {
+        let value = |set: &str| parse_set(set).unwrap()["a"].clone();
+        assert_eq!(value("a=1e-3").as_float(), Some(1e-3));
+        assert_eq!(value("a = 7").as_integer(), Some(7));
+        assert_eq!(value("a=true").as_bool(), Some(true));
+        assert_eq!(value("a=runs/x=y").as_str(), Some("runs/x=y"));
+        assert_eq!(value("a=\"7\"").as_str(), Some("7"));
+        assert_eq!(value("a=[1, 2]").as_array().map(Vec::len), Some(2));
+        assert_eq!(value("a.b=1%")["b"].as_str(), Some("1%"));
+        assert_eq!(value("a=1\nseed=2").as_str(), Some("1\nseed=2"));
+        for bad in ["a", "=1", "a..b=1", ".a=1", ""] {
+            assert!(parse_set(bad).unwrap_err().to_string().contains("key=value"), "{bad}");
+        }
+    }
+}

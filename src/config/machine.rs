@@ -1,0 +1,141 @@
+//! What this machine offers, for `rewarm doctor`.
+use serde::Serialize;
+use std::fmt;
+
+/// Facts about the program and the machine it runs on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Version of rewarm.
+    pub version: &'static str,
+    /// Operating system.
+    pub os: &'static str,
+    /// Processor architecture.
+    pub arch: &'static str,
+    /// Threads the process may use at once; 0 if the system does not tell.
+    pub cores: usize,
+    /// Vector instruction sets found, of those the program can use.
+    pub simd: Vec<&'static str>,
+    /// Bytes of memory the process may use (the smaller of machine and cgroup); `None` if unknown.
+    pub memory_total: Option<u64>,
+    /// Bytes of memory available now; `None` if unknown.
+    pub memory_available: Option<u64>,
+    /// Devices by name.
+    pub devices: Vec<DeviceReport>,
+}
+
+/// One device that a configuration could name.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceReport {
+    /// Name for `device = …`.
+    pub name: &'static str,
+    /// Whether a run can use it.
+    pub available: bool,
+    /// What it is, or what is missing.
+    pub detail: &'static str,
+}
+
+impl Machine {
+    /// Looks at this machine; reads `/proc` and `/sys` on Linux, changes nothing, cannot fail.
+    pub fn detect() -> Self {
+        let (memory_total, memory_available) = memory();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            simd: simd(),
+            memory_total,
+            memory_available,
+            devices: vec![
+                DeviceReport { name: "cpu", available: true, detail: "f32, all cores" },
+                DeviceReport { name: "cuda", available: false, detail: "not in this build" },
+                DeviceReport { name: "emulated", available: false, detail: "not in this build" },
+            ],
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn simd() -> Vec<&'static str> {
+    let found = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+    ];
+    found.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+}
+
+#[cfg(target_arch = "aarch64")]
+fn simd() -> Vec<&'static str> {
+    if std::arch::is_aarch64_feature_detected!("neon") { vec!["neon"] } else { vec![] }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn simd() -> Vec<&'static str> {
+    vec![]
+}
+
+/// Total and available bytes.
+fn memory() -> (Option<u64>, Option<u64>) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let (total, available) = (meminfo(&text, "MemTotal"), meminfo(&text, "MemAvailable"));
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    // In a container the limit of its group (cgroup v2; "max" where there is none) comes before the machine's.
+    let Some(limit) = number("/sys/fs/cgroup/memory.max") else { return (total, available) };
+    let free = limit.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0));
+    (total.map(|t| t.min(limit)), available.map(|a| a.min(free)))
+}
+
+/// The bytes of a line `Name:   123 kB`.
+fn meminfo(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = |bytes: Option<u64>| {
+            bytes.map_or("unknown".to_owned(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64))
+        };
+        let simd = if self.simd.is_empty() { "none found".to_owned() } else { self.simd.join(", ") };
+        writeln!(f, "rewarm {} on {} {}", self.version, self.os, self.arch)?;
+        writeln!(f, "cores    {}", self.cores)?;
+        writeln!(f, "simd     {simd}")?;
+        writeln!(
+            f,
+            "memory   {} total, {} available",
+            memory(self.memory_total),
+            memory(self.memory_available)
+        )?;
+        for device in &self.devices {
+            let state = if device.available { "available" } else { "unavailable" };
+            writeln!(f, "device   {}: {state} ({})", device.name, device.detail)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meminfo_lines_are_read_in_bytes() {
+        let text = "MemTotal:       2048 kB\nMemAvailable:    1024 kB\n";
+        assert_eq!(meminfo(text, "MemTotal"), Some(2 << 20));
+        assert_eq!(meminfo(text, "MemAvailable"), Some(1 << 20));
+        assert_eq!(meminfo(text, "Mem"), None);
+        assert_eq!(meminfo("", "MemTotal"), None);
+    }
+
+    #[test]
+    fn the_report_names_the_cpu_and_what_is_missing() {
+        let machine = Machine::detect();
+        let text = machine.to_string();
+        assert!(
+            text.contains("cpu: available") && text.contains("cuda: unavailable (not in this build)"),
+            "{text}"
+        );
+        assert_eq!(serde_json::to_value(&machine).unwrap()["devices"][0]["available"], true);
+    }
+}

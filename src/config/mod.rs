@@ -1,0 +1,171 @@
+//! The configuration of a run: one TOML file and `--set` overrides.
+//!
+//! Parse, then mean: [`RawConfig`] is what was written, with unknown keys and wrong kinds refused by name;
+//! [`Config`] is what it means, with every default filled in and impossible combinations refused.
+mod keys;
+mod kind;
+mod layers;
+pub mod machine;
+mod preview;
+mod raw;
+mod resume;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use raw::{RawBatch, RawConfig, RawData, RawModel, RawStart, RawTrain};
+pub use resume::{Difference, DifferenceKind, resume_differences};
+pub use sections::{
+    Batch, Budget, Checkpoint, Data, Device, Eval, GroupRule, HELDOUT, Head, Init, Model, Optim,
+    OptimizerStart, Start, ValidationSet,
+};
+
+use crate::model::ModelConfig;
+use crate::schedule::{Schedule, ScheduleConfig, TokenCount};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// A validated run configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the run lives.
+    pub run_dir: PathBuf,
+    /// Seed of initialisation and data order.
+    pub seed: u64,
+    /// Worker threads; 0: all cores.
+    pub threads: usize,
+    /// Where the run computes.
+    pub device: Device,
+    /// `[model]`.
+    pub model: Model,
+    /// `[start]`; `None`: from scratch.
+    pub start: Option<Start>,
+    /// `[data]`.
+    pub data: Data,
+    /// `[batch]`.
+    pub batch: Batch,
+    /// `[optim]`.
+    pub optim: Optim,
+    /// `[schedule]`.
+    pub schedule: ScheduleConfig,
+    /// `[train]`.
+    pub train: Budget,
+    /// `[eval]`.
+    pub eval: Eval,
+    /// `[checkpoint]`.
+    pub checkpoint: Checkpoint,
+    /// `[head]`.
+    pub head: Head,
+}
+
+impl Config {
+    /// Reads the file at `path` (`None`: none), applies `sets` (`a.b=value`) in order, and validates.
+    /// Everything wrong with it is [`Error::Refused`] and names the key.
+    pub fn load(path: Option<&Path>, sets: &[String]) -> Result<Self> {
+        RawConfig::load(path, sets)?.validate()
+    }
+
+    /// As [`Config::load`], of a text.
+    pub fn from_toml_str(text: &str, sets: &[String]) -> Result<Self> {
+        RawConfig::from_toml_str(text, "configuration", sets)?.validate()
+    }
+
+    /// The validated sizes of a model from scratch; `None` when the run starts from a trained one.
+    pub fn model_config(&self) -> Result<Option<ModelConfig>> {
+        self.model.config.as_ref().map(|config| config.validate().map(|()| config.clone())).transpose()
+    }
+
+    /// Tokens of a sequence: `data.seq_len`, by default all that `model` was made for. More is refused.
+    pub fn seq_len(&self, model: &ModelConfig) -> Result<usize> {
+        let longest = model.max_position_embeddings;
+        let seq_len = self.data.seq_len.unwrap_or(longest);
+        if seq_len > longest {
+            return Err(Error::refused(format!(
+                "data.seq_len is {seq_len}, the model was made for at most model.max_position_embeddings = {longest}; lower data.seq_len"
+            )));
+        }
+        Ok(seq_len)
+    }
+
+    /// Tokens of an optimizer step.
+    pub fn tokens_per_step(&self, seq_len: usize) -> u64 {
+        self.batch.sequences as u64 * seq_len as u64 // both below 2^31
+    }
+
+    /// Optimizer steps of the run; a budget in tokens is rounded up.
+    pub fn total_steps(&self, seq_len: usize) -> u64 {
+        match self.train {
+            Budget::Steps(steps) => steps,
+            Budget::Tokens(tokens) => tokens.div_ceil(self.tokens_per_step(seq_len)),
+        }
+    }
+
+    /// The schedule in steps. `previous` is the last rate of the run this one starts from, where it has one.
+    pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
+        self.schedule.compile(self.total_steps(seq_len), self.tokens_per_step(seq_len), previous)
+    }
+
+    /// The whole configuration as TOML, defaults included; [`Config::from_toml_str`] gives it back.
+    pub fn resolved_toml(&self) -> String {
+        self.to_table().to_string()
+    }
+
+    /// As [`Config::resolved_toml`], as JSON with the same keys.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self.to_table())
+            .expect("a configuration has no dates, and no keys other than strings")
+    }
+
+    fn to_table(&self) -> Table {
+        let mut table = Table::try_from(self.to_raw())
+            .expect("paths came from UTF-8 text, counts from an i64, and every type has a TOML form");
+        table.retain(|_, value| !matches!(value, Value::Table(section) if section.is_empty()));
+        table
+    }
+
+    /// What one would write to get this configuration, with every key given.
+    fn to_raw(&self) -> RawConfig {
+        let mut fields = self.model.config.as_ref().map_or_else(Table::new, |config| {
+            Table::try_from(config).expect("sizes are below 2^31 and names are plain identifiers")
+        });
+        if let Some(gelu) = self.model.gelu {
+            let gelu = Value::try_from(gelu).expect("an enum without data is a string");
+            fields.insert("gelu".into(), gelu);
+        }
+        let (steps, tokens) = match self.train {
+            Budget::Steps(steps) => (Some(steps), None),
+            Budget::Tokens(tokens) => (None, Some(TokenCount(tokens))),
+        };
+        RawConfig {
+            run_dir: Some(self.run_dir.clone()),
+            seed: self.seed,
+            threads: self.threads,
+            device: self.device.name().into(),
+            model: RawModel {
+                preset: self.model.preset.clone(),
+                init: self.model.config.is_some().then_some(self.model.init),
+                fields,
+            },
+            start: RawStart {
+                from: self.start.as_ref().map(|start| start.from.clone()),
+                optimizer: self.start.as_ref().map(|start| start.optimizer),
+            },
+            data: RawData {
+                train: self.data.train.clone(),
+                seq_len: self.data.seq_len,
+                validation_fraction: self.data.validation_fraction,
+                tokenizer: self.data.tokenizer.clone(),
+                validation: self.data.validation.clone(),
+            },
+            batch: RawBatch { sequences: self.batch.sequences, micro: Some(self.batch.micro) },
+            optim: self.optim.clone(),
+            schedule: self.schedule.to_raw(),
+            train: RawTrain { steps, tokens },
+            eval: self.eval,
+            checkpoint: self.checkpoint,
+            head: self.head,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The configuration as written: what `validate` turns into a [`super::Config`], and back.
+use super::{Checkpoint, Eval, Head, Init, Optim, OptimizerStart, ValidationSet};
+use crate::schedule::{RawSchedule, TokenCount};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use toml::Table;
+
+/// A run configuration with the defaults of single keys; what depends on other keys is still `None`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfig {
+    /// Where the run lives.
+    pub run_dir: Option<PathBuf>,
+    /// Seed of initialisation and data order.
+    pub seed: u64,
+    /// Worker threads; 0: all cores.
+    pub threads: usize,
+    /// Device by name.
+    pub device: String,
+    /// `[model]`.
+    pub model: RawModel,
+    /// `[start]`.
+    pub start: RawStart,
+    /// `[data]`.
+    pub data: RawData,
+    /// `[batch]`.
+    pub batch: RawBatch,
+    /// `[optim]`.
+    pub optim: Optim,
+    /// `[schedule]`.
+    pub schedule: RawSchedule,
+    /// `[train]`.
+    pub train: RawTrain,
+    /// `[eval]`.
+    pub eval: Eval,
+    /// `[checkpoint]`.
+    pub checkpoint: Checkpoint,
+    /// `[head]`.
+    pub head: Head,
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            run_dir: None,
+            seed: 1234,
+            threads: 0,
+            device: "cpu".into(),
+            model: RawModel::default(),
+            start: RawStart::default(),
+            data: RawData::default(),
+            batch: RawBatch::default(),
+            optim: Optim::default(),
+            schedule: RawSchedule::default(),
+            train: RawTrain::default(),
+            eval: Eval::default(),
+            checkpoint: Checkpoint::default(),
+            head: Head::default(),
+        }
+    }
+}
+
+/// `[model]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RawModel {
+    /// Name of a published Pythia model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Initialisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
+    /// Explicit fields of [`crate::model::ModelConfig`], by its names; they override the preset.
+    #[serde(flatten)]
+    pub fields: Table,
+}
+
+/// `[start]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawStart {
+    /// A trained model.
+    pub from: Option<PathBuf>,
+    /// What becomes of its optimizer state.
+    pub optimizer: Option<OptimizerStart>,
+}
+
+/// `[data]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawData {
+    /// Corpora to train on.
+    pub train: Vec<String>,
+    /// Tokens of a sequence.
+    pub seq_len: Option<usize>,
+    /// Share of training documents set aside.
+    pub validation_fraction: f64,
+    /// `tokenizer.json`.
+    pub tokenizer: Option<PathBuf>,
+    /// Named validation sets.
+    pub validation: Vec<ValidationSet>,
+}
+
+/// `[batch]` as written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawBatch {
+    /// Sequences per optimizer step.
+    pub sequences: usize,
+    /// Sequences per forward and backward.
+    pub micro: Option<usize>,
+}
+
+impl Default for RawBatch {
+    fn default() -> Self {
+        Self { sequences: 8, micro: None }
+    }
+}
+
+/// `[train]` as written: exactly one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawTrain {
+    /// Optimizer steps.
+    pub steps: Option<u64>,
+    /// Training tokens.
+    pub tokens: Option<TokenCount>,
+}

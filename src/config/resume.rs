@@ -1,0 +1,70 @@
+//! Which keys may change between the parts of one run.
+use serde_json::{Map, Value};
+
+/// What a change of a key means for a run that is resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DifferenceKind {
+    /// The run computes the same: where, how fast and how often it saves and evaluates.
+    Free,
+    /// The run would no longer be the one that was started; `rewarm train` with `start.from` begins a new phase.
+    ChangesRun,
+}
+
+/// A key with different values in two configurations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Dotted name; lists are compared whole.
+    pub key: String,
+    /// Value in the saved configuration; null where it has none.
+    pub old: Value,
+    /// Value in the new configuration; null where it has none.
+    pub new: Value,
+    /// Whether a resume may go on.
+    pub kind: DifferenceKind,
+}
+
+/// Keys, and sections where they end in a dot, without influence on weights and losses. The micro-batch is
+/// among them because gradients are summed in an order that does not depend on the split.
+const FREE: &[&str] = &["run_dir", "threads", "device", "batch.micro", "eval.", "checkpoint."];
+
+/// The differences of two [`super::Config::to_json`] values, in the order of the keys of `old`, then `new`.
+pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
+    let (old, new) = (flatten(old), flatten(new));
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    let value = |map: &Map<String, Value>, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
+    old.keys()
+        .chain(added)
+        .map(|key| Difference {
+            key: key.clone(),
+            old: value(&old, key),
+            new: value(&new, key),
+            kind: kind(key),
+        })
+        .filter(|difference| difference.old != difference.new)
+        .collect()
+}
+
+fn kind(key: &str) -> DifferenceKind {
+    let free = FREE.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)));
+    if free { DifferenceKind::Free } else { DifferenceKind::ChangesRun }
+}
+
+/// Dotted keys of nested objects.
+fn flatten(value: &Value) -> Map<String, Value> {
+    fn add(value: &Value, path: &str, out: &mut Map<String, Value>) {
+        match value {
+            Value::Object(map) => {
+                for (key, inner) in map {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    add(inner, &path, out);
+                }
+            }
+            leaf => {
+                out.insert(path.to_owned(), leaf.clone());
+            }
+        }
+    }
+    let mut out = Map::new();
+    add(value, "", &mut out);
+    out
+}

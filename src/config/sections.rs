@@ -1,0 +1,202 @@
+//! The sections of a validated configuration.
+use crate::model::{Gelu, ModelConfig};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Where a run computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// This machine's processor, f32.
+    Cpu,
+}
+
+impl Device {
+    /// The name a configuration uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+/// How fresh weights are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// GPT-NeoX's `small_init` with `wang_init` for the output layers of attention and MLP (Pythia).
+    #[default]
+    Small,
+    /// N(0, `initializer_range`), as Hugging Face.
+    Normal,
+}
+
+/// `[model]`: what is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The preset the sizes started from, for the record.
+    pub preset: Option<String>,
+    /// Sizes of a model from scratch, validated; `None` when the run starts from a trained one.
+    pub config: Option<ModelConfig>,
+    /// Initialisation of a model from scratch.
+    pub init: Init,
+    /// With a trained model: use this GELU instead of the one it names.
+    pub gelu: Option<Gelu>,
+}
+
+/// What becomes of the optimizer state of the model a run starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerStart {
+    /// Moments start from zero.
+    #[default]
+    Reset,
+    /// Moments are taken over; needs a rewarm checkpoint.
+    Keep,
+}
+
+/// `[start]`: continue from a trained model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// A Hugging Face directory, a run directory or a `step-*` directory.
+    pub from: PathBuf,
+    /// What becomes of its optimizer state.
+    pub optimizer: OptimizerStart,
+}
+
+/// A named set of corpora to evaluate on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationSet {
+    /// Name in metrics and reports.
+    pub name: String,
+    /// Corpus specifications.
+    pub paths: Vec<String>,
+}
+
+/// Name of the validation set that `validation_fraction` makes.
+pub const HELDOUT: &str = "heldout";
+
+/// `[data]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Data {
+    /// Corpus specifications to train on; at least one.
+    pub train: Vec<String>,
+    /// Tokens of a sequence; `None` when it is left to the model the run starts from
+    /// ([`super::Config::seq_len`]).
+    pub seq_len: Option<usize>,
+    /// Share of the training documents set aside as the validation set [`HELDOUT`], in `0..1`.
+    pub validation_fraction: f64,
+    /// `tokenizer.json`, for text in and out.
+    pub tokenizer: Option<PathBuf>,
+    /// Further validation sets; names are unique.
+    pub validation: Vec<ValidationSet>,
+}
+
+/// `[batch]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Sequences per optimizer step.
+    pub sequences: usize,
+    /// Sequences per forward and backward; divides `sequences`.
+    pub micro: usize,
+}
+
+/// A rule of `[[optim.groups]]`; the first that matches a tensor's name holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupRule {
+    /// Hugging Face tensor name with `*` for any text.
+    pub pattern: String,
+    /// Factor on the learning rate; `None`: 1.
+    pub lr_mult: Option<f64>,
+    /// Weight decay; `None`: that of `[optim]`.
+    pub weight_decay: Option<f64>,
+}
+
+/// `[optim]`: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Optim {
+    /// Decay rates of the two moments, each in `0..1`.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment; positive.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0: no clipping.
+    pub clip: f64,
+    /// Rules of the user, before the defaults of [`Optim::rules`].
+    pub groups: Vec<GroupRule>,
+}
+
+impl Default for Optim {
+    /// Pythia's values.
+    fn default() -> Self {
+        Self { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1, clip: 1.0, groups: Vec::new() }
+    }
+}
+
+impl Optim {
+    /// All rules in order: the user's, then no weight decay for LayerNorm weights and for biases.
+    pub fn rules(&self) -> Vec<GroupRule> {
+        let no_decay =
+            |pattern: &str| GroupRule { pattern: pattern.into(), lr_mult: None, weight_decay: Some(0.0) };
+        let defaults = ["*layernorm.weight", "*layer_norm.weight", "*.bias"].map(no_decay);
+        self.groups.iter().cloned().chain(defaults).collect()
+    }
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// Optimizer steps.
+    Steps(u64),
+    /// Training tokens; the run takes the steps that hold at least as many.
+    Tokens(u64),
+}
+
+/// `[eval]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Eval {
+    /// Steps between evaluations; 0: only before the first and after the last step.
+    pub every: u64,
+    /// Sequences of each validation set; 0: all.
+    pub sequences: usize,
+}
+
+impl Default for Eval {
+    fn default() -> Self {
+        Self { every: 100, sequences: 64 }
+    }
+}
+
+/// `[checkpoint]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Steps between checkpoints, at least 1; the last step is always saved.
+    pub every: u64,
+    /// Newest checkpoints that stay; at least 2, so that one is whole while the other is written.
+    pub keep: usize,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { every: 500, keep: 3 }
+    }
+}
+
+/// `[head]`: the output layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Head {
+    /// Rows of logits in memory at once; part of the arithmetic, since gradients are summed per chunk.
+    pub chunk_rows: usize,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { chunk_rows: 1024 }
+    }
+}

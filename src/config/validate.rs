@@ -1,0 +1,275 @@
+//! What a configuration means, and the refusal of what it cannot mean.
+use super::*;
+use crate::model::{Gelu, PRESETS, preset};
+use serde::Deserialize;
+
+/// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
+const COUNT_LIMIT: usize = 1 << 31;
+
+fn refuse<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::refused(message))
+}
+
+impl RawConfig {
+    /// Fills in the defaults that depend on other keys and refuses impossible combinations, naming the keys.
+    pub fn validate(&self) -> Result<Config> {
+        let Some(run_dir) = self.run_dir.clone() else {
+            return refuse(
+                "run_dir is missing; name a directory for the run, such as run_dir = \"runs/first\"",
+            );
+        };
+        let start = self.start.validate()?;
+        let model = self.model.validate(start.is_some())?;
+        let mut data = self.data.validate()?;
+        if let Some(config) = &model.config {
+            data.seq_len.get_or_insert(config.max_position_embeddings);
+        }
+        let config = Config {
+            run_dir,
+            seed: self.seed,
+            threads: self.threads,
+            device: Device::Cpu, // the key's kind accepts no other name
+            model,
+            start,
+            data,
+            batch: self.batch.validate()?,
+            optim: self.optim.validated()?,
+            schedule: self.schedule.validate()?,
+            train: self.train.validate()?,
+            eval: self.eval,
+            checkpoint: self.checkpoint.validated()?,
+            head: self.head.validated()?,
+        };
+        config.check_lengths()?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// Sequence and schedule against model and budget, as far as they are known before the model is opened.
+    fn check_lengths(&self) -> Result<()> {
+        if let Some(model) = &self.model.config {
+            self.seq_len(model)?;
+        }
+        // Whether the run that is continued has a last rate is known once it is opened: any rate stands in.
+        let previous = self.start.as_ref().map(|_| self.schedule.lr);
+        match (self.data.seq_len, self.train) {
+            (Some(seq_len), _) => self.compile_schedule(seq_len, previous).map(drop),
+            (None, Budget::Steps(_)) if !self.schedule.has_token_lengths() => {
+                self.compile_schedule(1, previous).map(drop) // nothing depends on the sequence length
+            }
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+impl RawStart {
+    fn validate(&self) -> Result<Option<Start>> {
+        match (&self.from, self.optimizer) {
+            (Some(from), optimizer) => {
+                Ok(Some(Start { from: from.clone(), optimizer: optimizer.unwrap_or_default() }))
+            }
+            (None, Some(_)) => refuse(
+                "start.optimizer is given without start.from; name the model to start from, or remove it",
+            ),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl RawModel {
+    fn validate(&self, started: bool) -> Result<Model> {
+        if started {
+            return self.of_a_trained_model();
+        }
+        let config = self.sizes()?;
+        config.validate()?;
+        for (key, id) in [("bos_token_id", config.bos_token_id), ("eos_token_id", config.eos_token_id)] {
+            if id as usize >= config.vocab_size {
+                return refuse(format!(
+                    "model.{key} is {id}, model.vocab_size is {}; a token id must be below the vocabulary's size, lower it",
+                    config.vocab_size
+                ));
+            }
+        }
+        Ok(Model {
+            preset: self.preset.clone(),
+            config: Some(config),
+            init: self.init.unwrap_or_default(),
+            gelu: None,
+        })
+    }
+
+    /// With `start.from`, sizes and weights come from there; only the GELU may be chosen.
+    fn of_a_trained_model(&self) -> Result<Model> {
+        let fixed = self.preset.as_ref().map(|_| "preset").or(self.init.map(|_| "init"));
+        let fixed = fixed.or(self.fields.keys().map(String::as_str).find(|key| *key != "gelu"));
+        if let Some(key) = fixed {
+            return refuse(format!(
+                "model.{key} and start.from are both given; the model in start.from has its sizes already, remove model.{key} (only model.gelu may be chosen)"
+            ));
+        }
+        let gelu = match self.fields.get("gelu") {
+            Some(value) => Some(
+                Gelu::deserialize(value.clone()).map_err(|e| Error::refused(format!("model.gelu: {e}")))?,
+            ),
+            None => None,
+        };
+        Ok(Model { preset: None, config: None, init: Init::default(), gelu })
+    }
+
+    /// The preset, if any, with the explicit fields over it. Fields that are the same in every Pythia need not
+    /// be given, and `intermediate_size` is `4·hidden_size` unless given.
+    fn sizes(&self) -> Result<ModelConfig> {
+        let name = self.preset.as_deref();
+        let Some(base) = preset(name.unwrap_or(PRESETS[0].0)) else {
+            let known: Vec<&str> = PRESETS.iter().map(|preset| preset.0).collect();
+            return refuse(format!(
+                "model.preset is {:?}; known are {}",
+                name.unwrap_or_default(),
+                known.join(", ")
+            ));
+        };
+        let needed = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"];
+        let missing: Vec<&str> = needed.into_iter().filter(|key| !self.fields.contains_key(*key)).collect();
+        if name.is_none() && !missing.is_empty() {
+            let keys = missing.iter().map(|key| format!("model.{key}")).collect::<Vec<_>>().join(", ");
+            return refuse(format!(
+                "{keys} missing; give the sizes, model.preset = \"pythia-70m\", or start.from = a trained model"
+            ));
+        }
+        let as_refused = |e: &dyn std::fmt::Display| Error::refused(format!("model: {e}"));
+        let mut table = Table::try_from(&base).map_err(|e| as_refused(&e))?;
+        for (key, value) in &self.fields {
+            table.insert(key.clone(), value.clone());
+        }
+        let mut config: ModelConfig = table.try_into().map_err(|e| as_refused(&e))?;
+        if !self.fields.contains_key("intermediate_size") {
+            config.intermediate_size = config.hidden_size.saturating_mul(4);
+        }
+        Ok(config)
+    }
+}
+
+impl RawData {
+    fn validate(&self) -> Result<Data> {
+        if self.train.is_empty() {
+            return refuse(
+                "data.train is missing or empty; list at least one corpus, such as [\"data/pile\"]",
+            );
+        }
+        if let Some(seq_len) = self.seq_len
+            && !(1..COUNT_LIMIT).contains(&seq_len)
+        {
+            return refuse(format!("data.seq_len is {seq_len}; give at least 1 and less than 2^31 tokens"));
+        }
+        if self.validation_fraction >= 1.0 {
+            return refuse(format!(
+                "data.validation_fraction is {}; it must be in 0..1 so that documents remain to train on, lower it",
+                self.validation_fraction
+            ));
+        }
+        let mut names: Vec<&str> = Vec::new();
+        if self.validation_fraction > 0.0 {
+            names.push(HELDOUT);
+        }
+        for (i, set) in self.validation.iter().enumerate() {
+            if names.contains(&set.name.as_str()) {
+                return refuse(format!(
+                    "data.validation[{i}].name {:?} is taken; names of validation sets must differ ({HELDOUT:?} belongs to data.validation_fraction), choose another",
+                    set.name
+                ));
+            }
+            if set.paths.is_empty() {
+                return refuse(format!("data.validation[{i}].paths is empty; list at least one corpus"));
+            }
+            names.push(&set.name);
+        }
+        Ok(Data {
+            train: self.train.clone(),
+            seq_len: self.seq_len,
+            validation_fraction: self.validation_fraction,
+            tokenizer: self.tokenizer.clone(),
+            validation: self.validation.clone(),
+        })
+    }
+}
+
+impl RawBatch {
+    fn validate(&self) -> Result<Batch> {
+        let (sequences, micro) = (self.sequences, self.micro.unwrap_or(self.sequences));
+        if !(1..COUNT_LIMIT).contains(&sequences) {
+            return refuse(format!("batch.sequences is {sequences}; give at least 1 and less than 2^31"));
+        }
+        if !sequences.is_multiple_of(micro) {
+            let divisor =
+                (1..=micro.min(sequences)).rev().find(|d| sequences.is_multiple_of(*d)).unwrap_or(1);
+            return refuse(format!(
+                "batch.micro is {micro}, batch.sequences is {sequences}; micro must divide sequences, take {divisor}"
+            ));
+        }
+        Ok(Batch { sequences, micro })
+    }
+}
+
+impl Optim {
+    fn validated(&self) -> Result<Self> {
+        if let Some(beta) = self.betas.into_iter().find(|beta| !(0.0..1.0).contains(beta)) {
+            return refuse(format!(
+                "optim.betas has {beta}; each must be at least 0 and below 1, such as [0.9, 0.95]"
+            ));
+        }
+        if self.eps <= 0.0 {
+            return refuse(format!("optim.eps is {}; it must be positive, such as 1e-8", self.eps));
+        }
+        for (i, rule) in self.groups.iter().enumerate() {
+            if rule.lr_mult.is_none() && rule.weight_decay.is_none() {
+                return refuse(format!(
+                    "optim.groups[{i}] ({:?}) changes nothing; give it lr_mult or weight_decay, or remove it",
+                    rule.pattern
+                ));
+            }
+        }
+        Ok(self.clone())
+    }
+}
+
+impl RawTrain {
+    fn validate(&self) -> Result<Budget> {
+        match (self.steps, self.tokens) {
+            (Some(_), Some(_)) => refuse("train.steps and train.tokens are both given; keep one"),
+            (None, None) => {
+                refuse("train.steps is missing; give train.steps = 1000 or train.tokens = \"10M\"")
+            }
+            (Some(0), _) | (_, Some(TokenCount(0))) => refuse(
+                "train.steps or train.tokens is 0; a run needs at least 1, use `rewarm eval` to only evaluate",
+            ),
+            (Some(steps), None) => Ok(Budget::Steps(steps)),
+            (None, Some(TokenCount(tokens))) => Ok(Budget::Tokens(tokens)),
+        }
+    }
+}
+
+impl Checkpoint {
+    fn validated(self) -> Result<Self> {
+        if self.keep < 2 {
+            return refuse(format!(
+                "checkpoint.keep is {}; keep at least 2, so that one is whole while the other is written",
+                self.keep
+            ));
+        }
+        if self.every == 0 {
+            return refuse("checkpoint.every is 0; give at least 1, or train.steps to save only at the end");
+        }
+        Ok(self)
+    }
+}
+
+impl Head {
+    fn validated(self) -> Result<Self> {
+        if self.chunk_rows == 0 {
+            return refuse("head.chunk_rows is 0; give at least 1, such as 1024");
+        }
+        Ok(self)
+    }
+}
