@@ -80,7 +80,7 @@ impl ModelConfig {
             }
         }
         let (c, h) = (self.hidden_size, self.num_attention_heads);
-        if c % h != 0 {
+        if !c.is_multiple_of(h) {
             return Err(Error::refused(format!(
                 "model.hidden_size {c} does not divide into {h} attention heads; choose a multiple of {h}"
             )));
@@ -92,7 +92,7 @@ impl ModelConfig {
             )));
         }
         let rot = self.rotary_size();
-        if rot % 2 != 0 {
+        if !rot.is_multiple_of(2) {
             return Err(Error::refused(format!(
                 "model.rotary_pct {} of head size {} gives {rot} rotary dimensions; they rotate in pairs, so it must be even",
                 self.rotary_pct,

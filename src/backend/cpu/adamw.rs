@@ -12,17 +12,20 @@ pub fn norm(g: &[f32]) -> f64 {
     let chunks: Vec<f64> = g
         .par_chunks(CHUNK)
         .map(|chunk| {
-            vectorize(|| {
-                let mut lanes = [0.0f64; LANES];
-                let (blocks, tail) = chunk.as_chunks::<LANES>();
-                for x in blocks {
-                    for i in 0..LANES {
-                        lanes[i] = (x[i] as f64).mul_add(x[i] as f64, lanes[i]);
+            vectorize(
+                #[inline(always)]
+                || {
+                    let mut lanes = [0.0f64; LANES];
+                    let (blocks, tail) = chunk.as_chunks::<LANES>();
+                    for x in blocks {
+                        for i in 0..LANES {
+                            lanes[i] = (x[i] as f64).mul_add(x[i] as f64, lanes[i]);
+                        }
                     }
-                }
-                let tail: f64 = tail.iter().map(|&x| x as f64 * x as f64).sum();
-                lanes.iter().sum::<f64>() + tail
-            })
+                    let tail: f64 = tail.iter().map(|&x| x as f64 * x as f64).sum();
+                    lanes.iter().sum::<f64>() + tail
+                },
+            )
         })
         .collect();
     chunks.iter().sum::<f64>().sqrt()
@@ -53,7 +56,12 @@ pub fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], params: &[
             runs.push(Run { w, m, v, g, lr: lr as f32, decay });
         }
     }
-    runs.into_par_iter().for_each(|run| vectorize(|| update_run(run, step)));
+    runs.into_par_iter().for_each(|run| {
+        vectorize(
+            #[inline(always)]
+            || update_run(run, step),
+        )
+    });
 }
 
 /// Cuts `len` elements behind the first `skip` off the front of a buffer.

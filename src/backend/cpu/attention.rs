@@ -73,17 +73,23 @@ pub fn forward(s: Shape, heads: Heads, qkv: Rows, out: RowsMut, lse: RowsMut) {
                 for (i, t) in tile.clone().enumerate() {
                     let (seen, hidden) = scores.row(i).split_at_mut(t + 1);
                     hidden.fill(0.0);
-                    let (shift, total) = vectorize(|| {
-                        let shift = max(seen);
-                        (shift, exp_sum(seen, shift))
-                    });
+                    let (shift, total) = vectorize(
+                        #[inline(always)]
+                        || {
+                            let shift = max(seen);
+                            (shift, exp_sum(seen, shift))
+                        },
+                    );
                     inverse[i] = 1.0 / total;
                     lse.row(t)[0] = shift + total.ln();
                 }
                 let mut tile_out = out.part_mut(tile.clone(), all.clone());
                 gemm(&mut tile_out, false, Op::N(scores.read()), Op::N(v.part(0..keys, all)), 1.0);
                 for (i, inverse) in inverse[..tile.len()].iter().enumerate() {
-                    vectorize(|| tile_out.row(i).iter_mut().for_each(|x| *x *= inverse));
+                    vectorize(
+                        #[inline(always)]
+                        || tile_out.row(i).iter_mut().for_each(|x| *x *= inverse),
+                    );
                 }
             });
         }
@@ -120,10 +126,13 @@ pub fn backward(s: Shape, heads: Heads, qkv: Rows, out: Rows, lse: Rows, dout: R
                 for (i, t) in tile.clone().enumerate() {
                     let (p, dp) = (p.row(i), dp.row(i));
                     let lse = lse.row(t)[0];
-                    vectorize(|| {
-                        let delta = sum2(out.row(t), dout.row(i), |acc, o, d| o.mul_add(d, acc));
-                        softmax_backward(&mut p[..t + 1], &mut dp[..t + 1], lse, delta, scale);
-                    });
+                    vectorize(
+                        #[inline(always)]
+                        || {
+                            let delta = sum2(out.row(t), dout.row(i), |acc, o, d| o.mul_add(d, acc));
+                            softmax_backward(&mut p[..t + 1], &mut dp[..t + 1], lse, delta, scale);
+                        },
+                    );
                     p[t + 1..].fill(0.0);
                     dp[t + 1..].fill(0.0);
                 }
@@ -156,17 +165,20 @@ pub fn decode(heads: Heads, qkv: Rows, position: usize, out: RowsMut) {
         with_scores(1, position + 1, |mut scores, _| {
             let scores = scores.row(0);
             let out = out.row(0);
-            vectorize(|| {
-                for (t, score) in scores.iter_mut().enumerate() {
-                    *score = scale * sum2(q, k.row(t), |acc, a, b| a.mul_add(b, acc));
-                }
-                let shift = max(scores);
-                let inverse = 1.0 / exp_sum(scores, shift);
-                out.fill(0.0);
-                for (t, p) in scores.iter().enumerate() {
-                    out.iter_mut().zip(v.row(t)).for_each(|(o, v)| *o = (p * inverse).mul_add(*v, *o));
-                }
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (t, score) in scores.iter_mut().enumerate() {
+                        *score = scale * sum2(q, k.row(t), |acc, a, b| a.mul_add(b, acc));
+                    }
+                    let shift = max(scores);
+                    let inverse = 1.0 / exp_sum(scores, shift);
+                    out.fill(0.0);
+                    for (t, p) in scores.iter().enumerate() {
+                        out.iter_mut().zip(v.row(t)).for_each(|(o, v)| *o = (p * inverse).mul_add(*v, *o));
+                    }
+                },
+            );
         });
     });
 }

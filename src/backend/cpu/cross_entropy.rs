@@ -17,20 +17,26 @@ pub fn forward(logits: RowsMut, targets: &[i32], loss: RowsMut, grad_scale: Opti
         let logit = row[target];
         match grad_scale {
             None => {
-                let (shift, total) = vectorize(|| {
-                    let shift = max(row);
-                    (shift, sum(row, |acc, x| acc + super::math::exp(x - shift)))
-                });
+                let (shift, total) = vectorize(
+                    #[inline(always)]
+                    || {
+                        let shift = max(row);
+                        (shift, sum(row, |acc, x| acc + super::math::exp(x - shift)))
+                    },
+                );
                 *loss = shift + total.ln() - logit;
             }
             Some(scale) => {
-                let (shift, total) = vectorize(|| {
-                    let shift = max(row);
-                    let total = exp_sum(row, shift);
-                    let factor = scale / total;
-                    row.iter_mut().for_each(|x| *x *= factor);
-                    (shift, total)
-                });
+                let (shift, total) = vectorize(
+                    #[inline(always)]
+                    || {
+                        let shift = max(row);
+                        let total = exp_sum(row, shift);
+                        let factor = scale / total;
+                        row.iter_mut().for_each(|x| *x *= factor);
+                        (shift, total)
+                    },
+                );
                 *loss = shift + total.ln() - logit;
                 row[target] -= scale;
             }

@@ -23,11 +23,14 @@ pub fn forward(x: Rows, norm: Affine, eps: f32, y: RowsMut, stats: RowsMut) {
     for_row_blocks([y, stats], BLOCK, |first, [mut y, mut stats]| {
         for i in 0..y.rows {
             let x = x.row(first + i);
-            vectorize(|| {
-                let moments = moments(x, eps);
-                stats.row(i).copy_from_slice(&moments);
-                normalize(x, moments, norm, y.row(i));
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    let moments = moments(x, eps);
+                    stats.row(i).copy_from_slice(&moments);
+                    normalize(x, moments, norm, y.row(i));
+                },
+            );
         }
     });
 }
@@ -38,12 +41,15 @@ pub fn forward_pair(x: Rows, norms: [Affine; 2], eps: f32, y: [RowsMut; 2], stat
     for_row_blocks([a, b, stats], BLOCK, |first, [mut a, mut b, mut stats]| {
         for i in 0..a.rows {
             let x = x.row(first + i);
-            vectorize(|| {
-                let moments = moments(x, eps);
-                stats.row(i).copy_from_slice(&moments);
-                normalize(x, moments, norms[0], a.row(i));
-                normalize(x, moments, norms[1], b.row(i));
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    let moments = moments(x, eps);
+                    stats.row(i).copy_from_slice(&moments);
+                    normalize(x, moments, norms[0], a.row(i));
+                    normalize(x, moments, norms[1], b.row(i));
+                },
+            );
         }
     });
 }
@@ -95,7 +101,10 @@ pub fn backward<const N: usize>(
             for (i, row) in rows(chunk).enumerate() {
                 let moments = [stats.row(row)[0], stats.row(row)[1]];
                 let dy: [&[f32]; N] = std::array::from_fn(|n| dy[n].row(row));
-                vectorize(|| backward_row(x.row(row), moments, weights, dy, dx.row(i), sums));
+                vectorize(
+                    #[inline(always)]
+                    || backward_row(x.row(row), moments, weights, dy, dx.row(i), sums),
+                );
             }
         },
     );
@@ -160,7 +169,10 @@ pub fn reduce(partials: Rows, total: &mut [f32], accumulate: bool) {
     for chunk in 0..partials.rows {
         let row = partials.row(chunk);
         if accumulate || chunk > 0 {
-            vectorize(|| total.iter_mut().zip(row).for_each(|(t, p)| *t += p));
+            vectorize(
+                #[inline(always)]
+                || total.iter_mut().zip(row).for_each(|(t, p)| *t += p),
+            );
         } else {
             total.copy_from_slice(row);
         }

@@ -73,11 +73,14 @@ fn fill(
             Some(x) => row.copy_from_slice(&x.row(r.start + i)[c.clone()]),
             None => row.fill(0.0),
         }
-        vectorize(|| {
-            for b in bias.iter().flatten() {
-                row.iter_mut().zip(&b[c.clone()]).for_each(|(y, b)| *y += b);
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for b in bias.iter().flatten() {
+                    row.iter_mut().zip(&b[c.clone()]).for_each(|(y, b)| *y += b);
+                }
+            },
+        );
     }
     true
 }
@@ -96,8 +99,14 @@ pub fn forward_gelu(s: Shape, x: Rows, w: Rows, bias: &[f32], kind: Gelu, slope:
             for i in 0..r.len() {
                 let (slope, y) = (slope.row(i), y.row(i));
                 match kind {
-                    Gelu::Erf => vectorize(|| activate(slope, y, gelu_erf)),
-                    Gelu::Tanh => vectorize(|| activate(slope, y, gelu_tanh)),
+                    Gelu::Erf => vectorize(
+                        #[inline(always)]
+                        || activate(slope, y, gelu_erf),
+                    ),
+                    Gelu::Tanh => vectorize(
+                        #[inline(always)]
+                        || activate(slope, y, gelu_tanh),
+                    ),
                 }
             }
         },
@@ -117,7 +126,10 @@ pub fn gelu_backward(slope: Rows, dy: RowsMut) {
     for_row_blocks([dy], 16, |first, [mut dy]| {
         for i in 0..dy.rows {
             let slope = slope.row(first + i);
-            vectorize(|| dy.row(i).iter_mut().zip(slope).for_each(|(d, s)| *d *= s));
+            vectorize(
+                #[inline(always)]
+                || dy.row(i).iter_mut().zip(slope).for_each(|(d, s)| *d *= s),
+            );
         }
     });
 }
@@ -176,7 +188,10 @@ pub fn backward_bias(s: Shape, dy: Rows, db: RowsMut, accumulate: bool) {
                 let total = &mut total[..c.len()];
                 for i in sequence * s.time..(sequence + 1) * s.time {
                     let dy = &dy.row(i)[c.clone()];
-                    vectorize(|| total.iter_mut().zip(dy).for_each(|(t, d)| *t += d));
+                    vectorize(
+                        #[inline(always)]
+                        || total.iter_mut().zip(dy).for_each(|(t, d)| *t += d),
+                    );
                 }
                 if accumulate || sequence > 0 {
                     db.iter_mut().zip(total.iter()).for_each(|(b, t)| *b += t);

@@ -176,7 +176,12 @@ mod tests {
         for i in 0..=n {
             let x = range.start + (range.end - range.start) * (i as f32 / n as f32);
             let r = exact(x as f64);
-            let e = (vectorize(|| f(x)) as f64 - r).abs();
+            let e = (vectorize(
+                #[inline(always)]
+                || f(x),
+            ) as f64
+                - r)
+                .abs();
             let ulp = (r.abs() * 2f64.powi(-23)).max(1e-45);
             worst = (worst.0.max(e), worst.1.max(e / ulp));
         }

@@ -39,10 +39,13 @@ pub fn rotate(s: Shape, heads: Heads, tables: &Tables, qkv: RowsMut, first: usiz
             let row = block.row(i);
             for head in row.chunks_exact_mut(3 * heads.size) {
                 let (q, k) = head[..2 * heads.size].split_at_mut(heads.size);
-                vectorize(|| {
-                    rotate_one(&mut q[..heads.rotary], cos, sin, direction);
-                    rotate_one(&mut k[..heads.rotary], cos, sin, direction);
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        rotate_one(&mut q[..heads.rotary], cos, sin, direction);
+                        rotate_one(&mut k[..heads.rotary], cos, sin, direction);
+                    },
+                );
             }
         }
     });
