@@ -98,7 +98,9 @@ fn run_tokenize(args: TokenizeArgs) -> Result<()> {
     let tokenizer = match (&args.tokenizer, args.vocab_size) {
         (Some(path), _) => TextTokenizer::load(path)?,
         (None, Some(size)) => train(&inputs, size, args.train_mib)?,
-        (None, None) => return Err(Error::refused("no tokenizer was named; give --tokenizer FILE or --vocab-size N")),
+        (None, None) => {
+            return Err(Error::refused("no tokenizer was named; give --tokenizer FILE or --vocab-size N"));
+        }
     };
     let eod = if args.no_eod { None } else { Some(tokenizer.eod(args.eod_token.as_deref())?) };
     let mut progress = Progress::bytes("tokenizing", inputs.bytes());
@@ -126,7 +128,13 @@ fn train(inputs: &Inputs, vocab_size: u32, train_mib: u64) -> Result<TextTokeniz
 }
 
 fn print_tokenized(prefix: &Path, info: &TokenizedInfo, files: usize, skipped: u64) {
-    println!("{}.bin and .idx: {} documents, {} tokens ({})", prefix.display(), info.documents, info.tokens, info.dtype);
+    println!(
+        "{}.bin and .idx: {} documents, {} tokens ({})",
+        prefix.display(),
+        info.documents,
+        info.tokens,
+        info.dtype
+    );
     println!(
         "from {files} files, {} bytes of text: {:.3} bytes per token, vocabulary {}",
         info.input_bytes,
@@ -141,7 +149,12 @@ fn print_tokenized(prefix: &Path, info: &TokenizedInfo, files: usize, skipped: u
 fn run_inspect(args: &InspectArgs) -> Result<()> {
     let tokenizer = args.tokenizer.as_ref().map(TextTokenizer::load).transpose()?;
     let found = inspect(&Corpus::open(&args.data)?, tokenizer.as_ref())?;
-    if args.json { print_json(&found) } else { print_inspection(&found); Ok(()) }
+    if args.json {
+        print_json(&found)
+    } else {
+        print_inspection(&found);
+        Ok(())
+    }
 }
 
 fn print_inspection(found: &Inspection) {
@@ -155,7 +168,10 @@ fn print_inspection(found: &Inspection) {
     if found.shards.len() > SHOWN {
         println!("and {} more shards", found.shards.len() - SHOWN);
     }
-    println!("total: {} tokens, {} documents, fingerprint {}", found.tokens, found.documents, found.fingerprint);
+    println!(
+        "total: {} tokens, {} documents, fingerprint {}",
+        found.tokens, found.documents, found.fingerprint
+    );
     if let Some(ratio) = found.bytes_per_token {
         println!("bytes of text per token: {ratio:.3}");
     }
@@ -202,7 +218,8 @@ fn print_verification(found: &Verification) {
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Error::failed(format!("cannot write JSON: {e}")))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::failed(format!("cannot write JSON: {e}")))?;
     println!("{text}");
     Ok(())
 }
