@@ -1,6 +1,6 @@
 //! Read-only files, mapped when first touched: 10,000 shards open without 20,000 maps.
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -60,20 +60,60 @@ impl LazyMap {
     }
 }
 
-/// Reads from a file during open, when nothing is mapped yet.
-pub(crate) fn read_at<const N: usize>(file: &mut File, path: &Path, at: u64) -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    file.seek(SeekFrom::Start(at)).map_err(Error::input("read", path))?;
-    file.read_exact(&mut bytes).map_err(Error::input("read", path))?;
-    Ok(bytes)
+/// A file during open, when nothing is mapped yet. System calls are what opening thousands of shards costs, so a small
+/// file is read once and whole, a large one by its first block and then where it is asked.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) path: &'a Path,
+    file: File,
+    /// Size in bytes.
+    pub(crate) bytes: u64,
+    /// The whole file up to `WHOLE_BYTES`, otherwise its first `BLOCK_BYTES`.
+    head: Vec<u8>,
 }
 
-/// Opens a file the user named and returns its size in bytes; a directory is refused.
-pub(crate) fn open_sized(path: &Path) -> Result<(File, u64)> {
-    let file = File::open(path).map_err(Error::input("open", path))?;
-    let metadata = file.metadata().map_err(Error::input("read the size of", path))?;
-    if !metadata.is_file() {
-        return Err(Error::refused(format!("{} is not a regular file; name a token shard", path.display())));
+/// Files up to this size are read whole at open.
+pub(crate) const WHOLE_BYTES: u64 = 256 * 1024;
+/// What is read of larger ones at a time.
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+
+impl<'a> Opening<'a> {
+    /// Opens a file the user named; a directory is refused.
+    pub(crate) fn new(path: &'a Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::input("open", path))?;
+        let metadata = file.metadata().map_err(Error::input("read the size of", path))?;
+        if !metadata.is_file() {
+            return Err(Error::refused(format!(
+                "{} is not a regular file; name a token shard",
+                path.display()
+            )));
+        }
+        let bytes = metadata.len();
+        let mut head = vec![0; if bytes <= WHOLE_BYTES { bytes } else { BLOCK_BYTES } as usize];
+        file.read_exact_at(&mut head, 0).map_err(Error::input("read", path))?;
+        Ok(Self { path, file, bytes, head })
     }
-    Ok((file, metadata.len()))
+
+    /// `out.len()` bytes from `at`.
+    pub(crate) fn read(&self, at: u64, out: &mut [u8]) -> Result<()> {
+        let start = usize::try_from(at).ok();
+        let held = start.and_then(|start| self.head.get(start..start.checked_add(out.len())?));
+        match held {
+            Some(held) => out.copy_from_slice(held),
+            None => self.file.read_exact_at(out, at).map_err(Error::input("read", self.path))?,
+        }
+        Ok(())
+    }
+
+    /// As `read`, for a fixed number of bytes.
+    pub(crate) fn array<const N: usize>(&self, at: u64) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        self.read(at, &mut out)?;
+        Ok(out)
+    }
+
+    /// The whole file if it is small.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        (self.bytes <= WHOLE_BYTES).then_some(self.head.as_slice())
+    }
 }

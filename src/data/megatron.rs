@@ -16,7 +16,7 @@
 use std::path::{Path, PathBuf};
 
 use super::dtype::Dtype;
-use super::map::{LazyMap, open_sized, read_at};
+use super::map::{LazyMap, Opening};
 use crate::{Error, Result};
 
 /// The first nine bytes of a `.idx`.
@@ -57,22 +57,22 @@ impl Field {
 
 impl Index {
     /// O(1): the header, the file sizes and the first and last entry of each array.
-    pub(crate) fn open(path: &Path, bin_bytes: u64) -> Result<Self> {
-        let (mut file, bytes) = open_sized(path)?;
-        let (dtype, sequences, bounds) = header(&mut file, path, bytes)?;
+    pub(crate) fn open(file: &Opening, bin_bytes: u64) -> Result<Self> {
+        let path = file.path;
+        let (dtype, sequences, bounds) = header(file)?;
         let index = Self {
-            map: LazyMap::new(path.to_path_buf(), bytes),
+            map: LazyMap::new(path.to_path_buf(), file.bytes),
             dtype,
             sequences,
             documents: bounds - 1,
             bin_bytes,
         };
         // Read through the file, not the map: opening maps nothing.
-        let mut entry = |field, i| -> Result<i64> {
+        let entry = |field, i| -> Result<i64> {
             let at = index.offset(field, i);
             match field {
-                Field::Size => read_at(&mut file, path, at).map(|b| i64::from(i32::from_le_bytes(b))),
-                _ => read_at(&mut file, path, at).map(i64::from_le_bytes),
+                Field::Size => file.array(at).map(|b| i64::from(i32::from_le_bytes(b))),
+                _ => file.array(at).map(i64::from_le_bytes),
             }
         };
         let last = sequences - 1;
@@ -183,12 +183,13 @@ impl Index {
 }
 
 /// Dtype, N and M, with N ≥ 1, M ≥ 2 and the arrays filling the file exactly.
-fn header(file: &mut std::fs::File, path: &Path, bytes: u64) -> Result<(Dtype, u64, u64)> {
+fn header(file: &Opening) -> Result<(Dtype, u64, u64)> {
+    let (path, bytes) = (file.path, file.bytes);
     let refuse = |message: String| Err(Error::refused(format!("{}: {message}", path.display())));
     if bytes < HEADER_BYTES {
         return refuse(format!("has {bytes} bytes, a .idx header alone takes {HEADER_BYTES}; {REPAIR}"));
     }
-    let head: [u8; HEADER_BYTES as usize] = read_at(file, path, 0)?;
+    let head: [u8; HEADER_BYTES as usize] = file.array(0)?;
     if head.starts_with(b"TNTIDX\0\0") {
         return refuse(
             "is an index of the old `cached` format; re-create the data with gpt-neox's or Megatron's \

@@ -3,7 +3,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::dtype::{BadToken, Dtype};
-use super::map::{LazyMap, open_sized, read_at};
+use super::map::{LazyMap, Opening};
 use super::megatron::{Index, with_suffix};
 use super::{fingerprint, llmc};
 use crate::{Error, Result};
@@ -55,37 +55,27 @@ pub struct Shard {
 impl Shard {
     /// Opens the file of tokens at `bin`; Megatron's `.idx` is expected beside it.
     pub fn open(bin: &Path, format: Format) -> Result<Self> {
-        let (mut file, bytes) = open_sized(bin)?;
+        let file = Opening::new(bin)?;
+        let bytes = file.bytes;
         if bytes == 0 {
             return Err(Error::refused(format!("{} is empty; copy it again or leave it out", bin.display())));
         }
-        let mut index = None;
-        let (dtype, start, tokens) = match format {
-            Format::Megatron => {
-                let opened = Index::open(&index_path(bin), bytes)?;
-                let dtype = opened.dtype;
-                index = Some(opened);
-                (dtype, 0, whole_tokens(bin, bytes, dtype)?)
-            }
-            Format::LlmC => {
-                if bytes < llmc::HEADER_BYTES {
-                    return Err(Error::refused(format!(
-                        "{} has {bytes} bytes, an llm.c header alone takes {}; copy it again",
-                        bin.display(),
-                        llmc::HEADER_BYTES
-                    )));
-                }
-                let head: [u8; 12] = read_at(&mut file, bin, 0)?;
-                let word = |i: usize| i32::from_le_bytes(std::array::from_fn(|k| head[4 * i + k]));
-                let (dtype, tokens) = llmc::header(bin, [word(0), word(1), word(2)], bytes)?;
+        let idx = (format == Format::Megatron).then(|| index_path(bin));
+        let idx = idx.as_deref().map(Opening::new).transpose()?;
+        let index = idx.as_ref().map(|idx| Index::open(idx, bytes)).transpose()?;
+        let (dtype, start, tokens) = match (format, &index) {
+            (_, Some(index)) => (index.dtype, 0, whole_tokens(bin, bytes, index.dtype)?),
+            (Format::LlmC, None) => {
+                let (dtype, tokens) = llmc::header(&file)?;
                 (dtype, llmc::HEADER_BYTES, tokens)
             }
-            Format::RawU16 => (Dtype::U16, 0, whole_tokens(bin, bytes, Dtype::U16)?),
-            Format::RawU32 => (Dtype::U32, 0, whole_tokens(bin, bytes, Dtype::U32)?),
+            (Format::RawU32, None) => (Dtype::U32, 0, whole_tokens(bin, bytes, Dtype::U32)?),
+            (Format::RawU16 | Format::Megatron, None) => {
+                (Dtype::U16, 0, whole_tokens(bin, bytes, Dtype::U16)?)
+            }
         };
-        drop(file);
-        let files: Vec<&Path> = std::iter::once(bin).chain(index.as_ref().map(Index::path)).collect();
-        let fingerprint = fingerprint::of_shard(format.name(), dtype, tokens, &files)?;
+        let files = std::iter::once(&file).chain(&idx);
+        let fingerprint = fingerprint::of_shard(format.name(), dtype, tokens, files)?;
         Ok(Self {
             format,
             dtype,

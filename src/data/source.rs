@@ -35,11 +35,14 @@ fn raw(path: &Path, format: Format) -> Result<Vec<Source>> {
 
 fn folder(path: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
-    for file in sorted(path)? {
-        if has_extension(&file, "idx") {
-            sources.push((with_suffix(&prefix_of(&file), ".bin"), Format::Megatron));
-        } else if has_extension(&file, "bin") && !index_path(&file).exists() {
-            sources.push(detect(&file)?);
+    let files = sorted(path)?;
+    for file in &files {
+        if has_extension(file, "idx") {
+            sources.push((with_suffix(&prefix_of(file), ".bin"), Format::Megatron));
+        } else if has_extension(file, "bin")
+            && files.binary_search_by(|f| by_name(f, &index_path(file))).is_err()
+        {
+            sources.push(detect(file)?);
         }
     }
     non_empty(path, sources, "token shards (.bin with .idx, or llm.c .bin)")
@@ -110,8 +113,13 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = entries
         .map(|entry| Ok(entry.map_err(Error::input("list", folder))?.path()))
         .collect::<Result<Vec<_>>>()?;
-    paths.sort();
+    paths.sort_unstable_by(|a, b| by_name(a, b));
     Ok(paths)
+}
+
+// Paths of one folder: comparing bytes is the same and several times faster than comparing components.
+fn by_name(a: &Path, b: &Path) -> std::cmp::Ordering {
+    a.as_os_str().cmp(b.as_os_str())
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
