@@ -91,6 +91,22 @@ proptest! {
 }
 
 #[test]
+fn long_texts_equal_the_library() {
+    // Long enough for several pieces, dense in places where a piece may end.
+    let text = documents(2500).concat();
+    assert!(text.len() > 1 << 20);
+    for tokenizer in [&*TRAINED, &*LIKE_PYTHIA] {
+        assert!(tokenizer.encode(&text).unwrap() == tokenizer.encode_slow(&text).unwrap());
+    }
+    // An added token that reaches over such places.
+    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
+    inner.add_tokens(vec![AddedToken::from("the on st", false)]).unwrap();
+    let tokenizer = TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap();
+    let text = "the on st ".repeat(60_000);
+    assert!(tokenizer.is_fast() && tokenizer.encode(&text).unwrap() == tokenizer.encode_slow(&text).unwrap());
+}
+
+#[test]
 fn other_kinds_of_tokenizer_take_the_slow_path() {
     let change = |change: &dyn Fn(&mut Tokenizer)| {
         let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();

@@ -1,4 +1,5 @@
 //! `rewarm data`: make, look at and check token shards.
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -107,8 +108,7 @@ fn run_tokenize(args: TokenizeArgs) -> Result<()> {
     let mut documents = inputs.documents();
     let result = tokenize_documents(&mut documents, &tokenizer, eod, &args.output, &mut progress);
     progress.finish();
-    print_tokenized(&args.output, &result?, inputs.files(), documents.skipped());
-    Ok(())
+    print_tokenized(&args.output, &result?, inputs.files(), documents.skipped())
 }
 
 fn train(inputs: &Inputs, vocab_size: u32, train_mib: u64) -> Result<TextTokenizer> {
@@ -127,63 +127,62 @@ fn train(inputs: &Inputs, vocab_size: u32, train_mib: u64) -> Result<TextTokeniz
     tokenizer
 }
 
-fn print_tokenized(prefix: &Path, info: &TokenizedInfo, files: usize, skipped: u64) {
-    println!(
+fn print_tokenized(prefix: &Path, info: &TokenizedInfo, files: usize, skipped: u64) -> Result<()> {
+    let mut lines = Vec::new();
+    lines.push(format!(
         "{}.bin and .idx: {} documents, {} tokens ({})",
         prefix.display(),
         info.documents,
         info.tokens,
         info.dtype
-    );
-    println!(
+    ));
+    lines.push(format!(
         "from {files} files, {} bytes of text: {:.3} bytes per token, vocabulary {}",
         info.input_bytes,
         info.bytes_per_token(),
         info.vocab_size
-    );
+    ));
     if skipped > 0 {
-        println!("left out: {skipped} files that are not UTF-8 text");
+        lines.push(format!("left out: {skipped} files that are not UTF-8 text"));
     }
+    print(&lines.join("\n"))
 }
 
 fn run_inspect(args: &InspectArgs) -> Result<()> {
     let tokenizer = args.tokenizer.as_ref().map(TextTokenizer::load).transpose()?;
     let found = inspect(&Corpus::open(&args.data)?, tokenizer.as_ref())?;
-    if args.json {
-        print_json(&found)
-    } else {
-        print_inspection(&found);
-        Ok(())
-    }
+    if args.json { print_json(&found) } else { print_inspection(&found) }
 }
 
-fn print_inspection(found: &Inspection) {
+fn print_inspection(found: &Inspection) -> Result<()> {
     const SHOWN: usize = 20;
+    let mut lines = Vec::new();
     for shard in found.shards.iter().take(SHOWN) {
-        println!(
+        lines.push(format!(
             "{}: {} {}, {} tokens, {} documents",
             shard.path, shard.format, shard.dtype, shard.tokens, shard.documents
-        );
+        ));
     }
     if found.shards.len() > SHOWN {
-        println!("and {} more shards", found.shards.len() - SHOWN);
+        lines.push(format!("and {} more shards", found.shards.len() - SHOWN));
     }
-    println!(
+    lines.push(format!(
         "total: {} tokens, {} documents, fingerprint {}",
         found.tokens, found.documents, found.fingerprint
-    );
+    ));
     if let Some(ratio) = found.bytes_per_token {
-        println!("bytes of text per token: {ratio:.3}");
+        lines.push(format!("bytes of text per token: {ratio:.3}"));
     }
     let q = &found.lengths;
-    println!(
+    lines.push(format!(
         "tokens per document ({} looked at): min {}, 1 % {}, 25 % {}, median {}, 75 % {}, 99 % {}, max {}",
         q.sampled, q.min, q.p01, q.p25, q.p50, q.p75, q.p99, q.max
-    );
-    println!("first tokens: {:?}", found.first_tokens);
+    ));
+    lines.push(format!("first tokens: {:?}", found.first_tokens));
     if let Some(text) = &found.first_text {
-        println!("first text: {text:?}");
+        lines.push(format!("first text: {text:?}"));
     }
+    print(&lines.join("\n"))
 }
 
 fn run_verify(args: &VerifyArgs) -> Result<()> {
@@ -193,33 +192,42 @@ fn run_verify(args: &VerifyArgs) -> Result<()> {
     progress.finish();
     let found = found?;
     if args.json {
-        print_json(&found)?;
+        print_json(&found)?
     } else {
-        print_verification(&found);
+        print_verification(&found)?
     }
     found.into_result().map(|_| ())
 }
 
-fn print_verification(found: &Verification) {
+fn print_verification(found: &Verification) -> Result<()> {
+    let mut lines = Vec::new();
     for fault in &found.faults {
-        println!("{}", fault.message);
+        lines.push(format!("{}", fault.message));
     }
     let listed = found.faults.len() as u64;
     if listed < found.faults_total {
-        println!("and {} more faults", found.faults_total - listed);
+        lines.push(format!("and {} more faults", found.faults_total - listed));
     }
-    println!(
+    lines.push(format!(
         "{} shards, {} documents, {} tokens, largest token {}, {} faults",
         found.shards, found.documents, found.tokens, found.largest_token, found.faults_total
-    );
+    ));
     if let Some(hash) = &found.content_hash {
-        println!("content hash (XXH3-128): {hash}");
+        lines.push(format!("content hash (XXH3-128): {hash}"));
     }
+    print(&lines.join("\n"))
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text =
         serde_json::to_string_pretty(value).map_err(|e| Error::failed(format!("cannot write JSON: {e}")))?;
-    println!("{text}");
-    Ok(())
+    print(&text)
+}
+
+/// To stdout; a reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "the standard output")(e)),
+        _ => Ok(()),
+    }
 }

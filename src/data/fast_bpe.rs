@@ -27,6 +27,9 @@ pub(crate) struct FastBpe {
     raw: AddedTokens,
     /// Added tokens looked for after it.
     normalized: AddedTokens,
+    /// Whether the text may be cut before a space that follows a non-space and the pieces encoded alone: no word, no
+    /// composition of NFC and no added token reaches over such a place.
+    pub(crate) cuttable: bool,
     /// GPT-2's printable stand-in for each byte.
     stand_in: [char; 256],
 }
@@ -62,7 +65,10 @@ impl FastBpe {
             }
             if token.normalized { &mut normalized } else { &mut raw }.tokens.push((token.content, id));
         }
-        Some(Self { nfc, raw: raw.ready(), normalized: normalized.ready(), stand_in: stand_ins() })
+        let reaches_over =
+            |tokens: &AddedTokens| tokens.tokens.iter().any(|(text, _)| cut_after(text, 0) < text.len());
+        let cuttable = !reaches_over(&raw) && !reaches_over(&normalized);
+        Some(Self { nfc, raw: raw.ready(), normalized: normalized.ready(), cuttable, stand_in: stand_ins() })
     }
 
     /// Appends the ids of `text` to `out`.
@@ -110,6 +116,20 @@ impl FastBpe {
 
 pub(crate) fn failed(e: tokenizers::Error) -> Error {
     Error::refused(format!("the tokenizer refuses the text: {e}; check tokenizer.json"))
+}
+
+/// The first place after byte `at` (a character boundary) where a space follows a non-space; the end if there is none.
+pub(crate) fn cut_after(text: &str, at: usize) -> usize {
+    let mut after_word = false;
+    for (i, byte) in text.bytes().enumerate().skip(at) {
+        let space = matches!(byte, b' ' | b'\n');
+        if space && after_word {
+            return i;
+        }
+        // A byte above 127 may end a Unicode space: not a place to cut.
+        after_word = byte.is_ascii_graphic();
+    }
+    text.len()
 }
 
 /// True only for text that NFC leaves alone: below U+0300 nothing combines and nothing decomposes under NFC.

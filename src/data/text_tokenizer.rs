@@ -4,14 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::*;
 use tokenizers::Tokenizer;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::fast_bpe::{FastBpe, WordCache, failed};
+use super::fast_bpe::{FastBpe, WordCache, cut_after, failed};
 use crate::{Error, Result};
 
 /// The token that ends a document in GPT-2, GPT-NeoX and Pythia vocabularies.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// A longer text is encoded in parallel pieces of about this size.
+const PIECE_BYTES: usize = 1 << 18;
 
 /// A tokenizer of Hugging Face's `tokenizers`, shared freely between threads.
 pub struct TextTokenizer {
@@ -74,6 +78,17 @@ impl TextTokenizer {
     /// Ids of a text. Nothing is added at its ends; added tokens spelled out in it become their ids.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let Some(fast) = &self.fast else { return self.encode_slow(text) };
+        if text.len() <= 2 * PIECE_BYTES || !fast.cuttable {
+            return self.encode_piece(fast, text);
+        }
+        let pieces: Vec<Vec<u32>> = pieces(text)
+            .into_par_iter()
+            .map(|piece| self.encode_piece(fast, piece))
+            .collect::<Result<_>>()?;
+        Ok(pieces.concat())
+    }
+
+    fn encode_piece(&self, fast: &FastBpe, text: &str) -> Result<Vec<u32>> {
         let mut cache = self.lock().pop().unwrap_or_default();
         let mut ids = Vec::with_capacity(text.len() / 3);
         let result = fast.encode(&self.inner, text, &mut cache, &mut ids);
@@ -120,6 +135,18 @@ impl TextTokenizer {
         // A cache is complete after every word, so a panic elsewhere leaves nothing half done.
         self.caches.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A long text in pieces that can be encoded alone.
+fn pieces(text: &str) -> Vec<&str> {
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        // The cut lies before an ASCII space, so it is a character boundary.
+        let (piece, after) = rest.split_at(cut_after(rest, PIECE_BYTES));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
 }
 
 impl fmt::Debug for TextTokenizer {
