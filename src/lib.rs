@@ -1,6 +1,9 @@
 //! rewarm: continual pre-training of GPT-NeoX (Pythia) language models.
 pub mod backend;
+pub mod checkpoint;
+pub mod cli;
 pub mod config;
+pub mod data;
 pub mod error;
 pub mod model;
 pub mod ops;

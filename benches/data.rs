@@ -1,0 +1,99 @@
+//! Data: tokenizing (bytes/s on one thread), opening many shards, reading samples.
+//!
+//! `cargo bench --bench data`. The text is this crate's own sources; `REWARM_BENCH_TEXT=FOLDER` takes another.
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rewarm::data::{
+    Batch, Corpus, InputOptions, Inputs, Order, ShardWriter, Side, Split, TextTokenizer, fill_batch,
+    train_bpe,
+};
+
+/// Enough for steady figures, little enough for the library's own encoder.
+const TEXT_BYTES: usize = 16 << 20;
+
+fn texts() -> Vec<String> {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    let folder = std::env::var_os("REWARM_BENCH_TEXT").map_or(own, PathBuf::from);
+    let inputs = Inputs::find(&[folder], &InputOptions::default()).expect("the folder has text");
+    let mut left = TEXT_BYTES as i64;
+    let texts = inputs.documents().map(|text| text.expect("files are readable"));
+    texts
+        .take_while(|text| {
+            left -= text.len() as i64;
+            left > 0
+        })
+        .collect()
+}
+
+fn tokenize(c: &mut Criterion) {
+    let texts = texts();
+    let bytes: usize = texts.iter().map(String::len).sum();
+    let trained = train_bpe(texts.iter().cloned().map(Ok), 4096).expect("training succeeds");
+    let mut group = c.benchmark_group("tokenize");
+    group.sample_size(10).throughput(Throughput::Bytes(bytes as u64));
+    // A fresh tokenizer each time: its word cache starts empty, as in a run of `data tokenize`.
+    let fresh = || TextTokenizer::from_json(trained.json().to_vec()).expect("it was just written");
+    group.bench_function("fast", |b| {
+        b.iter_batched(
+            fresh,
+            |t| texts.iter().map(|x| t.encode(x).expect("any text").len()).sum::<usize>(),
+            BatchSize::LargeInput,
+        )
+    });
+    group.bench_function("library", |b| {
+        b.iter_batched(
+            fresh,
+            |t| texts.iter().map(|x| t.encode_slow(x).expect("any text").len()).sum::<usize>(),
+            BatchSize::LargeInput,
+        )
+    });
+    group.bench_function("train_4096", |b| {
+        b.iter(|| train_bpe(texts.iter().cloned().map(Ok), 4096).expect("training succeeds").vocab_size())
+    });
+    group.finish();
+}
+
+fn shards(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for i in 0..100 {
+        let mut writer =
+            ShardWriter::create(&dir.path().join(format!("s{i:03}")), 50_000).expect("a new shard");
+        for d in 0..2_000u32 {
+            let document: Vec<u32> = (0..200 + d % 97).map(|t| (t * 31 + d) % 50_000).collect();
+            writer.push(&document).expect("space on the disk");
+        }
+        writer.finish().expect("space on the disk");
+    }
+    let spec = [dir.path().to_str().expect("temporary paths are UTF-8").to_string()];
+    c.bench_function("open/100_shards", |b| b.iter(|| Corpus::open(black_box(&spec)).expect("valid shards")));
+    let corpus = Arc::new(Corpus::open(&spec).expect("valid shards"));
+    let split = Split { fraction: 0.01, seed: 1 };
+    c.bench_function("split/200k_documents", |b| {
+        b.iter(|| Order::new(corpus.clone(), Side::Train, split, 2048, 1).expect("enough documents"))
+    });
+    let mut out = vec![0; 2049];
+    let mut group = c.benchmark_group("read/2049_tokens");
+    group.throughput(Throughput::Elements(2048));
+    for (name, side) in [("all", Side::All), ("train", Side::Train), ("validation", Side::Validation)] {
+        let order = Order::new(corpus.clone(), side, split, 2048, 1).expect("enough documents");
+        let mut sample = 0;
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                sample += 1;
+                order.read(sample, &mut out, 50_000).expect("valid tokens")
+            })
+        });
+    }
+    group.finish();
+    let order = Order::new(corpus.clone(), Side::All, split, 2048, 1).expect("enough documents");
+    let mut batch = Batch::default();
+    c.bench_function("fill_batch/32x2048", |b| {
+        b.iter(|| fill_batch(&order, 0, 32, 50_000, &mut batch).expect("valid tokens"))
+    });
+}
+
+criterion_group!(benches, tokenize, shards);
+criterion_main!(benches);

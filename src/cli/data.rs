@@ -1,0 +1,233 @@
+//! `rewarm data`: make, look at and check token shards.
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::data::{
+    Corpus, InputOptions, Inputs, Inspection, Progress, TextTokenizer, TokenizedInfo, Verification, inspect,
+    tokenize_documents, train_bpe, verify,
+};
+use crate::{Error, Result};
+
+/// Sub-commands of `rewarm data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Turn text into a Megatron shard (.bin and .idx).
+    Tokenize(TokenizeArgs),
+    /// Show format, sizes, document lengths and the first tokens.
+    Inspect(InspectArgs),
+    /// Read everything and list every fault.
+    Verify(VerifyArgs),
+}
+
+/// Arguments of `rewarm data tokenize`.
+#[derive(Debug, Args)]
+pub struct TokenizeArgs {
+    /// Text files, folders of text files, and .jsonl files.
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// Where to write: PREFIX.bin, PREFIX.idx, PREFIX.json, and tokenizer.json in the same folder.
+    #[arg(short, long, value_name = "PREFIX")]
+    output: PathBuf,
+    /// A Hugging Face tokenizer.json.
+    #[arg(long, value_name = "FILE", required_unless_present = "vocab_size", conflicts_with = "vocab_size")]
+    tokenizer: Option<PathBuf>,
+    /// Train a byte-level BPE of N tokens on the input.
+    #[arg(long, value_name = "N")]
+    vocab_size: Option<u32>,
+    /// Train the BPE on the first N MiB of the input.
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "vocab_size")]
+    train_mib: u64,
+    /// The token that ends a document [default: <|endoftext|>].
+    #[arg(long, value_name = "TOKEN", conflicts_with = "no_eod")]
+    eod_token: Option<String>,
+    /// Do not mark the ends of documents.
+    #[arg(long)]
+    no_eod: bool,
+    /// From folders take only files with this extension (may be repeated).
+    #[arg(long, value_name = "EXT")]
+    extension: Vec<String>,
+    /// The field of .jsonl lines that holds the text.
+    #[arg(long, default_value = "text")]
+    field: String,
+}
+
+/// Arguments of `rewarm data inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Shards, prefixes or folders; raw-u16:PATH or raw-u32:PATH for tokens without a header.
+    #[arg(required = true)]
+    data: Vec<String>,
+    /// A tokenizer.json to show the first tokens as text.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `rewarm data verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Shards, prefixes or folders; raw-u16:PATH or raw-u32:PATH for tokens without a header.
+    #[arg(required = true)]
+    data: Vec<String>,
+    /// Tokens must be below N [default: what data tokenize noted beside the shard].
+    #[arg(long, value_name = "N")]
+    vocab_size: Option<u32>,
+    /// A tokenizer.json: tokens must be in its vocabulary, and the shards must have been made with it.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the sub-command; results go to stdout, progress to stderr.
+pub fn run(command: DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Tokenize(args) => run_tokenize(args),
+        DataCommand::Inspect(args) => run_inspect(&args),
+        DataCommand::Verify(args) => run_verify(&args),
+    }
+}
+
+fn run_tokenize(args: TokenizeArgs) -> Result<()> {
+    let extensions = args.extension.iter().map(|e| e.trim_start_matches('.').to_string()).collect();
+    let inputs = Inputs::find(&args.inputs, &InputOptions { extensions, field: args.field })?;
+    let tokenizer = match (&args.tokenizer, args.vocab_size) {
+        (Some(path), _) => TextTokenizer::load(path)?,
+        (None, Some(size)) => train(&inputs, size, args.train_mib)?,
+        (None, None) => {
+            return Err(Error::refused("no tokenizer was named; give --tokenizer FILE or --vocab-size N"));
+        }
+    };
+    let eod = if args.no_eod { None } else { Some(tokenizer.eod(args.eod_token.as_deref())?) };
+    let mut progress = Progress::bytes("tokenizing", inputs.bytes());
+    let mut documents = inputs.documents();
+    let result = tokenize_documents(&mut documents, &tokenizer, eod, &args.output, &mut progress);
+    progress.finish();
+    print_tokenized(&args.output, &result?, inputs.files(), documents.skipped())
+}
+
+fn train(inputs: &Inputs, vocab_size: u32, train_mib: u64) -> Result<TextTokenizer> {
+    let limit = train_mib.saturating_mul(1 << 20);
+    let mut progress = Progress::bytes("training the tokenizer", inputs.bytes().min(limit));
+    let mut seen = 0u64;
+    let texts = inputs.documents().take_while(|text| {
+        let goes_on = seen < limit;
+        let bytes = text.as_ref().map_or(0, |t| t.len() as u64);
+        seen = seen.saturating_add(bytes);
+        progress.add(bytes);
+        goes_on
+    });
+    let tokenizer = train_bpe(texts, vocab_size);
+    progress.finish();
+    tokenizer
+}
+
+fn print_tokenized(prefix: &Path, info: &TokenizedInfo, files: usize, skipped: u64) -> Result<()> {
+    let mut lines = Vec::new();
+    lines.push(format!(
+        "{}.bin and .idx: {} documents, {} tokens ({})",
+        prefix.display(),
+        info.documents,
+        info.tokens,
+        info.dtype
+    ));
+    lines.push(format!(
+        "from {files} files, {} bytes of text: {:.3} bytes per token, vocabulary {}",
+        info.input_bytes,
+        info.bytes_per_token(),
+        info.vocab_size
+    ));
+    if skipped > 0 {
+        lines.push(format!("left out: {skipped} files that are not UTF-8 text"));
+    }
+    print(&lines.join("\n"))
+}
+
+fn run_inspect(args: &InspectArgs) -> Result<()> {
+    let tokenizer = args.tokenizer.as_ref().map(TextTokenizer::load).transpose()?;
+    let found = inspect(&Corpus::open(&args.data)?, tokenizer.as_ref())?;
+    if args.json { print_json(&found) } else { print_inspection(&found) }
+}
+
+fn print_inspection(found: &Inspection) -> Result<()> {
+    const SHOWN: usize = 20;
+    let mut lines = Vec::new();
+    for shard in found.shards.iter().take(SHOWN) {
+        lines.push(format!(
+            "{}: {} {}, {} tokens, {} documents",
+            shard.path, shard.format, shard.dtype, shard.tokens, shard.documents
+        ));
+    }
+    if found.shards.len() > SHOWN {
+        lines.push(format!("and {} more shards", found.shards.len() - SHOWN));
+    }
+    lines.push(format!(
+        "total: {} tokens, {} documents, fingerprint {}",
+        found.tokens, found.documents, found.fingerprint
+    ));
+    if let Some(ratio) = found.bytes_per_token {
+        lines.push(format!("bytes of text per token: {ratio:.3}"));
+    }
+    let q = &found.lengths;
+    lines.push(format!(
+        "tokens per document ({} looked at): min {}, 1 % {}, 25 % {}, median {}, 75 % {}, 99 % {}, max {}",
+        q.sampled, q.min, q.p01, q.p25, q.p50, q.p75, q.p99, q.max
+    ));
+    lines.push(format!("first tokens: {:?}", found.first_tokens));
+    if let Some(text) = &found.first_text {
+        lines.push(format!("first text: {text:?}"));
+    }
+    print(&lines.join("\n"))
+}
+
+fn run_verify(args: &VerifyArgs) -> Result<()> {
+    let tokenizer = args.tokenizer.as_ref().map(TextTokenizer::load).transpose()?;
+    let mut progress = Progress::counting("verifying");
+    let found = verify(&args.data, args.vocab_size, tokenizer.as_ref(), &mut progress);
+    progress.finish();
+    let found = found?;
+    if args.json {
+        print_json(&found)?
+    } else {
+        print_verification(&found)?
+    }
+    found.into_result().map(|_| ())
+}
+
+fn print_verification(found: &Verification) -> Result<()> {
+    let mut lines = Vec::new();
+    for fault in &found.faults {
+        lines.push(format!("{}", fault.message));
+    }
+    let listed = found.faults.len() as u64;
+    if listed < found.faults_total {
+        lines.push(format!("and {} more faults", found.faults_total - listed));
+    }
+    lines.push(format!(
+        "{} shards, {} documents, {} tokens, largest token {}, {} faults",
+        found.shards, found.documents, found.tokens, found.largest_token, found.faults_total
+    ));
+    if let Some(hash) = &found.content_hash {
+        lines.push(format!("content hash (XXH3-128): {hash}"));
+    }
+    print(&lines.join("\n"))
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::failed(format!("cannot write JSON: {e}")))?;
+    print(&text)
+}
+
+/// To stdout; a reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "the standard output")(e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,46 @@
+//! Token shards, the order in which they are read, and how they are made from text.
+//!
+//! ```text
+//! specs ──► source ──► shard (megatron, llmc, raw) ──► corpus ──► split ──► order ──► batch
+//! text ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .json tokenizer.json
+//! ```
+mod batch;
+mod corpus;
+mod dtype;
+mod fast_bpe;
+mod fingerprint;
+mod input;
+mod inspect;
+mod llmc;
+mod map;
+mod megatron;
+mod order;
+mod permutation;
+mod progress;
+mod shard;
+mod source;
+mod split;
+mod text_tokenizer;
+mod tokenize;
+mod tokenized;
+mod train_bpe;
+mod verify;
+mod words;
+mod writer;
+
+pub use batch::{Batch, fill_batch, fill_windows};
+pub use corpus::Corpus;
+pub use dtype::{BadToken, Dtype};
+pub use input::{Documents, InputOptions, Inputs};
+pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
+pub use order::{Location, Order};
+pub use permutation::Permutation;
+pub use progress::Progress;
+pub use shard::{Format, Shard, prefix_of};
+pub use split::{Place, Side, Split, Stream};
+pub use text_tokenizer::{END_OF_TEXT, TextTokenizer};
+pub use tokenize::tokenize_documents;
+pub use tokenized::TokenizedInfo;
+pub use train_bpe::{VOCAB_MIN, train_bpe};
+pub use verify::{Fault, Verification, verify};
+pub use writer::ShardWriter;

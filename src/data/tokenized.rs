@@ -1,0 +1,77 @@
+//! The note that `data tokenize` leaves beside a shard: `<prefix>.json`.
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::megatron::with_suffix;
+use super::text_tokenizer::TextTokenizer;
+use crate::{Error, Result};
+
+/// What a shard was made from and with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizedInfo {
+    /// Version of this note, 1. Its presence marks the file as ours.
+    pub rewarm_tokenized: u32,
+    /// XXH3-128 of the `tokenizer.json`, 32 hexadecimal digits.
+    pub tokenizer_hash: String,
+    /// One more than the largest id of the tokenizer.
+    pub vocab_size: u32,
+    /// The token appended to each document.
+    pub eod: Option<u32>,
+    /// The stored integer type.
+    pub dtype: String,
+    /// Bytes of text (UTF-8, after JSON is decoded) that became tokens.
+    pub input_bytes: u64,
+    /// Documents written.
+    pub documents: u64,
+    /// Tokens written, end-of-document tokens included.
+    pub tokens: u64,
+}
+
+impl TokenizedInfo {
+    /// The note of the shard `prefix`.bin; `None` when there is none, or when `prefix`.json is something else.
+    pub fn load(prefix: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = with_suffix(prefix.as_ref(), ".json");
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::input("read", &path)(e)),
+        };
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(&text) else { return Ok(None) };
+        if value.get("rewarm_tokenized").is_none() {
+            return Ok(None);
+        }
+        let info: Self = serde_json::from_value(value).map_err(|e| {
+            Error::refused(format!(
+                "{}: {e}; the note is damaged, tokenize again or remove it",
+                path.display()
+            ))
+        })?;
+        if info.rewarm_tokenized != 1 {
+            return Err(Error::refused(format!(
+                "{} has version {}, expected 1; read it with the rewarm that wrote it",
+                path.display(),
+                info.rewarm_tokenized
+            )));
+        }
+        Ok(Some(info))
+    }
+
+    /// Bytes of text per token.
+    pub fn bytes_per_token(&self) -> f64 {
+        self.input_bytes as f64 / self.tokens.max(1) as f64
+    }
+
+    /// Refused when the shard was made with another tokenizer: other vocabulary or other merges.
+    pub fn check_tokenizer(&self, tokenizer: &TextTokenizer) -> Result<()> {
+        let given = format!("{:032x}", tokenizer.hash());
+        if given == self.tokenizer_hash {
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "the data were made with the tokenizer {}, the one given is {given}; use the tokenizer.json beside the data, \
+             or tokenize again",
+            self.tokenizer_hash
+        )))
+    }
+}

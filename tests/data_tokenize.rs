@@ -1,0 +1,321 @@
+//! Text to shards and back.
+mod data_support;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use data_support::text::{Dice, documents};
+use data_support::*;
+use proptest::prelude::*;
+use rewarm::data::{
+    InputOptions, Inputs, Progress, ShardWriter, TextTokenizer, TokenizedInfo, inspect, tokenize_documents,
+    train_bpe, verify,
+};
+use tempfile::tempdir;
+use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, normalizers::NFC};
+
+static TRAINED: LazyLock<TextTokenizer> = LazyLock::new(|| train(&documents(400), 1024));
+
+fn train(texts: &[String], vocab_size: u32) -> TextTokenizer {
+    train_bpe(texts.iter().cloned().map(Ok), vocab_size).unwrap()
+}
+
+/// As Pythia's: NFC, a second special token, and runs of spaces as added tokens that are looked for after NFC.
+static LIKE_PYTHIA: LazyLock<TextTokenizer> = LazyLock::new(|| {
+    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
+    inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC))).unwrap();
+    inner.add_special_tokens(vec![AddedToken::from("<|padding|>", true)]).unwrap();
+    let spaces = (2..=24).rev().map(|n| AddedToken::from(" ".repeat(n), false).normalized(true));
+    inner.add_tokens(spaces.collect::<Vec<_>>()).unwrap();
+    TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap()
+});
+
+fn library(tokenizer: &TextTokenizer, text: &str) -> Vec<u32> {
+    let library = Tokenizer::from_bytes(tokenizer.json()).unwrap();
+    library.encode(text, false).unwrap().get_ids().to_vec()
+}
+
+fn write(
+    texts: &[String],
+    tokenizer: &TextTokenizer,
+    eod: Option<u32>,
+    prefix: &Path,
+) -> rewarm::Result<TokenizedInfo> {
+    tokenize_documents(texts.iter().cloned().map(Ok), tokenizer, eod, prefix, &mut Progress::hidden())
+}
+
+#[test]
+fn the_trained_vocabulary() {
+    let tokenizer = &*TRAINED;
+    assert!(tokenizer.is_fast());
+    assert_eq!(tokenizer.vocab_size(), 1024);
+    assert_eq!(tokenizer.eod(None).unwrap(), 0);
+    let again = train(&documents(400), 1024);
+    assert_eq!(again.hash(), tokenizer.hash());
+    // Order and threads do not matter.
+    let mut reversed = documents(400);
+    reversed.reverse();
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(one.install(|| train(&reversed, 1024)).hash(), tokenizer.hash());
+    // All bytes are there: any text survives.
+    let text = "völlig 𝔘nseen \u{7f}\0 Ж";
+    assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()).unwrap(), text);
+    mentions(&refusal(train_bpe(std::iter::empty(), 256)), &["256", "at least 257"]);
+    assert_eq!(train(&["ab".into()], 5000).vocab_size(), 257);
+}
+
+#[test]
+fn a_thousand_documents_equal_the_library() {
+    for tokenizer in [&*TRAINED, &*LIKE_PYTHIA] {
+        assert!(tokenizer.is_fast());
+        let library = Tokenizer::from_bytes(tokenizer.json()).unwrap();
+        let mut tokens = 0;
+        for text in documents(1000) {
+            let expected = library.encode(text.as_str(), false).unwrap();
+            assert_eq!(tokenizer.encode(&text).unwrap(), expected.get_ids(), "{text:?}");
+            tokens += expected.len();
+        }
+        assert!(tokens > 100_000, "{tokens}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn random_text_equals_the_library(text in "(\\PC|[ \n\t]|<\\|endoftext\\|>|  +|e\u{301}|\u{212b}|[a-z' ]{1,5}){0,40}") {
+        for tokenizer in [&*TRAINED, &*LIKE_PYTHIA] {
+            prop_assert_eq!(tokenizer.encode(&text).unwrap(), tokenizer.encode_slow(&text).unwrap());
+        }
+        prop_assert_eq!(TRAINED.decode(&TRAINED.encode(&text).unwrap()).unwrap(), text);
+    }
+}
+
+#[test]
+fn long_texts_equal_the_library() {
+    // Long enough for several pieces, dense in places where a piece may end.
+    let text = documents(2500).concat();
+    assert!(text.len() > 1 << 20);
+    for tokenizer in [&*TRAINED, &*LIKE_PYTHIA] {
+        assert!(tokenizer.encode(&text).unwrap() == tokenizer.encode_slow(&text).unwrap());
+    }
+    // An added token that reaches over such places.
+    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
+    inner.add_tokens(vec![AddedToken::from("the on st", false)]).unwrap();
+    let tokenizer = TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap();
+    let text = "the on st ".repeat(60_000);
+    assert!(tokenizer.is_fast() && tokenizer.encode(&text).unwrap() == tokenizer.encode_slow(&text).unwrap());
+}
+
+#[test]
+fn other_kinds_of_tokenizer_take_the_slow_path() {
+    let change = |change: &dyn Fn(&mut Tokenizer)| {
+        let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
+        change(&mut inner);
+        TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap()
+    };
+    let lower = change(&|t| {
+        t.with_normalizer(Some(tokenizers::normalizers::Lowercase)).unwrap();
+    });
+    let prefix = change(&|t| {
+        t.with_pre_tokenizer(Some(tokenizers::pre_tokenizers::byte_level::ByteLevel::default()));
+    });
+    let strip = change(&|t| {
+        t.add_tokens(vec![AddedToken::from("<x>", false).lstrip(true)]).unwrap();
+    });
+    for tokenizer in [lower, prefix, strip] {
+        assert!(!tokenizer.is_fast());
+        let text = "Hello  <x> World";
+        assert_eq!(tokenizer.encode(text).unwrap(), library(&tokenizer, text));
+    }
+}
+
+#[test]
+fn text_goes_to_a_shard_and_comes_back() {
+    let dir = tempdir().unwrap();
+    let prefix = dir.path().join("out/data");
+    let texts = documents(300);
+    let info = write(&texts, &TRAINED, Some(0), &prefix).unwrap();
+    let corpus = open(&prefix);
+    assert_eq!((info.documents, info.tokens), (300, corpus.tokens()));
+    assert_eq!(info.input_bytes, texts.iter().map(|t| t.len() as u64).sum::<u64>());
+    assert_eq!((info.dtype.as_str(), info.eod, info.vocab_size), ("u16", Some(0), 1024));
+    assert_eq!(TokenizedInfo::load(&prefix).unwrap().unwrap(), info);
+    assert_eq!(corpus.bytes_per_token().unwrap().unwrap(), info.bytes_per_token());
+    for (d, text) in texts.iter().enumerate() {
+        let (start, end) = corpus.shards()[0].document(d as u64).unwrap();
+        let mut ids = vec![0; (end - start) as usize];
+        corpus.shards()[0].read(start, &mut ids, 1024).unwrap();
+        assert_eq!(ids.pop(), Some(0));
+        assert_eq!(&TRAINED.decode(&ids).unwrap(), text);
+    }
+    let beside = TextTokenizer::load(dir.path().join("out")).unwrap();
+    assert_eq!(format!("{:032x}", beside.hash()), info.tokenizer_hash);
+    let found = verify(&spec(&prefix), None, Some(&beside), &mut Progress::hidden()).unwrap();
+    assert_eq!((found.faults_total, found.tokens), (0, info.tokens));
+    let look = inspect(&corpus, Some(&beside)).unwrap();
+    assert!(texts[0].starts_with(look.first_text.unwrap().split("<|endoftext|>").next().unwrap()));
+    assert_eq!(look.lengths.sampled, 300);
+    assert!(look.lengths.min <= look.lengths.p50 && look.lengths.p50 <= look.lengths.max);
+    let mut names: Vec<_> =
+        fs::read_dir(dir.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["data.bin", "data.idx", "data.json", "tokenizer.json"]);
+}
+
+#[test]
+fn output_does_not_depend_on_threads_and_chunks() {
+    let dir = tempdir().unwrap();
+    // More than one chunk of 8 MiB.
+    let mut texts = documents(2000);
+    texts.push(texts.concat().repeat(8));
+    texts.extend(documents(10));
+    let bytes = |name: &str, threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let prefix = dir.path().join(name);
+        pool.install(|| write(&texts, &TRAINED, None, &prefix)).unwrap();
+        (fs::read(prefix.with_extension("bin")).unwrap(), fs::read(prefix.with_extension("idx")).unwrap())
+    };
+    assert!(texts.iter().map(String::len).sum::<usize>() > 9 << 20);
+    assert!(bytes("one", 1) == bytes("three", 3));
+}
+
+#[test]
+fn large_vocabularies_are_stored_as_i32() {
+    let dir = tempdir().unwrap();
+    let prefix = dir.path().join("wide");
+    let mut writer = ShardWriter::create(&prefix, 70_000).unwrap();
+    writer.push(&[1, 69_999]).unwrap();
+    writer.push(&[]).unwrap();
+    mentions(&refusal(writer.push(&[u32::MAX])), &["does not fit i32"]);
+    writer.finish().unwrap();
+    let corpus = open(&prefix);
+    let mut out = [0; 2];
+    corpus.shards()[0].read(0, &mut out, 70_000).unwrap();
+    assert_eq!(out, [1, 69_999]);
+}
+
+#[test]
+fn nothing_is_overwritten_and_nothing_half_stays() {
+    let dir = tempdir().unwrap();
+    let prefix = dir.path().join("data");
+    let texts = documents(3);
+    let failing = texts.iter().cloned().map(Ok).chain([Err(rewarm::Error::refused("the input broke"))]);
+    let result = tokenize_documents(failing, &TRAINED, None, &prefix, &mut Progress::hidden());
+    mentions(&refusal(result), &["the input broke"]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    mentions(&refusal(write(&[], &TRAINED, None, &prefix)), &["holds no text"]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+    // What a kill leaves behind does not stop the next try.
+    fs::write(dir.path().join("data.bin.tmp"), "half").unwrap();
+    write(&texts, &TRAINED, None, &prefix).unwrap();
+    let before = fs::read(prefix.with_extension("bin")).unwrap();
+    mentions(&refusal(write(&texts, &TRAINED, Some(0), &prefix)), &["data.bin exists already"]);
+    assert_eq!(fs::read(prefix.with_extension("bin")).unwrap(), before);
+    let other = train(&documents(50), 300);
+    mentions(&refusal(write(&texts, &other, None, &dir.path().join("more"))), &["another tokenizer"]);
+    fs::write(dir.path().join("mine.json"), "{}").unwrap();
+    mentions(
+        &refusal(write(&texts, &TRAINED, None, &dir.path().join("mine"))),
+        &["mine.json exists already"],
+    );
+}
+
+#[test]
+fn the_wrong_tokenizer_is_found() {
+    let dir = tempdir().unwrap();
+    let prefix = dir.path().join("data");
+    let info = write(&documents(20), &TRAINED, Some(0), &prefix).unwrap();
+    // Same size, other merges.
+    let other = train(&documents(200)[100..], 1024);
+    assert_eq!(other.vocab_size(), TRAINED.vocab_size());
+    mentions(&refusal(info.check_tokenizer(&other)), &["made with the tokenizer", &info.tokenizer_hash]);
+    let found = verify(&spec(&prefix), None, Some(&other), &mut Progress::hidden()).unwrap();
+    assert_eq!(found.faults_total, 1);
+    mentions(&refusal(found.into_result()), &["1 faults in 1 shards"]);
+    TRAINED.check_fits(1024).unwrap();
+    mentions(&refusal(TRAINED.check_fits(1023)), &["ids up to 1023", "0..1023"]);
+    mentions(&refusal(TRAINED.eod(Some("</s>"))), &["</s>", "--eod-token"]);
+}
+
+#[test]
+fn broken_tokenizers_are_refused() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    mentions(&refusal(TextTokenizer::load(&path)), &["cannot read", "tokenizer.json"]);
+    let merges_lead_nowhere = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":null,"post_processor":null,"decoder":null,"model":{"type":"BPE","dropout":null,"unk_token":null,
+        "continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
+        "vocab":{"a":0,"b":1},"merges":[["a","b"]]}}"#;
+    for text in ["", "{}", "[1]", "{\"model\":{\"type\":\"BPE\"}}", merges_lead_nowhere] {
+        fs::write(&path, text).unwrap();
+        mentions(&refusal(TextTokenizer::load(dir.path())), &["not a valid tokenizer.json"]);
+    }
+}
+
+fn read_inputs(paths: &[&Path], options: &InputOptions) -> rewarm::Result<Vec<String>> {
+    Inputs::find(paths, options)?.documents().collect()
+}
+
+#[test]
+fn folders_files_and_jsonl() {
+    let dir = tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("b/.git")).unwrap();
+    for (name, text) in
+        [("b/z.md", "zed"), ("b/a.txt", "aye"), ("c.txt", "see"), ("b/.git/x", "no"), ("empty.txt", "")]
+    {
+        fs::write(at(name), text).unwrap();
+    }
+    fs::write(at("b/image.png"), [0xff, 0xd8, 0]).unwrap();
+    fs::write(
+        at("lines.jsonl"),
+        "{\"text\":\"one\",\"id\":1}\n\n{\"text\":\"\"}\n{\"id\":2,\"text\":\"t\\nwo\"}",
+    )
+    .unwrap();
+    let all = InputOptions::default();
+    assert_eq!(read_inputs(&[dir.path()], &all).unwrap(), ["aye", "zed", "see", "one", "t\nwo"]);
+    let inputs = Inputs::find(&[dir.path()], &all).unwrap();
+    let mut texts = inputs.documents();
+    assert_eq!(texts.by_ref().count(), 5);
+    assert_eq!((texts.skipped(), texts.given(), inputs.files()), (1, 5, 6));
+    let only = InputOptions { extensions: vec!["md".into()], ..all.clone() };
+    assert_eq!(read_inputs(&[dir.path()], &only).unwrap(), ["zed"]);
+    assert_eq!(read_inputs(&[&at("c.txt"), &at("b/a.txt")], &all).unwrap(), ["see", "aye"]);
+
+    mentions(&refusal(read_inputs(&[&at("b/image.png")], &all)), &["image.png", "byte 0", "UTF-8"]);
+    mentions(&refusal(read_inputs(&[&at("nothing")], &all)), &["cannot open", "nothing"]);
+    let none = InputOptions { extensions: vec!["rs".into()], ..all.clone() };
+    mentions(&refusal(read_inputs(&[dir.path()], &none)), &["no files named .rs"]);
+    let field = InputOptions { field: "body".into(), ..all.clone() };
+    mentions(
+        &refusal(read_inputs(&[&at("lines.jsonl")], &field)),
+        &["line 1", "\"text\", \"id\"", "--field"],
+    );
+    for (line, word) in [
+        ("{\"text\": 1}", "not a string"),
+        ("[1]", "not an object"),
+        ("{\"text\": \"a", "not JSON"),
+        ("\u{fffd}", "not JSON"),
+    ] {
+        fs::write(at("bad.jsonl"), format!("{{\"text\":\"ok\"}}\n{line}\n")).unwrap();
+        mentions(&refusal(read_inputs(&[&at("bad.jsonl")], &all)), &["bad.jsonl line 2", word, "\"text\""]);
+    }
+    fs::write(at("pile.jsonl.zst"), "x").unwrap();
+    mentions(&refusal(read_inputs(&[&at("pile.jsonl.zst")], &all)), &["zstd -d"]);
+}
+
+#[test]
+fn documents_of_every_size_survive() {
+    let mut dice = Dice::new(1);
+    let texts: Vec<String> = [1, 2, 3, 10_000].map(|n| data_support::text::document(&mut dice, n)).into();
+    for text in texts {
+        let ids = TRAINED.encode(&text).unwrap();
+        assert_eq!(TRAINED.decode(&ids).unwrap(), text);
+    }
+    assert_eq!(TRAINED.encode("").unwrap(), [0u32; 0]);
+    // Longer than any cached word, and spaces without end.
+    for text in ["x".repeat(100_000), " ".repeat(10_000) + "x"] {
+        assert_eq!(TRAINED.decode(&TRAINED.encode(&text).unwrap()).unwrap(), text);
+    }
+}
