@@ -1,0 +1,260 @@
+//! Hugging Face's `config.json` of GPT-NeoX, in the spelling of transformers 4 (`rotary_pct`,
+//! `rotary_emb_base`) and of transformers 5 (`rope_parameters`). Both are read and both are written.
+//!
+//! Defaults are those of `GPTNeoXConfig` (transformers, `models/gpt_neox/configuration_gpt_neox.py`);
+//! sizes have none: a file without them is refused.
+use super::dtype::Dtype;
+use crate::model::{Gelu, ModelConfig};
+use crate::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Larger files are none of ours.
+pub(super) const JSON_MAX: u64 = 256 << 20;
+
+/// What a `config.json` says.
+#[derive(Clone, Debug)]
+pub struct HfConfig {
+    /// Its model, validated.
+    pub model: ModelConfig,
+    /// What it says of the format of the weights.
+    pub dtype: Option<Dtype>,
+    /// What is carried along without effect here, to be shown to the user.
+    pub notes: Vec<String>,
+    /// The whole file, so that an export keeps what only others read.
+    pub raw: Value,
+}
+
+/// The model of a Hugging Face directory, or of a step directory.
+///
+/// # Errors
+/// Refused when `config.json` is missing or describes what this program does not compute.
+pub fn read_config(dir: &Path) -> Result<ModelConfig> {
+    Ok(open_config(dir)?.model)
+}
+
+/// `config.json` of a directory.
+pub fn open_config(dir: &Path) -> Result<HfConfig> {
+    let path = dir.join("config.json");
+    parse_config(read_json(&path)?, &path.display().to_string())
+}
+
+/// A JSON file of bounded size.
+pub(super) fn read_json(path: &Path) -> Result<Value> {
+    let bytes = std::fs::metadata(path).map_err(Error::input("open", path))?.len();
+    if bytes > JSON_MAX {
+        return Err(Error::refused(format!(
+            "{} has {bytes} bytes, where at most {JSON_MAX} are expected; it is not the file it should be",
+            path.display()
+        )));
+    }
+    let text = std::fs::read(path).map_err(Error::input("read", path))?;
+    serde_json::from_slice(&text).map_err(|e| {
+        Error::refused(format!("{} is no valid JSON: {e}; it is damaged, copy it again", path.display()))
+    })
+}
+
+/// Understands a `config.json`; `origin` names it in messages.
+pub fn parse_config(raw: Value, origin: &str) -> Result<HfConfig> {
+    let Some(object) = raw.as_object() else {
+        return Err(Error::refused(format!("{origin} holds no JSON object; it is not a config.json")));
+    };
+    let f = Fields { object, origin, prefix: "" };
+    match f.text("model_type")? {
+        Some("gpt_neox") => {}
+        found => {
+            return Err(Error::refused(format!(
+                "{origin}: model_type is {}, and rewarm trains gpt_neox (Pythia, GPT-NeoX-20B) only",
+                found.unwrap_or("missing")
+            )));
+        }
+    }
+    let mut notes = Vec::new();
+    for key in ["attention_dropout", "hidden_dropout"] {
+        if let Some(p) = f.number(key)?.filter(|&p| p != 0.0) {
+            notes.push(format!("{origin}: {key} is {p}; rewarm trains without dropout and keeps the entry"));
+        }
+    }
+    let (rotary_pct, rotary_emb_base) = rotary(&f)?;
+    let model = ModelConfig {
+        vocab_size: f.size("vocab_size")?,
+        hidden_size: f.size("hidden_size")?,
+        num_hidden_layers: f.size("num_hidden_layers")?,
+        num_attention_heads: f.size("num_attention_heads")?,
+        intermediate_size: f.size("intermediate_size")?,
+        max_position_embeddings: f.size("max_position_embeddings")?,
+        rotary_pct,
+        rotary_emb_base,
+        layer_norm_eps: f.number("layer_norm_eps")?.unwrap_or(1e-5),
+        gelu: f.text("hidden_act")?.map_or(Ok(Gelu::Erf), |name| {
+            gelu(name).ok_or_else(|| f.unexpected("hidden_act", "gelu (erf) or gelu_new, gelu_fast (tanh)"))
+        })?,
+        use_parallel_residual: f.flag("use_parallel_residual")?.unwrap_or(true),
+        attention_bias: f.flag("attention_bias")?.unwrap_or(true),
+        tie_word_embeddings: f.flag("tie_word_embeddings")?.unwrap_or(false),
+        initializer_range: f.number("initializer_range")?.unwrap_or(0.02),
+        bos_token_id: f.token("bos_token_id", 0, &mut notes)?,
+        eos_token_id: f.token("eos_token_id", 2, &mut notes)?,
+    };
+    model.validate().map_err(|e| Error::refused(format!("{origin}: {e}")))?;
+    let name = f.text("dtype")?.or(f.text("torch_dtype")?);
+    let dtype = name.and_then(Dtype::from_torch_name);
+    Ok(HfConfig { model, dtype, notes, raw })
+}
+
+/// transformers' names of activations (`activations.py`, ACT2FN).
+fn gelu(name: &str) -> Option<Gelu> {
+    match name {
+        "gelu" | "gelu_python" => Some(Gelu::Erf),
+        "gelu_fast" | "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" => Some(Gelu::Tanh),
+        _ => None,
+    }
+}
+
+/// Share and base of the rotary embedding, from either spelling or both.
+fn rotary(f: &Fields) -> Result<(f64, f64)> {
+    let mut share = f.number("rotary_pct")?;
+    let mut base = f.number("rotary_emb_base")?;
+    for key in ["rope_parameters", "rope_scaling"] {
+        let Some(value) = f.get(key) else { continue };
+        let object = value.as_object().ok_or_else(|| f.unexpected(key, "an object"))?;
+        let rope = Fields { object, origin: f.origin, prefix: key };
+        for name in ["rope_type", "type"] {
+            if rope.text(name)?.is_some_and(|t| t != "default") {
+                return Err(
+                    rope.unexpected(name, "\"default\" (scaled rotary embeddings are not implemented)")
+                );
+            }
+        }
+        share = agree(&rope, "partial_rotary_factor", "rotary_pct", share)?;
+        base = agree(&rope, "rope_theta", "rotary_emb_base", base)?;
+    }
+    Ok((share.unwrap_or(0.25), base.unwrap_or(10000.0)))
+}
+
+/// The value of `new`, which must not contradict the old spelling.
+fn agree(f: &Fields, new: &str, old: &str, was: Option<f64>) -> Result<Option<f64>> {
+    match (was, f.number(new)?) {
+        (Some(a), Some(b)) if a != b => Err(f.unexpected(new, &format!("the {a} of {old}"))),
+        (a, b) => Ok(b.or(a)),
+    }
+}
+
+/// Typed access to an object; JSON's null counts as absent.
+struct Fields<'a> {
+    object: &'a Map<String, Value>,
+    origin: &'a str,
+    prefix: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.object.get(key).filter(|v| !v.is_null())
+    }
+
+    fn unexpected(&self, key: &str, expected: &str) -> Error {
+        let dot = if self.prefix.is_empty() { "" } else { "." };
+        let found = self.object.get(key).map_or("missing".into(), Value::to_string);
+        // A hostile value must not fill the screen.
+        let found: String = found.chars().take(80).collect();
+        Error::refused(format!(
+            "{}: {}{dot}{key} is {found}, where {expected} is expected; correct the file",
+            self.origin, self.prefix
+        ))
+    }
+
+    fn typed<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
+        self.get(key).map(|v| read(v).ok_or_else(|| self.unexpected(key, expected))).transpose()
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        self.typed(key, "a string", Value::as_str)
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>> {
+        self.typed(key, "a number", Value::as_f64)
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>> {
+        self.typed(key, "true or false", Value::as_bool)
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        let size = self.typed(key, "a positive integer", |v| usize::try_from(v.as_u64()?).ok())?;
+        size.ok_or_else(|| self.unexpected(key, "a positive integer"))
+    }
+
+    /// A token id; of a list the first.
+    fn token(&self, key: &str, default: u32, notes: &mut Vec<String>) -> Result<u32> {
+        let read = |v: &Value| u32::try_from(v.as_u64()?).ok();
+        if let Some([first, rest @ ..]) = self.get(key).and_then(Value::as_array).map(Vec::as_slice) {
+            let id = read(first).ok_or_else(|| self.unexpected(key, "a token id"))?;
+            if !rest.is_empty() {
+                notes.push(format!("{}: {key} is a list; its first, {id}, is used", self.origin));
+            }
+            return Ok(id);
+        }
+        Ok(self.typed(key, "a token id", read)?.unwrap_or(default))
+    }
+}
+
+/// The `config.json` of a model whose weights are stored as `dtype`, with sorted keys as transformers writes
+/// them. Entries of `base`, the file of an imported model, that mean the same or are unknown here are kept.
+pub fn config_json(config: &ModelConfig, dtype: Dtype, base: Option<&Value>) -> Value {
+    let mut out = base.and_then(Value::as_object).cloned().unwrap_or_default();
+    let act = match config.gelu {
+        Gelu::Erf => "gelu",
+        Gelu::Tanh => "gelu_new",
+    };
+    let same_act = out.get("hidden_act").and_then(Value::as_str).and_then(gelu) == Some(config.gelu);
+    if !same_act {
+        out.insert("hidden_act".into(), act.into());
+    }
+    let mut rope = out.get("rope_parameters").and_then(Value::as_object).cloned().unwrap_or_default();
+    set(&mut rope, "partial_rotary_factor", json!(config.rotary_pct));
+    set(&mut rope, "rope_theta", json!(config.rotary_emb_base));
+    set(&mut rope, "rope_type", json!("default"));
+    for (key, value) in [
+        ("architectures", json!(["GPTNeoXForCausalLM"])),
+        ("model_type", json!("gpt_neox")),
+        ("vocab_size", json!(config.vocab_size)),
+        ("hidden_size", json!(config.hidden_size)),
+        ("num_hidden_layers", json!(config.num_hidden_layers)),
+        ("num_attention_heads", json!(config.num_attention_heads)),
+        ("intermediate_size", json!(config.intermediate_size)),
+        ("max_position_embeddings", json!(config.max_position_embeddings)),
+        ("rotary_pct", json!(config.rotary_pct)),
+        ("rotary_emb_base", json!(config.rotary_emb_base)),
+        ("rope_parameters", Value::Object(rope)),
+        ("layer_norm_eps", json!(config.layer_norm_eps)),
+        ("use_parallel_residual", json!(config.use_parallel_residual)),
+        ("attention_bias", json!(config.attention_bias)),
+        ("tie_word_embeddings", json!(config.tie_word_embeddings)),
+        ("initializer_range", json!(config.initializer_range)),
+        ("bos_token_id", json!(config.bos_token_id)),
+        ("eos_token_id", json!(config.eos_token_id)),
+        ("dtype", json!(dtype.torch_name())),
+        ("torch_dtype", json!(dtype.torch_name())),
+    ] {
+        set(&mut out, key, value);
+    }
+    if base.is_none() {
+        out.insert("use_cache".into(), json!(true));
+    }
+    let mut out = Value::Object(out);
+    out.sort_all_objects();
+    out
+}
+
+/// Sets an entry unless it is the same number already (10000 for 10000.0).
+fn set(object: &mut Map<String, Value>, key: &str, value: Value) {
+    let same = object.get(key).and_then(Value::as_f64).zip(value.as_f64()).is_some_and(|(a, b)| a == b);
+    if !same {
+        object.insert(key.into(), value);
+    }
+}

@@ -1,0 +1,105 @@
+//! One writer per run directory. The kernel holds the lock, so the death of the holder frees it at once;
+//! the text inside the file only tells the loser whom to look for.
+use crate::{Error, Result};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Holds `run/lock` until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct RunLock {
+    file: File,
+}
+
+impl RunLock {
+    /// Takes the lock of `run_dir`, which exists, without waiting.
+    ///
+    /// # Errors
+    /// Refused when another process holds it (named with pid, host and since when), when the directory
+    /// cannot be written, and when its file system has no locks.
+    pub fn acquire(run_dir: &Path) -> Result<Self> {
+        let path = run_dir.join("lock");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::input("create the lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held(run_dir, &path)),
+            Err(TryLockError::Error(e)) => {
+                return Err(Error::refused(format!(
+                    "{}: this file system cannot lock files ({e}), so two processes could write one run; \
+                     move the run to a local disk, or pass --no-lock if you are sure there is one process",
+                    path.display()
+                )));
+            }
+        }
+        file.set_len(0)
+            .and_then(|()| file.write_all(holder().as_bytes()))
+            .map_err(Error::io("write", &path))?;
+        Ok(Self { file })
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // The file stays: deleting it would let two processes lock two files of one name.
+        // Its text goes, best effort, so that a later loser never reads a holder that left.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// The refusal that names the holder.
+fn held(run_dir: &Path, path: &Path) -> Error {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let who = match text.trim() {
+        "" => "a process that is just starting",
+        text => text,
+    };
+    Error::refused(format!(
+        "{} is in use by {who}; wait for it or stop it, or choose another run directory",
+        run_dir.display()
+    ))
+}
+
+/// "pid 12 on host since 2025-01-31 12:00:00 UTC".
+fn holder() -> String {
+    let host = fs::read_to_string(PathBuf::from("/proc/sys/kernel/hostname"))
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_else(|| "unknown host".into());
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    format!("pid {} on {} since {}\n", std::process::id(), host.trim(), utc(seconds))
+}
+
+/// Seconds since 1970 as a date, for people only: nothing compares it.
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days; the year starts in March.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn dates_are_those_of_date_u() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00 UTC");
+    }
+}

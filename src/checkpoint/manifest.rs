@@ -1,0 +1,196 @@
+//! `manifest.json`: what a checkpoint is, and the hashes that prove that it is still that.
+//!
+//! The text is JSON with sorted keys; its last entry is the XXH3-128 of every byte before the digits of that
+//! entry, so a change of any byte is found. Equal state gives equal text: no times, no paths.
+use super::output::{FileRecord, hex};
+use super::safetensors::TensorRecord;
+use super::storage::{Storage, read_small};
+use crate::model::ModelConfig;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The version this program writes, and the newest it reads.
+pub const FORMAT: u64 = 1;
+/// File name inside a step directory.
+pub const MANIFEST: &str = "manifest.json";
+/// Room for 100,000 tensors; a larger file is none of ours.
+const MANIFEST_MAX: usize = 64 << 20;
+/// Between the body and the digits of the hash. `~` sorts after every other key.
+const HASH_KEY: &str = ",\n  \"~xxh3_128\": \"";
+const HASH_END: &str = "\"\n}\n";
+
+/// Everything of a run that is not a tensor (reliability.md §4.3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// Attempted optimizer steps; the schedule follows it.
+    pub step: u64,
+    /// Steps that changed the weights; Adam's bias correction follows it.
+    pub applied: u64,
+    /// Data position: samples consumed.
+    pub sample: u64,
+    /// Tokens consumed.
+    pub tokens: u64,
+    /// Key of every random number.
+    pub seed: u64,
+    /// Names the run; the log carries the same.
+    pub run_id: String,
+    /// The checkpoint or model this run began from.
+    pub parent: Option<String>,
+    /// The resolved configuration of the run.
+    pub run_config: Value,
+    /// What the run was made of.
+    pub fingerprints: Fingerprints,
+    /// What the training loop carries besides (loss windows, the hash of a forward pass); opaque here.
+    #[serde(default)]
+    pub extra: Value,
+}
+
+/// Hashes, in hex, of what a resumed run must find unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprints {
+    /// Of the model's configuration.
+    pub model: String,
+    /// Of the tokenizer's files.
+    pub tokenizer: String,
+    /// Of the contents of the corpus.
+    pub corpus: String,
+}
+
+/// A checkpoint's description of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`] of the writer.
+    pub format: u64,
+    /// The model's configuration.
+    pub model: ModelConfig,
+    /// The run's state.
+    pub state: RunState,
+    /// Every file but the manifest, by name.
+    pub files: BTreeMap<String, FileRecord>,
+    /// Every tensor, by its name in its file.
+    pub tensors: BTreeMap<String, TensorRecord>,
+}
+
+impl Manifest {
+    /// The text of `manifest.json`.
+    pub fn to_text(&self) -> String {
+        let mut value = serde_json::to_value(self).expect("plain data with string keys is always JSON");
+        value.sort_all_objects();
+        let mut text = serde_json::to_string_pretty(&value).expect("a JSON value is always JSON");
+        text.truncate(text.trim_end_matches("\n}").len());
+        text.push_str(HASH_KEY);
+        let hash = hex(xxh3_128(text.as_bytes()));
+        text.push_str(&hash);
+        text.push_str(HASH_END);
+        text
+    }
+
+    /// Checks the hash, then the version, then reads the rest. The error is the reason only.
+    pub fn from_text(text: &[u8]) -> Result<Self, String> {
+        check_hash(text)?;
+        let mut value: Value = serde_json::from_slice(text).map_err(|e| format!("it is not JSON: {e}"))?;
+        match value.get("format").and_then(Value::as_u64) {
+            Some(FORMAT) => {}
+            Some(newer) if newer > FORMAT => {
+                return Err(format!(
+                    "it has format {newer}, and this program reads up to {FORMAT}; use the rewarm that wrote it"
+                ));
+            }
+            other => return Err(format!("it has format {other:?}, where {FORMAT} is expected")),
+        }
+        if let Some(object) = value.as_object_mut() {
+            object.shift_remove("~xxh3_128");
+        }
+        let manifest: Self = serde_json::from_value(value).map_err(|e| e.to_string())?;
+        match manifest.files.keys().find(|name| !is_plain_name(name)) {
+            Some(name) => Err(format!("it lists the file {name:?}, which is no plain file name")),
+            None => Ok(manifest),
+        }
+    }
+
+    /// Reads and checks the manifest of a step directory. The error is the reason only.
+    pub fn read(storage: &dyn Storage, step_dir: &Path) -> Result<Self, String> {
+        let text = read_small(storage, &step_dir.join(MANIFEST), MANIFEST_MAX)
+            .map_err(|e| format!("cannot read {MANIFEST}: {e}"))?;
+        Self::from_text(&text).map_err(|e| format!("{MANIFEST}: {e}"))
+    }
+
+    /// Bytes of all listed files.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().fold(0, |sum, f| sum.saturating_add(f.bytes))
+    }
+
+    /// Refuses to continue this checkpoint with another model, naming each field with both values.
+    pub fn check_model(&self, config: &ModelConfig) -> Result<()> {
+        // Through text: a number printed and read again may differ from itself in the last place.
+        let value = |c: &ModelConfig| -> Value {
+            let text = serde_json::to_string(c).expect("plain data is always JSON");
+            serde_json::from_str(&text).expect("it was printed in the line above")
+        };
+        let (saved, wanted) = (value(&self.model), value(config));
+        let differences: Vec<String> = saved
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, was)| wanted.get(key) != Some(was))
+            .map(|(key, was)| format!("model.{key} is {was} in the checkpoint and {} now", wanted[key]))
+            .collect();
+        refuse_differences(differences)
+    }
+}
+
+impl Fingerprints {
+    /// Refuses to continue with another model, tokenizer or corpus, naming both values.
+    pub fn check(&self, now: &Self) -> Result<()> {
+        let pairs = [
+            ("model", &self.model, &now.model),
+            ("tokenizer", &self.tokenizer, &now.tokenizer),
+            ("corpus", &self.corpus, &now.corpus),
+        ];
+        let differences = pairs.into_iter().filter(|(_, was, is)| was != is).map(|(name, was, is)| {
+            format!("the fingerprint of the {name} is {was} in the checkpoint and {is} now")
+        });
+        refuse_differences(differences.collect())
+    }
+}
+
+fn refuse_differences(differences: Vec<String>) -> Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{}; `rewarm resume` continues the same run only: restore what changed, or start a new phase from this \
+         checkpoint with `rewarm train`",
+        differences.join("; ")
+    )))
+}
+
+/// Whether `name` stays inside the directory it is joined to.
+pub fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
+}
+
+/// Compares the digits at the end of `text` with the hash of what precedes them.
+fn check_hash(text: &[u8]) -> Result<(), String> {
+    let body_len = text.len().checked_sub(32 + HASH_END.len()).ok_or("it is too short to hold its hash")?;
+    let (body, tail) = text.split_at(body_len);
+    let (digits, end) = tail.split_at(32);
+    if !body.ends_with(HASH_KEY.as_bytes()) || end != HASH_END.as_bytes() {
+        return Err("it does not end with its hash; it is incomplete or was edited".into());
+    }
+    let actual = hex(xxh3_128(body));
+    if digits != actual.as_bytes() {
+        return Err(format!(
+            "its hash is {actual}, and it says {}; it is damaged or was edited",
+            String::from_utf8_lossy(digits)
+        ));
+    }
+    Ok(())
+}

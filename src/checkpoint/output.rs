@@ -1,0 +1,75 @@
+//! Writing one file: in large pieces, hashing exactly the bytes that are handed to the system.
+use super::storage::{Sink, Storage, write_all};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// What a file must have to be the one that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Length.
+    pub bytes: u64,
+    /// XXH3-128 of the contents, 32 lowercase hex digits.
+    pub xxh3_128: String,
+}
+
+/// The text of a hash in manifests: 32 lowercase hex digits.
+pub fn hex(hash: u128) -> String {
+    format!("{hash:032x}")
+}
+
+/// A new file, hashed as it is written.
+pub struct Output<'a> {
+    sink: Box<dyn Sink + 'a>,
+    path: PathBuf,
+    buffer: Vec<u8>,
+    piece: usize,
+    hash: Xxh3,
+    written: u64,
+}
+
+impl<'a> Output<'a> {
+    /// Creates `path`, which does not exist.
+    pub fn create(storage: &'a dyn Storage, path: &Path) -> Result<Self> {
+        let sink = storage.create(path).map_err(Error::io("create", path))?;
+        let piece = storage.write_piece();
+        Ok(Self { sink, path: path.into(), buffer: Vec::new(), piece, hash: Xxh3::new(), written: 0 })
+    }
+
+    /// Appends `bytes`.
+    pub fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(self.piece - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == self.piece {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        write_all(&mut *self.sink, &self.buffer, self.written).map_err(Error::io("write", &self.path))?;
+        self.hash.update(&self.buffer);
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes what is left and makes the contents durable.
+    pub fn finish(mut self) -> Result<FileRecord> {
+        self.flush()?;
+        self.sink.sync().map_err(Error::io("sync", &self.path))?;
+        Ok(FileRecord { bytes: self.written, xxh3_128: hex(self.hash.digest128()) })
+    }
+}
+
+/// Writes a small file whole, durably.
+pub fn write_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<FileRecord> {
+    let mut output = Output::create(storage, path)?;
+    output.put(bytes)?;
+    output.finish()
+}

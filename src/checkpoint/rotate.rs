@@ -1,0 +1,75 @@
+//! Deleting: old steps after a commit, and leftovers at the start of a run. A step directory leaves its name
+//! before its files go, so no `step-*` is ever half there.
+use super::load::{list_steps, verify};
+use super::step_name;
+use super::storage::{Storage, remove_tree};
+use crate::{Error, Result};
+use std::path::Path;
+
+/// Deletes steps older than the newest `keep`, and never one of the two newest that verify. `saved` was
+/// just written and counts as verified.
+pub(super) fn rotate(storage: &dyn Storage, run_dir: &Path, saved: u64, keep: usize) -> Result<()> {
+    let steps = list_steps(storage, run_dir)?;
+    if steps.len() > keep {
+        // The one just saved: it stays even where newer ones of an abandoned branch are in the way.
+        let (mut kept, mut valid) = (1, 1);
+        for (step, dir) in steps.iter().filter(|(step, _)| *step != saved) {
+            if kept >= keep && valid >= 2 {
+                set_aside(storage, run_dir, &step_name(*step))?;
+                continue;
+            }
+            kept += 1;
+            // Reading a checkpoint takes time: no more are verified than the rule needs.
+            if valid < 2 && verify(storage, dir).is_ok() {
+                valid += 1;
+            }
+        }
+    }
+    remove_matching(storage, run_dir, |name| name.starts_with("trash-step-")).map(|_| ())
+}
+
+/// Takes a step out of the run, durably, under a name that the next start deletes.
+pub(super) fn set_aside(storage: &dyn Storage, run_dir: &Path, name: &str) -> Result<()> {
+    let taken = |trash: &str| -> Result<bool> {
+        let entries = storage.list(run_dir).map_err(Error::io("list", run_dir))?;
+        Ok(entries.iter().any(|e| e.name == trash))
+    };
+    let mut trash = format!("trash-{name}");
+    let mut number = 1;
+    while taken(&trash)? {
+        trash = format!("trash-{name}-{number}");
+        number += 1;
+    }
+    let dir = run_dir.join(name);
+    storage.rename(&dir, &run_dir.join(trash)).map_err(Error::io("rename to trash", &dir))?;
+    storage.sync_dir(run_dir).map_err(Error::io("sync", run_dir))
+}
+
+/// Deletes what interrupted saves and rotations left in `run_dir`, which this process has locked; gives the
+/// names. Directories of other names are nobody's leftovers and stay.
+pub fn clean(storage: &dyn Storage, run_dir: &Path) -> Result<Vec<String>> {
+    remove_matching(storage, run_dir, |name| name.starts_with("trash-step-") || is_tmp(name))
+}
+
+/// `tmp-<step>-<pid>`.
+fn is_tmp(name: &str) -> bool {
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    name.strip_prefix("tmp-")
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(step, pid)| digits(step) && digits(pid))
+}
+
+fn remove_matching(
+    storage: &dyn Storage,
+    run_dir: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<String>> {
+    let entries = storage.list(run_dir).map_err(Error::io("list", run_dir))?;
+    let mut removed = Vec::new();
+    for entry in entries.into_iter().filter(|e| e.is_dir && wanted(&e.name)) {
+        let dir = run_dir.join(&entry.name);
+        remove_tree(storage, &dir).map_err(Error::io("delete", &dir))?;
+        removed.push(entry.name);
+    }
+    Ok(removed)
+}

@@ -1,0 +1,272 @@
+//! The safetensors format. The header is parsed and validated by the `safetensors` crate; the data are read
+//! with positioned reads instead of a mapping, so that a file that shrinks is an error, not a SIGBUS, and
+//! loading needs one megabyte beside its target. The writer is ours: sorted keys and fsync.
+use super::dtype::Dtype;
+use super::output::{FileRecord, Output, hex};
+use super::storage::{Source, Storage, read_exact_at};
+use crate::model::Matrix;
+use crate::{Error, Result};
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// The format's own bound on headers.
+const HEADER_MAX: u64 = 100_000_000;
+/// Bytes read at a time: small enough for the second cache, large enough for the disk.
+const READ_PIECE: usize = 1 << 20;
+/// Elements encoded at a time.
+const ENCODE_PIECE: usize = 1 << 16;
+
+/// An open file whose header was found to describe it exactly.
+pub struct TensorFile<'a> {
+    source: Box<dyn Source + 'a>,
+    path: PathBuf,
+    metadata: Metadata,
+    data_start: u64,
+    /// Hash of everything before the data, to be continued with the data.
+    head: Xxh3,
+}
+
+impl<'a> TensorFile<'a> {
+    /// Opens `path` and validates its header.
+    ///
+    /// # Errors
+    /// Refused when the file cannot be read or its header does not describe exactly its bytes.
+    pub fn open(storage: &'a dyn Storage, path: &Path) -> Result<Self> {
+        let source = storage.open(path).map_err(Error::input("open", path))?;
+        let bytes = source.bytes();
+        let bad = |why: String| {
+            Error::refused(format!(
+                "{} is no valid safetensors file: {why}; it is damaged or incomplete, copy it again",
+                path.display()
+            ))
+        };
+        let mut length = [0; 8];
+        if bytes < 8 {
+            return Err(bad(format!("it has {bytes} bytes, and the length of its header alone takes 8")));
+        }
+        read_exact_at(&*source, &mut length, 0).map_err(Error::input("read", path))?;
+        let header_bytes = u64::from_le_bytes(length);
+        // Checked against the file before anything of that size is allocated.
+        if header_bytes > HEADER_MAX || header_bytes > bytes - 8 {
+            return Err(bad(format!("its header claims {header_bytes} bytes, and the file has {bytes}")));
+        }
+        let mut header = vec![0; header_bytes as usize];
+        read_exact_at(&*source, &mut header, 8).map_err(Error::input("read", path))?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| bad(format!("header: {e}")))?;
+        // `SafeTensors::deserialize` adds these lengths unchecked; hostile offsets near 2^64 would wrap.
+        let expected = (metadata.data_len() as u64).checked_add(8 + header_bytes);
+        if expected != Some(bytes) {
+            let expected = expected.map_or("more than 2^64".into(), |n| n.to_string());
+            return Err(bad(format!("its header describes {expected} bytes, and the file has {bytes}")));
+        }
+        let mut head = Xxh3::new();
+        head.update(&length);
+        head.update(&header);
+        Ok(Self { source, path: path.into(), metadata, data_start: 8 + header_bytes, head })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of the tensors, in the order of their data.
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// Shape and format of a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.metadata.info(name)
+    }
+
+    /// The hash so far of a reader that is about to read all tensors in the order of [`TensorFile::names`].
+    pub fn head_hash(&self) -> Xxh3 {
+        self.head.clone()
+    }
+
+    /// Hands the values of a tensor to `sink` in order, with the index of the first value of each piece and
+    /// the bytes it was decoded from.
+    ///
+    /// # Errors
+    /// Refused when there is no such tensor or its format is not f32, f16 or bf16; those of reading; `sink`'s.
+    pub fn read(&self, name: &str, mut sink: impl FnMut(usize, &[f32], &[u8]) -> Result<()>) -> Result<()> {
+        let info = self.info(name).ok_or_else(|| {
+            Error::refused(format!("{} has no tensor {name}; is it of another model?", self.path.display()))
+        })?;
+        let dtype = Dtype::from_file(info.dtype).ok_or_else(|| {
+            Error::refused(format!(
+                "{}: {name} is stored as {:?}, where F32, F16 or BF16 is expected; convert it first",
+                self.path.display(),
+                info.dtype
+            ))
+        })?;
+        let (start, end) = info.data_offsets;
+        let mut bytes = vec![0; READ_PIECE.min(end - start)];
+        let mut values = vec![0f32; bytes.len() / dtype.bytes()];
+        for at in (start..end).step_by(READ_PIECE) {
+            let bytes = &mut bytes[..READ_PIECE.min(end - at)];
+            let values = &mut values[..bytes.len() / dtype.bytes()];
+            read_exact_at(&*self.source, bytes, self.data_start + at as u64)
+                .map_err(Error::input("read", &self.path))?;
+            dtype.decode(bytes, values);
+            sink((at - start) / dtype.bytes(), values, bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies `values`, which begin at row-major index `first` of a tensor, to their places in a flat buffer.
+pub fn scatter(place: Matrix, first: usize, mut values: &[f32], flat: &mut [f32]) {
+    let mut index = first;
+    while !values.is_empty() {
+        let (row, col) = (index / place.cols, index % place.cols);
+        let (now, later) = values.split_at(values.len().min(place.cols - col));
+        let start = place.offset + row * place.ld + col;
+        flat[start..start + now.len()].copy_from_slice(now);
+        index += now.len();
+        values = later;
+    }
+}
+
+/// A tensor to be written, lying somewhere in a flat buffer.
+#[derive(Clone)]
+pub struct TensorSource<'a> {
+    /// Name in the file.
+    pub name: String,
+    /// Shape in the file.
+    pub shape: &'a [usize],
+    /// Its rows in `flat`.
+    pub place: Matrix,
+    /// The buffer.
+    pub flat: &'a [f32],
+}
+
+/// One tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorRecord {
+    /// Bytes of its data.
+    pub bytes: u64,
+    /// Format of its elements.
+    pub dtype: Dtype,
+    /// The file of the checkpoint it is in.
+    pub file: String,
+    /// Row-major shape.
+    pub shape: Vec<usize>,
+    /// XXH3-128 of its data, 32 lowercase hex digits.
+    pub xxh3_128: String,
+}
+
+/// Length of the header and of the data of a file of these tensors, in bytes.
+fn layout(tensors: &BTreeMap<&str, (&[usize], Dtype)>, metadata: &BTreeMap<&str, &str>) -> (Vec<u8>, u64) {
+    let mut header = String::from("{");
+    if !metadata.is_empty() {
+        let json = serde_json::to_string(metadata).expect("a map of strings is always JSON");
+        let _ = write!(header, "\"__metadata__\":{json},");
+    }
+    let mut offset = 0u64;
+    for (name, (shape, dtype)) in tensors {
+        let elements: u64 = shape.iter().map(|&n| n as u64).product();
+        let end = offset + elements * dtype.bytes() as u64;
+        let name = serde_json::Value::from(*name);
+        let shape = serde_json::Value::from(*shape);
+        let dtype = dtype.file_name();
+        let _ = write!(
+            header,
+            r#"{name}:{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{offset},{end}]}},"#
+        );
+        offset = end;
+    }
+    if header.ends_with(',') {
+        header.pop();
+    }
+    header.push('}');
+    // Spaces up to 8 bytes, as the format asks, so that the data are aligned.
+    let padded = header.len().next_multiple_of(8);
+    let mut bytes = (padded as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.resize(8 + padded, b' ');
+    (bytes, offset)
+}
+
+/// Bytes that [`write_tensors`] will write.
+pub fn file_bytes(tensors: &[TensorSource], dtype: Dtype, metadata: &BTreeMap<&str, &str>) -> u64 {
+    let entries = tensors.iter().map(|t| (t.name.as_str(), (t.shape, dtype))).collect();
+    let (header, data) = layout(&entries, metadata);
+    header.len() as u64 + data
+}
+
+/// Writes `tensors`, in the order of their names, to the new file `path`, and makes its contents durable.
+/// Equal tensors give equal bytes.
+///
+/// # Errors
+/// Failed when a value is not finite in `dtype`, naming tensor and element; those of writing.
+pub fn write_tensors(
+    storage: &dyn Storage,
+    path: &Path,
+    tensors: &[TensorSource],
+    dtype: Dtype,
+    metadata: &BTreeMap<&str, &str>,
+) -> Result<(FileRecord, BTreeMap<String, TensorRecord>)> {
+    let mut sorted: Vec<&TensorSource> = tensors.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let entries = sorted.iter().map(|t| (t.name.as_str(), (t.shape, dtype))).collect();
+    let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut output = Output::create(storage, path)?;
+    output.put(&layout(&entries, metadata).0)?;
+    let mut records = BTreeMap::new();
+    let mut bytes = Vec::with_capacity(ENCODE_PIECE * dtype.bytes());
+    for tensor in sorted {
+        let place = tensor.place;
+        let mut hash = Xxh3::new();
+        for row in 0..place.rows {
+            let start = place.offset + row * place.ld;
+            for (piece, values) in tensor.flat[start..start + place.cols].chunks(ENCODE_PIECE).enumerate() {
+                bytes.clear();
+                dtype.encode(values, &mut bytes).map_err(|i| {
+                    let element = row * place.cols + piece * ENCODE_PIECE + i;
+                    Error::failed(format!(
+                        "{} element {element} is {}, which {} cannot hold as a finite number; \
+                         choose a wider dtype, or an earlier checkpoint if it is not finite",
+                        tensor.name,
+                        values[i],
+                        dtype.torch_name()
+                    ))
+                })?;
+                hash.update(&bytes);
+                output.put(&bytes)?;
+            }
+        }
+        let record = TensorRecord {
+            bytes: (place.rows * place.cols * dtype.bytes()) as u64,
+            dtype,
+            file: file.clone(),
+            shape: tensor.shape.to_vec(),
+            xxh3_128: hex(hash.digest128()),
+        };
+        records.insert(tensor.name.clone(), record);
+    }
+    Ok((output.finish()?, records))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Offsets past 2^32 bytes and 2^31 elements (F44), parsed back by the crate.
+    #[test]
+    fn large_offsets_are_exact() {
+        let shapes: [&[usize]; 2] = [&[3, 1 << 31], &[7]];
+        let tensors = BTreeMap::from([("a", (shapes[0], Dtype::F32)), ("b", (shapes[1], Dtype::Bf16))]);
+        let (header, data) = layout(&tensors, &BTreeMap::from([("format", "pt")]));
+        assert_eq!(data, 4 * 3 * (1 << 31) + 14);
+        assert_eq!(header.len() % 8, 0);
+        let metadata: Metadata = serde_json::from_slice(&header[8..]).unwrap();
+        assert_eq!(metadata.info("b").unwrap().data_offsets, (25_769_803_776, 25_769_803_790));
+    }
+}

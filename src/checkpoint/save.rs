@@ -1,0 +1,245 @@
+//! Saving a step (reliability.md §4.1). Everything is written into `tmp-<step>-<pid>` and made durable; the
+//! rename to `step-<step>` followed by the sync of the run directory is the commit. A save that fails leaves
+//! the run directory as it was, and the run may go on.
+use super::dtype::Dtype;
+use super::manifest::{FORMAT, MANIFEST, Manifest, RunState, is_plain_name};
+use super::output::{FileRecord, write_file};
+use super::rotate::{rotate, set_aside};
+use super::safetensors::{TensorSource, file_bytes, write_tensors};
+use super::storage::{Storage, read_small, remove_tree};
+use super::{hf_config, load, step_name};
+use crate::model::{ModelConfig, ParamTable};
+use crate::{Error, Result};
+use rayon::prelude::*;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Weights of a step, under Hugging Face's names.
+pub const MODEL: &str = "model.safetensors";
+/// Moments of a step: `m.<name>` and `v.<name>`.
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// Everything that is saved, borrowed from the run.
+#[derive(Clone, Copy)]
+pub struct Snapshot<'a> {
+    /// Sizes of the model.
+    pub config: &'a ModelConfig,
+    /// Layout of the buffers.
+    pub table: &'a ParamTable,
+    /// Weights, at least `table.total` elements.
+    pub w: &'a [f32],
+    /// First moments, laid out as the weights.
+    pub m: &'a [f32],
+    /// Second moments, laid out as the weights.
+    pub v: &'a [f32],
+    /// The rest of the run's state.
+    pub state: &'a RunState,
+    /// `config.json` of the model this run began from, whose unknown keys are kept.
+    pub base_config: Option<&'a Value>,
+    /// Further files, such as the tokenizer's, by plain file name.
+    pub extra_files: &'a [(String, Vec<u8>)],
+}
+
+/// A step that is durable.
+#[derive(Debug)]
+pub struct Saved {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// What went wrong after the commit, while old checkpoints were deleted. The step is safe.
+    pub warning: Option<Error>,
+}
+
+/// One save at a time in a process: a second one would delete what the first still needs.
+static SAVING: Mutex<()> = Mutex::new(());
+
+/// Saves a step into `run_dir`, which exists and is locked by this process, and deletes old steps, keeping
+/// the newest `keep` (at least 2) and never fewer than two that verify.
+///
+/// # Errors
+/// Failed when a value is not finite, or when the file system has no room or fails; nothing is left behind
+/// unless deleting fails too, and [`super::clean`] deletes that at the next start. Refused when another,
+/// valid checkpoint of this step is there.
+pub fn save(storage: &dyn Storage, run_dir: &Path, snapshot: &Snapshot, keep: usize) -> Result<Saved> {
+    let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
+    check_finite(snapshot)?;
+    let small = small_files(snapshot)?;
+    check_room(storage, run_dir, snapshot, &small)?;
+    let step = snapshot.state.step;
+    let tmp = run_dir.join(format!("tmp-{step:010}-{}", std::process::id()));
+    let dir = run_dir.join(step_name(step));
+    let written = write_step(storage, &tmp, snapshot, &small).and_then(|manifest| {
+        let bytes = manifest.bytes();
+        commit(storage, run_dir, &tmp, &dir, &manifest).map(|()| bytes)
+    });
+    match written {
+        Ok(bytes) => {
+            let warning = rotate(storage, run_dir, step, keep.max(2)).err();
+            Ok(Saved { dir, bytes, warning })
+        }
+        Err(error) => {
+            // Best effort: what the failing disk does not let go is deleted at the next start.
+            let _ = remove_tree(storage, &tmp);
+            Err(error)
+        }
+    }
+}
+
+/// Nothing that is not finite is ever written (promise 4).
+fn check_finite(snapshot: &Snapshot) -> Result<()> {
+    for (what, flat) in [("weight", snapshot.w), ("first moment", snapshot.m), ("second moment", snapshot.v)]
+    {
+        let bad = snapshot.table.params.par_iter().find_map_first(|param| {
+            let p = param.place;
+            (0..p.rows).find_map(|row| {
+                let start = p.offset + row * p.ld;
+                let col = flat[start..start + p.cols].iter().position(|x| !x.is_finite())?;
+                Some((&param.name, row * p.cols + col, flat[start + col]))
+            })
+        });
+        if let Some((name, element, value)) = bad {
+            return Err(Error::failed(format!(
+                "{what} {name} element {element} is {value}, and only finite state is saved; \
+                 nothing was written, resume from the last checkpoint"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `config.json` and the caller's files.
+fn small_files(snapshot: &Snapshot) -> Result<BTreeMap<String, Vec<u8>>> {
+    let config = hf_config::config_json(snapshot.config, Dtype::F32, snapshot.base_config);
+    let text = serde_json::to_string_pretty(&config).expect("a JSON value is always JSON") + "\n";
+    let mut files = BTreeMap::from([("config.json".to_string(), text.into_bytes())]);
+    for (name, bytes) in snapshot.extra_files {
+        let taken = [MODEL, OPTIMIZER, MANIFEST].contains(&name.as_str()) || files.contains_key(name);
+        if taken || !is_plain_name(name) {
+            return Err(Error::refused(format!(
+                "a checkpoint cannot hold an extra file named {name:?}; it must be a plain name that is not taken"
+            )));
+        }
+        files.insert(name.clone(), bytes.clone());
+    }
+    Ok(files)
+}
+
+/// The weights as they are written.
+fn model_tensors<'a>(snapshot: &Snapshot<'a>) -> Vec<TensorSource<'a>> {
+    tensors("", snapshot.table, snapshot.w)
+}
+
+/// Both moments as they are written.
+fn optimizer_tensors<'a>(snapshot: &Snapshot<'a>) -> Vec<TensorSource<'a>> {
+    let mut all = tensors("m.", snapshot.table, snapshot.m);
+    all.extend(tensors("v.", snapshot.table, snapshot.v));
+    all
+}
+
+fn tensors<'a>(prefix: &str, table: &'a ParamTable, flat: &'a [f32]) -> Vec<TensorSource<'a>> {
+    let source = |p: &'a crate::model::Param| TensorSource {
+        name: format!("{prefix}{}", p.name),
+        shape: &p.shape,
+        place: p.place,
+        flat,
+    };
+    table.params.iter().map(source).collect()
+}
+
+/// transformers opens only files that say so.
+fn metadata() -> BTreeMap<&'static str, &'static str> {
+    BTreeMap::from([("format", "pt")])
+}
+
+/// Asks for 1.1 times the size first: a full disk is better found before it is full.
+fn check_room(
+    storage: &dyn Storage,
+    run_dir: &Path,
+    snapshot: &Snapshot,
+    small: &BTreeMap<String, Vec<u8>>,
+) -> Result<()> {
+    let large = file_bytes(&model_tensors(snapshot), Dtype::F32, &metadata())
+        + file_bytes(&optimizer_tensors(snapshot), Dtype::F32, &metadata());
+    let size = large + small.values().map(|f| f.len() as u64).sum::<u64>();
+    let need = size + size / 10;
+    match storage.free_bytes(run_dir).map_err(Error::io("ask for the free space of", run_dir))? {
+        Some(free) if free < need => {
+            let text = format!(
+                "it needs {need} bytes and the disk has {free}; free some space, nothing was written"
+            );
+            Err(Error::io("save a checkpoint in", run_dir)(io::Error::new(ErrorKind::StorageFull, text)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes every file of the step into `tmp` and makes all of it durable.
+fn write_step(
+    storage: &dyn Storage,
+    tmp: &Path,
+    snapshot: &Snapshot,
+    small: &BTreeMap<String, Vec<u8>>,
+) -> Result<Manifest> {
+    storage.create_dir(tmp).map_err(Error::io("create", tmp))?;
+    let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
+    let mut records = BTreeMap::new();
+    for (name, tensors) in [(MODEL, model_tensors(snapshot)), (OPTIMIZER, optimizer_tensors(snapshot))] {
+        let (file, tensors) = write_tensors(storage, &tmp.join(name), &tensors, Dtype::F32, &metadata())?;
+        files.insert(name.into(), file);
+        records.extend(tensors);
+    }
+    for (name, bytes) in small {
+        files.insert(name.clone(), write_file(storage, &tmp.join(name), bytes)?);
+    }
+    let manifest = Manifest {
+        format: FORMAT,
+        model: snapshot.config.clone(),
+        state: snapshot.state.clone(),
+        files,
+        tensors: records,
+    };
+    write_file(storage, &tmp.join(MANIFEST), manifest.to_text().as_bytes())?;
+    storage.sync_dir(tmp).map_err(Error::io("sync", tmp))?;
+    Ok(manifest)
+}
+
+/// Gives the finished directory its name, durably.
+fn commit(storage: &dyn Storage, run_dir: &Path, tmp: &Path, dir: &Path, manifest: &Manifest) -> Result<()> {
+    let step = manifest.state.step;
+    let names = storage.list(run_dir).map_err(Error::io("list", run_dir))?;
+    if names.iter().any(|e| e.name == step_name(step)) {
+        match load::verify(storage, dir) {
+            // A resumed run reached the step again and got the same: it is saved already.
+            Ok(_) if is_manifest(storage, dir, manifest) => {
+                return remove_tree(storage, tmp).map_err(Error::io("delete", tmp));
+            }
+            Ok(_) => {
+                return Err(Error::refused(format!(
+                    "{} is a valid checkpoint of another state of step {step}; move it away if this run is to \
+                     replace it, or use another run directory",
+                    dir.display()
+                )));
+            }
+            Err(_) => set_aside(storage, run_dir, &step_name(step))?,
+        }
+    }
+    storage.rename(tmp, dir).map_err(Error::io("rename to", dir))?;
+    if let Err(error) = storage.sync_dir(run_dir) {
+        // Not known to be durable, so not saved. Renamed back first: no `step-*` is ever half deleted.
+        if storage.rename(dir, tmp).is_ok() {
+            let _ = remove_tree(storage, tmp);
+        }
+        return Err(Error::io("sync", run_dir)(error));
+    }
+    Ok(())
+}
+
+/// Whether `dir` holds this very manifest, byte for byte, and with it the hashes of all files.
+fn is_manifest(storage: &dyn Storage, dir: &Path, manifest: &Manifest) -> bool {
+    let text = manifest.to_text();
+    read_small(storage, &dir.join(MANIFEST), text.len()).is_ok_and(|there| there == text.as_bytes())
+}

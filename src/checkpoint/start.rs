@@ -1,0 +1,29 @@
+//! The first touch of a run directory.
+use super::storage::Storage;
+use crate::{Error, Result};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Creates `run_dir` and its missing parents, durably. One that exists is fine.
+///
+/// # Errors
+/// Refused, before any step is computed, when it cannot be created or is not a directory.
+pub fn create_run_dir(storage: &dyn Storage, run_dir: &Path) -> Result<()> {
+    match storage.list(run_dir) {
+        Ok(_) => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::input("use the run directory", run_dir)(e)),
+    }
+    let parent = match run_dir.parent() {
+        Some(parent) if parent == Path::new("") => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    create_run_dir(storage, parent)?;
+    match storage.create_dir(run_dir) {
+        // Another process was faster.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        other => other.map_err(Error::input("create the run directory", run_dir))?,
+    }
+    storage.sync_dir(parent).map_err(Error::io("sync", parent))
+}
