@@ -131,11 +131,8 @@ fn a_full_file_means_what_it_says() {
     assert_eq!((config.model.init, config.data.seq_len), (Init::Normal, Some(256)));
     assert_eq!(config.total_steps(256), 1_500_000_000u64.div_ceil(12 * 256));
     assert_eq!(config.schedule.warmup, Length::Tokens(2_000_000));
-    let rules = config.optim.rules();
-    assert_eq!(
-        rules.iter().map(|r| r.pattern.as_str()).collect::<Vec<_>>(),
-        ["*.bias", "*layernorm.weight", "*layer_norm.weight", "*.bias"]
-    );
+    let rules = &config.optim.groups;
+    assert_eq!(rules.iter().map(|r| r.pattern.as_str()).collect::<Vec<_>>(), ["*.bias"]);
     assert_eq!(rules[0].lr_mult, Some(2.0));
 }
 
