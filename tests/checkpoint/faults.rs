@@ -100,7 +100,7 @@ fn an_error_at_every_call_of_a_save_is_reported_and_leaves_nothing() {
         println!(
             "F9/F12/F13 {kind:?}: {calls} calls, {errors} failed saves, {warnings} warnings after the commit"
         );
-        assert!(errors > 30 && warnings > 0);
+        assert!(errors > 20 && warnings > 0);
     }
 }
 
@@ -155,8 +155,8 @@ fn every_call_of_a_load_may_fail() {
 /// F9: a disk of fixed size. Too little room is refused before anything is written.
 #[test]
 fn a_full_disk_is_an_error_before_writing() {
-    let size = save(&memory_with(&[]), 1).unwrap().bytes;
-    let disk = Memory::with_capacity(&run_dir(), 2 * size + size / 2 + 40_000);
+    let one = memory_with(&[1]).peak_bytes();
+    let disk = Memory::with_capacity(&run_dir(), 3 * one - 2000);
     let (mut saved, mut refused) = (0, 0);
     for step in 1..=4 {
         let before = disk.tree();
