@@ -19,6 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
+/// The resolved configuration in a run directory.
+const CONFIG: &str = "config.toml";
+
 /// A run that is ready to take its next step.
 pub struct Session {
     pub(super) config: Config,
@@ -88,7 +91,7 @@ impl Session {
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let mut session = Self::allocate(parts, state, base, lock)?;
         session.first_weights(source)?;
-        let path = session.config.run_dir.join("config.toml");
+        let path = session.config.run_dir.join(CONFIG);
         std::fs::write(&path, session.config.resolved_toml()).map_err(Error::io("write", &path))?;
         Ok(session)
     }
@@ -165,6 +168,33 @@ impl Session {
                 Ok(())
             }),
         }
+    }
+
+    /// The number of threads that a run will be resumed with.
+    pub fn threads_of(run_dir: &Path, sets: &[String]) -> Result<usize> {
+        let path = run_dir.join(CONFIG);
+        let text = std::fs::read_to_string(&path).map_err(Error::input("read", &path))?;
+        Ok(Config::from_toml_str(&text, sets)?.threads)
+    }
+
+    /// What is about to be computed, for a person.
+    pub fn describe(&self) -> String {
+        let (c, b) = (&self.model.config, &self.config.batch);
+        let data = self.order.corpus();
+        format!(
+            "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads\n\
+             {} tokens in {} documents, {:.3} epochs\n{}",
+            c.parameters(),
+            self.schedule.total,
+            b.sequences,
+            self.order.seq_len(),
+            b.micro,
+            rayon::current_num_threads(),
+            data.tokens(),
+            data.documents(),
+            (self.schedule.total * b.sequences as u64) as f64 / self.order.windows() as f64,
+            self.memory
+        )
     }
 
     /// The model that is trained.
