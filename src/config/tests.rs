@@ -1,5 +1,6 @@
 //! A whole file, its round trip, overrides, and each refusal with its key and its remedy.
 use super::*;
+use crate::model::Init;
 use crate::model::{Gelu, preset};
 use crate::schedule::{Length, Plan, Shape};
 
