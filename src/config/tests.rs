@@ -385,7 +385,9 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         resume_differences(&old, &new).into_iter().map(|d| (d.key, d.kind)).collect()
     };
     assert_eq!(kinds(&[]), []);
-    for set in ["run_dir=x", "threads=1", "batch.micro=2", "eval.every=7", "checkpoint.keep=9"] {
+    for set in
+        ["run_dir=x", "threads=1", "batch.micro=2", "eval.every=7", "checkpoint.keep=9", "data.train=[\"x\"]"]
+    {
         let key = set.split('=').next().unwrap().to_owned();
         assert_eq!(kinds(&[set]), [(key, DifferenceKind::Free)], "{set}");
     }
@@ -393,7 +395,6 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         "seed=1",
         "model.gelu=tanh",
         "data.seq_len=8",
-        "data.train=[\"x\"]",
         "batch.sequences=16",
         "optim.clip=0",
         "schedule.warmup=1",
