@@ -410,3 +410,14 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
     let difference = &resume_differences(&old, &wider)[0];
     assert_eq!((difference.key.as_str(), &difference.old), ("optim.new_key", &serde_json::Value::Null));
 }
+
+#[test]
+fn every_key_is_documented() {
+    let text = include_str!("../../docs/configuration.md");
+    for (key, _) in super::keys::KEYS {
+        let last = key.rsplit('.').next().unwrap();
+        let written = if key.contains("[]") { format!("`{last}`") } else { format!("`{key}`") };
+        let listed = text.contains(&written) || text.contains(&format!("[[{key}]]"));
+        assert!(listed, "{key} is not in docs/configuration.md");
+    }
+}
