@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod generate;
 pub mod model;
 pub mod ops;
 pub mod optim;

@@ -65,6 +65,24 @@ fn the_trained_vocabulary() {
 }
 
 #[test]
+fn training_equals_the_library() {
+    use tokenizers::models::TrainerWrapper;
+    use tokenizers::models::bpe::{BPE, BpeTrainer};
+    use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+    let byte_level = || Some(ByteLevel::new(false, true, true));
+    let mut library = Tokenizer::new(BPE::default());
+    library.with_pre_tokenizer(byte_level());
+    library.with_decoder(byte_level());
+    library.with_post_processor(byte_level());
+    let trainer = BpeTrainer::builder().vocab_size(1024).min_frequency(2).show_progress(false);
+    let trainer = trainer.special_tokens(vec![AddedToken::from("<|endoftext|>", true)]);
+    let mut trainer: TrainerWrapper =
+        trainer.initial_alphabet(ByteLevel::alphabet().into_iter().collect()).build().into();
+    library.train(&mut trainer, documents(400).into_iter()).unwrap();
+    assert!(library.to_string(true).unwrap().as_bytes() == TRAINED.json());
+}
+
+#[test]
 fn a_thousand_documents_equal_the_library() {
     for tokenizer in [&*TRAINED, &*LIKE_PYTHIA] {
         assert!(tokenizer.is_fast());

@@ -43,6 +43,7 @@ impl HfModel {
     pub fn open(dir: &Path) -> Result<Self> {
         let HfConfig { model, mut notes, raw, .. } = open_config(dir)?;
         let (files, place) = open_files(dir)?;
+        check_plausible(dir, &model, &files, &place)?;
         let formats: BTreeSet<&str> = (place.iter())
             .filter(|(name, _)| !is_old_buffer(name))
             .filter_map(|(name, &file)| Dtype::from_file(files[file].info(name)?.dtype))
@@ -179,6 +180,33 @@ impl HfModel {
 
 fn is_old_buffer(name: &str) -> bool {
     name.starts_with("gpt_neox.layers.") && OLD_BUFFERS.iter().any(|b| name.ends_with(b))
+}
+
+/// Refuses sizes far beyond what the files hold, before anyone allocates a buffer of such sizes. Smaller
+/// contradictions are found, and named, tensor by tensor.
+fn check_plausible(
+    dir: &Path,
+    config: &ModelConfig,
+    files: &[TensorFile],
+    place: &BTreeMap<String, usize>,
+) -> Result<()> {
+    let elements = |(name, &file): (&String, &usize)| {
+        files[file].info(name).map_or(0, |i| i.shape.iter().map(|&n| n as u128).product::<u128>())
+    };
+    let held: u128 = place.iter().map(elements).sum();
+    let [v, c, f, l] =
+        [config.vocab_size, config.hidden_size, config.intermediate_size, config.num_hidden_layers]
+            .map(|n| n as u128);
+    let asked = v * c + l * (4 * c * c + 2 * c * f);
+    if asked / 16 > held || l > place.len() as u128 {
+        return Err(Error::refused(format!(
+            "{}: config.json describes {l} layers and {asked} weights, and the files hold {} tensors with {held} \
+             elements; check that both belong together",
+            dir.display(),
+            place.len()
+        )));
+    }
+    Ok(())
 }
 
 type Files = (Vec<TensorFile<'static>>, BTreeMap<String, usize>);

@@ -32,7 +32,7 @@ impl RunLock {
             Err(TryLockError::Error(e)) => {
                 return Err(Error::refused(format!(
                     "{}: this file system cannot lock files ({e}), so two processes could write one run; \
-                     move the run to a local disk, or pass --no-lock if you are sure there is one process",
+                             move the run to a local disk",
                     path.display()
                 )));
             }

@@ -164,7 +164,9 @@ fn check_room(
 ) -> Result<()> {
     let large = file_bytes(&model_tensors(snapshot), Dtype::F32, &metadata())
         + file_bytes(&optimizer_tensors(snapshot), Dtype::F32, &metadata());
-    let size = large + small.values().map(|f| f.len() as u64).sum::<u64>();
+    // The manifest takes about 350 bytes per tensor; it matters for small models only.
+    let manifest = 400 * 3 * snapshot.table.params.len() as u64;
+    let size = large + manifest + small.values().map(|f| f.len() as u64).sum::<u64>();
     let need = size + size / 10;
     match storage.free_bytes(run_dir).map_err(Error::io("ask for the free space of", run_dir))? {
         Some(free) if free < need => {

@@ -200,10 +200,7 @@ fn run_verify(args: &VerifyArgs) -> Result<()> {
 }
 
 fn print_verification(found: &Verification) -> Result<()> {
-    let mut lines = Vec::new();
-    for fault in &found.faults {
-        lines.push(format!("{}", fault.message));
-    }
+    let mut lines: Vec<String> = found.faults.iter().map(|fault| fault.message.clone()).collect();
     let listed = found.faults.len() as u64;
     if listed < found.faults_total {
         lines.push(format!("and {} more faults", found.faults_total - listed));

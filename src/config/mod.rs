@@ -17,8 +17,8 @@ mod validate;
 pub use raw::{RawBatch, RawConfig, RawData, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{
-    Batch, Budget, Checkpoint, Data, Device, Eval, GroupRule, HELDOUT, Head, Init, Model, Optim,
-    OptimizerStart, Start, ValidationSet,
+    Batch, Budget, Checkpoint, Data, Device, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
+    ValidationSet,
 };
 
 use crate::model::ModelConfig;

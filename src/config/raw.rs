@@ -1,5 +1,6 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
-use super::{Checkpoint, Eval, Head, Init, Optim, OptimizerStart, ValidationSet};
+use super::{Checkpoint, Eval, Head, Optim, OptimizerStart, ValidationSet};
+use crate::model::Init;
 use crate::schedule::{RawSchedule, TokenCount};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

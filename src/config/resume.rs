@@ -24,8 +24,19 @@ pub struct Difference {
 }
 
 /// Keys, and sections where they end in a dot, without influence on weights and losses. The micro-batch is
-/// among them because gradients are summed in an order that does not depend on the split.
-const FREE: &[&str] = &["run_dir", "threads", "device", "batch.micro", "eval.", "checkpoint."];
+/// among them because gradients are summed in an order that does not depend on the split; paths are, because
+/// fingerprints compare what is found there.
+const FREE: &[&str] = &[
+    "run_dir",
+    "threads",
+    "device",
+    "batch.micro",
+    "data.train",
+    "data.validation",
+    "data.tokenizer",
+    "eval.",
+    "checkpoint.",
+];
 
 /// The differences of two [`super::Config::to_json`] values, in the order of the keys of `old`, then `new`.
 pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {

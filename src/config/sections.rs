@@ -1,5 +1,6 @@
 //! The sections of a validated configuration.
-use crate::model::{Gelu, ModelConfig};
+use crate::model::{Gelu, Init, ModelConfig};
+use crate::optim::{AdamSettings, GroupRule};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -17,17 +18,6 @@ impl Device {
             Self::Cpu => "cpu",
         }
     }
-}
-
-/// How fresh weights are drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Init {
-    /// GPT-NeoX's `small_init` with `wang_init` for the output layers of attention and MLP (Pythia).
-    #[default]
-    Small,
-    /// N(0, `initializer_range`), as Hugging Face.
-    Normal,
 }
 
 /// `[model]`: what is trained.
@@ -101,18 +91,6 @@ pub struct Batch {
     pub micro: usize,
 }
 
-/// A rule of `[[optim.groups]]`; the first that matches a tensor's name holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GroupRule {
-    /// Hugging Face tensor name with `*` for any text.
-    pub pattern: String,
-    /// Factor on the learning rate; `None`: 1.
-    pub lr_mult: Option<f64>,
-    /// Weight decay; `None`: that of `[optim]`.
-    pub weight_decay: Option<f64>,
-}
-
 /// `[optim]`: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -125,7 +103,7 @@ pub struct Optim {
     pub weight_decay: f64,
     /// Largest global gradient norm; 0: no clipping.
     pub clip: f64,
-    /// Rules of the user, before the defaults of [`Optim::rules`].
+    /// Exceptions by name; LayerNorm weights and biases are not decayed anyway.
     pub groups: Vec<GroupRule>,
 }
 
@@ -137,12 +115,9 @@ impl Default for Optim {
 }
 
 impl Optim {
-    /// All rules in order: the user's, then no weight decay for LayerNorm weights and for biases.
-    pub fn rules(&self) -> Vec<GroupRule> {
-        let no_decay =
-            |pattern: &str| GroupRule { pattern: pattern.into(), lr_mult: None, weight_decay: Some(0.0) };
-        let defaults = ["*layernorm.weight", "*layer_norm.weight", "*.bias"].map(no_decay);
-        self.groups.iter().cloned().chain(defaults).collect()
+    /// The part that does not depend on a tensor's group.
+    pub fn adam(&self) -> AdamSettings {
+        AdamSettings { betas: self.betas, eps: self.eps, clip: self.clip }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a configuration means, and the refusal of what it cannot mean.
 use super::*;
+use crate::model::Init;
 use crate::model::{Gelu, PRESETS, preset};
 use serde::Deserialize;
 

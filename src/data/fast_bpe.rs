@@ -5,6 +5,7 @@
 //! Here the split is `words.rs`, and words already seen are looked up; a new word is merged by `tokenizers`' own model.
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::LazyLock;
 
 use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
@@ -180,6 +181,12 @@ impl AddedTokens {
         }
         plain(&text[done..], out)
     }
+}
+
+/// The words of a text in GPT-2's printable spelling: what BPE is trained on.
+pub(crate) fn spelled_words(text: &str) -> Vec<String> {
+    static STAND_IN: LazyLock<[char; 256]> = LazyLock::new(stand_ins);
+    Words::new(text).map(|word| word.bytes().map(|b| STAND_IN[usize::from(b)]).collect()).collect()
 }
 
 /// GPT-2's table: printable Latin-1 bytes stand for themselves, the others for U+0100 and up, in order.

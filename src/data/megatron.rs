@@ -113,7 +113,7 @@ impl Index {
             return Ok(self.bin_bytes / item);
         }
         let pointer = self.entry(Field::Pointer, sequence as u64)?;
-        if pointer < 0 || pointer as u64 > self.bin_bytes || pointer as u64 % item != 0 {
+        if pointer < 0 || pointer as u64 > self.bin_bytes || !(pointer as u64).is_multiple_of(item) {
             let bound = format!("a multiple of {item} in 0..={} (bytes of the .bin)", self.bin_bytes);
             return Err(self.fault(Field::Pointer, sequence as u64, pointer, &bound));
         }

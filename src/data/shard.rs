@@ -221,7 +221,7 @@ pub fn prefix_of(path: &Path) -> PathBuf {
 
 fn whole_tokens(path: &Path, bytes: u64, dtype: Dtype) -> Result<u64> {
     let item = dtype.bytes();
-    if bytes % item != 0 {
+    if !bytes.is_multiple_of(item) {
         return Err(Error::refused(format!(
             "{} has {bytes} bytes, which is not a whole number of {dtype} tokens of {item} bytes; it is truncated or \
              of another type, copy it again",

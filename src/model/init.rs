@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How matrices start; biases are 0 and LayerNorm weights 1 either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
     /// small_init σ = √(2/(5C)), and wang_init σ = 2/(L·√C) for the two output matrices of a block, as Pythia
     /// up to 2.8B (Nguyen & Salazar 2019; GPT-NeoX `init_methods.py`).
+    #[default]
     Small,
     /// N(0, `initializer_range`).
     Normal,

@@ -17,15 +17,14 @@ pub struct GroupRule {
     pub weight_decay: Option<f64>,
 }
 
-/// Settings of every tensor: the first rule that matches wins. Behind the given rules stands Pythia's own:
-/// LayerNorm weights and all biases are not decayed.
+/// Settings of every tensor, each from the first matching rule that sets it. Behind the given rules stands
+/// Pythia's own: LayerNorm weights and all biases are not decayed.
 pub fn assign(table: &ParamTable, rules: &[GroupRule], weight_decay: f64) -> Vec<AdamParam> {
     let settings = |name: &str, is_matrix: bool| {
         let default_decay = if is_matrix { weight_decay } else { 0.0 };
-        match rules.iter().find(|r| matches(&r.pattern, name)) {
-            Some(rule) => (rule.lr_mult.unwrap_or(1.0), rule.weight_decay.unwrap_or(default_decay)),
-            None => (1.0, default_decay),
-        }
+        let matching = || rules.iter().filter(|r| matches(&r.pattern, name));
+        let lr_mult = matching().find_map(|r| r.lr_mult).unwrap_or(1.0);
+        (lr_mult, matching().find_map(|r| r.weight_decay).unwrap_or(default_decay))
     };
     let params = table.params.iter().map(|p| {
         let (lr_mult, weight_decay) = settings(&p.name, p.shape.len() == 2);

@@ -1,4 +1,15 @@
 //! Training: one step, the loop around it, evaluation and metrics.
+mod display;
+mod evaluate;
+mod metrics;
+mod run;
+mod session;
+mod source;
 mod step;
 
-pub use step::{Micro, StepResult, train_step};
+pub use evaluate::{EvalResult, Evaluation};
+pub use metrics::{Metrics, StepMetrics};
+pub use run::Summary;
+pub use session::Session;
+pub use source::Source;
+pub use step::{Micro, StepResult, Update, train_step};

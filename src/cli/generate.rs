@@ -1,0 +1,107 @@
+//! `rewarm generate`: text that continues a prompt.
+use super::with_threads;
+use crate::data::TextTokenizer;
+use crate::generate::{Generator, Sampling};
+use crate::train::Source;
+use crate::{Error, Result};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Arguments of `rewarm generate`.
+#[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    /// Hugging Face directory, run directory (its newest step) or step directory
+    model: PathBuf,
+    /// Text to continue
+    #[arg(long, default_value = "\n")]
+    prompt: String,
+    /// New tokens at most
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_tokens: usize,
+    /// Divides the logits; 0 always takes the most likely token
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f64,
+    /// Only the K most likely tokens; 0: all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: usize,
+    /// Only the most likely tokens that together reach probability P
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f64,
+    /// Key of the random numbers
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A tokenizer.json [default: the one beside the model]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Threads; 0: all cores
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
+/// Runs the command.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    with_threads(args.threads, || generate(args))
+}
+
+fn generate(args: &GenerateArgs) -> Result<()> {
+    let sampling =
+        Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    sampling.validate()?;
+    let source = Source::open(&args.model)?;
+    let beside = source.dir().join("tokenizer.json");
+    let path = args.tokenizer.as_ref().unwrap_or(&beside);
+    if !path.exists() {
+        return Err(Error::refused(format!(
+            "{} does not exist; name the model's tokenizer with --tokenizer FILE",
+            path.display()
+        )));
+    }
+    let tokenizer = TextTokenizer::load(path)?;
+    tokenizer.check_fits(source.config().vocab_size as u32)?;
+    let prompt = tokenizer.encode(&args.prompt)?;
+    let mut generator = Generator::load(&source, prompt.len() + args.max_tokens)?;
+    let end = Some(source.config().eos_token_id);
+    let mut out = std::io::stdout().lock();
+    let mut printed = Printer { tokenizer: &tokenizer, tokens: prompt.clone(), shown: String::new() };
+    write_out(&mut out, &args.prompt)?;
+    printed.shown = tokenizer.decode(&prompt)?;
+    let mut failure = None;
+    generator.generate(&prompt, args.max_tokens, sampling, end, |token| {
+        match printed.push(token).and_then(|text| write_out(&mut out, &text)) {
+            Ok(()) => true,
+            Err(e) => {
+                failure = Some(e);
+                false
+            }
+        }
+    })?;
+    write_out(&mut out, "\n")?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Turns tokens into text as they come: a character may take several tokens.
+struct Printer<'a> {
+    tokenizer: &'a TextTokenizer,
+    tokens: Vec<u32>,
+    shown: String,
+}
+
+impl Printer<'_> {
+    /// What the token adds to the text; empty while a character is incomplete.
+    fn push(&mut self, token: u32) -> Result<String> {
+        self.tokens.push(token);
+        let text = self.tokenizer.decode(&self.tokens)?;
+        match text.strip_prefix(&self.shown) {
+            Some(new) if !new.ends_with('\u{fffd}') => {
+                let new = new.to_string();
+                self.shown = text;
+                Ok(new)
+            }
+            _ => Ok(String::new()),
+        }
+    }
+}
+
+fn write_out(out: &mut impl Write, text: &str) -> Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::io("write", "standard output"))
+}

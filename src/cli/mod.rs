@@ -1,0 +1,81 @@
+//! The command line: one file per sub-command.
+pub mod bench;
+pub mod data;
+pub mod doctor;
+pub mod eval;
+pub mod export;
+pub mod generate;
+pub mod plan;
+pub mod schedule;
+pub mod train;
+
+use crate::{Error, Result};
+use clap::{Parser, Subcommand};
+
+/// Continual pre-training of GPT-NeoX (Pythia) language models.
+///
+/// Exit codes: 0 done, 1 refused (bad input or configuration; nothing was changed), 2 failed (I/O, memory),
+/// 3 stopped after saving, 4 not reproducible.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a new phase: from scratch, or from a trained model
+    Train(train::TrainArgs),
+    /// Continue a run exactly where its newest checkpoint left off
+    Resume(train::ResumeArgs),
+    /// Loss, perplexity and bits per byte on named sets
+    Eval(eval::EvalArgs),
+    /// Continue a text
+    Generate(generate::GenerateArgs),
+    /// Write a Hugging Face directory
+    Export(export::ExportArgs),
+    /// Make, look at and check token shards
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Learning rates of a run
+    Schedule(schedule::ScheduleArgs),
+    /// Parameters, FLOPs, memory and time of a run, before it is started
+    Plan(plan::PlanArgs),
+    /// Throughput
+    Bench(bench::BenchArgs),
+    /// What this machine offers
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Runs a command.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Train(args) => train::train(&args),
+        Command::Resume(args) => train::resume(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Data(command) => data::run(command),
+        Command::Schedule(args) => schedule::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    }
+}
+
+/// Runs `f` on a pool of `threads` threads (0: all cores); everything it computes in parallel runs there.
+pub fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::failed(format!("cannot start {threads} threads: {e}")))?;
+    pool.install(f)
+}
+
+/// Prints a value as one line of JSON.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|e| Error::failed(format!("cannot print JSON: {e}")))?;
+    println!("{text}");
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! `rewarm train` and `rewarm resume`: two commands, because starting a phase and continuing one are never the
+//! same wish.
+use super::with_threads;
+use crate::config::Config;
+use crate::train::{Session, Summary};
+use crate::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// Arguments of `rewarm train`.
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
+    /// Run configuration (TOML)
+    #[arg(value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Override a key of the configuration, as in --set schedule.lr=1e-3
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Arguments of `rewarm resume`.
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    /// Directory of the run
+    run_dir: PathBuf,
+    /// Override a key that cannot change a result: threads, batch.micro, eval.*, checkpoint.*, data paths
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Runs `rewarm train`.
+pub fn train(args: &TrainArgs) -> Result<()> {
+    let started = Instant::now();
+    let config = Config::load(args.config.as_deref(), &args.set)?;
+    with_threads(config.threads, move || drive(started, || Session::start(config)))
+}
+
+/// Runs `rewarm resume`.
+pub fn resume(args: &ResumeArgs) -> Result<()> {
+    let started = Instant::now();
+    let threads = Session::threads_of(&args.run_dir, &args.set)?;
+    with_threads(threads, || drive(started, || Session::resume(&args.run_dir, &args.set)))
+}
+
+fn drive(started: Instant, open: impl FnOnce() -> Result<Session>) -> Result<()> {
+    let stop = stop_on_signals()?;
+    let session = open()?;
+    eprint!("{}", session.describe());
+    eprintln!("ready after {:.3} s", started.elapsed().as_secs_f64());
+    let Summary { step, loss, evaluations, checkpoint } = session.run(&stop)?;
+    let loss = loss.map_or(String::new(), |l| format!(", last loss {l:.4}"));
+    println!("done: {step} steps{loss}, {}", checkpoint.display());
+    for e in evaluations {
+        println!("{}: loss {:.4}, perplexity {:.2}", e.eval, e.loss, e.perplexity);
+    }
+    Ok(())
+}
+
+/// A flag that SIGINT and SIGTERM set; a second signal ends the process at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let failed = |e| Error::failed(format!("cannot handle signal {signal}: {e}"));
+        // The order matters: the first signal must find the flag unset here and set below.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+            .map_err(failed)?;
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    Ok(stop)
+}

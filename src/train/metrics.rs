@@ -1,0 +1,80 @@
+//! `metrics.jsonl`: one object per line, each line one write, so that a kill can tear the last line only.
+use crate::{Error, Result};
+use serde::Serialize;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A training step, as it is logged.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepMetrics {
+    /// Steps attempted so far, this one included.
+    pub step: u64,
+    /// Tokens consumed so far.
+    pub tokens: u64,
+    /// Mean loss of the step's batch before its update, nats per token.
+    pub loss: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the step.
+    pub lr: f64,
+    /// Tokens per second of the step.
+    pub tokens_per_s: f64,
+    /// Useful FLOPs per second, 10⁹ (`ModelConfig::flops_per_token`).
+    pub gflop_per_s: f64,
+    /// Whether the update was made.
+    pub applied: bool,
+}
+
+/// The log of a run.
+pub struct Metrics {
+    file: File,
+    path: PathBuf,
+}
+
+impl Metrics {
+    /// Opens the log, dropping a torn last line and every line of a step after `step`: those steps are about to
+    /// be done again, with the same results.
+    pub fn open(path: &Path, step: u64) -> Result<Self> {
+        let old = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(Error::input("read", path)(e)),
+        };
+        let keep: String = old.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
+        if keep != old {
+            std::fs::write(path, &keep).map_err(Error::io("write", path))?;
+        }
+        let file =
+            OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
+        Ok(Self { file, path: path.to_path_buf() })
+    }
+
+    /// Appends one line.
+    pub fn log(&mut self, record: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(record).map_err(|e| Error::failed(format!("metrics: {e}")))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(Error::io("write", &self.path))
+    }
+}
+
+/// Whether a line is whole and of a step up to `step`.
+fn is_before(line: &str, step: u64) -> bool {
+    let value: Option<serde_json::Value> = line.strip_suffix('\n').and_then(|l| serde_json::from_str(l).ok());
+    value.and_then(|v| v["step"].as_u64()).is_some_and(|s| s <= step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_later_steps_and_torn_lines_are_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        std::fs::write(&path, "{\"step\":1}\n{\"step\":2,\"eval\":\"a\"}\n{\"step\":3}\n{\"ste").unwrap();
+        Metrics::open(&path, 2).unwrap().log(&serde_json::json!({"step": 3, "loss": 1.5})).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\"step\":1}\n{\"step\":2,\"eval\":\"a\"}\n{\"step\":3,\"loss\":1.5}\n");
+    }
+}

@@ -1,0 +1,340 @@
+//! A run from the moment its configuration is valid: everything that can be refused is refused here, before
+//! the first step.
+use super::evaluate::Evaluation;
+use super::metrics::Metrics;
+use super::source::Source;
+use crate::backend::cpu::{self, Cpu, MemoryPlan};
+use crate::checkpoint::{
+    Buffers, Disk, Fingerprints, RunLock, RunState, clean, create_run_dir, is_fresh, read_tokenizer_files,
+};
+use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, resume_differences};
+use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
+use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
+use crate::ops::{AdamParam, Ops, Shape};
+use crate::optim::assign;
+use crate::schedule::Schedule;
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The resolved configuration in a run directory.
+const CONFIG: &str = "config.toml";
+
+/// A run that is ready to take its next step.
+pub struct Session {
+    pub(super) config: Config,
+    pub(super) model: Model,
+    pub(super) workspace: Workspace,
+    pub(super) ops: Cpu,
+    pub(super) order: Order,
+    pub(super) evaluations: Vec<Evaluation>,
+    pub(super) params: Vec<AdamParam>,
+    pub(super) schedule: Schedule,
+    pub(super) state: RunState,
+    /// `config.json` of an imported model, whose unknown keys are kept.
+    pub(super) base_config: Option<Value>,
+    /// Tokenizer files that go into every checkpoint.
+    pub(super) extra_files: Vec<(String, Vec<u8>)>,
+    pub(super) metrics: Metrics,
+    /// What was allocated.
+    pub memory: MemoryPlan,
+    _lock: RunLock,
+}
+
+/// What a session is made of before memory is spent on it.
+struct Parts {
+    config: Config,
+    model: Model,
+    order: Order,
+    evaluations: Vec<Evaluation>,
+    schedule: Schedule,
+    fingerprints: Fingerprints,
+    extra_files: Vec<(String, Vec<u8>)>,
+}
+
+impl Session {
+    /// Starts a new phase in a run directory that holds none.
+    pub fn start(config: Config) -> Result<Self> {
+        let source = config.start.as_ref().map(|s| Source::open(&s.from)).transpose()?;
+        let model_config = match (&source, config.model_config()?) {
+            (Some(source), _) => {
+                let mut found = source.config().clone();
+                found.gelu = config.model.gelu.unwrap_or(found.gelu);
+                found
+            }
+            (None, Some(sizes)) => sizes,
+            (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
+        };
+        let previous = source.as_ref().and_then(|s| s.manifest()).and_then(|m| m.state.extra["lr"].as_f64());
+        let parts = Parts::open(config, model_config, source.as_ref(), previous)?;
+        let lock = claim(&parts.config.run_dir)?;
+        if !is_fresh(&Disk, &parts.config.run_dir)? {
+            return Err(Error::refused(format!(
+                "{} already holds a run; continue it with `rewarm resume {0}`, or choose another run_dir",
+                parts.config.run_dir.display()
+            )));
+        }
+        let state = RunState {
+            step: 0,
+            applied: 0,
+            sample: 0,
+            tokens: 0,
+            seed: parts.config.seed,
+            run_id: run_id(),
+            parent: source.as_ref().map(|s| s.dir().display().to_string()),
+            run_config: parts.config.to_json(),
+            fingerprints: parts.fingerprints.clone(),
+            extra: Value::Null,
+        };
+        let base = source.as_ref().map(|s| s.raw_config().clone());
+        let mut session = Self::allocate(parts, state, base, lock)?;
+        session.first_weights(source)?;
+        let path = session.config.run_dir.join(CONFIG);
+        std::fs::write(&path, session.config.resolved_toml()).map_err(Error::io("write", &path))?;
+        Ok(session)
+    }
+
+    /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
+    /// result.
+    pub fn resume(run_dir: &Path, sets: &[String]) -> Result<Self> {
+        if !run_dir.is_dir() {
+            return Err(Error::refused(format!(
+                "{} is not a directory; expected a run directory",
+                run_dir.display()
+            )));
+        }
+        let lock = RunLock::acquire(run_dir)?;
+        clean(&Disk, run_dir)?;
+        let source = Source::newest(run_dir)?;
+        let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
+        let mut state = manifest.state.clone();
+        let config = resumed_config(&state.run_config, run_dir, sets)?;
+        state.run_config = config.to_json();
+        let previous = state.extra["previous_lr"].as_f64();
+        let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
+        state.fingerprints.check(&parts.fingerprints)?;
+        let mut session = Self::allocate(parts, state, Some(source.raw_config().clone()), lock)?;
+        let table = &session.model.table;
+        session.ops.load_state(&mut |w, m, v| source.load(table, Buffers { w, moments: Some((m, v)) }))?;
+        Ok(session)
+    }
+
+    fn allocate(parts: Parts, state: RunState, base_config: Option<Value>, lock: RunLock) -> Result<Self> {
+        let Parts { config, model, order, evaluations, schedule, extra_files, .. } = parts;
+        let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
+        let workspace = Workspace::new(&model.config, shape, config.head.chunk_rows, Purpose::Train);
+        let memory = cpu::memory_plan(&model.table, &workspace, rayon::current_num_threads());
+        let ops = Cpu::new(&model.config, &model.table, &workspace);
+        let params = assign(&model.table, &config.optim.groups, config.optim.weight_decay);
+        let metrics = Metrics::open(&config.run_dir.join(crate::checkpoint::LOG), state.step)?;
+        Ok(Self {
+            config,
+            model,
+            workspace,
+            ops,
+            order,
+            evaluations,
+            params,
+            schedule,
+            state,
+            base_config,
+            extra_files,
+            metrics,
+            memory,
+            _lock: lock,
+        })
+    }
+
+    /// Weights of step 0: drawn, or taken from where the phase starts.
+    fn first_weights(&mut self, source: Option<Source>) -> Result<()> {
+        let (model, config) = (&self.model, &self.config);
+        match (source, &config.start) {
+            (Some(source), Some(start)) => {
+                let keep = start.optimizer == OptimizerStart::Keep;
+                self.ops.load_state(&mut |w, m, v| {
+                    source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) })
+                })?;
+                if let Some(manifest) = source.manifest() {
+                    // Bias correction belongs to the moments.
+                    self.state.applied = if keep { manifest.state.applied } else { 0 };
+                    self.state.extra = json!({ "previous_lr": manifest.state.extra["lr"] });
+                }
+                Ok(())
+            }
+            _ => self.ops.load_state(&mut |w, _, _| {
+                initialize(&model.config, &model.table, config.model.init, config.seed, w);
+                Ok(())
+            }),
+        }
+    }
+
+    /// The number of threads that a run will be resumed with.
+    pub fn threads_of(run_dir: &Path, sets: &[String]) -> Result<usize> {
+        let path = run_dir.join(CONFIG);
+        let text = std::fs::read_to_string(&path).map_err(Error::input("read", &path))?;
+        Ok(Config::from_toml_str(&text, sets)?.threads)
+    }
+
+    /// What is about to be computed, for a person.
+    pub fn describe(&self) -> String {
+        let (c, b) = (&self.model.config, &self.config.batch);
+        let data = self.order.corpus();
+        format!(
+            "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads\n\
+             {} tokens in {} documents, {:.3} epochs\n{}",
+            c.parameters(),
+            self.schedule.total,
+            b.sequences,
+            self.order.seq_len(),
+            b.micro,
+            rayon::current_num_threads(),
+            data.tokens(),
+            data.documents(),
+            (self.schedule.total * b.sequences as u64) as f64 / self.order.windows() as f64,
+            self.memory
+        )
+    }
+
+    /// The model that is trained.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Steps of the whole run, and those already taken.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.schedule.total, self.state.step)
+    }
+
+    /// Where the run lives.
+    pub fn run_dir(&self) -> &Path {
+        &self.config.run_dir
+    }
+}
+
+impl Parts {
+    fn open(
+        config: Config,
+        sizes: ModelConfig,
+        source: Option<&Source>,
+        previous: Option<f64>,
+    ) -> Result<Self> {
+        let time = config.seq_len(&sizes)?;
+        let schedule = config.compile_schedule(time, previous)?;
+        let corpus = Arc::new(Corpus::open(&config.data.train)?);
+        let extra_files = tokenizer_files(&config, &corpus, source)?;
+        let tokenizer = check_tokenizer(&extra_files, &corpus, sizes.vocab_size)?;
+        let split = Split { fraction: config.data.validation_fraction, seed: config.seed };
+        let side = if split.fraction > 0.0 { Side::Train } else { Side::All };
+        let order = Order::new(corpus.clone(), side, split, time, config.seed)?;
+        let mut evaluations = Vec::new();
+        let sequences = config.eval.sequences;
+        if split.fraction > 0.0 {
+            evaluations.push(Evaluation::new(
+                HELDOUT,
+                corpus.clone(),
+                Side::Validation,
+                split,
+                time,
+                sequences,
+            )?);
+        }
+        for set in &config.data.validation {
+            let corpus = Arc::new(Corpus::open(&set.paths)?);
+            evaluations.push(Evaluation::new(&set.name, corpus, Side::All, Split::NONE, time, sequences)?);
+        }
+        let model_json =
+            serde_json::to_vec(&sizes).map_err(|e| Error::failed(format!("model sizes: {e}")))?;
+        let fingerprints = Fingerprints {
+            model: format!("{:032x}", xxh3_128(&model_json)),
+            tokenizer,
+            corpus: format!("{:032x}", corpus.fingerprint()),
+        };
+        Ok(Self { config, model: Model::new(sizes), order, evaluations, schedule, fingerprints, extra_files })
+    }
+}
+
+/// Creates and locks a run directory and clears what interrupted saves left.
+fn claim(run_dir: &Path) -> Result<RunLock> {
+    create_run_dir(&Disk, run_dir)?;
+    let lock = RunLock::acquire(run_dir)?;
+    clean(&Disk, run_dir)?;
+    Ok(lock)
+}
+
+/// The configuration of a run with overrides, refused where one would change the run.
+fn resumed_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
+    let damaged = |e: String| Error::refused(format!("the saved configuration cannot be read: {e}"));
+    let table = toml::Table::try_from(saved).map_err(|e| damaged(e.to_string()))?;
+    let mut sets = sets.to_vec();
+    sets.push(format!("run_dir={}", toml::Value::String(run_dir.display().to_string())));
+    let config = Config::from_toml_str(&table.to_string(), &sets)?;
+    let mut refused = Vec::new();
+    for d in resume_differences(saved, &config.to_json()) {
+        match d.kind {
+            DifferenceKind::Free => eprintln!("{}: {} was {}", d.key, d.new, d.old),
+            DifferenceKind::ChangesRun => {
+                refused.push(format!("{} is {} in the run and {} now", d.key, d.old, d.new))
+            }
+        }
+    }
+    if refused.is_empty() {
+        return Ok(config);
+    }
+    Err(Error::refused(format!(
+        "{}; `rewarm resume` continues the same run only: drop the override, or start a new phase with `rewarm train` \
+         and start.from",
+        refused.join("; ")
+    )))
+}
+
+/// The tokenizer's files: of the configured tokenizer, of the model started from, or of the data.
+fn tokenizer_files(
+    config: &Config,
+    corpus: &Corpus,
+    source: Option<&Source>,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    if let Some(path) = &config.data.tokenizer {
+        let text = std::fs::read(path).map_err(Error::input("read", path))?;
+        return Ok(vec![("tokenizer.json".into(), text)]);
+    }
+    if let Some(source) = source {
+        return read_tokenizer_files(source.dir());
+    }
+    let noted = corpus.tokenized()?.into_iter().next().flatten().is_some();
+    let beside = corpus.shards().first().and_then(|s| s.path().parent()).map(Path::to_path_buf);
+    match beside {
+        Some(dir) if noted => {
+            let files = read_tokenizer_files(&dir)?;
+            Ok(files.into_iter().filter(|f| f.0 == "tokenizer.json").collect())
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Refuses a tokenizer with ids that the model does not have, and data made with another tokenizer. Gives the
+/// tokenizer's fingerprint, empty without one.
+fn check_tokenizer(files: &[(String, Vec<u8>)], corpus: &Corpus, vocab: usize) -> Result<String> {
+    let infos: Vec<_> = corpus.tokenized()?.into_iter().flatten().collect();
+    for info in &infos {
+        if info.vocab_size as usize > vocab {
+            return Err(Error::refused(format!(
+                "the data were made with a tokenizer of {} tokens, the model has a vocabulary of {vocab}; use data \
+                 made with the model's tokenizer, or a model with model.vocab_size >= {0}",
+                info.vocab_size
+            )));
+        }
+    }
+    let Some((_, json)) = files.iter().find(|f| f.0 == "tokenizer.json") else { return Ok(String::new()) };
+    let tokenizer = TextTokenizer::from_json(json.clone())?;
+    tokenizer.check_fits(vocab as u32)?;
+    infos.iter().try_for_each(|info| info.check_tokenizer(&tokenizer))?;
+    Ok(format!("{:032x}", tokenizer.hash()))
+}
+
+/// A name for the run: time and process, hashed.
+fn run_id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:016x}", xxh3_128(format!("{now:?} {}", std::process::id()).as_bytes()) as u64)
+}

@@ -1,0 +1,127 @@
+//! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
+//! newest valid step is meant.
+use crate::checkpoint::{self, Buffers, Disk, HfModel, MANIFEST, Manifest, hf_config};
+use crate::model::{ModelConfig, ParamTable};
+use crate::{Error, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// An opened model.
+pub enum Source {
+    /// Hugging Face's layout.
+    HuggingFace {
+        /// The directory.
+        dir: PathBuf,
+        /// The model.
+        model: HfModel,
+    },
+    /// A checkpoint of ours, verified.
+    Step {
+        /// The step directory.
+        dir: PathBuf,
+        /// What it says of itself.
+        manifest: Box<Manifest>,
+        /// Its `config.json`.
+        config: Value,
+    },
+}
+
+impl Source {
+    /// Opens what is at `path` and says on stderr which steps of a run were passed over, and why.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Err(Error::refused(format!(
+                "{} is not a directory; expected a Hugging Face directory, a run directory or a step directory",
+                path.display()
+            )));
+        }
+        if path.join(MANIFEST).exists() {
+            let manifest = checkpoint::verify(&Disk, path).map_err(|why| {
+                Error::refused(format!(
+                    "{} is not a valid checkpoint: {why}; choose another step",
+                    path.display()
+                ))
+            })?;
+            return Self::step(path.to_path_buf(), manifest);
+        }
+        if path.join("config.json").exists() {
+            let model = HfModel::open(path)?;
+            model.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            return Ok(Self::HuggingFace { dir: path.to_path_buf(), model });
+        }
+        if checkpoint::list_steps(&Disk, path)?.is_empty() {
+            return Err(Error::refused(format!(
+                "{} holds neither config.json nor a step-* directory; expected a Hugging Face directory, a run \
+                 directory or a step directory",
+                path.display()
+            )));
+        }
+        Self::newest(path)
+    }
+
+    /// The newest valid step of a run.
+    pub fn newest(run_dir: &Path) -> Result<Self> {
+        let found = checkpoint::find_newest(&Disk, run_dir)?;
+        for rejected in &found.rejected {
+            eprintln!("warning: {} is not used: {}", rejected.dir.display(), rejected.reason);
+        }
+        Self::step(found.dir, found.manifest)
+    }
+
+    fn step(dir: PathBuf, manifest: Manifest) -> Result<Self> {
+        let config = hf_config::open_config(&dir)?.raw;
+        Ok(Self::Step { dir, manifest: Box::new(manifest), config })
+    }
+
+    /// Where it lies: the files beside the weights are here.
+    pub fn dir(&self) -> &Path {
+        match self {
+            Self::HuggingFace { dir, .. } | Self::Step { dir, .. } => dir,
+        }
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &ModelConfig {
+        match self {
+            Self::HuggingFace { model, .. } => &model.config,
+            Self::Step { manifest, .. } => &manifest.model,
+        }
+    }
+
+    /// Its `config.json`, whose unknown keys are carried along.
+    pub fn raw_config(&self) -> &Value {
+        match self {
+            Self::HuggingFace { model, .. } => &model.raw_config,
+            Self::Step { config, .. } => config,
+        }
+    }
+
+    /// The element type of its weights.
+    pub fn dtype(&self) -> checkpoint::Dtype {
+        match self {
+            Self::HuggingFace { model, .. } => model.dtype,
+            Self::Step { .. } => checkpoint::Dtype::F32,
+        }
+    }
+
+    /// The manifest, if it is a checkpoint of ours.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Self::HuggingFace { .. } => None,
+            Self::Step { manifest, .. } => Some(manifest),
+        }
+    }
+
+    /// Loads the weights, and the moments where asked for, which only our checkpoints have.
+    pub fn load(&self, table: &ParamTable, into: Buffers) -> Result<()> {
+        match self {
+            Self::HuggingFace { dir, .. } if into.moments.is_some() => Err(Error::refused(format!(
+                "{} has no optimizer state; set start.optimizer = \"reset\"",
+                dir.display()
+            ))),
+            Self::HuggingFace { model, .. } => model.load_weights(table, into.w),
+            // Hashes were compared when it was opened.
+            Self::Step { dir, .. } => checkpoint::load(&Disk, dir, false, table, into).map(drop),
+        }
+    }
+}

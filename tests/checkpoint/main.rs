@@ -1,0 +1,7 @@
+//! Checkpoints under every fault of the matrix (rows F2 to F14, F30 to F33, F38 to F40).
+mod common;
+mod crash;
+mod damage;
+mod faults;
+mod lock;
+mod rules;

@@ -1,0 +1,432 @@
+//! Hugging Face directories: round trips, both spellings of config.json, and every way in which a directory
+//! can be wrong (row F34 of the fault matrix).
+use rewarm::checkpoint::hf_config::parse_config;
+use rewarm::checkpoint::{Dtype, HfModel, MAX_SHARD_BYTES, config_json, export, read_config};
+use rewarm::model::{Gelu, ModelConfig, ParamTable, preset};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype as FileDtype, TensorView, serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn config() -> ModelConfig {
+    let mut config = preset("pythia-14m").unwrap();
+    config.vocab_size = 37;
+    config.hidden_size = 16;
+    config.num_hidden_layers = 2;
+    config.num_attention_heads = 2;
+    config.intermediate_size = 24;
+    config
+}
+
+/// Weights that `dtype` holds exactly: multiples of 1/64 below 2.
+fn weights(table: &ParamTable) -> Vec<f32> {
+    let value = |i: usize| ((i * 37 + 11) % 127) as f32 / 64.0 - 1.0;
+    (0..table.total).map(value).collect()
+}
+
+fn write_model(dir: &Path, config: &ModelConfig, dtype: Dtype, max_shard_bytes: u64) {
+    let table = ParamTable::new(config);
+    export(dir, config, &table, &weights(&table), dtype, None, None, max_shard_bytes).unwrap();
+}
+
+fn load(dir: &Path) -> Result<(HfModel, ParamTable, Vec<f32>), String> {
+    let model = HfModel::open(dir).map_err(|e| e.to_string())?;
+    let table = ParamTable::new(&model.config);
+    let mut w = vec![f32::NAN; table.total];
+    model.load_weights(&table, &mut w).map_err(|e| e.to_string())?;
+    Ok((model, table, w))
+}
+
+/// A tensor as it lies in a file.
+#[derive(Clone, Debug, PartialEq)]
+struct Stored(FileDtype, Vec<usize>, Vec<u8>);
+
+type Tensors = BTreeMap<String, Stored>;
+
+fn read_tensors(path: &Path) -> Tensors {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let stored = |t: TensorView| Stored(t.dtype(), t.shape().to_vec(), t.data().to_vec());
+    file.tensors().into_iter().map(|(name, t)| (name, stored(t))).collect()
+}
+
+/// All weights of a directory, whatever its files.
+fn all_tensors(dir: &Path) -> Tensors {
+    let weights = |p: &PathBuf| {
+        let name = p.file_name().unwrap().to_str().unwrap().to_string();
+        name.starts_with("model") && name.ends_with(".safetensors")
+    };
+    let files = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(weights);
+    files.flat_map(|p| read_tensors(&p)).collect()
+}
+
+fn write_tensors(path: &Path, tensors: &Tensors) {
+    let view = |s: &'_ Stored| -> (FileDtype, Vec<usize>) { (s.0, s.1.clone()) };
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(name, s)| (name.clone(), TensorView::new(view(s).0, view(s).1, &s.2).unwrap()))
+        .collect();
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    fs::write(path, serialize(views, Some(metadata)).unwrap()).unwrap();
+}
+
+#[test]
+fn every_format_comes_back_byte_for_byte() {
+    for (tied, bias) in [(false, true), (true, true), (false, false)] {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            for shard in [MAX_SHARD_BYTES, 2000, 1] {
+                let temp = tempfile::tempdir().unwrap();
+                let (a, b) = (temp.path().join("a"), temp.path().join("b"));
+                let config = ModelConfig { tie_word_embeddings: tied, attention_bias: bias, ..config() };
+                write_model(&a, &config, dtype, shard);
+                let (model, table, w) = load(&a).unwrap();
+                assert_eq!((&model.config, model.dtype), (&config, dtype));
+                assert!(model.notes.is_empty(), "{:?}", model.notes);
+                for param in &table.params {
+                    assert_eq!(param.gather(&w), param.gather(&weights(&table)), "{}", param.name);
+                }
+                export(&b, &model.config, &table, &w, model.dtype, Some(&model.raw_config), None, shard)
+                    .unwrap();
+                for entry in fs::read_dir(&a).unwrap() {
+                    let name = entry.unwrap().file_name();
+                    let same = fs::read(a.join(&name)).unwrap() == fs::read(b.join(&name)).unwrap();
+                    assert!(same, "{name:?} of {dtype:?} at {shard}");
+                }
+                assert_eq!(a.join("model.safetensors.index.json").exists(), shard != MAX_SHARD_BYTES);
+                assert_eq!(all_tensors(&b).contains_key("embed_out.weight"), !tied);
+            }
+        }
+    }
+}
+
+/// The writer's bytes are those of Hugging Face's own writer.
+#[test]
+fn a_single_file_equals_the_one_of_the_safetensors_crate() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("m");
+    write_model(&dir, &config(), Dtype::F16, MAX_SHARD_BYTES);
+    let ours = fs::read(dir.join("model.safetensors")).unwrap();
+    write_tensors(&temp.path().join("theirs"), &read_tensors(&dir.join("model.safetensors")));
+    assert!(ours == fs::read(temp.path().join("theirs")).unwrap());
+}
+
+/// Directories written by transformers itself (tools/golden.py).
+#[test]
+fn golden_directories_round_trip() {
+    let root = std::env::var("GOLDEN").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden").into());
+    let Ok(entries) = fs::read_dir(&root) else { return println!("skipped: no {root}") };
+    let mut cases = 0;
+    for dir in entries.map(|e| e.unwrap().path()).filter(|p| p.join("config.json").exists()) {
+        let (model, table, w) = load(&dir).unwrap_or_else(|e| panic!("{e}"));
+        let temp = tempfile::tempdir().unwrap();
+        let out = temp.path().join("out");
+        let shard = if dir.join("model.safetensors").exists() { MAX_SHARD_BYTES } else { 60_000 };
+        let base = Some(&model.raw_config);
+        export(&out, &model.config, &table, &w, model.dtype, base, Some(&dir), shard).unwrap();
+        let known = |t: &Tensors| -> Tensors {
+            t.iter().filter(|(n, _)| table.find(n).is_some()).map(|(n, s)| (n.clone(), s.clone())).collect()
+        };
+        let (there, here) = (all_tensors(&dir), all_tensors(&out));
+        assert!(known(&there) == here && here.len() == table.params.len(), "{dir:?}");
+        if there == here && shard == MAX_SHARD_BYTES {
+            let file = "model.safetensors";
+            assert!(fs::read(dir.join(file)).unwrap() == fs::read(out.join(file)).unwrap(), "{dir:?}");
+        }
+        let written: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+        for (key, value) in model.raw_config.as_object().unwrap() {
+            assert_eq!(&written[key], value, "{dir:?}: {key}");
+        }
+        assert_eq!(read_config(&out).unwrap(), model.config);
+        cases += 1;
+    }
+    println!("{cases} golden directories");
+    assert!(cases > 0, "{root} holds no case");
+}
+
+/// Applies `change` to the weights of a fresh directory and gives the refusal.
+fn refusal(change: impl Fn(&mut Tensors)) -> String {
+    refusal_of(&config(), change)
+}
+
+fn refusal_of(config: &ModelConfig, change: impl Fn(&mut Tensors)) -> String {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("m");
+    write_model(&dir, config, Dtype::F32, MAX_SHARD_BYTES);
+    let path = dir.join("model.safetensors");
+    let mut tensors = read_tensors(&path);
+    change(&mut tensors);
+    write_tensors(&path, &tensors);
+    load(&dir).map(|_| ()).expect_err("a wrong directory was accepted")
+}
+
+/// Each tensor in turn: missing, of another shape, transposed, of another format, not finite.
+#[test]
+fn every_wrong_tensor_is_refused_with_its_name_and_shapes() {
+    let names: Vec<String> = ParamTable::new(&config()).params.into_iter().map(|p| p.name).collect();
+    let mut cases = 0;
+    for name in &names {
+        let mut check = |change: &dyn Fn(&mut Stored), words: &[&str]| {
+            let message = refusal(|t| change(t.get_mut(name).unwrap()));
+            for word in words.iter().chain(&[name.as_str()]) {
+                assert!(message.contains(word), "{word:?} is not in {message}");
+            }
+            cases += 1;
+        };
+        let shape = read_shape(name);
+        let expected = format!("{shape:?}");
+        if shape.len() == 2 && shape[0] != shape[1] {
+            let reversed = format!("[{}, {}]", shape[1], shape[0]);
+            check(&|s| s.1.reverse(), &[&expected, &reversed, "transposed"]);
+        }
+        check(&|s| s.1.insert(0, 1), &[&expected, &format!("{:?}", [vec![1], shape.clone()].concat())]);
+        check(&|s| *s = Stored(s.0, vec![3], vec![0; 12]), &[&expected, "[3]"]);
+        check(&|s| s.0 = FileDtype::I32, &[&expected, "I32"]);
+        check(&|s| s.2[4..8].copy_from_slice(&f32::NAN.to_le_bytes()), &["element 1 is NaN"]);
+        let message = refusal(|t| drop(t.remove(name)));
+        assert!(message.contains(name) && message.contains("missing"), "{message}");
+        cases += 1;
+    }
+    println!("F34: {cases} wrong tensors refused by name");
+    let message =
+        refusal(|t| drop(t.insert("lm_head.weight".into(), Stored(FileDtype::F32, vec![1], vec![0; 4]))));
+    assert!(message.contains("1 tensors are unknown: lm_head.weight"), "{message}");
+    let message = refusal(|t| drop(t.remove("embed_out.weight")));
+    assert!(message.contains("tie_word_embeddings"), "{message}");
+}
+
+fn read_shape(name: &str) -> Vec<usize> {
+    ParamTable::new(&config()).find(name).unwrap().shape.clone()
+}
+
+#[test]
+fn tied_models_may_store_their_output_matrix_and_old_files_their_buffers() {
+    let tied = ModelConfig { tie_word_embeddings: true, ..config() };
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("m");
+    write_model(&dir, &tied, Dtype::F16, MAX_SHARD_BYTES);
+    let path = dir.join("model.safetensors");
+    let mut tensors = read_tensors(&path);
+    let embed = tensors["gpt_neox.embed_in.weight"].clone();
+    tensors.insert("embed_out.weight".into(), embed.clone());
+    let prefix = "gpt_neox.layers.0.attention";
+    tensors.insert(format!("{prefix}.bias"), Stored(FileDtype::U8, vec![1, 1, 4, 4], vec![1; 16]));
+    tensors.insert(format!("{prefix}.masked_bias"), Stored(FileDtype::F16, vec![], vec![0, 0xfc]));
+    tensors.insert(format!("{prefix}.rotary_emb.inv_freq"), Stored(FileDtype::F32, vec![1], vec![0; 4]));
+    write_tensors(&path, &tensors);
+    let (model, table, w) = load(&dir).unwrap();
+    assert_eq!(model.dtype, Dtype::F16);
+    assert_eq!(table.params[0].gather(&w), table.params[0].gather(&weights(&table)));
+    let message = refusal_of(&tied, |t| {
+        let mut other = t["gpt_neox.embed_in.weight"].clone();
+        *other.2.last_mut().unwrap() ^= 1;
+        t.insert("embed_out.weight".into(), other);
+    });
+    assert!(message.contains("embed_out.weight differs"), "{message}");
+}
+
+#[test]
+fn hostile_headers_are_refused_without_allocation_or_panic() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("m");
+    write_model(&dir, &config(), Dtype::F32, MAX_SHARD_BYTES);
+    let path = dir.join("model.safetensors");
+    let good = fs::read(&path).unwrap();
+    let mut cases = 0;
+    let mut refused = |bytes: Vec<u8>| {
+        fs::write(&path, bytes).unwrap();
+        let message = load(&dir).map(|_| ()).expect_err("hostile bytes were accepted");
+        assert!(message.contains("model.safetensors"), "{message}");
+        cases += 1;
+    };
+    for length in [0, 1, good.len() as u64, 100_000_001, 1 << 40, 1 << 63, u64::MAX - 7, u64::MAX] {
+        refused([&length.to_le_bytes(), &good[8..]].concat());
+    }
+    for length in (0..good.len()).step_by(97).chain([7, 8, 9, good.len() - 1]) {
+        refused(good[..length].to_vec());
+    }
+    refused([good.clone(), vec![0]].concat());
+    let header = |json: String| [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat();
+    for json in ["", "{", "[]", "null", "{\"a\":1}", "\u{0}", "{\"__metadata__\":{\"format\":1}}"] {
+        refused(header(json.into()));
+    }
+    for (shape, from, to) in
+        [("[4]", 0u64, 8u64), ("[2]", 8, 16), ("[2]", 8, 0), ("[4294967296,4294967296]", 0, 0)]
+    {
+        refused(header(format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}}}"#)));
+    }
+    // Sizes whose sum wraps around 2^64 to the length of the file.
+    let n = (1u64 << 61) - 1;
+    let tensor = |i: u64, from: u64, n: u64| {
+        let to = from.wrapping_add(n);
+        format!(r#""t{i}":{{"dtype":"U8","shape":[{n}],"data_offsets":[{from},{to}]}}"#)
+    };
+    let list: Vec<String> = (0..8).map(|i| tensor(i, i * n, n)).collect();
+    refused(header(format!("{{{}}}", list.join(","))));
+    println!("F34: {cases} hostile files refused");
+}
+
+#[test]
+fn broken_shards_and_indexes_are_refused() {
+    let index = "model.safetensors.index.json";
+    let broken = |change: &dyn Fn(&Path, &mut Value)| {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("m");
+        write_model(&dir, &config(), Dtype::F32, 8000);
+        let mut json: Value = serde_json::from_slice(&fs::read(dir.join(index)).unwrap()).unwrap();
+        change(&dir, &mut json);
+        fs::write(dir.join(index), json.to_string()).unwrap();
+        load(&dir).map(|_| ()).expect_err("a broken index was accepted")
+    };
+    let first = |dir: &Path| {
+        let is_first = |p: &PathBuf| p.to_str().unwrap().contains("model-00001-of");
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).find(is_first).unwrap()
+    };
+    let embed = "gpt_neox.embed_in.weight";
+    assert!(broken(&|dir, _| fs::remove_file(first(dir)).unwrap()).contains("model-00001-of"));
+    assert!(broken(&|_, j| *j = json!({})).contains("weight_map"));
+    assert!(
+        broken(&|_, j| j["weight_map"][embed] = json!("../model.safetensors")).contains("plain file name")
+    );
+    assert!(broken(&|_, j| j["weight_map"][embed] = json!(7)).contains("plain file name"));
+    assert!(broken(&|_, j| j["weight_map"]["ghost"] = j["weight_map"][embed].clone()).contains("ghost"));
+    let moved = broken(&|_, j| j["weight_map"][embed] = j["weight_map"]["embed_out.weight"].clone());
+    assert!(moved.contains(embed), "{moved}");
+    let twice = broken(&|dir, j| {
+        fs::copy(first(dir), dir.join("again.safetensors")).unwrap();
+        j["weight_map"]["ghost"] = json!("again.safetensors");
+    });
+    assert!(twice.contains("one of them"), "{twice}");
+}
+
+#[test]
+fn directories_without_safetensors_are_refused_with_advice() {
+    let temp = tempfile::tempdir().unwrap();
+    let message = |dir: &Path| HfModel::open(dir).err().unwrap().to_string();
+    assert!(message(temp.path()).contains("config.json"));
+    let json = config_json(&config(), Dtype::F32, None);
+    fs::write(temp.path().join("config.json"), json.to_string()).unwrap();
+    assert!(message(temp.path()).contains("neither"));
+    fs::write(temp.path().join("pytorch_model.bin"), b"pickle").unwrap();
+    assert!(message(temp.path()).contains("save_pretrained"));
+    let mut huge = json;
+    huge["hidden_size"] = json!(1 << 30);
+    let dir = temp.path().join("m");
+    write_model(&dir, &config(), Dtype::F32, MAX_SHARD_BYTES);
+    fs::write(dir.join("config.json"), huge.to_string()).unwrap();
+    assert!(message(&dir).contains("check that both belong together"));
+}
+
+#[test]
+fn an_export_replaces_nothing_and_leaves_nothing_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let table = ParamTable::new(&config());
+    let mut w = weights(&table);
+    let dir = temp.path().join("m");
+    fs::create_dir(&dir).unwrap();
+    let again = |w: &[f32], dir: &Path, dtype| {
+        export(dir, &config(), &table, w, dtype, None, None, MAX_SHARD_BYTES).unwrap_err()
+    };
+    assert_eq!(again(&w, &dir, Dtype::F32).exit_code(), 1);
+    fs::remove_dir(&dir).unwrap();
+    w[5] = 1e6;
+    let message = again(&w, &dir, Dtype::F16).to_string();
+    assert!(message.contains("gpt_neox.embed_in.weight element 5 is 1000000"), "{message}");
+    w[5] = f32::INFINITY;
+    again(&w, &dir, Dtype::F32);
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn tokenizer_files_are_copied_along() {
+    let temp = tempfile::tempdir().unwrap();
+    let (from, to) = (temp.path().join("from"), temp.path().join("to"));
+    fs::create_dir(&from).unwrap();
+    for name in ["tokenizer.json", "merges.txt", "generation_config.json", "README.md"] {
+        fs::write(from.join(name), name).unwrap();
+    }
+    let table = ParamTable::new(&config());
+    export(&to, &config(), &table, &weights(&table), Dtype::F32, None, Some(&from), MAX_SHARD_BYTES).unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(&to).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["config.json", "generation_config.json", "merges.txt", "model.safetensors", "tokenizer.json"]
+    );
+    assert_eq!(fs::read_to_string(to.join("merges.txt")).unwrap(), "merges.txt");
+}
+
+/// The published config.json of Pythia-1B (formats.md D1).
+fn pythia_1b() -> Value {
+    json!({
+        "architectures": ["GPTNeoXForCausalLM"], "bos_token_id": 0, "eos_token_id": 0, "hidden_act": "gelu",
+        "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 8192, "layer_norm_eps": 1e-05,
+        "max_position_embeddings": 2048, "model_type": "gpt_neox", "num_attention_heads": 8,
+        "num_hidden_layers": 16, "rotary_emb_base": 10000, "rotary_pct": 0.25, "tie_word_embeddings": false,
+        "torch_dtype": "float16", "transformers_version": "4.24.0", "use_cache": true,
+        "use_parallel_residual": true, "vocab_size": 50304
+    })
+}
+
+#[test]
+fn both_spellings_are_read_and_written() {
+    let parse = |v: Value| parse_config(v, "config.json").map_err(|e| e.to_string());
+    let with = |changes: &[(&str, Value)]| {
+        let mut v = pythia_1b();
+        for (key, value) in changes {
+            v[*key] = value.clone();
+        }
+        v
+    };
+    let old = parse(pythia_1b()).unwrap();
+    assert_eq!((&old.model, old.dtype), (&preset("pythia-1b").unwrap(), Some(Dtype::F16)));
+    let mut new = pythia_1b();
+    let object = new.as_object_mut().unwrap();
+    object.remove("rotary_pct");
+    object.remove("rotary_emb_base");
+    assert_eq!(parse(new.clone()).unwrap().model, old.model, "defaults");
+    let rope = json!({"rope_theta": 500.0, "partial_rotary_factor": 0.5, "rope_type": "default"});
+    new["rope_parameters"] = rope.clone();
+    let model = parse(new.clone()).unwrap().model;
+    assert_eq!((model.rotary_pct, model.rotary_emb_base), (0.5, 500.0));
+    // Contradictions and what is not computed here are refused by name.
+    for (changes, word) in [
+        (vec![("rope_parameters", rope)], "rope_parameters.partial_rotary_factor is 0.5"),
+        (
+            vec![("rope_parameters", json!({"rope_type": "linear", "factor": 2.0}))],
+            "rope_parameters.rope_type",
+        ),
+        (vec![("rope_scaling", json!({"type": "dynamic", "factor": 2.0}))], "rope_scaling.type"),
+        (vec![("rope_parameters", json!(3))], "rope_parameters is 3"),
+        (vec![("hidden_act", json!("relu"))], "hidden_act is \"relu\""),
+        (vec![("model_type", json!("llama"))], "model_type is llama"),
+        (vec![("model_type", Value::Null)], "model_type is missing"),
+        (vec![("hidden_size", json!(-1))], "hidden_size is -1"),
+        (vec![("hidden_size", json!(2047))], "does not divide"),
+        (vec![("vocab_size", Value::Null)], "vocab_size is null"),
+        (vec![("use_parallel_residual", json!("yes"))], "use_parallel_residual"),
+        (vec![("eos_token_id", json!(1u64 << 40))], "eos_token_id"),
+    ] {
+        let message = parse(with(&changes)).unwrap_err();
+        assert!(message.contains(word) && message.contains("config.json"), "{word}: {message}");
+    }
+    for (act, gelu) in
+        [("gelu_fast", Gelu::Tanh), ("gelu_new", Gelu::Tanh), ("gelu_pytorch_tanh", Gelu::Tanh)]
+    {
+        let parsed = parse(with(&[("hidden_act", json!(act))])).unwrap();
+        assert_eq!(parsed.model.gelu, gelu);
+        assert_eq!(config_json(&parsed.model, Dtype::F32, Some(&parsed.raw))["hidden_act"], json!(act));
+    }
+    let dropout = parse(with(&[("hidden_dropout", json!(0.1))])).unwrap();
+    assert!(dropout.notes[0].contains("without dropout"));
+
+    let written = config_json(&old.model, Dtype::Bf16, Some(&with(&[("my_key", json!([1]))])));
+    assert_eq!(written["my_key"], json!([1]));
+    assert_eq!((&written["dtype"], &written["torch_dtype"]), (&json!("bfloat16"), &json!("bfloat16")));
+    assert_eq!(written["rope_parameters"]["rope_type"], json!("default"));
+    assert_eq!(written["rotary_emb_base"], json!(10000), "kept as it was spelled");
+    assert_eq!(parse(written).unwrap().model, old.model);
+    assert_eq!(parse(config_json(&model, Dtype::F32, None)).unwrap().model, model);
+}
