@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     match rewarm::cli::run(rewarm::cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            rewarm::console::note(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
