@@ -1,5 +1,6 @@
 //! A whole file, its round trip, overrides, and each refusal with its key and its remedy.
 use super::*;
+use crate::model::Init;
 use crate::model::{Gelu, preset};
 use crate::schedule::{Length, Plan, Shape};
 
@@ -384,7 +385,9 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         resume_differences(&old, &new).into_iter().map(|d| (d.key, d.kind)).collect()
     };
     assert_eq!(kinds(&[]), []);
-    for set in ["run_dir=x", "threads=1", "batch.micro=2", "eval.every=7", "checkpoint.keep=9"] {
+    for set in
+        ["run_dir=x", "threads=1", "batch.micro=2", "eval.every=7", "checkpoint.keep=9", "data.train=[\"x\"]"]
+    {
         let key = set.split('=').next().unwrap().to_owned();
         assert_eq!(kinds(&[set]), [(key, DifferenceKind::Free)], "{set}");
     }
@@ -392,7 +395,6 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         "seed=1",
         "model.gelu=tanh",
         "data.seq_len=8",
-        "data.train=[\"x\"]",
         "batch.sequences=16",
         "optim.clip=0",
         "schedule.warmup=1",
@@ -407,4 +409,15 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
     wider["optim"]["new_key"] = 1.into();
     let difference = &resume_differences(&old, &wider)[0];
     assert_eq!((difference.key.as_str(), &difference.old), ("optim.new_key", &serde_json::Value::Null));
+}
+
+#[test]
+fn every_key_is_documented() {
+    let text = include_str!("../../docs/configuration.md");
+    for (key, _) in super::keys::KEYS {
+        let last = key.rsplit('.').next().unwrap();
+        let written = if key.contains("[]") { format!("`{last}`") } else { format!("`{key}`") };
+        let listed = text.contains(&written) || text.contains(&format!("[[{key}]]"));
+        assert!(listed, "{key} is not in docs/configuration.md");
+    }
 }

@@ -1,1 +1,114 @@
-//! Bytes and FLOPs of each operation.
+//! What each operation must move and compute at least: the yardstick of `benches/ops.rs` and of every kernel.
+//!
+//! Bytes count each input read once and each output written once; `e` is the size of an activation or weight
+//! element (4 on the CPU). FLOPs count a multiplication and an addition as two, and nothing that is recomputed
+//! unless it says so.
+use super::{Heads, Shape};
+
+/// Least traffic and work of one call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Bytes read and written.
+    pub bytes: f64,
+    /// Floating-point operations.
+    pub flops: f64,
+}
+
+impl Cost {
+    fn new(bytes: usize, flops: usize) -> Self {
+        Self { bytes: bytes as f64, flops: flops as f64 }
+    }
+}
+
+/// Rows of the table in, `x` out.
+pub fn embedding(s: Shape, channels: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (2 * channels * e + 4), 0)
+}
+
+/// `dx` in, the touched rows of the f32 gradient read and written.
+pub fn embedding_bwd(s: Shape, channels: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (channels * (e + 8) + 4), s.rows() * channels)
+}
+
+/// `norms` outputs from one pass over `x`; mean and rstd are f32. 8 FLOPs an element and output.
+pub fn layernorm(s: Shape, channels: usize, norms: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (channels * e * (1 + norms) + 8), 8 * norms * s.rows() * channels)
+}
+
+/// `x` and `norms` gradients in, `dx` read and written. 14 FLOPs an element and gradient.
+pub fn layernorm_bwd(s: Shape, channels: usize, norms: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (channels * e * (3 + norms) + 8), 14 * norms * s.rows() * channels)
+}
+
+/// `[rows, input]·[input, output]`, bias and residual excluded: they ride along.
+pub fn linear(s: Shape, input: usize, output: usize, e: usize) -> Cost {
+    let rows = s.rows();
+    Cost::new(e * (rows * input + input * output + rows * output), 2 * rows * input * output)
+}
+
+/// `dw` in f32, read and written when it accumulates.
+pub fn linear_bwd_weight(s: Shape, input: usize, output: usize, e: usize, accumulate: bool) -> Cost {
+    let rows = s.rows();
+    let dw = 4 * input * output * if accumulate { 2 } else { 1 };
+    Cost::new(e * rows * (input + output) + dw, 2 * rows * input * output)
+}
+
+/// The slope in, `dy` read and written.
+pub fn gelu_bwd(s: Shape, inner: usize, e: usize) -> Cost {
+    Cost::new(3 * s.rows() * inner * e, s.rows() * inner)
+}
+
+/// The rotating dimensions of q and k, read and written.
+pub fn rotary(s: Shape, heads: Heads, e: usize) -> Cost {
+    let elements = s.rows() * heads.count * 2 * heads.rotary;
+    Cost::new(2 * elements * e, 3 * elements)
+}
+
+/// q, k, v in, `out` and the log-sum-exp out; two products at half of T².
+pub fn attention(s: Shape, heads: Heads, e: usize) -> Cost {
+    let channels = heads.count * heads.size;
+    Cost::new(s.rows() * (4 * channels * e + 4 * heads.count), 2 * s.rows() * s.time * channels)
+}
+
+/// q, k, v, `out`, `dout` in, `dqkv` out; five products at half of T², the recomputed scores included.
+pub fn attention_bwd(s: Shape, heads: Heads, e: usize) -> Cost {
+    let channels = heads.count * heads.size;
+    Cost::new(s.rows() * (8 * channels * e + 4 * heads.count), 5 * s.rows() * s.time * channels)
+}
+
+/// Logits in, their gradient in the same place. 5 FLOPs an element, the exponential counted as one.
+pub fn cross_entropy(s: Shape, vocab: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (2 * vocab * e + 8), 5 * s.rows() * vocab)
+}
+
+/// Gradients in.
+pub fn global_norm(elements: usize) -> Cost {
+    Cost::new(4 * elements, 2 * elements)
+}
+
+/// w, m, v read and written, g in, all f32. 13 FLOPs an element.
+pub fn adamw(elements: usize) -> Cost {
+    Cost::new(28 * elements, 13 * elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::preset;
+
+    /// The products of a step add up to the convention for useful FLOPs; the attention backward executes five
+    /// products of which four are useful.
+    #[test]
+    fn products_add_up_to_the_flops_of_a_step() {
+        let config = preset("pythia-160m").unwrap();
+        let (c, f, v) = (config.hidden_size, config.intermediate_size, config.vocab_size);
+        let s = Shape { batch: 3, time: 384 };
+        let heads = Heads { count: config.num_attention_heads, size: config.head_size(), rotary: 16 };
+        let products = [linear(s, c, 3 * c, 4), linear(s, c, f, 4), linear(s, c + f, c, 4)];
+        let layer: f64 = products.iter().map(|p| 3.0 * p.flops).sum::<f64>()
+            + attention(s, heads, 4).flops
+            + attention_bwd(s, heads, 4).flops * 4.0 / 5.0;
+        let step = layer * config.num_hidden_layers as f64 + 3.0 * linear(s, c, v, 4).flops;
+        assert_eq!(step, config.flops_per_token(s.time) * s.rows() as f64);
+    }
+}

@@ -3,7 +3,7 @@ use super::display::Display;
 use super::evaluate::EvalResult;
 use super::metrics::StepMetrics;
 use super::session::Session;
-use super::step::{Micro, StepResult, train_step};
+use super::step::{Micro, StepResult, Update, train_step};
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::{Batch, fill_batch};
 use crate::ops::Ops;
@@ -93,9 +93,9 @@ impl Session {
         let time = self.order.seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
-        let adam = self.config.optim.adam();
-        let (ops, applied) = (&mut self.ops, self.state.applied);
-        let result = train_step(&self.model, ops, &self.workspace, input, &self.params, adam, lr, applied)?;
+        let (params, adam, applied) = (&self.params[..], self.config.optim.adam(), self.state.applied);
+        let update = Update { params, adam, lr, applied };
+        let result = train_step(&self.model, &mut self.ops, &self.workspace, input, update)?;
         self.state.step += 1;
         self.state.applied += u64::from(result.applied);
         self.state.sample += self.config.batch.sequences as u64;

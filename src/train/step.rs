@@ -28,17 +28,26 @@ pub struct StepResult {
     pub applied: bool,
 }
 
-/// Gradient of the mean loss over the batch, micro-batch by micro-batch, clipping, update. `applied` counts the
-/// updates made before.
+/// How the weights change.
+#[derive(Clone, Copy)]
+pub struct Update<'a> {
+    /// Every tensor with its group's settings.
+    pub params: &'a [AdamParam],
+    /// β, ε and clipping.
+    pub adam: AdamSettings,
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Updates made before this one.
+    pub applied: u64,
+}
+
+/// Gradient of the mean loss over the batch, micro-batch by micro-batch, clipping, update.
 pub fn train_step(
     model: &Model,
     ops: &mut impl Ops,
     ws: &Workspace,
     input: Micro,
-    params: &[AdamParam],
-    adam: AdamSettings,
-    lr: f64,
-    applied: u64,
+    update: Update,
 ) -> Result<StepResult> {
     let counted = input.targets.iter().filter(|t| **t >= 0).count().max(1);
     let scale = (1.0 / counted as f64) as f32;
@@ -57,11 +66,14 @@ pub fn train_step(
     }
     model.finish_gradient(ops);
     let norm = ops.global_norm(model.table.total)?;
-    let applies = norm.is_finite();
-    if applies {
+    let applied = norm.is_finite();
+    if applied {
+        let Update { params, adam, lr, applied } = update;
         let grad_scale = adam.clip_factor(norm);
-        let step = AdamStep { lr, betas: adam.betas, eps: adam.eps, grad_scale, applied: applied + 1 };
-        ops.adamw(params, step);
+        ops.adamw(
+            params,
+            AdamStep { lr, betas: adam.betas, eps: adam.eps, grad_scale, applied: applied + 1 },
+        );
     }
-    Ok(StepResult { loss: total / counted as f64, norm, applied: applies })
+    Ok(StepResult { loss: total / counted as f64, norm, applied })
 }

@@ -49,7 +49,7 @@ pub fn erf(x: f32) -> f32 {
     p = p.mul_add(x2, -2.101_024e-6);
     p = p.mul_add(x2, -5.692_506_4e-5);
     p = p.mul_add(x2, -7.349_906_3e-4);
-    p = p.mul_add(x2, -2.954_599_8e-3);
+    p = p.mul_add(x2, -2.954_6e-3);
     p = p.mul_add(x2, -1.609_603_3e-2);
     let mut q = -1.456_607_2e-5f32;
     q = q.mul_add(x2, -2.133_740_6e-4);

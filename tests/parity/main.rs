@@ -1,0 +1,11 @@
+//! The model against PyTorch, against a naive f64 model, and against itself: golden files, planted faults, training,
+//! equal bits for any split of the work, generation, head sizes that the golden files lack.
+mod bits;
+mod faults;
+mod golden;
+mod oracle;
+#[path = "../reference/mod.rs"]
+mod reference;
+mod run;
+mod sizes;
+mod training;

@@ -1,0 +1,28 @@
+//! AdamW by its definition.
+use super::Float;
+use rewarm::ops::AdamStep;
+
+/// Weights and moments of one tensor.
+#[derive(Clone)]
+pub struct Moments<T> {
+    /// Weights.
+    pub w: Vec<T>,
+    /// First moments.
+    pub m: Vec<T>,
+    /// Second moments.
+    pub v: Vec<T>,
+}
+
+/// One update (Loshchilov & Hutter 2019, algorithm 2, the decay times the rate as PyTorch has it).
+pub fn adamw<T: Float>(state: &mut Moments<T>, g: &[T], step: AdamStep, lr_mult: f64, weight_decay: f64) {
+    let (c, [b1, b2]) = (T::of, step.betas);
+    let lr = step.lr * lr_mult;
+    let correction = |beta: f64| 1.0 - beta.powi(step.applied as i32);
+    for (i, &g) in g.iter().enumerate() {
+        let g = g * c(step.grad_scale);
+        state.m[i] = c(b1) * state.m[i] + c(1.0 - b1) * g;
+        state.v[i] = c(b2) * state.v[i] + c(1.0 - b2) * g * g;
+        let (m, v) = (state.m[i] / c(correction(b1)), state.v[i] / c(correction(b2)));
+        state.w[i] = state.w[i] * c(1.0 - lr * weight_decay) - c(lr) * m / (v.sqrt() + c(step.eps));
+    }
+}
