@@ -68,7 +68,7 @@ fn tokens(seed: u64, count: usize) -> Vec<u8> {
 
 /// A directory with data and `tiny.toml`.
 fn tiny() -> Dir {
-    let dir = Dir::new();
+    let dir = Dir::in_memory();
     dir.write("tokens.bin", tokens(1, 40_000));
     dir.write("other.bin", tokens(2, 2_000));
     dir.config("tiny.toml", TINY);
@@ -121,40 +121,69 @@ fn rest(mut child: Child) -> (Option<i32>, String) {
     (child.wait().unwrap().code(), err)
 }
 
-/// Starts a run of 2,000 steps, waits for its `saved` of `step`, and kills it.
-fn killed_after(dir: &Dir, step: u64) {
-    let mut child = start(dir, &["train", "DIR/tiny.toml", "--set", "train.steps=2000"]);
-    let wanted = format!("step-{step:010}");
+/// Steps of the runs that are killed in the middle.
+const LONG: &str = "train.steps=400";
+
+/// Kills a run `later` after it reported step 10 as saved. Tells whether it was inside of a save then; `None`
+/// when it had ended before.
+fn killed(dir: &Dir, later: Duration) -> Option<bool> {
+    let mut child = start(dir, &["train", "DIR/tiny.toml", "--set", LONG]);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let found = lines.find(|l| l.as_ref().is_ok_and(|l| l.starts_with("saved") && l.contains(&wanted)));
+    let found =
+        lines.find(|l| l.as_ref().is_ok_and(|l| l.starts_with("saved") && l.ends_with("step-0000000010")));
+    assert!(found.is_some(), "step 10 was never saved");
+    std::thread::sleep(later);
     signal(&child, SIGKILL);
-    assert!(found.is_some() && child.wait().unwrap().code().is_none(), "it ended before the kill");
+    child.wait().unwrap().code().is_none().then(|| leftovers(&dir.join("run")))
 }
 
-/// 20 steps = 10 steps + kill −9 + 10 steps, with every thread count and micro-batch split on either side.
+/// Whether a save or a rotation was interrupted.
+fn leftovers(run: &Path) -> bool {
+    let mut names = fs::read_dir(run).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    names.any(|n| n.starts_with("tmp-") || n.starts_with("trash-"))
+}
+
+/// Steps = some steps + kill −9 + the rest, at random instants inside of a save and between saves, resumed with
+/// every thread count and micro-batch split.
 #[test]
-fn ten_steps_a_kill_and_ten_steps_are_twenty_steps() {
-    let long = tiny();
-    line(&long, "train DIR/tiny.toml --set train.steps=2000 --set run_dir=\"DIR/whole\"").ok();
+fn a_kill_and_a_resume_change_nothing() {
+    let mut dice = Dice::from_environment();
+    let whole = tiny();
+    line(&whole, &format!("train DIR/tiny.toml --set {LONG}")).ok();
     let free = [
         "",
         "--set threads=1",
         "--set threads=3",
         "--set batch.micro=1",
         "--set batch.micro=4 --set threads=1",
-        "--set checkpoint.every=7 --set eval.sequences=4",
+        "--set checkpoint.every=7 --set checkpoint.keep=2",
     ];
-    for (i, sets) in free.iter().enumerate() {
+    let (mut inside, mut between) = (0, 0);
+    for attempt in 0..100 {
+        if attempt >= free.len() && inside > 0 && between > 0 {
+            break;
+        }
         let dir = tiny();
-        killed_after(&dir, 10);
-        // Only the first ten steps count: what came after the kill's checkpoint is done again.
+        match killed(&dir, Duration::from_micros(dice.below(20_000) as u64)) {
+            Some(true) => inside += 1,
+            Some(false) => between += 1,
+            None => continue,
+        }
         let before = steps(&dir.join("run"));
+        let sets = free[attempt % free.len()];
         line(&dir, &format!("resume DIR/run {sets}")).ok();
-        let what = format!("case {i} ({sets}), resumed with {before:?}");
-        assert_equal_runs(&dir.join("run"), &long.join("whole"), &what);
+        assert!(!leftovers(&dir.join("run")), "leftovers stayed");
+        assert_equal_runs(&dir.join("run"), &whole.join("run"), &format!("{sets}: resumed with {before:?}"));
     }
-    // The same from the start: threads and micro-batches are no part of the result.
-    for (name, sets) in [("one", "--set threads=1 --set batch.micro=4"), ("three", "--set threads=3 --set batch.micro=1")] {
+    println!("{inside} kills inside of a save, {between} between saves");
+    assert!(inside > 0 && between > 0, "{inside} inside, {between} between");
+}
+
+#[test]
+fn threads_and_micro_batches_are_no_part_of_the_result() {
+    for (name, sets) in
+        [("one", "--set threads=1 --set batch.micro=4"), ("three", "--set threads=3 --set batch.micro=1")]
+    {
         line(undisturbed(), &format!("train DIR/tiny.toml {sets} --set run_dir=\"DIR/{name}\"")).ok();
         assert_equal_runs(&undisturbed().join(name), &undisturbed().join("run"), sets);
     }
@@ -164,7 +193,9 @@ fn ten_steps_a_kill_and_ten_steps_are_twenty_steps() {
 #[test]
 fn a_checkpoint_in_the_middle_is_enough() {
     let whole = undisturbed();
-    for (step, sets) in [(5, ""), (10, ""), (10, "--set threads=3 --set batch.micro=1"), (15, "--set batch.micro=4")] {
+    for (step, sets) in
+        [(5, ""), (10, ""), (10, "--set threads=3 --set batch.micro=1"), (15, "--set batch.micro=4")]
+    {
         let dir = tiny();
         copy(&whole.join("run"), &dir.join("run"));
         let text = fs::read_to_string(dir.join("run/config.toml")).unwrap();
@@ -287,9 +318,7 @@ fn live(dir: &Dir, args: &[&str], time: Duration) -> Life {
     // The run is far too long to finish: any end but the kill's is a failure.
     assert_eq!(status.code(), None, "ended by itself:\n{said}");
     assert!(!said.contains("error:") && !said.contains("panicked") && !said.contains("warning:"), "{said}");
-    let names = fs::read_dir(dir.join("run")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    let inside = names.filter(|n| n.starts_with("tmp-") || n.starts_with("trash-")).count() > 0;
-    Life { acknowledged, inside }
+    Life { acknowledged, inside: leftovers(&dir.join("run")) }
 }
 
 /// kill −9 at random instants, many times, on one run: no step that was reported as saved is lost, and no loss
@@ -345,7 +374,12 @@ fn soak() {
     let last = *seen.keys().next_back().unwrap();
     let steps = format!("train.steps={last}");
     let sets = [steps.as_str(), "eval.every=0", "checkpoint.every=1000000", "schedule.name='constant'"];
-    rewarm(&whole, [&["train", "DIR/tiny.toml"], &sets.iter().flat_map(|s| ["--set", s]).collect::<Vec<_>>()[..]].concat()).ok();
+    rewarm(
+        &whole,
+        [&["train", "DIR/tiny.toml"], &sets.iter().flat_map(|s| ["--set", s]).collect::<Vec<_>>()[..]]
+            .concat(),
+    )
+    .ok();
     for value in log(&whole.join("run")).iter().filter(|v| v.get("eval").is_none()) {
         checked += 1;
         wrong += usize::from(seen.get(&value["step"].as_u64().unwrap()) != Some(&bare(value)));
@@ -402,7 +436,7 @@ fn a_kill_during_the_start_is_understood() {
 #[test]
 #[ignore = "a measurement"]
 fn start_time() {
-    let dir = tiny();
+    let dir = Dir::new();
     dir.write("large.bin", tokens(3, 2_000_000));
     let small = TINY
         .replace("vocab_size = 64", "vocab_size = 4096")

@@ -63,7 +63,8 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let mut tmp = path.as_os_str().to_owned();
     tmp.push(".tmp");
     let tmp = PathBuf::from(tmp);
-    let written = File::create(&tmp).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
+    let written =
+        File::create(&tmp).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
     written.and_then(|()| std::fs::rename(&tmp, path)).map_err(Error::io("write", path))
 }
 

@@ -63,7 +63,11 @@ impl Source {
     pub fn newest(run_dir: &Path) -> Result<Self> {
         let found = checkpoint::find_newest(&Disk, run_dir)?;
         for rejected in &found.rejected {
-            crate::console::note(&format!("warning: {} is not used: {}", rejected.dir.display(), rejected.reason));
+            crate::console::note(&format!(
+                "warning: {} is not used: {}",
+                rejected.dir.display(),
+                rejected.reason
+            ));
         }
         Self::step(found.dir, found.manifest)
     }

@@ -6,7 +6,8 @@ use crate::support::*;
 fn refuse(sets: &[&str], words: &[&str]) {
     let f = fixture();
     let run = Dir::new();
-    let mut args = vec!["train".to_string(), f.dir.at("run.toml"), "--set".into(), format!("run_dir={}", run.at("run"))];
+    let mut args =
+        vec!["train".to_string(), f.dir.at("run.toml"), "--set".into(), format!("run_dir={}", run.at("run"))];
     sets.iter().for_each(|set| args.extend(["--set".into(), set.to_string()]));
     rewarm(&f.dir, &args).refused(words);
     assert!(tree(run.path()).is_empty(), "{:?}", tree(run.path()));
@@ -97,8 +98,11 @@ fn files_that_are_not_there_or_not_toml() {
 
 #[test]
 fn validation_sets_have_names_of_their_own() {
-    let set = |name: &str| format!("[[data.validation]]\nname = \"{name}\"\npaths = [\"DIR/data/c\"]\n\n[batch]");
-    for (name, words) in [("tales", ["tales", "choose another"]), ("heldout", ["heldout", "validation_fraction"])] {
+    let set =
+        |name: &str| format!("[[data.validation]]\nname = \"{name}\"\npaths = [\"DIR/data/c\"]\n\n[batch]");
+    for (name, words) in
+        [("tales", ["tales", "choose another"]), ("heldout", ["heldout", "validation_fraction"])]
+    {
         let dir = workshop();
         dir.config("names.toml", &CONFIG.replace("[batch]", &set(name)));
         let before = tree(dir.path());

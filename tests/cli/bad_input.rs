@@ -13,7 +13,9 @@ use std::path::Path;
 fn plain(dir: &Dir) {
     let head = CONFIG.split_once("[data]").unwrap().0.replace("DIR/run", "DIR/new");
     let rest = &CONFIG[CONFIG.find("[batch]").unwrap()..];
-    let text = format!("{head}[data]\ntrain = [\"DIR/shards/x\"]\nseq_len = 64\nvalidation_fraction = 0.2\n\n{rest}");
+    let text = format!(
+        "{head}[data]\ntrain = [\"DIR/shards/x\"]\nseq_len = 64\nvalidation_fraction = 0.2\n\n{rest}"
+    );
     dir.config("plain.toml", &text);
 }
 
@@ -87,7 +89,12 @@ fn shards_that_are_not_what_they_say() {
         println!("{name}");
         let verified = line(&dir, "data verify DIR/shards/x");
         verified.refused(&[]);
-        assert!((verified.out.clone() + &verified.err).contains(words[0]), "{}{}", verified.out, verified.err);
+        assert!(
+            (verified.out.clone() + &verified.err).contains(words[0]),
+            "{}{}",
+            verified.out,
+            verified.err
+        );
         let trained = line(&dir, "train DIR/plain.toml");
         if name == "a negative length" {
             trained.ok();
@@ -115,7 +122,8 @@ fn a_token_outside_of_the_vocabulary_stops_the_run() {
     megatron(&dir.join("shards"), "x", &all);
     let position = (41 * 300 + 123).to_string();
     line(&dir, "data verify DIR/shards/x --vocab-size 384").refused(&["fault"]);
-    let said = line(&dir, "train DIR/plain.toml --set train.steps=200 --set checkpoint.every=2 --set eval.every=0");
+    let said =
+        line(&dir, "train DIR/plain.toml --set train.steps=200 --set checkpoint.every=2 --set eval.every=0");
     said.refused(&["x.bin", "5000", &position, "384"]);
     // What was saved before is whole, and the log says where the run stood.
     let run = dir.join("new");
@@ -169,7 +177,10 @@ fn data_that_do_not_fit_the_run() {
     refuse("data tokenize DIR/more.txt -o DIR/data/a --tokenizer DIR/data/tokenizer.json", &["exists"]);
     refuse("data tokenize DIR/none.txt -o DIR/data/n --tokenizer DIR/data/tokenizer.json", &["none.txt"]);
     refuse("data tokenize DIR/more.txt -o DIR/data/n --tokenizer DIR/broken.json", &["broken.json"]);
-    refuse("data tokenize DIR/stories.jsonl -o DIR/data/n --tokenizer DIR/data/tokenizer.json", &["\"text\""]);
+    refuse(
+        "data tokenize DIR/stories.jsonl -o DIR/data/n --tokenizer DIR/data/tokenizer.json",
+        &["\"text\""],
+    );
     refuse("data tokenize DIR/more.txt -o DIR/data/n --vocab-size 100", &["100"]);
     refuse("generate DIR/run --tokenizer DIR/broken.json", &["tokenizer"]);
 }
@@ -189,7 +200,8 @@ fn write(path: &Path, tensors: &Tensors) {
     };
     let owned: Vec<_> = tensors.iter().map(view).collect();
     let views = owned.iter().map(|(n, d, s, b)| (n.clone(), TensorView::new(*d, s.clone(), b).unwrap()));
-    fs::write(path, serialize(views, Some([("format".to_string(), "pt".to_string())].into())).unwrap()).unwrap();
+    fs::write(path, serialize(views, Some([("format".to_string(), "pt".to_string())].into())).unwrap())
+        .unwrap();
 }
 
 /// `train` from the directory `hf`, `generate`, `eval` and `export` of it: all refuse with these words.
@@ -214,7 +226,10 @@ fn refuse_model(dir: &Dir, name: &str, words: &[&str]) {
 fn phase_config(dir: &Dir) {
     let (head, rest) = CONFIG.split_once("[model]").unwrap();
     let data = rest.split_once("[data]").unwrap().1;
-    dir.config("phase.toml", &format!("{}[start]\nfrom = \"DIR/hf\"\n[data]{data}", head.replace("DIR/run", "DIR/new")));
+    dir.config(
+        "phase.toml",
+        &format!("{}[start]\nfrom = \"DIR/hf\"\n[data]{data}", head.replace("DIR/run", "DIR/new")),
+    );
 }
 
 #[test]
@@ -311,9 +326,14 @@ fn models_that_are_not_there() {
         line(&dir, &format!("train DIR/phase.toml --set start.from=\"{from}\"")).refused(&words);
         assert_eq!(before, tree(dir.path()), "{from}");
     }
-    line(&dir, "train DIR/phase.toml --set start.optimizer=\"keep\"").refused(&["keep", "reset", "no optimizer state"]);
+    line(&dir, "train DIR/phase.toml --set start.optimizer=\"keep\"").refused(&[
+        "keep",
+        "reset",
+        "no optimizer state",
+    ]);
     line(&dir, "train DIR/phase.toml --set data.seq_len=129").refused(&["129", "128"]);
-    line(&dir, "train DIR/phase.toml --set model.hidden_size=64").refused(&["model.hidden_size", "start.from"]);
+    line(&dir, "train DIR/phase.toml --set model.hidden_size=64")
+        .refused(&["model.hidden_size", "start.from"]);
     assert_eq!(before, tree(dir.path()));
     fs::remove_file(dir.join("hf/tokenizer.json")).unwrap();
     line(&dir, "generate DIR/hf").refused(&["tokenizer.json", "--tokenizer"]);

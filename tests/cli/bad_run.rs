@@ -19,7 +19,8 @@ fn run_directories_that_cannot_be_written() {
     let dir = workshop();
     dir.write("file", "text");
     for path in ["DIR/file", "DIR/file/run", "DIR/file/deep/run"] {
-        let said = refuse(&dir, &format!("train DIR/run.toml --set run_dir=\"{path}\""), &["file", "run directory"]);
+        let said =
+            refuse(&dir, &format!("train DIR/run.toml --set run_dir=\"{path}\""), &["file", "run directory"]);
         assert!(said.took.as_secs_f64() < 1.0, "a refusal takes less than a second");
     }
     refuse(&dir, "train DIR/run.toml --set run_dir=\"/proc/none/run\"", &["/proc/none"]);
@@ -138,7 +139,11 @@ fn a_resume_changes_nothing_that_matters() {
     fs::write(&path, good.replace("every = 10", "every = 5")).unwrap();
     let said = line(&dir, "resume DIR/run");
     said.ok();
-    assert!(said.err.contains("checkpoint.every: 5 was 10") && said.err.contains("eval.every: 5 was 10"), "{}", said.err);
+    assert!(
+        said.err.contains("checkpoint.every: 5 was 10") && said.err.contains("eval.every: 5 was 10"),
+        "{}",
+        said.err
+    );
     assert_eq!(steps(&dir.join("run")), [30, 35, 40].map(|s| format!("step-{s:010}")));
     fs::remove_file(&path).unwrap();
     assert!(line(&dir, "resume DIR/run").ok().contains("finished"));
@@ -161,13 +166,19 @@ fn a_resume_finds_the_same_data_and_tokenizer() {
     line(&dir, "data tokenize DIR/verse.txt -o DIR/other/v --vocab-size 300").ok();
     refuse(&dir, "resume DIR/run --set data.tokenizer=\"DIR/other/tokenizer.json\"", &["tokenizer"]);
     fs::remove_file(&paths[2]).unwrap(); // nobody knows with what the data were made
-    refuse(&dir, "resume DIR/run --set data.tokenizer=\"DIR/other/tokenizer.json\"", &["fingerprint of the tokenizer"]);
+    refuse(
+        &dir,
+        "resume DIR/run --set data.tokenizer=\"DIR/other/tokenizer.json\"",
+        &["fingerprint of the tokenizer"],
+    );
     fs::write(&paths[2], &good[2]).unwrap();
     // Moved data are the same data.
     fs::rename(dir.join("data"), dir.join("moved")).unwrap();
     refuse(&dir, "resume DIR/run", &["data"]);
-    let sets = "[{name=\"tales\",paths=[\"DIR/moved/b\"]},{name=\"both\",paths=[\"DIR/moved/b\",\"DIR/moved/c\"]}]";
-    line(&dir, &format!("resume DIR/run --set data.train=[\"DIR/moved/a\"] --set data.validation={sets}")).ok();
+    let sets =
+        "[{name=\"tales\",paths=[\"DIR/moved/b\"]},{name=\"both\",paths=[\"DIR/moved/b\",\"DIR/moved/c\"]}]";
+    line(&dir, &format!("resume DIR/run --set data.train=[\"DIR/moved/a\"] --set data.validation={sets}"))
+        .ok();
     assert_eq!(curve(&dir.join("run")), curve(&fixture().dir.join("run")));
     // The new paths are noted.
     line(&dir, "resume DIR/run").ok();
@@ -183,7 +194,9 @@ fn flip(path: &Path) {
 
 #[test]
 fn a_damaged_checkpoint_is_named_and_passed_over() {
-    for file in ["model.safetensors", "optimizer.safetensors", "manifest.json", "config.json", "tokenizer.json"] {
+    for file in
+        ["model.safetensors", "optimizer.safetensors", "manifest.json", "config.json", "tokenizer.json"]
+    {
         let dir = workshop();
         fs::remove_dir_all(dir.join("run/step-0000000040")).unwrap();
         flip(&dir.join("run/step-0000000030").join(file));
@@ -198,7 +211,11 @@ fn a_damaged_checkpoint_is_named_and_passed_over() {
     // Named directly, there is no other to fall back to.
     let dir = workshop();
     flip(&dir.join("run/step-0000000030/model.safetensors"));
-    refuse(&dir, "generate DIR/run/step-0000000030", &["step-0000000030", "model.safetensors", "choose another"]);
+    refuse(
+        &dir,
+        "generate DIR/run/step-0000000030",
+        &["step-0000000030", "model.safetensors", "choose another"],
+    );
     // None is left.
     for step in steps(&dir.join("run")) {
         fs::write(dir.join("run").join(step).join("model.safetensors"), "").unwrap();

@@ -49,9 +49,16 @@ fn every_tensor_comes_back_byte_for_byte() {
         assert!(was == weights(&dir.join(&name)), "{name}: a tensor changed");
         assert!(was == weights(&dir.join(&format!("{name}-split"))), "{name}: a tensor changed when split");
         assert!(dir.join(&format!("{name}-split/model.safetensors.index.json")).exists());
-        let json = |p: PathBuf| -> serde_json::Value { serde_json::from_slice(&fs::read(p).unwrap()).unwrap() };
+        let json =
+            |p: PathBuf| -> serde_json::Value { serde_json::from_slice(&fs::read(p).unwrap()).unwrap() };
         let (old, new) = (json(case.join("config.json")), json(dir.join(&name).join("config.json")));
-        for key in ["vocab_size", "hidden_size", "num_attention_heads", "use_parallel_residual", "tie_word_embeddings"] {
+        for key in [
+            "vocab_size",
+            "hidden_size",
+            "num_attention_heads",
+            "use_parallel_residual",
+            "tie_word_embeddings",
+        ] {
             assert_eq!(old[key], new[key], "{name}: {key}");
         }
         // Through 32 bits and back nothing is lost either.
@@ -61,8 +68,12 @@ fn every_tensor_comes_back_byte_for_byte() {
             "BF16" => "bf16",
             _ => "f32",
         };
-        rewarm(&dir, ["export", &format!("DIR/{name}-f32"), &format!("DIR/{name}-back"), "--dtype", dtype]).ok();
-        assert!(was == weights(&dir.join(&format!("{name}-back"))), "{name}: a tensor changed on the way back");
+        rewarm(&dir, ["export", &format!("DIR/{name}-f32"), &format!("DIR/{name}-back"), "--dtype", dtype])
+            .ok();
+        assert!(
+            was == weights(&dir.join(&format!("{name}-back"))),
+            "{name}: a tensor changed on the way back"
+        );
     }
 }
 

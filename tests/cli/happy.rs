@@ -34,7 +34,11 @@ fn a_run_says_what_it_does() {
         assert!(said.err.contains(&format!("/step-{step:010}\n")), "{}", said.err);
     }
     assert!(!said.err.contains('\r') && !said.err.contains('\u{1b}'), "a bar where there is no terminal");
-    assert!(said.out.starts_with("done: 40 steps, last loss ") && said.out.contains("tales: loss "), "{}", said.out);
+    assert!(
+        said.out.starts_with("done: 40 steps, last loss ") && said.out.contains("tales: loss "),
+        "{}",
+        said.out
+    );
     let run = f.dir.join("run");
     assert_eq!(steps(&run), [20, 30, 40].map(|s| format!("step-{s:010}")));
     // The resolved configuration starts the same run again.
@@ -93,7 +97,11 @@ fn eval_repeats_the_last_evaluation_of_the_run() {
         }
     }
     let said = line(&f.dir, &format!("eval DIR/run {command} --data both=DIR/data/b,DIR/data/c"));
-    let shown = format!("tales: loss {:.4}  perplexity {:.2}", number(&logged["loss"]), number(&logged["perplexity"]));
+    let shown = format!(
+        "tales: loss {:.4}  perplexity {:.2}",
+        number(&logged["loss"]),
+        number(&logged["perplexity"])
+    );
     assert!(said.ok().starts_with(&shown), "{}", said.out);
     assert_eq!(said.out.lines().count(), 2);
     line(&f.dir, "eval DIR/run --data DIR/data/b --seq-len 129").refused(&["129", "128"]);
@@ -109,8 +117,7 @@ fn generate_is_a_function_of_its_arguments() {
     assert!(drawn.starts_with("The river ") && drawn.len() > 30, "{drawn}");
     assert_eq!(drawn, with(&["--seed", "3"]));
     assert_eq!(drawn, with(&["--seed", "3", "--threads", "1"]));
-    let hot: Vec<String> =
-        (0..4).map(|s| with(&["--temperature", "2", "--seed", &s.to_string()])).collect();
+    let hot: Vec<String> = (0..4).map(|s| with(&["--temperature", "2", "--seed", &s.to_string()])).collect();
     assert!(hot.iter().any(|t| *t != hot[0]), "four seeds, one text");
     let greedy = with(&["--temperature", "0"]);
     assert_eq!(greedy, with(&["--temperature", "0", "--seed", "9"]));
@@ -119,7 +126,10 @@ fn generate_is_a_function_of_its_arguments() {
     let words = greedy.split_whitespace().filter(|w| english(0, 50_000).contains(*w)).count();
     assert!(words >= 5, "40 steps suffice for words: {greedy}");
     // The exported directory is the same model.
-    let exported = rewarm(&f.dir, ["generate", "DIR/hf", "--prompt", "The river", "--max-tokens", "24", "--temperature", "0"]);
+    let exported = rewarm(
+        &f.dir,
+        ["generate", "DIR/hf", "--prompt", "The river", "--max-tokens", "24", "--temperature", "0"],
+    );
     assert_eq!(exported.ok(), greedy);
 }
 
@@ -139,15 +149,33 @@ fn generate_refuses_what_it_cannot_do() {
 fn phase(dir: &Dir, name: &str, from: &str, more: &str) -> Said {
     let (head, rest) = CONFIG.split_once("[model]").unwrap();
     let data = rest.split_once("[data]").unwrap().1;
-    let text = format!("{head}[start]\nfrom = \"{from}\"\n{more}\n[data]{data}").replace("DIR/run\"", &format!("DIR/{name}\""));
-    dir.config(&format!("{name}.toml"), &text.replace(&format!("from = \"DIR/{name}\""), &format!("from = \"{from}\"")));
-    rewarm(dir, ["train", &format!("DIR/{name}.toml"), "--set", "train.steps=6", "--set", "schedule.warmup=0", "--set", "schedule.lr=1e-3"])
+    let text = format!("{head}[start]\nfrom = \"{from}\"\n{more}\n[data]{data}")
+        .replace("DIR/run\"", &format!("DIR/{name}\""));
+    dir.config(
+        &format!("{name}.toml"),
+        &text.replace(&format!("from = \"DIR/{name}\""), &format!("from = \"{from}\"")),
+    );
+    rewarm(
+        dir,
+        [
+            "train",
+            &format!("DIR/{name}.toml"),
+            "--set",
+            "train.steps=6",
+            "--set",
+            "schedule.warmup=0",
+            "--set",
+            "schedule.lr=1e-3",
+        ],
+    )
 }
 
 #[test]
 fn a_phase_starts_from_every_kind_of_model() {
     let dir = workshop();
-    let last = number(&log(&dir.join("run")).iter().find(|l| l["eval"] == "tales" && l["step"] == 40).unwrap()["loss"]);
+    let last = number(
+        &log(&dir.join("run")).iter().find(|l| l["eval"] == "tales" && l["step"] == 40).unwrap()["loss"],
+    );
     for dtype in ["f32", "f16", "bf16"] {
         line(&dir, &format!("export DIR/run DIR/hf-{dtype} --dtype {dtype}")).ok();
     }
@@ -176,7 +204,8 @@ fn the_optimizer_is_kept_or_reset() {
         let manifest = fs::read_to_string(dir.join(name).join("step-0000000006/manifest.json")).unwrap();
         let manifest: Value = serde_json::from_str(&manifest).unwrap();
         let applied = manifest["state"]["applied"].as_u64().unwrap();
-        let weights = tree(&dir.join(name).join("step-0000000006"))[std::path::Path::new("model.safetensors")];
+        let weights =
+            tree(&dir.join(name).join("step-0000000006"))[std::path::Path::new("model.safetensors")];
         (applied, weights)
     };
     let reset = second_norm("reset", "");
@@ -206,9 +235,15 @@ fn schedule_show_plan_and_doctor() {
     let rows: Vec<&str> = shown.ok().lines().collect();
     assert!(rows.len() > 40 && rows[0].contains("lr"), "{}", shown.out);
     // The rates it announces are the rates of the log.
-    let json: Value = serde_json::from_str(line(&f.dir, "schedule show --config DIR/run.toml --json --every 1").ok()).unwrap();
+    let json: Value =
+        serde_json::from_str(line(&f.dir, "schedule show --config DIR/run.toml --json --every 1").ok())
+            .unwrap();
     let points = json.as_array().or_else(|| json["points"].as_array()).unwrap_or_else(|| panic!("{json}"));
-    let logged: Vec<f64> = log(&f.dir.join("run")).iter().filter(|l| l.get("eval").is_none()).map(|l| number(&l["lr"])).collect();
+    let logged: Vec<f64> = log(&f.dir.join("run"))
+        .iter()
+        .filter(|l| l.get("eval").is_none())
+        .map(|l| number(&l["lr"]))
+        .collect();
     for point in points {
         let step = point["step"].as_u64().unwrap() as usize;
         if step < 40 {
@@ -247,7 +282,10 @@ fn plan_agrees_with_the_published_table() {
         // f32 weights, gradients and two moments, plus little alignment.
         for (what, factor) in [("weights", 4), ("gradients", 4), ("moments", 8)] {
             let bytes = memory[what].as_u64().unwrap();
-            assert!(bytes >= factor * parameters && bytes < factor * parameters * 101 / 100, "{name} {what} {bytes}");
+            assert!(
+                bytes >= factor * parameters && bytes < factor * parameters * 101 / 100,
+                "{name} {what} {bytes}"
+            );
         }
     }
     let said = line(&dir, "plan --preset pythia-410m --tokens-per-s 5000");
@@ -260,7 +298,8 @@ fn plan_agrees_with_the_published_table() {
 fn every_command_explains_itself() {
     let dir = Dir::new();
     let all = line(&dir, "--help");
-    let commands = ["train", "resume", "eval", "generate", "export", "data", "schedule", "plan", "bench", "doctor"];
+    let commands =
+        ["train", "resume", "eval", "generate", "export", "data", "schedule", "plan", "bench", "doctor"];
     for command in commands {
         assert!(all.ok().contains(&format!("  {command} ")), "{command} is missing in:\n{}", all.out);
         let help = line(&dir, &format!("{command} --help"));
@@ -293,7 +332,11 @@ fn closed_pipes_do_not_panic() {
 #[test]
 fn a_run_survives_its_readers() {
     let dir = workshop();
-    let script = format!("'{REWARM}' train '{0}' --set run_dir='{1}' 2>&1 | head -n 1", dir.at("run.toml"), dir.at("alone"));
+    let script = format!(
+        "'{REWARM}' train '{0}' --set run_dir='{1}' 2>&1 | head -n 1",
+        dir.at("run.toml"),
+        dir.at("alone")
+    );
     std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(curve(&dir.join("alone")), curve(&dir.join("run")));
     assert_eq!(steps(&dir.join("alone")), steps(&dir.join("run")));

@@ -21,6 +21,12 @@ impl Dir {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// In memory where the system offers that (`/dev/shm`): a kill is the same there, and hundreds of saves do not
+    /// wait for a disk that others use too. What a disk may lose is for the simulated ones (tests/checkpoint).
+    pub fn in_memory() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()))
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -63,7 +69,8 @@ pub fn rewarm<S: AsRef<OsStr>>(dir: &Dir, args: impl IntoIterator<Item = S>) -> 
         args.into_iter().map(|a| a.as_ref().to_str().unwrap().replace("DIR", &here)).collect();
     let started = Instant::now();
     let mut command = assert_cmd::Command::new(REWARM);
-    let output = command.current_dir(dir.path()).args(args).timeout(Duration::from_secs(60)).output().unwrap();
+    let output =
+        command.current_dir(dir.path()).args(args).timeout(Duration::from_secs(60)).output().unwrap();
     Said::of(output, started.elapsed())
 }
 
@@ -113,9 +120,8 @@ pub fn tree(dir: &Path) -> BTreeMap<PathBuf, Option<u128>> {
     let entries = entries.filter(|e| e.file_name() != "lock");
     entries
         .map(|e| {
-            let hash = e.file_type().is_file().then(|| {
-                xxhash_rust::xxh3::xxh3_128(&fs::read(e.path()).unwrap())
-            });
+            let hash =
+                e.file_type().is_file().then(|| xxhash_rust::xxh3::xxh3_128(&fs::read(e.path()).unwrap()));
             (e.path().strip_prefix(dir).unwrap().to_path_buf(), hash)
         })
         .collect()
@@ -186,8 +192,8 @@ impl Dice {
 /// About `bytes` of sentences that are far from random: little entropy per word, so that losses fall.
 pub fn english(seed: u64, bytes: usize) -> String {
     const NOUNS: [&str; 12] = [
-        "river", "mountain", "teacher", "garden", "window", "engine", "letter", "village", "doctor", "winter",
-        "market", "captain",
+        "river", "mountain", "teacher", "garden", "window", "engine", "letter", "village", "doctor",
+        "winter", "market", "captain",
     ];
     const VERBS: [&str; 8] =
         ["watches", "follows", "remembers", "carries", "crosses", "finds", "leaves", "describes"];
@@ -267,12 +273,16 @@ pub fn fixture() -> &'static Fixture {
             dir.write(&format!("text/{}/{i:02}.txt", i % 3), english(i, 10_000));
         }
         dir.write("text/notes.md", "# not taken\n");
-        let story = |i: u64| serde_json::json!({ "story": english(100 + i, 1000), "id": i }).to_string() + "\n";
+        let story =
+            |i: u64| serde_json::json!({ "story": english(100 + i, 1000), "id": i }).to_string() + "\n";
         dir.write("stories.jsonl", (0..60).map(story).collect::<String>());
         dir.write("more.txt", english(500, 20_000));
         line(&dir, "data tokenize DIR/text --extension txt -o DIR/data/a --vocab-size 384").ok();
-        line(&dir, "data tokenize DIR/stories.jsonl --field story -o DIR/data/b --tokenizer DIR/data/tokenizer.json")
-            .ok();
+        line(
+            &dir,
+            "data tokenize DIR/stories.jsonl --field story -o DIR/data/b --tokenizer DIR/data/tokenizer.json",
+        )
+        .ok();
         line(&dir, "data tokenize DIR/more.txt -o DIR/data/c --tokenizer DIR/data/tokenizer.json").ok();
         dir.config("run.toml", CONFIG);
         let trained = line(&dir, "train DIR/run.toml");
