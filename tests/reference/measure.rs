@@ -156,8 +156,7 @@ impl Ledger {
             let (mut worst, mut used, mut count) = (Error::default(), 0.0, 0);
             for e in self.entries.iter().filter(|e| e.what == kind) {
                 let share = e.ours.share(e.bound());
-                // Not `share > 1`, which a NaN would pass.
-                if !(share <= 1.0) {
+                if share > 1.0 || share.is_nan() {
                     failures.push(format!("{kind} {}: {:?} exceeds {:?}", e.shape, e.ours, e.bound()));
                 }
                 (worst, used, count) = (worst.worse(e.ours), larger(used, share), count + 1);

@@ -44,7 +44,7 @@ pub fn exp(x: f32) -> f32 {
 #[inline(always)]
 fn normal_cdf(x: f32, e: f32) -> f32 {
     let x2 = x * x;
-    let mut p = -7.660_538_4e-6f32;
+    let mut p = -7.660_538e-6f32;
     p = p.mul_add(x2, 1.135_023e-4);
     p = p.mul_add(x2, -1.186_344e-3);
     p = p.mul_add(x2, 9.973_329e-3);
@@ -80,7 +80,7 @@ pub fn gelu_erf(x: f32) -> (f32, f32) {
 #[inline(always)]
 pub fn gelu_tanh(x: f32) -> (f32, f32) {
     // 2·√(2/π)
-    const A: f32 = 1.595_769_1;
+    const A: f32 = 1.595_769;
     const B: f32 = 0.044_715;
     let x2 = x * x;
     let e = exp(-A * x * x2.mul_add(B, 1.0));
