@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 pub mod bench;
 pub mod data;
+pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod export;
@@ -25,6 +26,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Reproduce the paper in five minutes: pre-train, then continue at a constant and at a re-warmed rate
+    Demo(demo::DemoArgs),
     /// Start a new phase: from scratch, or from a trained model
     Train(train::TrainArgs),
     /// Continue a run exactly where its newest checkpoint left off
@@ -51,6 +54,7 @@ enum Command {
 /// Runs a command.
 pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Train(args) => train::train(&args),
         Command::Resume(args) => train::resume(&args),
         Command::Eval(args) => eval::run(&args),

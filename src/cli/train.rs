@@ -68,7 +68,7 @@ fn drive(started: Instant, open: impl FnOnce() -> Result<Session>) -> Result<()>
 }
 
 /// A flag that SIGINT and SIGTERM set; a second signal ends the process at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let failed = |e| Error::failed(format!("cannot handle signal {signal}: {e}"));

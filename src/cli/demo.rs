@@ -1,0 +1,40 @@
+//! `rewarm demo`: the paper's experiment in five minutes on two cores, without a download.
+use super::train::stop_on_signals;
+use super::with_threads;
+use crate::Result;
+use crate::demo::{Options, run as run_demo};
+use std::path::PathBuf;
+
+/// Arguments of `rewarm demo`.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Where data, runs and report.html go; must not exist, or be empty
+    #[arg(long, value_name = "DIR", default_value = "demo")]
+    dir: PathBuf,
+    /// Everything small: half a minute
+    #[arg(long)]
+    quick: bool,
+    /// Folder of text to pre-train on [default: prose in the sources of rewarm's dependencies]
+    #[arg(long, value_name = "DIR", requires = "downstream")]
+    upstream: Option<PathBuf>,
+    /// Folder of text to continue on [default: code in the sources of rewarm's dependencies]
+    #[arg(long, value_name = "DIR", requires = "upstream")]
+    downstream: Option<PathBuf>,
+    /// Seed of initialisation and data order
+    #[arg(long, default_value_t = 1234)]
+    seed: u64,
+    /// Threads; 0: all cores
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
+/// Runs the command.
+pub fn run(args: &DemoArgs) -> Result<()> {
+    let folders = args.upstream.clone().zip(args.downstream.clone());
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let options = Options { dir: args.dir.clone(), quick: args.quick, folders, seed: args.seed, command };
+    let stop = stop_on_signals()?;
+    let demo = with_threads(args.threads, || run_demo(&options, &stop))?;
+    print!("{}", demo.summary());
+    Ok(())
+}

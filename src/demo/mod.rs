@@ -1,0 +1,201 @@
+//! `rewarm demo`: pre-train a small model on prose, then continue on code at a constant and at a re-warmed learning
+//! rate (Gupta et al. 2023, arXiv:2308.04014), through the same configurations and sessions that a real run uses.
+mod corpus;
+mod outcome;
+mod page;
+mod phases;
+mod recipe;
+mod registry;
+mod rust_pieces;
+mod rust_text;
+
+pub use outcome::{Outcome, Row};
+pub use recipe::{Phase, Recipe};
+pub use rust_text::{RustText, split_rust};
+
+use crate::{Error, Result};
+use corpus::{Side, read_folder, select};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where data, runs and report go.
+    pub dir: PathBuf,
+    /// [`Recipe::QUICK`] instead of [`Recipe::FULL`].
+    pub quick: bool,
+    /// Folders of text for upstream and downstream; by default the sources of rewarm's dependencies.
+    pub folders: Option<(PathBuf, PathBuf)>,
+    /// Seed of initialisation and data order.
+    pub seed: u64,
+    /// The command that asked for it, for the report.
+    pub command: String,
+}
+
+/// The text of the demo.
+struct Texts {
+    upstream: Side,
+    downstream: Side,
+    /// What they are, for people.
+    names: [&'static str; 2],
+    /// Where they come from.
+    origin: String,
+    /// Beginnings for the model to continue, one of each kind.
+    prompts: [String; 2],
+}
+
+/// A finished demo.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// The numbers.
+    pub outcome: Outcome,
+    /// Prompts and what the re-warmed model made of them, prompt included.
+    pub samples: Vec<(String, String)>,
+    /// The page.
+    pub report: PathBuf,
+    /// The whole demo.
+    pub seconds: f64,
+    facts: Vec<(&'static str, String)>,
+}
+
+/// Runs the demo on the current thread pool. Refuses a directory that holds anything.
+pub fn run(options: &Options, stop: &Arc<AtomicBool>) -> Result<Demo> {
+    let recipe = if options.quick { Recipe::QUICK } else { Recipe::FULL };
+    let dir = options.dir.as_path();
+    claim(dir)?;
+    let mut stages = Stages::new();
+
+    stages.next("text");
+    let Texts { upstream, downstream, names, origin, prompts } = texts(options, &recipe)?;
+    stages.note(&origin);
+    let mut facts = vec![("text", origin)];
+    for (label, name, side) in [("upstream", names[0], &upstream), ("downstream", names[1], &downstream)] {
+        let fact = describe(name, side);
+        stages.note(&format!("{label}: {fact}"));
+        facts.push((label, fact));
+    }
+
+    stages.next("tokenizer and shards");
+    let tokenizer = phases::tokenizer([&upstream, &downstream], &recipe)?;
+    let vocab_size = tokenizer.vocab_size();
+    for (name, side) in [("upstream", upstream), ("downstream", downstream)] {
+        let info = phases::write_side(dir, name, side, &tokenizer)?;
+        stages.note(&format!("{name}: {} tokens of {:.2} bytes", info.tokens, info.bytes_per_token()));
+    }
+
+    let mut train = |title: &str, phase: Phase| {
+        stages.next(title);
+        phases::train(&recipe, phase, dir, vocab_size, options.seed, stop)
+    };
+    let before = train("phase 1: pre-training on upstream", Phase::Upstream)?;
+    let constant = train("phase 2a: downstream, constant learning rate", Phase::Constant)?;
+    let rewarmed = train("phase 2b: downstream, re-warmed learning rate", Phase::Rewarmed)?;
+    let outcome = Outcome {
+        before: Row::new("before", &before)?,
+        constant: Row::new(format!("constant {:.0e}", recipe.lr / 10.0), &constant)?,
+        rewarmed: Row::new(format!("re-warmed to {:.0e}", recipe.lr), &rewarmed)?,
+    };
+
+    stages.next("text from the re-warmed model, and the report");
+    let mut samples = Vec::new();
+    for prompt in prompts {
+        let text = phases::continue_text(&dir.join(Phase::Rewarmed.name()), &prompt, options.seed)?;
+        samples.push((prompt, text));
+    }
+    let report = dir.join("report.html");
+    let mut demo = Demo { outcome, samples, report, seconds: stages.total(), facts };
+    let html = page::render(&demo, options, &recipe)?;
+    std::fs::write(&demo.report, html).map_err(Error::io("write", &demo.report))?;
+    demo.seconds = stages.total();
+    Ok(demo)
+}
+
+impl Demo {
+    /// What is printed in the end.
+    pub fn summary(&self) -> String {
+        let mut text = format!("\n{}\n{}\n", self.outcome.table(), self.outcome.sentence());
+        for (_, sample) in &self.samples {
+            text += &format!("\n--- the re-warmed model continues ---\n{sample}\n");
+        }
+        text + &format!("\n{}\ndone in {:.0} s\n", self.report.display(), self.seconds)
+    }
+}
+
+/// An empty directory.
+fn claim(dir: &Path) -> Result<()> {
+    let used = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    if used {
+        return Err(Error::refused(format!(
+            "{} is not empty; the demo starts in an empty directory: remove it, or choose another with --dir DIR",
+            dir.display()
+        )));
+    }
+    let data = dir.join("data");
+    std::fs::create_dir_all(&data).map_err(Error::input("create", &data))
+}
+
+fn texts(options: &Options, recipe: &Recipe) -> Result<Texts> {
+    let Some((up, down)) = &options.folders else {
+        let sources = registry::read_sources()?;
+        let missing = match sources.missing.as_slice() {
+            [] => String::new(),
+            names => format!(", without {}", names.join(" ")),
+        };
+        let wanted = sources.found + sources.missing.len();
+        return Ok(Texts {
+            upstream: select("upstream", sources.prose, recipe.side_bytes)?,
+            downstream: select("downstream", sources.code, recipe.side_bytes)?,
+            names: ["prose", "Rust code"],
+            origin: format!("{} of {wanted} crates in cargo's folder{missing}", sources.found),
+            prompts: ["Returns the number of ".into(), "impl<T> Iterator for ".into()],
+        });
+    };
+    let upstream = select("upstream", read_folder(up)?, recipe.side_bytes)?;
+    let downstream = select("downstream", read_folder(down)?, recipe.side_bytes)?;
+    let prompts = [&upstream, &downstream].map(prompt);
+    let origin = format!("{} and {}", up.display(), down.display());
+    Ok(Texts { upstream, downstream, names: ["text", "text"], origin, prompts })
+}
+
+/// The first words of a document that was held out.
+fn prompt(side: &Side) -> String {
+    let text = side.validation.first().map_or("", |text| text.trim_start());
+    let words: Vec<&str> = text.split_inclusive(char::is_whitespace).take(6).collect();
+    words.concat().chars().take(60).collect()
+}
+
+fn describe(name: &str, side: &Side) -> String {
+    format!(
+        "{name}, {:.2} MB in {} documents and {} held out, XXH3-128 {:032x}",
+        side.bytes as f64 / 1e6,
+        side.train.len(),
+        side.validation.len(),
+        side.hash
+    )
+}
+
+/// Headings with the time since the start.
+struct Stages {
+    started: Instant,
+}
+
+impl Stages {
+    fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    fn next(&mut self, title: &str) {
+        eprintln!("[{:5.1} s] {title}", self.total());
+    }
+
+    fn note(&self, text: &str) {
+        eprintln!("          {text}");
+    }
+
+    fn total(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}

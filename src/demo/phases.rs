@@ -1,0 +1,72 @@
+//! The work between text and report: tokenizer, shards, the three runs, and text from the last one.
+use super::corpus::Side;
+use super::recipe::{Phase, Recipe, config};
+use crate::config::Config;
+use crate::data::{Progress, TextTokenizer, TokenizedInfo, tokenize_documents, train_bpe};
+use crate::generate::{Generator, Sampling};
+use crate::train::{Session, Source, Summary};
+use crate::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Trains one vocabulary on the first documents of both sides, so that neither is spelled in the other's words.
+pub fn tokenizer(sides: [&Side; 2], recipe: &Recipe) -> Result<TextTokenizer> {
+    let texts = sides.into_iter().flat_map(|side| {
+        let mut left = recipe.tokenizer_bytes;
+        side.train.iter().take_while(move |text| {
+            let more = left > 0;
+            left = left.saturating_sub(text.len());
+            more
+        })
+    });
+    let texts: Vec<Result<String>> = texts.map(|text| Ok(text.clone())).collect();
+    train_bpe(texts.into_iter(), recipe.vocab_size)
+}
+
+/// Writes `data/NAME` and `data/NAME-validation`; what is said of the first comes back.
+pub fn write_side(dir: &Path, name: &str, side: Side, tokenizer: &TextTokenizer) -> Result<TokenizedInfo> {
+    let eod = Some(tokenizer.eod(None)?);
+    let write = |name: String, texts: Vec<String>| {
+        let prefix = dir.join("data").join(name);
+        tokenize_documents(texts.into_iter().map(Ok), tokenizer, eod, &prefix, &mut Progress::hidden())
+    };
+    write(format!("{name}-validation"), side.validation)?;
+    write(name.to_string(), side.train)
+}
+
+/// Writes the configuration of a phase and trains it.
+pub fn train(
+    recipe: &Recipe,
+    phase: Phase,
+    dir: &Path,
+    vocab_size: u32,
+    seed: u64,
+    stop: &Arc<AtomicBool>,
+) -> Result<Summary> {
+    let text = config(recipe, phase, dir, vocab_size, seed, rayon::current_num_threads());
+    let path = dir.join(phase.name()).with_extension("toml");
+    std::fs::write(&path, &text).map_err(Error::io("write", &path))?;
+    Session::start(Config::from_toml_str(&text, &[])?)?.run(stop)
+}
+
+/// A text that the model of a run continues.
+pub fn continue_text(run_dir: &Path, prompt: &str, seed: u64) -> Result<String> {
+    let source = Source::open(run_dir)?;
+    let tokenizer = TextTokenizer::load(source.dir())?;
+    let longest = source.config().max_position_embeddings;
+    let mut tokens = tokenizer.encode(prompt)?;
+    tokens.truncate(longest / 2);
+    let mut generator = Generator::load(&source, longest)?;
+    let sampling = Sampling { temperature: 0.7, top_k: 0, top_p: 0.95, seed };
+    let (count, end) = (longest - tokens.len(), source.config().eos_token_id);
+    let mut new = Vec::with_capacity(count);
+    generator.generate(&tokens, count, sampling, Some(end), |token| {
+        new.push(token);
+        true
+    })?;
+    new.retain(|token| *token != end);
+    tokens.extend(new);
+    // The last token may be the first bytes of a character.
+    Ok(tokenizer.decode(&tokens)?.trim_end_matches('\u{fffd}').trim_end().to_string())
+}

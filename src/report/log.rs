@@ -1,0 +1,123 @@
+//! `metrics.jsonl` as it is read back.
+use crate::{Error, Result};
+use serde::Deserialize;
+use std::path::Path;
+
+/// A training step.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct StepPoint {
+    /// Steps so far, this one included.
+    pub step: u64,
+    /// Tokens so far.
+    pub tokens: u64,
+    /// Mean loss of the batch, nats per token.
+    pub loss: f64,
+    /// Learning rate of the step.
+    pub lr: f64,
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+}
+
+/// A validation set evaluated after a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalPoint {
+    /// Name of the set.
+    pub set: String,
+    /// Steps so far.
+    pub step: u64,
+    /// Tokens so far.
+    pub tokens: u64,
+    /// Nats per token.
+    pub loss: f64,
+}
+
+/// The log of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunLog {
+    /// Steps in order.
+    pub steps: Vec<StepPoint>,
+    /// Evaluations in order.
+    pub evals: Vec<EvalPoint>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Eval {
+        step: u64,
+        eval: String,
+        loss: f64,
+    },
+    Step(StepPoint),
+    /// Records of later versions.
+    Other(serde::de::IgnoredAny),
+}
+
+impl RunLog {
+    /// Reads the log of a run directory. A torn last line is left out.
+    pub fn read(run_dir: &Path) -> Result<Self> {
+        let path = run_dir.join(crate::checkpoint::LOG);
+        let text = std::fs::read_to_string(&path).map_err(Error::input("read", &path))?;
+        Self::parse(&text).map_err(|line| {
+            Error::refused(format!(
+                "{} line {line} is not JSON; expected one object per line, remove it",
+                path.display()
+            ))
+        })
+    }
+
+    /// The number of the line that is wrong, from 1, is the error.
+    fn parse(text: &str) -> Result<Self, usize> {
+        let (mut log, mut tokens) = (Self::default(), 0);
+        for (i, line) in text.split_inclusive('\n').enumerate() {
+            let Some(line) = line.strip_suffix('\n') else { break };
+            match serde_json::from_str(line).map_err(|_| i + 1)? {
+                Line::Eval { step, eval, loss } => {
+                    log.evals.push(EvalPoint { set: eval, step, tokens, loss });
+                }
+                Line::Step(point) => {
+                    tokens = point.tokens;
+                    log.steps.push(point);
+                }
+                Line::Other(_) => {}
+            }
+        }
+        Ok(log)
+    }
+
+    /// `(tokens, loss)` of a validation set.
+    pub fn eval(&self, set: &str) -> Vec<(f64, f64)> {
+        self.evals.iter().filter(|e| e.set == set).map(|e| (e.tokens as f64, e.loss)).collect()
+    }
+
+    /// `(tokens, loss)` of the steps.
+    pub fn loss(&self) -> Vec<(f64, f64)> {
+        self.steps.iter().map(|s| (s.tokens as f64, s.loss)).collect()
+    }
+
+    /// `(tokens, rate)` of the steps.
+    pub fn lr(&self) -> Vec<(f64, f64)> {
+        self.steps.iter().map(|s| (s.tokens as f64, s.lr)).collect()
+    }
+
+    /// Tokens of the run.
+    pub fn tokens(&self) -> u64 {
+        self.steps.last().map_or(0, |s| s.tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_and_evaluations_are_told_apart() {
+        let text = "{\"step\":0,\"eval\":\"a\",\"loss\":5.0,\"perplexity\":148.4}\n\
+                    {\"step\":1,\"tokens\":64,\"loss\":4.5,\"lr\":0.1,\"tokens_per_s\":10.0,\"applied\":true}\n\
+                    {\"later\":1}\n{\"step\":1,\"eval\":\"a\",\"loss\":4.0}\n{\"step\":2,\"tok";
+        let log = RunLog::parse(text).unwrap();
+        assert_eq!(log.eval("a"), [(0.0, 5.0), (64.0, 4.0)]);
+        assert_eq!((log.loss(), log.lr(), log.tokens()), (vec![(64.0, 4.5)], vec![(64.0, 0.1)], 64));
+        assert_eq!(RunLog::parse("{}\nx\n"), Err(2));
+    }
+}
