@@ -355,12 +355,15 @@ fn soak() {
         lost += usize::from(newest < acknowledged);
         // Every whole line of a step that was logged before must be logged again with the same digits.
         let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let mut expected = 1;
         for l in text.split_inclusive('\n').filter(|l| l.ends_with('\n')) {
             let value: serde_json::Value = serde_json::from_str(l).unwrap();
             if value.get("eval").is_some() {
                 continue;
             }
             let step = value["step"].as_u64().unwrap();
+            assert_eq!(step, expected, "a line is missing in the log, or there twice");
+            expected += 1;
             let bare = bare(&value);
             match seen.get(&step) {
                 Some(before) if step > newest.saturating_sub(50) => {
