@@ -242,13 +242,18 @@ fn a_signal_saves_and_leaves() {
     let mut child = start(&dir, &train);
     let (mut stops, mut slowest) = (0, Duration::ZERO);
     loop {
-        std::thread::sleep(Duration::from_millis(20 + dice.below(150) as u64));
+        let mut pipe = BufReader::new(child.stderr.take().unwrap());
+        let mut err = String::new();
+        // From here on the signals are handled: before, one ends the process as it ends any other.
+        while !err.contains("ready after") && pipe.read_line(&mut err).unwrap() > 0 {}
+        std::thread::sleep(Duration::from_millis(dice.below(120) as u64));
         if child.try_wait().unwrap().is_some() {
             break;
         }
         signal(&child, ["TERM", "INT"][stops % 2]);
         let asked = Instant::now();
-        let (code, err) = rest(child);
+        pipe.read_to_string(&mut err).unwrap();
+        let code = child.wait().unwrap().code();
         if code == Some(0) {
             break; // it was about to finish
         }
