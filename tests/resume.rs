@@ -242,13 +242,18 @@ fn a_signal_saves_and_leaves() {
     let mut child = start(&dir, &train);
     let (mut stops, mut slowest) = (0, Duration::ZERO);
     loop {
-        std::thread::sleep(Duration::from_millis(20 + dice.below(150) as u64));
+        let mut pipe = BufReader::new(child.stderr.take().unwrap());
+        let mut err = String::new();
+        // From here on the signals are handled: before, one ends the process as it ends any other.
+        while !err.contains("ready after") && pipe.read_line(&mut err).unwrap() > 0 {}
+        std::thread::sleep(Duration::from_millis(dice.below(120) as u64));
         if child.try_wait().unwrap().is_some() {
             break;
         }
         signal(&child, ["TERM", "INT"][stops % 2]);
         let asked = Instant::now();
-        let (code, err) = rest(child);
+        pipe.read_to_string(&mut err).unwrap();
+        let code = child.wait().unwrap().code();
         if code == Some(0) {
             break; // it was about to finish
         }
@@ -294,15 +299,20 @@ struct Life {
     inside: bool,
 }
 
-/// Lets a process live for `time`, then kills it.
-fn live(dir: &Dir, args: &[&str], time: Duration) -> Life {
+/// Lets a process live for `time`, counted from its start or from its being ready to step, then kills it. What a
+/// busy machine adds to a start would otherwise leave no time for saves.
+fn live(dir: &Dir, args: &[&str], time: Duration, from_ready: bool) -> Life {
     let mut child = start(dir, args);
     let pipe = child.stderr.take().unwrap();
+    let (ready, is_ready) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(pipe).lines().map_while(Result::ok);
         let mut steps = Vec::new();
         let mut all = String::new();
         for line in lines {
+            if line.starts_with("ready") {
+                let _ = ready.send(()); // nobody waits where the time counts from the start
+            }
             if let Some(step) = line.strip_prefix("saved ").and_then(|l| l.rsplit_once("step-")) {
                 // A kill may tear the line itself: the digits are then short, and nothing was acknowledged.
                 steps.extend((step.1.len() == 10).then(|| step.1.parse::<u64>().unwrap()));
@@ -311,6 +321,9 @@ fn live(dir: &Dir, args: &[&str], time: Duration) -> Life {
         }
         (steps, all)
     });
+    if from_ready {
+        let _ = is_ready.recv_timeout(Duration::from_secs(30)); // an early end is found below
+    }
     std::thread::sleep(time);
     signal(&child, SIGKILL);
     let status = child.wait().unwrap();
@@ -335,7 +348,7 @@ fn soak() {
     let train = [&["train", "DIR/tiny.toml"], &sets[..]].concat();
     let run = dir.join("run");
     // The first life must reach a checkpoint: before that there is nothing to resume.
-    let mut life = live(&dir, &train, Duration::from_millis(500));
+    let mut life = live(&dir, &train, Duration::from_millis(100), true);
     let (mut lost, mut wrong, mut checked, mut redone, mut inside) = (0, 0, 0, 0, 0);
     let (mut acknowledged, mut checkpoints) = (0u64, 0usize);
     let mut seen: BTreeMap<u64, String> = BTreeMap::new();
@@ -347,12 +360,15 @@ fn soak() {
         lost += usize::from(newest < acknowledged);
         // Every whole line of a step that was logged before must be logged again with the same digits.
         let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let mut expected = 1;
         for l in text.split_inclusive('\n').filter(|l| l.ends_with('\n')) {
             let value: serde_json::Value = serde_json::from_str(l).unwrap();
             if value.get("eval").is_some() {
                 continue;
             }
             let step = value["step"].as_u64().unwrap();
+            assert_eq!(step, expected, "a line is missing in the log, or there twice");
+            expected += 1;
             let bare = bare(&value);
             match seen.get(&step) {
                 Some(before) if step > newest.saturating_sub(50) => {
@@ -365,8 +381,10 @@ fn soak() {
         }
         redone += seen.keys().next_back().map_or(0, |last| last.saturating_sub(newest));
         if kill < kills {
-            let time = Duration::from_millis(30 + dice.below(31) as u64);
-            life = live(&dir, &["resume", "DIR/run"], time);
+            // One of four dies at any time since its start, the others while they train and save.
+            let (from_ready, most) = if dice.below(4) == 0 { (false, 60_000) } else { (true, 40_000) };
+            let time = Duration::from_micros(dice.below(most) as u64);
+            life = live(&dir, &["resume", "DIR/run"], time, from_ready);
         }
     }
     // Against a run that nothing disturbed, step by step, all of them.
