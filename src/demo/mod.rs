@@ -47,13 +47,24 @@ struct Texts {
     prompts: [String; 2],
 }
 
+/// A beginning and how a model continued it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Which model.
+    pub model: &'static str,
+    /// The beginning.
+    pub prompt: String,
+    /// All of it, prompt included.
+    pub text: String,
+}
+
 /// A finished demo.
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// The numbers.
     pub outcome: Outcome,
-    /// Prompts and what the re-warmed model made of them, prompt included.
-    pub samples: Vec<(String, String)>,
+    /// What the models write.
+    pub samples: [Sample; 2],
     /// The page.
     pub report: PathBuf,
     /// The whole demo.
@@ -99,12 +110,16 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>) -> Result<Demo> {
         rewarmed: Row::new(format!("re-warmed to {:.0e}", recipe.lr), &rewarmed)?,
     };
 
-    stages.next("text from the re-warmed model, and the report");
-    let mut samples = Vec::new();
-    for prompt in prompts {
-        let text = phases::continue_text(&dir.join(Phase::Rewarmed.name()), &prompt, options.seed)?;
-        samples.push((prompt, text));
-    }
+    stages.next("text from the models, and the report");
+    let [prose, code] = prompts;
+    let sample = |model, phase: Phase, prompt: String| {
+        let text = phases::continue_text(&dir.join(phase.name()), &prompt, options.seed)?;
+        Ok(Sample { model, prompt, text })
+    };
+    let samples = [
+        sample("the model of phase 1, before it saw downstream text", Phase::Upstream, prose)?,
+        sample("the re-warmed model", Phase::Rewarmed, code)?,
+    ];
     let report = dir.join("report.html");
     let mut demo = Demo { outcome, samples, report, seconds: stages.total(), facts };
     let html = page::render(&demo, options, &recipe)?;
@@ -117,8 +132,8 @@ impl Demo {
     /// What is printed in the end.
     pub fn summary(&self) -> String {
         let mut text = format!("\n{}\n{}\n", self.outcome.table(), self.outcome.sentence());
-        for (_, sample) in &self.samples {
-            text += &format!("\n--- the re-warmed model continues ---\n{sample}\n");
+        for Sample { model, text: sample, .. } in &self.samples {
+            text += &format!("\n--- written by {model} ---\n{sample}\n");
         }
         text + &format!("\n{}\ndone in {:.0} s\n", self.report.display(), self.seconds)
     }

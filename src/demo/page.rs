@@ -1,7 +1,7 @@
 //! The demo's report.html.
 use super::outcome::COLUMNS;
 use super::recipe::{Phase, Recipe};
-use super::{Demo, Options};
+use super::{Demo, Options, Sample};
 use crate::config::machine::Machine;
 use crate::report::{Chart, Line, Page, RunLog, Series, moving_average};
 use crate::{Error, Result};
@@ -42,8 +42,8 @@ pub fn render(demo: &Demo, options: &Options, recipe: &Recipe) -> Result<String>
     {
         page.svg(&chart.to_svg()?, &chart.title);
     }
-    page.section("Text from the re-warmed model");
-    for (prompt, text) in &demo.samples {
+    for Sample { model, prompt, text } in &demo.samples {
+        page.section(&format!("Written by {model}"));
         let rest = text.strip_prefix(prompt.as_str());
         page.text(rest.map_or("", |_| prompt), rest.unwrap_or(text));
     }

@@ -45,9 +45,9 @@ impl Recipe {
         seq_len: 128,
         sequences: 16,
         lr: 3e-3,
-        steps_first: 500,
-        steps_second: 250,
-        eval_every: 25,
+        steps_first: 700,
+        steps_second: 300,
+        eval_every: 50,
         eval_sequences: 64,
     };
 

@@ -11,8 +11,8 @@ p{margin:.6rem 0;max-width:46rem}
 .lead{font-size:1.1rem;color:#374151}
 .card{background:#fff;border:1px solid #e5e7eb;border-radius:.6rem;padding:1rem;margin:1rem 0;overflow-x:auto}
 .card svg{display:block;width:100%;height:auto;min-width:34rem}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.45rem .7rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eef0f3}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.95rem}
+th,td{padding:.45rem .5rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eef0f3}
 th{font-weight:600;color:#6b7280;font-size:.85rem}
 th:first-child,td:first-child{text-align:left}
 tr:last-child td{border-bottom:0}
