@@ -375,7 +375,8 @@ DEVICE bool vote_all(bool x HERE) { return vote_ballot(x PASS) == ALL_LANES; }
 #ifndef __CUDACC__
 namespace emu {
 struct Ldmatrix { uint32_t* r; const void* row; uint16_t values[8]; };
-// A lane reads its row when it arrives, so that a missing sync_warp shows. Matrix m is 8 rows of 8 bf16 at the addresses of lanes 8m..8m+7; lane l gets row l/4, columns 2(l%4) and +1.
+// Matrix m is 8 rows of 8 bf16 at the addresses of lanes 8m..8m+7; lane l gets row l/4, columns 2(l%4) and +1. A
+// lane reads its row when it arrives, so that a missing sync_warp shows.
 template <int MATRICES, bool TRANS> void ldmatrix(uint32_t* r, const void* row, const char* what, Where where) {
     if (lane_id() < 8 * MATRICES) check_shared(row, 16, Access::SharedRead, where, false);
     Ldmatrix mine{r, row, {}};
@@ -401,8 +402,8 @@ typedef float Row8 __attribute__((vector_size(32)));
 // +1, column g; C: register r holds row g + 8(r>>1), column 2t + (r&1).
 inline void mma_m16n8k16(void* const* args) {
     auto lanes = reinterpret_cast<Mma* const*>(args);
-    float a[16][16], b[16][8];
-    Row8 c[16];
+    float a[16][16];
+    Row8 b[16], c[16];
     for (int l = 0; l < WARP; l++) {
         int g = l / 4, t = l % 4;
         for (int r = 0; r < 4; r++) {
@@ -416,10 +417,10 @@ inline void mma_m16n8k16(void* const* args) {
             b[2 * t + 8 * r + 1][g] = hi_float(lanes[l]->b[r]);
         }
     }
-    for (int k = 0; k < 16; k++) {
-        Row8 bk;
-        memcpy(&bk, b[k], sizeof bk);
-        for (int i = 0; i < 16; i++) c[i] += a[i][k] * bk;
+    for (int i = 0; i < 16; i++) {
+        Row8 sum = c[i];
+        for (int k = 0; k < 16; k++) sum += a[i][k] * b[k];
+        c[i] = sum;
     }
     for (int l = 0; l < WARP; l++)
         for (int r = 0; r < 4; r++) lanes[l]->c[r] = c[l / 4 + 8 * (r >> 1)][2 * (l % 4) + (r & 1)];
