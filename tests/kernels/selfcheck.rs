@@ -61,9 +61,9 @@ fn mma_fragments_are_those_of_the_ptx_isa() {
     let mut c_registers = vec![0f32; 128];
     let mut expected = vec![0f32; 128];
     for (part, &(row, col)) in C_PARTS.iter().enumerate() {
-        for i in 0..8 {
-            for j in 0..8 {
-                let register = 4 * ROW_FIGURE[i][j] + 2 * part + j % 2;
+        for (i, lanes) in ROW_FIGURE.iter().enumerate() {
+            for (j, lane) in lanes.iter().enumerate() {
+                let register = 4 * lane + 2 * part + j % 2;
                 let (i, j) = (row + i, col + j);
                 c_registers[register] = c(i, j);
                 expected[register] = c(i, j) + (0..16).map(|k| a(i, k) * b(k, j)).sum::<f32>();
