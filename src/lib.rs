@@ -6,6 +6,7 @@ pub mod config;
 pub mod console;
 pub mod data;
 pub mod demo;
+pub mod device;
 pub mod error;
 pub mod generate;
 pub mod model;

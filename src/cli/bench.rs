@@ -5,7 +5,7 @@ use crate::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, pre
 use crate::ops::{Ops, Shape};
 use crate::optim::{AdamSettings, assign};
 use crate::train::{Micro, Update, train_step};
-use crate::{Error, Result};
+use crate::{Error, Result, console};
 use clap::{Args, Subcommand};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -76,7 +76,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if args.json {
         return print_json(&report);
     }
-    println!(
+    console::print(&format!(
         "{}: {:.0} tokens/s, {:.1} GFLOP/s, {:.1} ms a step (20 to 80 %: {:.1} to {:.1}), {} threads, peak {:.0} MB of \
          {:.0} planned, loss {:.4}",
         report.shape,
@@ -89,8 +89,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         report.peak_rss_mb.unwrap_or(f64::NAN),
         report.planned_mb,
         report.loss
-    );
-    Ok(())
+    ))
 }
 
 /// The two shapes of the comparison with PyTorch (`tools/bench_pytorch.py`).

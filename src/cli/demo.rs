@@ -1,8 +1,8 @@
 //! `rewarm demo`: the paper's experiment in five minutes on two cores, without a download.
 use super::train::stop_on_signals;
 use super::with_threads;
-use crate::Result;
 use crate::demo::{Options, run as run_demo};
+use crate::{Result, console};
 use std::path::PathBuf;
 
 /// Arguments of `rewarm demo`.
@@ -11,7 +11,7 @@ pub struct DemoArgs {
     /// Where data, runs and report.html go; must not exist, or be empty
     #[arg(long, value_name = "DIR", default_value = "demo")]
     dir: PathBuf,
-    /// Everything small: half a minute
+    /// Everything small: seconds, and too short for good text
     #[arg(long)]
     quick: bool,
     /// Folder of text to pre-train on [default: prose in the sources of rewarm's dependencies]
@@ -35,6 +35,5 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let options = Options { dir: args.dir.clone(), quick: args.quick, folders, seed: args.seed, command };
     let stop = stop_on_signals()?;
     let demo = with_threads(args.threads, || run_demo(&options, &stop))?;
-    print!("{}", demo.summary());
-    Ok(())
+    console::print(&demo.summary())
 }

@@ -13,7 +13,7 @@ pub use outcome::{Outcome, Row};
 pub use recipe::{Phase, Recipe};
 pub use rust_text::{RustText, split_rust};
 
-use crate::{Error, Result};
+use crate::{Error, Result, console};
 use corpus::{Side, read_folder, select};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -203,11 +203,11 @@ impl Stages {
     }
 
     fn next(&mut self, title: &str) {
-        eprintln!("[{:5.1} s] {title}", self.total());
+        console::note(&format!("[{:5.1} s] {title}", self.total()));
     }
 
     fn note(&self, text: &str) {
-        eprintln!("          {text}");
+        console::note(&format!("          {text}"));
     }
 
     fn total(&self) -> f64 {

@@ -1,7 +1,7 @@
 //! The numbers of the demo, and the three run configurations they make.
 use std::path::Path;
 
-/// Sizes and lengths. What follows from them fits five minutes on two cores ([`Recipe::FULL`]) or half a minute
+/// Sizes and lengths. What follows from them fits five minutes on two cores ([`Recipe::FULL`]) or seconds
 /// ([`Recipe::QUICK`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recipe {

@@ -64,7 +64,9 @@ fn shards_that_are_not_what_they_say() {
         ("an index without an end", cut(&good_idx, good_idx.len() - 1), &["x.idx"]),
         ("an empty index", vec![], &["x.idx"]),
     ];
-    let mut cases: Vec<(String, Option<Vec<u8>>, Option<Vec<u8>>, Vec<&str>)> = Vec::new();
+    // Name, content of .bin and .idx (None: no such file), words of the refusal.
+    type Case = (String, Option<Vec<u8>>, Option<Vec<u8>>, Vec<&'static str>);
+    let mut cases: Vec<Case> = Vec::new();
     for (name, index, words) in indexes {
         cases.push((name.into(), Some(good_bin.clone()), Some(index), words.to_vec()));
     }
