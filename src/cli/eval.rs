@@ -42,21 +42,10 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 }
 
 fn evaluate(args: &EvalArgs) -> Result<()> {
-    let source = Source::open(&args.model)?;
-    let model = Model::new(source.config().clone());
-    let longest = model.config.max_position_embeddings;
-    let time = args.seq_len.unwrap_or(longest);
-    if time == 0 || time > longest {
-        return Err(Error::refused(format!(
-            "--seq-len {time}: the model takes sequences of 1 to {longest} tokens"
-        )));
-    }
+    let (model, workspace, mut ops) = Source::read(&args.model, |source| load(args, source))?;
+    let time = workspace.shape.time;
     let sets =
         args.data.iter().map(|spec| open_set(spec, time, args.sequences)).collect::<Result<Vec<_>>>()?;
-    let shape = Shape { batch: args.batch as usize, time };
-    let workspace = Workspace::new(&model.config, shape, 1024, Purpose::Evaluate);
-    let mut ops = Cpu::new(&model.config, &model.table, &workspace);
-    ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
     for set in sets {
         let result = set.run(&model, &mut ops, &workspace)?;
         if args.json {
@@ -70,6 +59,23 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// The model with its weights.
+fn load(args: &EvalArgs, source: &Source) -> Result<(Model, Workspace, Cpu)> {
+    let model = Model::new(source.config().clone());
+    let longest = model.config.max_position_embeddings;
+    let time = args.seq_len.unwrap_or(longest);
+    if time == 0 || time > longest {
+        return Err(Error::refused(format!(
+            "--seq-len {time}: the model takes sequences of 1 to {longest} tokens"
+        )));
+    }
+    let shape = Shape { batch: args.batch as usize, time };
+    let workspace = Workspace::new(&model.config, shape, 1024, Purpose::Evaluate);
+    let mut ops = Cpu::new(&model.config, &model.table, &workspace);
+    ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
+    Ok((model, workspace, ops))
 }
 
 /// A set by its specification. A `=` inside of a path needs a name before it.

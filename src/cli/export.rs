@@ -22,7 +22,11 @@ pub struct ExportArgs {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let source = Source::open(&args.model)?;
+    Source::read(&args.model, |source| write(args, source))?;
+    crate::console::print(&args.output.display().to_string())
+}
+
+fn write(args: &ExportArgs, source: &Source) -> Result<()> {
     let dtype = match args.dtype.as_deref() {
         None => source.dtype(),
         Some("f32") => Dtype::F32,
@@ -36,6 +40,5 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     source.load(&table, Buffers { w: &mut w, moments: None })?;
     let tokenizer = Some(source.dir());
     let base = Some(source.raw_config());
-    checkpoint::export(&args.output, config, &table, &w, dtype, base, tokenizer, args.max_shard_bytes)?;
-    crate::console::print(&args.output.display().to_string())
+    checkpoint::export(&args.output, config, &table, &w, dtype, base, tokenizer, args.max_shard_bytes)
 }

@@ -47,20 +47,7 @@ fn generate(args: &GenerateArgs) -> Result<()> {
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     sampling.validate()?;
-    let source = Source::open(&args.model)?;
-    let beside = source.dir().join("tokenizer.json");
-    let path = args.tokenizer.as_ref().unwrap_or(&beside);
-    if !path.exists() {
-        return Err(Error::refused(format!(
-            "{} does not exist; name the model's tokenizer with --tokenizer FILE",
-            path.display()
-        )));
-    }
-    let tokenizer = TextTokenizer::load(path)?;
-    tokenizer.check_fits(source.config().vocab_size as u32)?;
-    let prompt = tokenizer.encode(&args.prompt)?;
-    let mut generator = Generator::load(&source, prompt.len() + args.max_tokens)?;
-    let end = Some(source.config().eos_token_id);
+    let (tokenizer, prompt, mut generator, end) = Source::read(&args.model, |source| load(args, source))?;
     let mut out = std::io::stdout().lock();
     let mut printed = Printer { tokenizer: &tokenizer, tokens: prompt.clone(), shown: String::new() };
     write_out(&mut out, &args.prompt)?;
@@ -77,6 +64,23 @@ fn generate(args: &GenerateArgs) -> Result<()> {
     })?;
     write_out(&mut out, "\n")?;
     failure.map_or(Ok(()), Err)
+}
+
+/// The tokenizer, the prompt in tokens, the model, and the token that ends a text.
+fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>, Generator, Option<u32>)> {
+    let beside = source.dir().join("tokenizer.json");
+    let path = args.tokenizer.as_ref().unwrap_or(&beside);
+    if !path.exists() {
+        return Err(Error::refused(format!(
+            "{} does not exist; name the model's tokenizer with --tokenizer FILE",
+            path.display()
+        )));
+    }
+    let tokenizer = TextTokenizer::load(path)?;
+    tokenizer.check_fits(source.config().vocab_size as u32)?;
+    let prompt = tokenizer.encode(&args.prompt)?;
+    let generator = Generator::load(source, prompt.len() + args.max_tokens)?;
+    Ok((tokenizer, prompt, generator, Some(source.config().eos_token_id)))
 }
 
 /// Turns tokens into text as they come: a character may take several tokens.

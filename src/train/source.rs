@@ -59,6 +59,21 @@ impl Source {
         Self::newest(path)
     }
 
+    /// Opens what is at `path` and takes from it what `take` does. A run that goes on meanwhile may delete the step
+    /// that was its newest; where its steps have changed, a failure is tried again with the one that is newest now.
+    pub fn read<R>(path: &Path, take: impl Fn(&Self) -> Result<R>) -> Result<R> {
+        const TRIES: usize = 20;
+        let steps = || checkpoint::list_steps(&Disk, path).unwrap_or_default();
+        for _ in 1..TRIES {
+            let before = steps();
+            let taken = Self::open(path).and_then(|source| take(&source));
+            if taken.is_ok() || steps() == before {
+                return taken;
+            }
+        }
+        take(&Self::open(path)?)
+    }
+
     /// The newest valid step of a run.
     pub fn newest(run_dir: &Path) -> Result<Self> {
         let found = checkpoint::find_newest(&Disk, run_dir)?;
