@@ -5,7 +5,7 @@
 // 1); losses [rows] f32 = lse - logit[target], not multiplied by the weight. A negative target or a weight of 0
 // masks a row: loss 0, gradient 0, logits not read. A target >= V makes its loss and its row NaN, so that the step is
 // skipped. padded and ld multiples of 8, logits at a multiple of 16 bytes, V <= padded.
-// Grid rows blocks of 512 threads; shared memory 128 bytes, fwd_bwd 128 + 2*padded (V <= 50,624 fits in 99 KB).
+// Grid rows blocks of 512 threads; shared memory 256 bytes, fwd_bwd 256 + 2*padded (padded <= 50,560 fits in 99 KB).
 // Moves 4*rows*padded + 12*rows bytes (long: 6*, fwd: 2*), 5*rows*V FLOP: memory-bound.
 // Deterministic: a thread's columns, and the order in which threads combine, depend on V alone.
 // Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3 (one pass for maximum and sum).
@@ -22,6 +22,11 @@ constexpr float LOWEST = -3.4028234663852886e38f;   // below every maximum, and 
 // The difference first: it is exact for close numbers, which are those that matter.
 DEVICE float exp_from(float x, float most) { return exp2_approx((x - most) * LOG2E); }
 
+// Of the warps: maximum, and sum of e^(x - maximum).
+struct CrossEntropySmem {
+    float most[32], sum[32];
+};
+
 struct Running {
     float most, sum;   // sum of e^(x - most)
 
@@ -36,6 +41,28 @@ struct Running {
             most = m;
         }
         UNROLL for (int j = 0; j < 8; j++) sum += exp_from(f[j], most);
+    }
+
+    // Every lane gets that of the warp.
+    DEVICE void combine_warp() {
+        float all = warp_max(most);
+        sum = warp_sum(sum * exp_from(most, all));
+        most = all;
+    }
+
+    // Every thread gets that of the block.
+    DEVICE void combine_block(CrossEntropySmem& s) {
+        combine_warp();
+        int lane = lane_id();
+        if (lane == 0) {
+            s.most[warp_id()] = most;
+            s.sum[warp_id()] = sum;
+        }
+        sync_block();   // all warps' values are there
+        bool one = lane < THREADS / 32;
+        most = one ? s.most[lane] : LOWEST;
+        sum = one ? s.sum[lane] : 0.0f;
+        combine_warp();
     }
 };
 
@@ -70,7 +97,7 @@ DEVICE Vec<bf16, 8> gradient(const Vec<bf16, 8>& x, float most, float factor, in
 template <int GRADIENT>
 DEVICE void cross_entropy(bf16* logits, int64_t ld, const int* targets, const float* weights, float* losses,
                           float scale, int vocab, int padded) {
-    DYNAMIC_SMEM(ReduceSmem, s);
+    DYNAMIC_SMEM(CrossEntropySmem, s);
     Vec<bf16, 8>* kept = reinterpret_cast<Vec<bf16, 8>*>(&s + 1);
     int64_t i = blockIdx.x;
     bf16* x = logits + i * ld;
@@ -86,17 +113,16 @@ DEVICE void cross_entropy(bf16* logits, int64_t ld, const int* targets, const fl
     float picked = 0;   // read before the row is overwritten
     if (threadIdx.x == 0) picked = known ? to_float(load(x + target)) : NAN;
 
-    Running mine = read_row<GRADIENT == 1>(x, kept, vocab);
-    float most = block_max(mine.most, s);
-    float total = block_sum(mine.sum * exp_from(mine.most, most), s);
-    if (threadIdx.x == 0) store(losses + i, (most - picked) + logf(total));
+    Running r = read_row<GRADIENT == 1>(x, kept, vocab);
+    r.combine_block(s);
+    if (threadIdx.x == 0) store(losses + i, (r.most - picked) + logf(r.sum));
     if (GRADIENT == 0) return;
 
-    float subtract = known ? scale * weight : NAN, factor = subtract / total;
+    float subtract = known ? scale * weight : NAN, factor = subtract / r.sum;
     for (int col = int(threadIdx.x) * 8; col < padded; col += THREADS * 8) {
         Vec<bf16, 8> v{};
         if (col < vocab) v = GRADIENT == 1 ? load_shared(kept + col / 8) : load<8>(x + col);
-        store(x + col, gradient(v, most, factor, vocab - col, target - col, subtract));
+        store(x + col, gradient(v, r.most, factor, vocab - col, target - col, subtract));
     }
 }
 
