@@ -68,7 +68,8 @@ pub fn adam_tables(params: &[AdamParam]) -> Result<(Vec<AdamSegment>, Vec<AdamTi
             let message = format!("{m:?}: rows must start at multiples of 4 elements");
             return Err(Error::refused(message));
         }
-        let fits = |n: usize| i32::try_from(n).map_err(|_| Error::refused(format!("{m:?}: too large a tensor")));
+        let fits =
+            |n: usize| i32::try_from(n).map_err(|_| Error::refused(format!("{m:?}: too large a tensor")));
         let segment = fits(segments.len())?;
         segments.push(AdamSegment {
             offset: m.offset as i64,

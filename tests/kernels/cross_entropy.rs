@@ -6,8 +6,8 @@ use crate::rig::{Outputs, Run, bf16s, check_traffic, count, every_mode, mutation
 use half::bf16;
 use rewarm::Result;
 use rewarm::device::{Arg, Buffer};
-use rewarm::ops::cost::{self, Cost};
 use rewarm::ops::Shape;
+use rewarm::ops::cost::{self, Cost};
 
 const SCALE: f32 = 0.03;
 
@@ -112,7 +112,11 @@ impl Case {
             judge(&format!("{shape} losses"), Stored::F32, losses, &naive.0, &exact.0, self.rows);
             if kernel == Kernel::Loss {
                 let untouched = outputs.get("logits").iter().zip(self.buffer());
-                assert!(untouched.into_iter().all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()));
+                assert!(
+                    untouched
+                        .into_iter()
+                        .all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
+                );
                 continue;
             }
             let gradients = self.gradients(&outputs);
@@ -128,7 +132,8 @@ const ALL: [Kernel; 3] = [Kernel::Fused, Kernel::Long, Kernel::Loss];
 
 #[test]
 fn matches_the_reference_in_every_mode() {
-    for (rows, vocab) in [(1, 1), (1, 8), (64, 7), (33, 509), (3, 4096), (3, 4099), (2, 16_391), (1, 50_304)] {
+    for (rows, vocab) in [(1, 1), (1, 8), (64, 7), (33, 509), (3, 4096), (3, 4099), (2, 16_391), (1, 50_304)]
+    {
         for sigma in [1.0, 25.0] {
             Case::new(rows, vocab, sigma, 7).check(&ALL);
         }
@@ -176,7 +181,8 @@ fn what_is_wrong_becomes_nan() {
         let nan: Vec<_> = outputs.get("losses").iter().map(|x| x.is_nan()).collect();
         assert_eq!(nan, [true, true, false]);
         if kernel != Kernel::Loss {
-            let rows: Vec<_> = case.gradients(&outputs).chunks(100).map(|r| r.iter().all(|g| g.is_nan())).collect();
+            let rows: Vec<_> =
+                case.gradients(&outputs).chunks(100).map(|r| r.iter().all(|g| g.is_nan())).collect();
             assert_eq!(rows, [true, true, false]);
         }
     }
@@ -198,6 +204,8 @@ fn traffic_is_the_cost() {
 #[test]
 fn every_synchronisation_is_needed() {
     for kernel in ALL {
-        mutations(&format!("cross_entropy {kernel:?}"), &[], |run| Case::new(2, 5000, 1.0, 1).run(kernel, run));
+        mutations(&format!("cross_entropy {kernel:?}"), &[], |run| {
+            Case::new(2, 5000, 1.0, 1).run(kernel, run)
+        });
     }
 }

@@ -46,7 +46,13 @@ fn matches_plain_sums_in_every_mode() {
     }
     check(&[0.0; 100]);
     let scales = Random::new(5).normals::<f32>(100_000, 0.0, 5.0);
-    check(&scales.iter().enumerate().map(|(i, x)| x.exp2() * if i % 3 == 0 { -1e3 } else { 1e-6 }).collect::<Vec<_>>());
+    check(
+        &scales
+            .iter()
+            .enumerate()
+            .map(|(i, x)| x.exp2() * if i % 3 == 0 { -1e3 } else { 1e-6 })
+            .collect::<Vec<_>>(),
+    );
 }
 
 #[test]
