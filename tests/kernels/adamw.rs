@@ -3,7 +3,7 @@ use crate::measure::{Stored, judge};
 use crate::philox;
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
-use crate::reference::{Float, cast};
+use crate::reference::Float;
 use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, every_mode, once};
 use half::bf16;
 use rewarm::Result;
