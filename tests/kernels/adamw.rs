@@ -1,9 +1,9 @@
 //! adamw.cu against the reference's AdamW, over flat buffers with gaps, strided matrices and tensors of every size.
 use crate::measure::{Stored, judge};
 use crate::philox;
+use crate::reference::Float;
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
-use crate::reference::Float;
 use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, every_mode, once};
 use half::bf16;
 use rewarm::Result;
