@@ -14,7 +14,7 @@
 namespace {
 
 constexpr int THREADS = 256;
-constexpr int QUADS = 2048;   // of a tile: what a block reads beside its elements is below 0.5 %
+constexpr int QUADS = 2048;   // of a tile: what a block reads beside its elements is below 1 %
 
 struct Rates {
     float scale, step_size, decay, inverse_root, eps, c1, c2, b2;
