@@ -94,7 +94,7 @@ fn ops(c: &mut Criterion) {
     });
     let params = assign(&model.table, &[], 0.1);
     let step = AdamStep { lr: 1e-6, betas: [0.9, 0.95], eps: 1e-8, grad_scale: 1.0, applied: 1 };
-    measure(c, "adamw", cost::adamw(total), false, || ops.adamw(&params, step));
+    measure(c, "adamw", cost::adamw(total, 4, 0), false, || ops.adamw(&params, step));
 }
 
 criterion_group!(benches, ops);

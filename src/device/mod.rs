@@ -6,10 +6,12 @@ mod emulated;
 mod ffi;
 mod kernel;
 mod mode;
+mod step;
 
 pub use emulated::{Buffer, Emulated};
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
+pub use step::{AdamSegment, AdamTile, StepRecord, adam_tables};
 
 /// The fat binary of every file of `kernels/`, by its name without `.cu`; empty when built without nvcc.
 pub static FATBINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));

@@ -81,14 +81,30 @@ pub fn cross_entropy(s: Shape, vocab: usize, e: usize) -> Cost {
     Cost::new(s.rows() * (2 * vocab * e + 8), 5 * s.rows() * vocab)
 }
 
+/// The same of rows too long to be kept between the two passes.
+pub fn cross_entropy_long(s: Shape, vocab: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (3 * vocab * e + 8), 5 * s.rows() * vocab)
+}
+
+/// The losses alone.
+pub fn cross_entropy_fwd(s: Shape, vocab: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (vocab * e + 8), 3 * s.rows() * vocab)
+}
+
 /// Gradients in.
 pub fn global_norm(elements: usize) -> Cost {
     Cost::new(4 * elements, 2 * elements)
 }
 
-/// w, m, v read and written, g in, all f32. 13 FLOPs an element.
-pub fn adamw(elements: usize) -> Cost {
-    Cost::new(28 * elements, 13 * elements)
+/// f32 weights and moments of `moment` bytes read and written, f32 gradients in, a copy of the weights of `copy`
+/// bytes out (0: none). 13 FLOPs an element.
+pub fn adamw(elements: usize, moment: usize, copy: usize) -> Cost {
+    Cost::new((12 + 4 * moment + copy) * elements, 13 * elements)
+}
+
+/// Random numbers of 4 bytes out.
+pub fn philox(elements: usize) -> Cost {
+    Cost::new(4 * elements, 0)
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod adamw;
+mod cross_entropy;
 mod emulator;
+mod global_norm;
 mod layernorm;
 mod measure;
+mod philox;
 mod rig;
 mod selfcheck;

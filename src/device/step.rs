@@ -1,0 +1,86 @@
+//! What one optimizer step keeps on a device: mirrors `kernels/step.h`.
+use crate::ops::AdamParam;
+use crate::{Error, Result};
+use bytemuck::{Pod, Zeroable};
+
+/// Groups of four elements in a tile of `adamw`.
+const QUADS: usize = 2048;
+
+/// The numbers of a step. The host writes the fields up to `step` before each; `adamw_step` the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct StepRecord {
+    /// Learning rate before the multipliers of the tensors.
+    pub rate: f64,
+    /// β₁, β₂.
+    pub betas: [f64; 2],
+    /// ε, added after the square root.
+    pub eps: f64,
+    /// Largest global norm of the gradients; 0 switches clipping off.
+    pub clip: f64,
+    /// Key of the step's random numbers.
+    pub seed: u64,
+    /// Attempted steps: part of the counter of the random numbers.
+    pub step: u64,
+    /// Global norm before clipping.
+    pub norm: f64,
+    /// Sum of the absolute values of the gradients before clipping.
+    pub abs_sum: f64,
+    /// Factor on every gradient.
+    pub clip_factor: f64,
+    /// `1 / (1 - β₁^applied)` and `1 / √(1 - β₂^applied)`.
+    pub corrections: [f64; 2],
+    /// Updates that were not skipped, this one included; the first value comes from a checkpoint.
+    pub applied: u64,
+    /// 1 where the norm is not finite: the update changes nothing.
+    pub skip: i32,
+    /// Zero.
+    pub reserved: i32,
+}
+
+/// A tensor of the flat buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct AdamSegment {
+    offset: i64,
+    ld: i64,
+    rows: i32,
+    cols: i32,
+    rate_multiplier: f64,
+    weight_decay: f64,
+}
+
+/// The work of one block.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct AdamTile {
+    segment: i32,
+    index: i32,
+}
+
+/// The tables of an update of `params`; the grid has a block per tile.
+pub fn adam_tables(params: &[AdamParam]) -> Result<(Vec<AdamSegment>, Vec<AdamTile>)> {
+    let (mut segments, mut tiles) = (Vec::new(), Vec::new());
+    for p in params {
+        let m = p.place;
+        let (rows, cols) = if m.ld == m.cols { (1, m.rows * m.cols) } else { (m.rows, m.cols) };
+        if m.offset % 4 != 0 || (rows > 1 && m.ld % 4 != 0) {
+            let message = format!("{m:?}: rows must start at multiples of 4 elements");
+            return Err(Error::refused(message));
+        }
+        let fits =
+            |n: usize| i32::try_from(n).map_err(|_| Error::refused(format!("{m:?}: too large a tensor")));
+        let segment = fits(segments.len())?;
+        segments.push(AdamSegment {
+            offset: m.offset as i64,
+            ld: m.ld as i64,
+            rows: fits(rows)?,
+            cols: fits(cols)?,
+            rate_multiplier: p.lr_mult,
+            weight_decay: p.weight_decay,
+        });
+        let count = (rows * cols.div_ceil(4)).div_ceil(QUADS);
+        tiles.extend((0..fits(count)?).map(|index| AdamTile { segment, index }));
+    }
+    Ok((segments, tiles))
+}

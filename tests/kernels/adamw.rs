@@ -1,0 +1,302 @@
+//! adamw.cu against the reference's AdamW, over flat buffers with gaps, strided matrices and tensors of every size.
+use crate::measure::{Stored, judge};
+use crate::philox;
+use crate::reference::Float;
+use crate::reference::optimizer::{Moments, adamw};
+use crate::reference::random::Random;
+use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, every_mode, once};
+use half::bf16;
+use rewarm::Result;
+use rewarm::device::{Buffer, Mode, StepRecord, adam_tables};
+use rewarm::model::Matrix;
+use rewarm::ops::{AdamParam, AdamStep, cost};
+use std::cell::RefCell;
+
+/// What lies between the tensors; a bf16 too.
+const GAP: f32 = 1024.0;
+const ADAMW_STREAM: u64 = 1 << 56;
+
+#[derive(Clone)]
+struct Case {
+    params: Vec<AdamParam>,
+    w: Vec<f32>,
+    m: Vec<f32>,
+    v: Vec<f32>,
+    g: Vec<f32>,
+    record: StepRecord,
+}
+
+/// Offset, rows, columns, leading dimension, multiplier, decay.
+type Tensor = (usize, usize, usize, usize, f64, f64);
+
+/// Two column views of one matrix, one of which ends inside a group of four; a tile that begins inside a row; one
+/// element; a bias; more than two tiles; the widest row of Pythia.
+const TENSORS: [Tensor; 8] = [
+    (0, 3, 6, 32, 1.0, 0.1),
+    (8, 3, 24, 32, 0.5, 0.0),
+    (128, 1, 1, 1, 1.0, 0.0),
+    (192, 1, 67, 67, 2.0, 0.0),
+    (320, 85, 201, 201, 1.0, 0.1),
+    (17_472, 40, 519, 776, 1.0, 0.1),
+    (17_472 + 520, 40, 256, 776, 0.25, 0.01),
+    (48_576, 2, 5120, 5120, 1.0, 0.1),
+];
+
+impl Case {
+    fn new(tensors: &[Tensor], seed: u64) -> Self {
+        let params: Vec<AdamParam> = tensors
+            .iter()
+            .map(|&(offset, rows, cols, ld, lr_mult, weight_decay)| AdamParam {
+                place: Matrix { offset, rows, cols, ld },
+                lr_mult,
+                weight_decay,
+            })
+            .collect();
+        let total = params.iter().map(|p| p.place.offset + p.place.rows * p.place.ld + 64).max().unwrap();
+        let mut case = Self {
+            w: vec![GAP; total],
+            m: vec![GAP; total],
+            v: vec![GAP; total],
+            g: vec![GAP; total],
+            record: StepRecord {
+                rate: 3e-3,
+                betas: [0.9, 0.95],
+                eps: 1e-8,
+                clip: 1.0,
+                seed: 17,
+                step: 5,
+                ..StepRecord::default()
+            },
+            params,
+        };
+        let mut random = Random::new(seed);
+        for i in case.params.iter().flat_map(|p| elements(p.place)).collect::<Vec<_>>() {
+            case.w[i] = random.normal() as f32;
+            case.m[i] = 0.01 * random.normal() as f32;
+            case.v[i] = 1e-4 * (random.normal() as f32).powi(2);
+            case.g[i] = 0.01 * random.normal() as f32;
+        }
+        case
+    }
+
+    /// bf16 moments from the start.
+    fn rounded(mut self) -> Self {
+        (self.m, self.v) = (bf16s(&self.m), bf16s(&self.v));
+        self
+    }
+
+    /// Sum of squares (chosen so that it clips), sum of absolute values.
+    fn sums(&self) -> [f64; 2] {
+        [6.25, 99.0]
+    }
+
+    fn adam_step(&self, sums: [f64; 2]) -> AdamStep {
+        let r = &self.record;
+        let grad_scale = if r.clip > 0.0 { (r.clip / (sums[0].sqrt() + 1e-6)).min(1.0) } else { 1.0 };
+        AdamStep { lr: r.rate, betas: r.betas, eps: r.eps, grad_scale, applied: r.applied + 1 }
+    }
+
+    /// One step with moments of type `M`; leaves the record in `record`.
+    fn run<M: Stores>(&self, sums: [f64; 2], record: &RefCell<StepRecord>, run: &mut Run) -> Result<()> {
+        let (segments, tiles) = adam_tables(&self.params)?;
+        let grid = tiles.len();
+        let (segments, tiles) = (run.upload(&segments), run.upload(&tiles));
+        let (w32, g) = (run.upload(&self.w), run.upload(&self.g));
+        let w16 = run.upload_bf16(&vec![GAP; self.w.len()]);
+        let (m, v) = (M::upload(run, &self.m), M::upload(run, &self.v));
+        let (sums, step) = (run.upload(&sums), run.upload(&[self.record]));
+        run.launch("adamw_step", [1, 1, 1], 32, 0, &[sums.arg(), step.arg()])?;
+        let buffers =
+            [tiles.arg(), segments.arg(), w32.arg(), w16.arg(), m.arg(), v.arg(), g.arg(), step.arg()];
+        run.launch(M::KERNEL, [grid, 1, 1], 256, 0, &buffers)?;
+        *record.borrow_mut() = run.device.read(&step)[0];
+        run.output("w32", &w32);
+        run.output("w16", &w16);
+        run.output("m", &m);
+        run.output("v", &v);
+        Ok(())
+    }
+
+    /// w, m, v of one tensor after the step.
+    fn reference<T: Float>(&self, p: &AdamParam, sums: [f64; 2]) -> Moments<T> {
+        let of = |x: &[f32]| elements(p.place).map(|i| T::of(f64::from(x[i]))).collect::<Vec<T>>();
+        let mut state = Moments { w: of(&self.w), m: of(&self.m), v: of(&self.v) };
+        adamw(&mut state, &of(&self.g), self.adam_step(sums), p.lr_mult, p.weight_decay);
+        state
+    }
+
+    /// Nothing but the tensors changed, and the copy of the weights is their rounding.
+    fn check_surroundings(&self, outputs: &Outputs) {
+        let mut inside = vec![false; self.w.len()];
+        self.params.iter().flat_map(|p| elements(p.place)).for_each(|i| inside[i] = true);
+        assert_eq!(outputs.get("w16"), bf16s(outputs.get("w32")));
+        for name in ["w32", "m", "v"] {
+            let mut values = outputs.get(name).iter().zip(&inside);
+            assert!(values.all(|(&x, &inside)| inside || x == GAP), "{name}: wrote between the tensors");
+        }
+    }
+}
+
+fn elements(m: Matrix) -> impl Iterator<Item = usize> {
+    (0..m.rows).flat_map(move |r| (0..m.cols).map(move |c| m.offset + r * m.ld + c))
+}
+
+/// What moments are stored as.
+trait Stores: Element {
+    const KERNEL: &'static str;
+    fn upload(run: &mut Run, values: &[f32]) -> Buffer<Self>;
+}
+impl Stores for f32 {
+    const KERNEL: &'static str = "adamw_f32";
+    fn upload(run: &mut Run, values: &[f32]) -> Buffer<Self> {
+        run.upload(values)
+    }
+}
+impl Stores for bf16 {
+    const KERNEL: &'static str = "adamw_bf16";
+    fn upload(run: &mut Run, values: &[f32]) -> Buffer<Self> {
+        run.upload_bf16(values)
+    }
+}
+
+#[test]
+fn matches_the_reference_in_every_mode() {
+    for applied in [0, 1, 7, 20_000] {
+        let mut case = Case::new(&TENSORS, applied);
+        case.record.applied = applied;
+        if applied == 7 {
+            case.record.clip = 0.0;
+        }
+        let record = RefCell::default();
+        let outputs = every_mode(|run| case.run::<f32>(case.sums(), &record, run));
+        case.check_surroundings(&outputs);
+        for (i, p) in case.params.iter().enumerate() {
+            let (naive, exact) =
+                (case.reference::<f32>(p, case.sums()), case.reference::<f64>(p, case.sums()));
+            let pick = |name| elements(p.place).map(|e| outputs.get(name)[e]).collect::<Vec<_>>();
+            let cols = p.place.rows * p.place.cols;
+            let what = |name| format!("adamw step {} tensor {i} {name}", applied + 1);
+            judge(&what("w32"), Stored::F32, &pick("w32"), &naive.w, &exact.w, cols);
+            judge(&what("m"), Stored::F32, &pick("m"), &naive.m, &exact.m, cols);
+            judge(&what("v"), Stored::F32, &pick("v"), &naive.v, &exact.v, cols);
+        }
+    }
+}
+
+/// The moments of an update are those of the reference, rounded up with the probability of what is cut off.
+#[test]
+fn bf16_moments_round_stochastically() {
+    let case = Case::new(&TENSORS, 3).rounded();
+    let record = RefCell::default();
+    let outputs = every_mode(|run| case.run::<bf16>(case.sums(), &record, run));
+    case.check_surroundings(&outputs);
+    let (mut off, mut bias, mut n) = ([0; 2], [0.0; 2], 0.0f64);
+    for (i, p) in case.params.iter().enumerate() {
+        let (naive, exact) = (case.reference::<f32>(p, case.sums()), case.reference::<f64>(p, case.sums()));
+        let w: Vec<f32> = elements(p.place).map(|e| outputs.get("w32")[e]).collect();
+        let what = format!("adamw_bf16 tensor {i} w32");
+        judge(&what, Stored::F32, &w, &naive.w, &exact.w, p.place.rows * p.place.cols);
+        for (k, e) in elements(p.place).enumerate() {
+            let quad = philox::words(case.record.seed, e as u64 / 4, ADAMW_STREAM | case.record.step);
+            // The first of a group of four takes the first word.
+            let random = quad[e % 4];
+            let moments =
+                [("m", naive.m[k], exact.m[k], random & 0xffff), ("v", naive.v[k], exact.v[k], random >> 16)];
+            for (which, (name, naive, exact, random)) in moments.into_iter().enumerate() {
+                let x = outputs.get(name)[e];
+                let ulp = f64::from(f32::from_bits((naive.to_bits() & 0x7f80_0000) + 0x0001_0000))
+                    - f64::from(f32::from_bits(naive.to_bits() & 0x7f80_0000));
+                let error = (f64::from(x) - exact) / ulp;
+                assert!(error.abs() < 1.001, "{name} {e}: {x} is no neighbour of {exact}");
+                bias[which] += error;
+                // Where the reference's f32 differs in its last bit, so may the decision.
+                let expected = f32::from_bits(naive.to_bits().wrapping_add(random) & 0xffff_0000);
+                off[which] += usize::from(x != expected);
+            }
+            n += 1.0;
+        }
+    }
+    // The error is uniform over one ulp around zero at worst: its variance is at most 1/4.
+    for which in 0..2 {
+        assert!((bias[which] / n).abs() < 4.0 * (0.25 / n).sqrt(), "biased by {} ulp", bias[which] / n);
+        assert!(off[which] as f64 <= 1e-4 * n, "{} of {n} rounded by other bits", off[which]);
+    }
+    println!(
+        "adamw_bf16: bias {:.1e} and {:.1e} ulp, {off:?} of {n} by other bits",
+        bias[0] / n,
+        bias[1] / n
+    );
+}
+
+/// What an element becomes depends on its place in the buffers, not on the tensor it is part of.
+#[test]
+fn segments_cut_elsewhere_leave_the_same_bits() {
+    let whole = Case::new(&[(0, 1, 20_000, 20_000, 1.0, 0.1)], 2).rounded();
+    let cut =
+        [(12_004, 1, 7_996, 7_996, 1.0, 0.1), (0, 3, 4_000, 4_000, 1.0, 0.1), (12_000, 1, 4, 4, 1.0, 0.1)];
+    let params = Case::new(&cut, 2).params;
+    let parts = Case { params, ..whole.clone() };
+    let record = RefCell::default();
+    let run =
+        |case: &Case| once(&Mode::default(), |run| case.run::<bf16>(case.sums(), &record, run)).unwrap().0;
+    let (a, b) = (run(&whole), run(&parts));
+    for name in ["w32", "w16", "m", "v"] {
+        assert_eq!(a.get(name), b.get(name), "{name}");
+    }
+    let mut next = whole.clone();
+    next.record.step += 1;
+    assert_ne!(a.get("m"), run(&next).get("m"), "the next step draws other bits");
+    assert_eq!(a.get("w32"), run(&next).get("w32"));
+}
+
+#[test]
+fn the_record_of_a_step() {
+    let case = Case::new(&TENSORS[..4], 1);
+    let finished = |sums, clip| {
+        let (mut case, record) = (case.clone(), RefCell::default());
+        case.record.clip = clip;
+        case.record.applied = 41;
+        let outputs = every_mode(|run| case.run::<f32>(sums, &record, run));
+        let changed =
+            outputs.get("w32") != case.w || outputs.get("m") != case.m || outputs.get("v") != case.v;
+        (record.into_inner(), changed)
+    };
+    let (r, changed) = finished([6.25, 99.0], 1.0);
+    assert!(changed);
+    let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-14;
+    assert_eq!((r.norm, r.abs_sum, r.applied, r.skip), (2.5, 99.0, 42, 0));
+    assert_eq!(r.clip_factor, 1.0 / (2.5 + 1e-6));
+    assert!(close(r.corrections[0], 1.0 / (1.0 - 0.9f64.powi(42))));
+    assert!(close(r.corrections[1], 1.0 / (1.0 - 0.95f64.powi(42)).sqrt()));
+    assert_eq!(finished([6.25, 99.0], 0.0).0.clip_factor, 1.0);
+    assert_eq!(finished([6.25, 99.0], 5.0).0.clip_factor, 1.0);
+    assert_eq!(finished([0.0, 0.0], 1.0).0.clip_factor, 1.0);
+    for bad in [f64::NAN, f64::INFINITY] {
+        let (r, changed) = finished([bad, bad], 1.0);
+        assert!(!changed, "a norm of {bad} changed something");
+        assert_eq!((r.applied, r.skip), (41, 1));
+    }
+}
+
+#[test]
+fn rows_off_the_grid_are_refused() {
+    let refused = |t: Tensor| adam_tables(&Case::new(&[t], 1).params).is_err();
+    assert!(refused((2, 1, 8, 8, 1.0, 0.0)));
+    assert!(refused((0, 2, 4, 7, 1.0, 0.0)));
+    assert!(!refused((0, 2, 7, 7, 1.0, 0.0)));
+}
+
+#[test]
+fn traffic_is_the_cost() {
+    let n = 1 << 19;
+    // One large tensor, and the column views of an output matrix.
+    for tensors in
+        [vec![(0, 1, n, n, 1.0, 0.1)], vec![(0, 256, 512, 2560, 1.0, 0.1), (512, 256, 2048, 2560, 1.0, 0.1)]]
+    {
+        let case = Case::new(&tensors, 1).rounded();
+        let n = case.params.iter().map(|p| p.place.rows * p.place.cols).sum();
+        let record = RefCell::default();
+        check_traffic(&count(|run| case.run::<f32>(case.sums(), &record, run)), cost::adamw(n, 4, 2).bytes);
+        check_traffic(&count(|run| case.run::<bf16>(case.sums(), &record, run)), cost::adamw(n, 2, 2).bytes);
+    }
+}
