@@ -3,8 +3,8 @@
 // of two norms of one x, d = dy0 * w0 + dy1 * w1.
 // x, dy, dx [rows, cols] bf16, rows ..._ld apart; stats [rows, 2] f32 = mean, rstd; w [cols] f32; partials
 // [ceil(rows / 64), 2 * norms, cols] f32 in the order dw0, db0, dw1, db1, for sum_partials (bias_grad.cu).
-// cols % 8 == 0, cols <= 5120; all at multiples of 16 bytes.
-// Grid ceil(rows / 64) blocks of 32 * ceil(cols / 256) threads; shared memory 640 bytes.
+// cols % 8 == 0, cols <= 5120 and <= the number in the name; all at multiples of 16 bytes.
+// Grid ceil(rows / 64) blocks of 32 * ceil(cols / 256) threads; shared memory 640 bytes (320 for pair_5120).
 // Moves 2*rows*cols*(3 + norms) + 8*rows bytes and 12*norms*cols per block, 14*norms*rows*cols FLOP: memory-bound.
 // Deterministic: a row is summed within warps, then over warps in order; the columns by one thread over the rows
 // in order.
@@ -16,11 +16,10 @@ namespace {
 
 constexpr int ROWS = 64;          // of a block: the weights and the sums are 4 % of the traffic of a pair
 constexpr int THREADS_MAX = 640;  // 5,120 columns, 8 per thread
-constexpr int PAIR = 2;           // rows between two barriers
 
-// Both sums of both rows, by warp; two sets, so that one barrier separates writing from reading.
-struct LayernormBwdSmem {
-    Vec<float, 4> sums[2][THREADS_MAX / 32];
+// Both sums of AT_ONCE rows, by warp; two sets, so that one barrier separates writing from reading.
+template <int AT_ONCE> struct LayernormBwdSmem {
+    Vec<float, 2 * AT_ONCE> sums[2][THREADS_MAX / 32];
 };
 
 template <int NORMS> struct NormsBwd {
@@ -40,10 +39,12 @@ template <int NORMS> struct Row {
     }
 };
 
-template <int NORMS>
-DEVICE void layernorm_bwd(const bf16* x, int64_t x_ld, const float* stats, const NormsBwd<NORMS>& n, int64_t dy_ld,
-                          bf16* dx, int64_t dx_ld, float* partials, int rows, int cols) {
-    DYNAMIC_SMEM(LayernormBwdSmem, s);
+// AT_ONCE rows between two barriers.
+template <int NORMS, int AT_ONCE>
+DEVICE void backward(const bf16* x, int64_t x_ld, const float* stats, const NormsBwd<NORMS>& n, int64_t dy_ld,
+                     bf16* dx, int64_t dx_ld, float* partials, int rows, int cols) {
+    using Smem = LayernormBwdSmem<AT_ONCE>;
+    DYNAMIC_SMEM(Smem, s);
     int col = 8 * int(threadIdx.x);
     bool in = col < cols;
     float w[NORMS][8] = {}, dw[NORMS][8] = {}, db[NORMS][8] = {};
@@ -55,10 +56,10 @@ DEVICE void layernorm_bwd(const bf16* x, int64_t x_ld, const float* stats, const
         }
     }
     int first = int(blockIdx.x) * ROWS, end = in ? min(rows, first + ROWS) : 0;
-    for (int row = first, set = 0; row < min(rows, first + ROWS); row += PAIR, set ^= 1) {
-        Row<NORMS> r[PAIR];
-        Vec<float, 4> sums = {};
-        UNROLL for (int p = 0; p < PAIR; p++) {
+    for (int row = first, set = 0; row < min(rows, first + ROWS); row += AT_ONCE, set ^= 1) {
+        Row<NORMS> r[AT_ONCE];
+        Vec<float, 2 * AT_ONCE> sums = {};
+        UNROLL for (int p = 0; p < AT_ONCE; p++) {
             int64_t at = row + p;
             if (at >= end) continue;
             r[p].stats = load<2>(stats + 2 * at);
@@ -66,7 +67,7 @@ DEVICE void layernorm_bwd(const bf16* x, int64_t x_ld, const float* stats, const
             UNROLL for (int k = 0; k < NORMS; k++) r[p].dy[k] = load_stream<8>(n.dy[k] + at * dy_ld + col);
             r[p].dx = load<8>(dx + at * dx_ld + col);
         }
-        UNROLL for (int p = 0; p < PAIR; p++) {
+        UNROLL for (int p = 0; p < AT_ONCE; p++) {
             if (row + p >= end) continue;
             UNROLL for (int j = 0; j < 8; j++) {
                 float d = r[p].d(j, w);
@@ -74,16 +75,16 @@ DEVICE void layernorm_bwd(const bf16* x, int64_t x_ld, const float* stats, const
                 sums[2 * p + 1] += d * r[p].xhat(j);
             }
         }
-        UNROLL for (int i = 0; i < 2 * PAIR; i++) sums[i] = warp_sum(sums[i]);
+        UNROLL for (int i = 0; i < 2 * AT_ONCE; i++) sums[i] = warp_sum(sums[i]);
         if (lane_id() == 0) store_shared(&s.sums[set][warp_id()], sums);
         sync_block();   // all warps' sums are there, and the other set has been read
-        Vec<float, 4> means = {};
+        Vec<float, 2 * AT_ONCE> means = {};
         for (int i = 0; i < int(blockDim.x) / 32; i++) {
-            Vec<float, 4> more = load_shared(&s.sums[set][i]);
-            UNROLL for (int j = 0; j < 4; j++) means[j] += more[j];
+            Vec<float, 2 * AT_ONCE> more = load_shared(&s.sums[set][i]);
+            UNROLL for (int j = 0; j < 2 * AT_ONCE; j++) means[j] += more[j];
         }
-        UNROLL for (int j = 0; j < 4; j++) means[j] /= float(cols);
-        UNROLL for (int p = 0; p < PAIR; p++) {
+        UNROLL for (int j = 0; j < 2 * AT_ONCE; j++) means[j] /= float(cols);
+        UNROLL for (int p = 0; p < AT_ONCE; p++) {
             if (row + p >= end) continue;
             UNROLL for (int j = 0; j < 8; j++) {
                 float xhat = r[p].xhat(j);
@@ -110,13 +111,17 @@ DEVICE void layernorm_bwd(const bf16* x, int64_t x_ld, const float* stats, const
 
 }   // namespace
 
+// Where a thread may have 128 registers it takes two rows of a pair at a time, where it may have 96, one.
 KERNEL(layernorm_bwd, THREADS_MAX, const bf16* x, int64_t x_ld, const float* stats, const float* w, const bf16* dy,
        int64_t dy_ld, bf16* dx, int64_t dx_ld, float* partials, int rows, int cols) {
-    layernorm_bwd<1>(x, x_ld, stats, {{w}, {dy}}, dy_ld, dx, dx_ld, partials, rows, cols);
+    backward<1, 2>(x, x_ld, stats, {{w}, {dy}}, dy_ld, dx, dx_ld, partials, rows, cols);
 }
 
-KERNEL(layernorm_pair_bwd, THREADS_MAX, const bf16* x, int64_t x_ld, const float* stats, const float* w0,
-       const float* w1, const bf16* dy0, const bf16* dy1, int64_t dy_ld, bf16* dx, int64_t dx_ld, float* partials,
-       int rows, int cols) {
-    layernorm_bwd<2>(x, x_ld, stats, {{w0, w1}, {dy0, dy1}}, dy_ld, dx, dx_ld, partials, rows, cols);
-}
+#define LAYERNORM_PAIR_BWD(COLS, AT_ONCE)                                                                             \
+    KERNEL(layernorm_pair_bwd_##COLS, COLS / 8, const bf16* x, int64_t x_ld, const float* stats, const float* w0,     \
+           const float* w1, const bf16* dy0, const bf16* dy1, int64_t dy_ld, bf16* dx, int64_t dx_ld,                 \
+           float* partials, int rows, int cols) {                                                                     \
+        backward<2, AT_ONCE>(x, x_ld, stats, {{w0, w1}, {dy0, dy1}}, dy_ld, dx, dx_ld, partials, rows, cols);         \
+    }
+LAYERNORM_PAIR_BWD(4096, 2)
+LAYERNORM_PAIR_BWD(5120, 1)
