@@ -2,8 +2,16 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod bias_grad;
+mod cast;
+mod embedding;
 mod emulator;
+mod gelu;
 mod layernorm;
+mod layernorm_bwd;
 mod measure;
+mod residual_add;
 mod rig;
+mod rotary;
 mod selfcheck;
+mod strided;
