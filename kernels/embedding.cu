@@ -1,11 +1,11 @@
 // embedding_fwd: x[i] = w[token[i]]. embedding_bwd: dw[token[i]] += dx[i]; the host has sorted the rows by token
 // (src/device/embedding.rs), so every row of dw has one writer.
 // w [vocab, cols] bf16; x, dx [rows, cols] bf16, rows ..._ld apart; tokens [rows] i32; order [rows] i32, the rows
-// sorted by token and stably; segments [..., 4] i32 = token, first, end in order, 0; counts = how many segments are
-// long (more than 32 rows; they come first), and how many are not; dw [vocab, cols] f32, zeroed by the caller where
-// gradients do not accumulate. cols % 8 == 0, everything at multiples of 16 bytes.
+// sorted by token and stably; segments [long_max + rows, 4] i32 = token, first, end in order, 0, of tokens with more
+// than 32 rows from 0 on, of the others from long_max = rows / 33 on, the rest 0; dw [vocab, cols] f32, zeroed by the
+// caller where gradients do not accumulate. cols % 8 == 0, everything at multiples of 16 bytes.
 // Grid forward ceil(rows / 8) blocks of 256 threads, no shared memory; backward (long_max + ceil(rows / 8)) x
-// ceil(cols / 256) blocks of 256 threads, long_max = rows / 33, 8,192 bytes. No grid depends on the tokens.
+// ceil(cols / 256) blocks of 256 threads, 8,192 bytes. No grid depends on the tokens.
 // Moves 4*rows*cols, and backward 2*rows*cols + 8*distinct*cols bytes, one FLOP an element: memory-bound. Backward
 // lanes move 16 bytes of f32 and 8 of bf16, so that both are contiguous.
 // Deterministic: the rows of a token are added in order, by one warp, or in eight slices whose sums are added in
@@ -40,16 +40,16 @@ KERNEL(embedding_fwd, THREADS, const bf16* w, const int* tokens, bf16* x, int64_
     }
 }
 
-KERNEL(embedding_bwd, THREADS, const bf16* dx, int64_t dx_ld, const int* order, const int* segments,
-       const int* counts, float* dw, int long_max, int cols) {
+KERNEL(embedding_bwd, THREADS, const bf16* dx, int64_t dx_ld, const int* order, const int* segments, float* dw,
+       int long_max, int rows_total, int cols) {
     DYNAMIC_SMEM(EmbeddingSmem, s);
     int block = int(blockIdx.x), lane = lane_id();
     bool together = block < long_max;   // the warps of the block share a segment
-    Vec<int, 2> n = load<2>(counts);
-    int k = together ? block : n[0] + (block - long_max) * WARPS + warp_id();
-    if (k >= (together ? n[0] : n[0] + n[1])) return;
+    int k = together ? block : long_max + (block - long_max) * WARPS + warp_id();
+    if (k >= long_max + rows_total) return;
     Vec<int, 4> segment = load<4>(segments + 4 * k);
     int first = segment[1], end = segment[2];
+    if (first == end) return;
     if (together) {
         int slice = (end - first + WARPS - 1) / WARPS;
         first = min(end, first + warp_id() * slice);

@@ -23,15 +23,20 @@ struct Erf {
 
 struct Tanh {
     static constexpr float A = 0.79788456f, B = 0.044715f;   // A = sqrt(2 / pi)
-    // (1 + tanh u) / 2 = 1 / (1 + exp(-2 u)), which loses nothing for u << 0. 2.885390 = 2 log2 e.
-    static DEVICE float half(float x) {
+    // h = (1 + tanh u) / 2 and 1 - h are 1 / (1 + e) and e / (1 + e), e = exp(-2 |u|): neither is a difference.
+    float h, product;   // h * (1 - h)
+
+    DEVICE explicit Tanh(float x) {
         float u = A * x * (1.0f + B * x * x);
-        return rcp_approx(1.0f + exp2_approx(-2.8853901f * u));
+        float e = exp2_approx(-2.8853901f * fabsf(u));   // 2 log2(e)
+        float r = rcp_approx(1.0f + e);
+        h = u < 0 ? e * r : r;
+        product = e * r * r;
     }
-    static DEVICE float value(float x) { return x * half(x); }
+    static DEVICE float value(float x) { return x * Tanh(x).h; }
     static DEVICE float slope(float x) {
-        float h = half(x);
-        return h + 2.0f * A * x * (1.0f + 3.0f * B * x * x) * h * (1.0f - h);
+        Tanh t(x);
+        return t.h + 2.0f * A * x * t.product * (1.0f + 3.0f * B * x * x);   // 0 * large, not inf * 0
     }
 };
 

@@ -3,9 +3,9 @@
 // qkv [rows, heads, 3, size] bf16, rows qkv_ld apart; positions [rows] i32; cos, sin [positions, rotary / 2] f32.
 // (rotary / 2) % N == 0 with N the largest of 8, 4, 2, 1, rotary <= 32 N, size % N == 0, qkv_ld % N == 0;
 // everything at multiples of 16 bytes.
-// Grid ceil(rows / 8) blocks of 256 threads; shared memory: none.
+// Grid ceil(rows / 16) blocks of 256 threads; shared memory: none.
 // Moves 8*rows*heads*rotary + rows*(4 + 4*rotary) bytes, 6*rows*heads*rotary FLOP: memory-bound.
-// Deterministic: elementwise. A warp per row; an element's partner comes from its lane by a shuffle, so that q and k
+// Deterministic: elementwise. Two rows per warp; an element's partner comes from its lane by a shuffle, so that q and k
 // are read once, whole sectors at a time (N = 8: 16 bytes a lane).
 // Su et al. 2021, arXiv:2104.09864, half-split pairs as in GPT-NeoX.
 #include "prim.h"
@@ -14,6 +14,7 @@ namespace {
 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
+constexpr int ROWS = 2;    // of a warp: one access for their positions
 constexpr int BATCH = 4;   // accesses of a lane in flight
 
 // N bf16 as whole registers, the form in which they are exchanged.
@@ -31,38 +32,47 @@ template <int N> DEVICE Vec<bf16, N> shuffle_vec(Vec<bf16, N> v, int lane) {
 template <int N>
 DEVICE void rotary(bf16* qkv, int64_t qkv_ld, const int* positions, const float* cosines, const float* sines,
                    float sign, int rows, int heads, int size, int rotary) {
-    int row = int(blockIdx.x) * WARPS + warp_id();
-    if (row >= rows) return;
+    int first_row = (int(blockIdx.x) * WARPS + warp_id()) * ROWS;
+    rows = min(ROWS, rows - first_row);
+    if (rows <= 0) return;
     int units = rotary / N, width = 1;
     while (width < units) width *= 2;
     int lane = lane_id(), unit = lane % width;
     int partner = lane - unit + (unit < units / 2 ? unit + units / 2 : unit - units / 2);
 
-    float cos[N] = {}, sin[N] = {};
-    if (unit < units) {
-        constexpr int W = N < 4 ? N : 4;   // f32 in one access
-        int64_t at = int64_t(load(positions + row)) * (rotary / 2) + unit % (units / 2) * N;
-        UNROLL for (int i = 0; i < N; i += W) {
-            Vec<float, W> c = load<W>(cosines + at + i), s = load<W>(sines + at + i);
-            UNROLL for (int j = 0; j < W; j++) cos[i + j] = c[j], sin[i + j] = unit < units / 2 ? -sign * s[j] : sign * s[j];
+    int position = lane < rows ? load(positions + first_row + lane) : 0;   // of the warp's rows, one per lane
+    for (int row = 0; row < rows; row++) {
+        float cos[N] = {}, sin[N] = {};
+        int64_t table = int64_t(shuffle(position, row)) * (rotary / 2) + unit % (units / 2) * N;
+        if (unit < units) {
+            constexpr int W = N < 4 ? N : 4;   // f32 in one access
+            UNROLL for (int i = 0; i < N; i += W) {
+                Vec<float, W> c = load<W>(cosines + table + i), s = load<W>(sines + table + i);
+                UNROLL for (int j = 0; j < W; j++) {
+                    cos[i + j] = c[j];
+                    sin[i + j] = unit < units / 2 ? -sign * s[j] : sign * s[j];
+                }
+            }
         }
-    }
 
-    int step = 32 / width, total = 2 * heads;   // q and k of every head, `step` at a time
-    bf16* base = qkv + row * qkv_ld + unit * N;
-    for (int first = lane / width; first - lane / width < total; first += BATCH * step) {
-        Vec<bf16, N> v[BATCH];
-        UNROLL for (int b = 0; b < BATCH; b++) {
-            int i = first + b * step;
-            v[b] = {};
-            if (i < total && unit < units) v[b] = load<N>(base + (i / 2 * 3 + i % 2) * size);
-        }
-        UNROLL for (int b = 0; b < BATCH; b++) {
-            Vec<bf16, N> other = shuffle_vec(v[b], partner);
-            int i = first + b * step;
-            if (i >= total || unit >= units) continue;
-            UNROLL for (int j = 0; j < N; j++) v[b][j] = to_bf16(to_float(v[b][j]) * cos[j] + to_float(other[j]) * sin[j]);
-            store(base + (i / 2 * 3 + i % 2) * size, v[b]);
+        int step = 32 / width, total = 2 * heads;   // q and k of every head, `step` at a time
+        bf16* base = qkv + (first_row + row) * qkv_ld + unit * N;
+        for (int first = lane / width; first - lane / width < total; first += BATCH * step) {
+            Vec<bf16, N> v[BATCH];
+            UNROLL for (int b = 0; b < BATCH; b++) {
+                int i = first + b * step;
+                v[b] = {};
+                if (i < total && unit < units) v[b] = load<N>(base + (i / 2 * 3 + i % 2) * size);
+            }
+            UNROLL for (int b = 0; b < BATCH; b++) {
+                Vec<bf16, N> other = shuffle_vec(v[b], partner);
+                int i = first + b * step;
+                if (i >= total || unit >= units) continue;
+                UNROLL for (int j = 0; j < N; j++) {
+                    v[b][j] = to_bf16(to_float(v[b][j]) * cos[j] + to_float(other[j]) * sin[j]);
+                }
+                store(base + (i / 2 * 3 + i % 2) * size, v[b]);
+            }
         }
     }
 }

@@ -74,9 +74,10 @@ pub fn linear_bwd_weight(s: Shape, input: usize, output: usize, e: usize, accumu
     Cost::new(e * rows * (input + output) + dw, 2 * rows * input * output)
 }
 
-/// A pass of its own (a GPU's): the product in, `y` and what the backward needs out; 25 FLOPs an element.
-pub fn gelu(s: Shape, inner: usize, e: usize) -> Cost {
-    Cost::new(3 * s.rows() * inner * e, 25 * s.rows() * inner)
+/// A pass of its own (a GPU's): the product in and `y` out, and with the bias what the backward needs; 25 FLOPs an
+/// element.
+pub fn gelu(s: Shape, inner: usize, bias: bool, e: usize) -> Cost {
+    Cost::new((2 + usize::from(bias)) * s.rows() * inner * e, 25 * s.rows() * inner)
 }
 
 /// The slope in, `dy` read and written.

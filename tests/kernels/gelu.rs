@@ -16,6 +16,7 @@ struct Case {
     rows: usize,
     cols: usize,
     ld: usize,
+    in_place: bool,
     kind: Gelu,
     x: Vec<f32>,
     bias: Option<Vec<f32>>,
@@ -29,7 +30,7 @@ impl Case {
         let mut random = Random::new(9);
         let mut values = |n, sigma| bf16s(&random.normals(n, 0.0, sigma));
         let (x, bias, dy) = (values(rows * cols, 1.5), values(cols, 0.5), values(rows * cols, 1.0));
-        Self { rows, cols, ld, kind, x, bias: Some(bias), dy }
+        Self { rows, cols, ld, in_place: false, kind, x, bias: Some(bias), dy }
     }
 
     fn name(&self, direction: &str) -> String {
@@ -39,8 +40,8 @@ impl Case {
     fn forward(&self, run: &mut Run) -> Result<Buffer<bf16>> {
         let (rows, cols, ld) = (self.rows, self.cols, self.ld);
         let x = run.upload_bf16(&spread(&self.x, cols, ld));
-        // In place where nothing else shows the difference: the test of the traffic.
-        let (pre, y): (Buffer<bf16>, Buffer<bf16>) = (run.poisoned(rows * ld), run.poisoned(rows * ld));
+        let pre: Buffer<bf16> = if self.in_place { x } else { run.poisoned(rows * ld) };
+        let y: Buffer<bf16> = run.poisoned(rows * ld);
         let ld = || (ld as i64).into();
         let bias = self.bias.as_ref().map_or(Arg::address(0), |b| run.upload_bf16(b).arg());
         let saved = if self.bias.is_some() { pre } else { x };
@@ -115,6 +116,8 @@ fn matches_the_reference_in_every_mode() {
         {
             let mut case = Case::new(rows, cols, ld, kind);
             case.check();
+            case.in_place = true;
+            case.check();
             case.bias = None;
             case.check();
         }
@@ -131,23 +134,27 @@ fn all_arguments() {
     for kind in KINDS {
         let mut case = Case::new(1, 8, 8, kind);
         (case.rows, case.bias, case.dy) = (x.len() / 8, None, vec![1.0; x.len()]);
-        case.x = x.clone();
+        case.x = bf16s(&x);
         case.check();
     }
 }
 
 #[test]
 fn traffic_is_the_cost() {
+    let s = Shape { batch: 1, time: 2048 };
     for kind in KINDS {
-        let case = Case::new(2048, 512, 512, kind);
-        let s = Shape { batch: 1, time: case.rows };
-        check_traffic(&count(|run| case.forward(run).map(|_| ())), cost::gelu(s, case.cols, 2).bytes);
-        let sums = cost::sum_partials(case.rows / COLUMN_ROWS, case.cols, false).bytes;
+        let mut case = Case::new(s.time, 512, 512, kind);
+        let sums = cost::sum_partials(s.time / COLUMN_ROWS, case.cols, false).bytes;
         let backward = count(|run| {
             let pre = run.upload_bf16(&case.x);
             case.backward(run, pre)
         });
         check_traffic(&backward, cost::gelu_bwd(s, case.cols, 2).bytes + sums);
+        for bias in [true, false] {
+            case.bias = case.bias.filter(|_| bias);
+            let forward = count(|run| case.forward(run).map(|_| ()));
+            check_traffic(&forward, cost::gelu(s, case.cols, bias, 2).bytes);
+        }
     }
 }
 

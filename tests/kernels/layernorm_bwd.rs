@@ -59,9 +59,11 @@ impl Case {
         let (name, smem) = self.kernel();
         run.launch(name, [chunks, 1, 1], 32 * cols.div_ceil(256), smem, &[head, w, dy, tail].concat())?;
         let before = self.before.as_ref();
-        let out: Vec<Buffer<f32>> = (0..groups)
-            .map(|_| before.map_or_else(|| run.poisoned(cols), |b| run.upload(&b[..cols])))
-            .collect();
+        let mut gradient = || match before {
+            Some(b) => run.upload(&b[..cols]),
+            None => run.poisoned(cols),
+        };
+        let out: Vec<Buffer<f32>> = (0..groups).map(|_| gradient()).collect();
         sum_partials(run, &partials, chunks, cols, &out, before.is_some())?;
         run.output("dx", &dx);
         for (name, out) in NAMES.into_iter().zip(&out) {

@@ -51,7 +51,7 @@ impl Case {
             [vec![qkv.arg(), (self.ld as i64).into(), positions.arg(), cos, sin], sizes.to_vec()].concat();
         for direction in directions {
             let name = format!("rotary_{direction}_{}", self.vector());
-            run.launch(&name, [rows.div_ceil(8), 1, 1], 256, 0, &args)?;
+            run.launch(&name, [rows.div_ceil(16), 1, 1], 256, 0, &args)?;
         }
         run.output("qkv", &qkv);
         Ok(())
