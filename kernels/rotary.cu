@@ -38,21 +38,29 @@ DEVICE void rotary(bf16* qkv, int64_t qkv_ld, const int* positions, const float*
     int units = rotary / N, width = 1;
     while (width < units) width *= 2;
     int lane = lane_id(), unit = lane % width;
-    int partner = lane - unit + (unit < units / 2 ? unit + units / 2 : unit - units / 2);
+    bool high = unit >= units / 2;
+    int partner = high ? lane - units / 2 : lane + units / 2;
 
     int position = lane < rows ? load(positions + first_row + lane) : 0;   // of the warp's rows, one per lane
     for (int row = 0; row < rows; row++) {
-        float cos[N] = {}, sin[N] = {};
+        // A lane and its partner need the same N cosines and sines: each loads half.
+        constexpr int HALF = N > 1 ? N / 2 : 1;
         int64_t table = int64_t(shuffle(position, row)) * (rotary / 2) + unit % (units / 2) * N;
+        Vec<float, HALF> c = {}, s = {};
         if (unit < units) {
-            constexpr int W = N < 4 ? N : 4;   // f32 in one access
-            UNROLL for (int i = 0; i < N; i += W) {
-                Vec<float, W> c = load<W>(cosines + table + i), s = load<W>(sines + table + i);
-                UNROLL for (int j = 0; j < W; j++) {
-                    cos[i + j] = c[j];
-                    sin[i + j] = unit < units / 2 ? -sign * s[j] : sign * s[j];
-                }
-            }
+            if (high) table += N - HALF;
+            c = load<HALF>(cosines + table);
+            s = load<HALF>(sines + table);
+        }
+        float cos[N], sin[N];
+        UNROLL for (int i = 0; i < HALF; i++) {
+            float c_other = shuffle(c[i], partner);
+            float s_other = shuffle(s[i], partner);
+            float flip = high ? sign : -sign;
+            cos[i] = high ? c_other : c[i];
+            sin[i] = flip * (high ? s_other : s[i]);
+            cos[i + N - HALF] = high ? c[i] : c_other;
+            sin[i + N - HALF] = flip * (high ? s[i] : s_other);
         }
 
         int step = 32 / width, total = 2 * heads;   // q and k of every head, `step` at a time

@@ -105,7 +105,7 @@ fn there_and_back() {
 #[test]
 fn traffic_is_the_cost() {
     let s = Shape { batch: 1, time: 2048 };
-    for (heads, size, dims) in [(12, 64, 16), (16, 64, 16), (4, 128, 32), (4, 256, 64)] {
+    for (heads, size, dims) in [(12, 64, 16), (16, 64, 16), (4, 128, 32), (8, 256, 64)] {
         let case = Case::new(1, 2048, heads, size, dims);
         let heads = Heads { count: heads, size, rotary: dims };
         check_traffic(&count(|run| case.launch(run, &["fwd"])), cost::rotary(s, heads, 2).bytes);
