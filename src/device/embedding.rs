@@ -1,5 +1,6 @@
-//! What `embedding_bwd` needs to know about a batch: which rows add to which token, in their order. Sorting on the
-//! host costs about 40 ns a token, while the device computes; no atomics, no sort kernel, one writer per row of `dw`.
+//! What `embedding_bwd` needs to know about a batch: which rows add to which token, in their order. Sorting on
+//! the host costs about 10 ns a token (126 us for 16,384) while the device computes; no atomics, no sort kernel,
+//! one writer per row of `dw`.
 
 /// Rows that one warp adds up; tokens with more are shared by the warps of a block.
 const SHORT: usize = 32;
