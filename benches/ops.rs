@@ -46,7 +46,7 @@ fn ops(c: &mut Criterion) {
 
     let ops = &mut ops;
     measure(c, "embedding", cost::embedding(s, ch, 4), false, || ops.embedding(s, model.table.embed, a.x));
-    measure(c, "embedding_bwd", cost::embedding_bwd(s, ch, 4), false, || {
+    measure(c, "embedding_bwd", cost::embedding_bwd(s, ch, s.rows(), 4), false, || {
         ops.embedding_bwd(s, g.x, model.table.embed, true)
     });
     measure(c, "layernorm_pair", cost::layernorm(s, ch, 2, 4), false, || {

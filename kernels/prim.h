@@ -164,7 +164,8 @@ template <class T> DEVICE T load_stream(const T* p HERE) {
 
 template <class T> DEVICE void store(T* p, T x HERE) {
 #ifdef __CUDACC__
-    *reinterpret_cast<typename Raw<sizeof(T)>::T*>(p) = bits_as<typename Raw<sizeof(T)>::T>(x);
+    // A plain assignment of a vector may become several stores.
+    __stwb(reinterpret_cast<typename Raw<sizeof(T)>::T*>(p), bits_as<typename Raw<sizeof(T)>::T>(x));
 #else
     emu::check_global(p, sizeof(T), emu::Access::GlobalWrite, where);
     memcpy(p, &x, sizeof x);

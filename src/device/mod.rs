@@ -1,6 +1,7 @@
 //! Devices that run `kernels/*.cu`. Today the emulated one, for tests: the same source compiled by the C++
 //! compiler, each thread of a block a fiber, under settings that make missing synchronisation show. See
 //! `kernels/README.md`.
+mod embedding;
 mod emulated;
 #[cfg(emulated_kernels)]
 mod ffi;
@@ -8,6 +9,7 @@ mod kernel;
 mod mode;
 mod step;
 
+pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated};
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};

@@ -25,9 +25,9 @@ pub fn embedding(s: Shape, channels: usize, e: usize) -> Cost {
     Cost::new(s.rows() * (2 * channels * e + 4), 0)
 }
 
-/// `dx` in, the touched rows of the f32 gradient read and written.
-pub fn embedding_bwd(s: Shape, channels: usize, e: usize) -> Cost {
-    Cost::new(s.rows() * (channels * (e + 8) + 4), s.rows() * channels)
+/// `dx` in, the f32 gradient rows of the `distinct` tokens among them read and written.
+pub fn embedding_bwd(s: Shape, channels: usize, distinct: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * (channels * e + 4) + 8 * distinct * channels, s.rows() * channels)
 }
 
 /// `norms` outputs from one pass over `x`; mean and rstd are f32. 8 FLOPs an element and output.
@@ -38,6 +38,27 @@ pub fn layernorm(s: Shape, channels: usize, norms: usize, e: usize) -> Cost {
 /// `x` and `norms` gradients in, `dx` read and written. 14 FLOPs an element and gradient.
 pub fn layernorm_bwd(s: Shape, channels: usize, norms: usize, e: usize) -> Cost {
     Cost::new(s.rows() * (channels * e * (3 + norms) + 8), 14 * norms * s.rows() * channels)
+}
+
+/// The second stage of a sum over rows: f32 sums over `chunks` of them, written by the first stage, read here, and
+/// `cols` results, read as well when it accumulates.
+pub fn sum_partials(chunks: usize, cols: usize, accumulate: bool) -> Cost {
+    Cost::new(4 * cols * (2 * chunks + if accumulate { 2 } else { 1 }), chunks * cols)
+}
+
+/// `dy` in; its column sums are [`sum_partials`]'s.
+pub fn bias_grad(s: Shape, cols: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * cols * e, s.rows() * cols)
+}
+
+/// Two inputs, one output.
+pub fn residual_add(s: Shape, channels: usize, e: usize) -> Cost {
+    Cost::new(3 * s.rows() * channels * e, s.rows() * channels)
+}
+
+/// From f32 to bf16 or back.
+pub fn cast(elements: usize) -> Cost {
+    Cost::new(6 * elements, 0)
 }
 
 /// `[rows, input]·[input, output]`, bias and residual excluded: they ride along.
@@ -53,15 +74,21 @@ pub fn linear_bwd_weight(s: Shape, input: usize, output: usize, e: usize, accumu
     Cost::new(e * rows * (input + output) + dw, 2 * rows * input * output)
 }
 
+/// A pass of its own (a GPU's): the product in and `y` out, and with the bias what the backward needs; 25 FLOPs an
+/// element.
+pub fn gelu(s: Shape, inner: usize, bias: bool, e: usize) -> Cost {
+    Cost::new((2 + usize::from(bias)) * s.rows() * inner * e, 25 * s.rows() * inner)
+}
+
 /// The slope in, `dy` read and written.
 pub fn gelu_bwd(s: Shape, inner: usize, e: usize) -> Cost {
     Cost::new(3 * s.rows() * inner * e, s.rows() * inner)
 }
 
-/// The rotating dimensions of q and k, read and written.
+/// The rotating dimensions of q and k, read and written; a row's position, cosines and sines in f32.
 pub fn rotary(s: Shape, heads: Heads, e: usize) -> Cost {
     let elements = s.rows() * heads.count * 2 * heads.rotary;
-    Cost::new(2 * elements * e, 3 * elements)
+    Cost::new(2 * elements * e + s.rows() * (4 + 4 * heads.rotary), 3 * elements)
 }
 
 /// q, k, v in, `out` and the log-sum-exp out; two products at half of T².

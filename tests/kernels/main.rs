@@ -3,11 +3,20 @@
 mod reference;
 
 mod adamw;
+mod bias_grad;
+mod cast;
 mod cross_entropy;
+mod embedding;
 mod emulator;
+mod emulator;
+mod gelu;
 mod global_norm;
 mod layernorm;
+mod layernorm_bwd;
 mod measure;
 mod philox;
+mod residual_add;
 mod rig;
+mod rotary;
 mod selfcheck;
+mod strided;

@@ -170,6 +170,7 @@ pub fn mutations(name: &str, exempt: &[(&str, &str)], program: impl Fn(&mut Run)
 /// Bytes within 5 % of `bytes`, sectors at most 5 % more than those need, no bank conflicts.
 pub fn check_traffic(counters: &Counters, bytes: f64) {
     let (moved, sectors) = (counters.bytes() as f64, counters.sectors() as f64);
+    println!("bytes / cost {:.4}, sectors * 32 / bytes {:.4}", moved / bytes, sectors * 32.0 / moved);
     assert!((moved / bytes - 1.0).abs() <= 0.05, "moved {moved} bytes, cost() says {bytes}");
     assert!(sectors <= 1.05 * moved / 32.0, "{sectors} sectors for {moved} bytes");
     assert_eq!(counters.bank_conflicts, 0, "of {} requests to shared memory", counters.shared_requests);

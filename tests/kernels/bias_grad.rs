@@ -1,0 +1,108 @@
+//! bias_grad.cu: column sums, and the second stage that other families use too.
+use crate::measure::{Stored, judge};
+use crate::reference::cast;
+use crate::reference::ops::column_sums;
+use crate::reference::random::Random;
+use crate::rig::{Run, bf16s, check_traffic, count, every_mode, mutations};
+use crate::strided::{COLUMN_ROWS, COLUMN_SMEM, column_grid, spread};
+use rewarm::Result;
+use rewarm::device::{Arg, Buffer};
+use rewarm::ops::{Shape, cost};
+
+/// Sums `partials [chunks, out.len(), cols]` over the chunks.
+pub fn sum_partials(
+    run: &mut Run,
+    partials: &Buffer<f32>,
+    chunks: usize,
+    cols: usize,
+    out: &[Buffer<f32>],
+    accumulate: bool,
+) -> Result<()> {
+    let mut args = vec![partials.arg(), (chunks as i32).into(), (cols as i32).into()];
+    args.extend((0..4).map(|i| out.get(i).map_or(Arg::address(0), Buffer::arg)));
+    args.push(i32::from(accumulate).into());
+    run.launch("sum_partials", [cols.div_ceil(128), out.len(), 1], 256, 4096, &args)?;
+    Ok(())
+}
+
+struct Case {
+    rows: usize,
+    cols: usize,
+    ld: usize,
+    dy: Vec<f32>,
+    before: Option<Vec<f32>>,
+}
+
+impl Case {
+    fn new(rows: usize, cols: usize, ld: usize) -> Self {
+        let dy = bf16s(&Random::new(11).normals(rows * cols, 0.1, 1.0));
+        Self { rows, cols, ld, dy, before: None }
+    }
+
+    fn run(&self, run: &mut Run) -> Result<()> {
+        let (rows, cols, chunks) = (self.rows, self.cols, self.rows.div_ceil(COLUMN_ROWS));
+        let dy = run.upload_bf16(&spread(&self.dy, cols, self.ld));
+        let partials: Buffer<f32> = run.poisoned(chunks * cols);
+        let args =
+            [dy.arg(), (self.ld as i64).into(), partials.arg(), (rows as i32).into(), (cols as i32).into()];
+        run.launch("bias_grad", column_grid(rows, cols), 256, COLUMN_SMEM, &args)?;
+        let out = match &self.before {
+            Some(b) => run.upload(b),
+            None => run.poisoned(cols),
+        };
+        sum_partials(run, &partials, chunks, cols, &[out], self.before.is_some())?;
+        run.output("db", &out);
+        Ok(())
+    }
+
+    fn check(&self) {
+        let outputs = every_mode(|run| self.run(run));
+        let mut naive = column_sums(&self.dy, self.cols);
+        let mut exact = column_sums(&cast::<f32, f64>(&self.dy), self.cols);
+        for (i, &b) in self.before.iter().flatten().enumerate() {
+            naive[i] += b;
+            exact[i] += f64::from(b);
+        }
+        let shape = format!("bias_grad {}x{}", self.rows, self.cols);
+        judge(&shape, Stored::F32, outputs.get("db"), &naive, &exact, self.cols);
+    }
+}
+
+#[test]
+fn matches_the_reference_in_every_mode() {
+    let shapes = [(1, 8, 8), (1, 512, 512), (7, 264, 272), (129, 768, 768), (300, 40, 48), (3, 20480, 20480)];
+    for (rows, cols, ld) in shapes {
+        let mut case = Case::new(rows, cols, ld);
+        case.check();
+        case.before = Some(Random::new(1).normals(cols, 0.0, 10.0));
+        case.check();
+    }
+}
+
+/// Thousands of chunks: the sums of the second stage are long as well.
+#[test]
+fn many_chunks() {
+    let (chunks, cols) = (2051, 132);
+    let partials: Vec<f32> = Random::new(4).normals(chunks * cols, 1.0, 1.0);
+    let outputs = every_mode(|run| {
+        let (from, out) = (run.upload(&partials), run.poisoned(cols));
+        sum_partials(run, &from, chunks, cols, &[out], false)?;
+        run.output("sum", &out);
+        Ok(())
+    });
+    let (naive, exact) = (column_sums(&partials, cols), column_sums(&cast::<f32, f64>(&partials), cols));
+    judge("sum_partials 2051x132", Stored::F32, outputs.get("sum"), &naive, &exact, cols);
+}
+
+#[test]
+fn traffic_is_the_cost() {
+    let case = Case::new(2048, 1024, 1024);
+    let s = Shape { batch: 1, time: case.rows };
+    let sums = cost::sum_partials(case.rows / COLUMN_ROWS, case.cols, false);
+    check_traffic(&count(|run| case.run(run)), cost::bias_grad(s, case.cols, 2).bytes + sums.bytes);
+}
+
+#[test]
+fn every_synchronisation_is_needed() {
+    mutations("bias_grad", &[], |run| Case::new(300, 264, 264).run(run));
+}
