@@ -45,7 +45,7 @@ struct Launch {
     void** args;
     // Device memory, and how many bytes of each unit of 256 belong to a buffer.
     uint8_t* memory;
-    uint64_t memory_bytes;
+    uint64_t memory_bytes, units;
     const uint16_t* valid;
     // A synchronisation call that does nothing in this launch (mutation tests), or null.
     const char* disabled_file;
@@ -191,7 +191,7 @@ inline void check_global(const void* p, uint32_t bytes, Access access, Where whe
     uint64_t offset = (const uint8_t*)p - l.memory;
     if (uintptr_t(p) % bytes) fault(where, "misaligned %u-byte access to global memory %p", bytes, p);
     if (offset >= l.memory_bytes) fault(where, "%p is not device memory", p);
-    if (offset % 256 + bytes > l.valid[offset / 256])
+    if (offset / 256 >= l.units || offset % 256 + bytes > l.valid[offset / 256])
         fault(where, "%s of %u bytes out of bounds of its buffer, at device address %#llx",
               access == Access::GlobalRead ? "read" : "write", bytes, (unsigned long long)offset);
     if (l.counting) count(access, p, bytes, where);

@@ -15,7 +15,7 @@ constexpr int ROWS = 64;      // of a block: weights are read once per block, 3 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
 
-// Eight columns per lane and chunk, as two vectors of four so that lanes read 16 consecutive bytes each.
+// Eight columns per lane and chunk as two halves of four, lane l's at l ^ 4 half: no bank conflicts either way.
 template <int CHUNKS, int NORMS> struct LayernormSmem {
     Vec<float, 4> w[NORMS][CHUNKS][2][32], b[NORMS][CHUNKS][2][32];
 };
@@ -31,7 +31,7 @@ DEVICE void layernorm_fwd(const bf16* x, int64_t x_ld, const Norms<NORMS>& n, in
     using Smem = LayernormSmem<CHUNKS, NORMS>;
     DYNAMIC_SMEM(Smem, s);
     for (int i = int(threadIdx.x) * 4; i < cols; i += THREADS * 4) {
-        int chunk = i / 256, lane = i / 8 % 32, half = i / 4 % 2;
+        int chunk = i / 256, half = i / 4 % 2, lane = i / 8 % 32 ^ 4 * half;
         UNROLL for (int k = 0; k < NORMS; k++) {
             store_shared(&s.w[k][chunk][half][lane], load<4>(n.w[k] + i));
             store_shared(&s.b[k][chunk][half][lane], load<4>(n.b[k] + i));
@@ -67,8 +67,8 @@ DEVICE void layernorm_fwd(const bf16* x, int64_t x_ld, const Norms<NORMS>& n, in
                 if (col >= cols) continue;
                 Vec<bf16, 8> y;
                 UNROLL for (int half = 0; half < 2; half++) {
-                    Vec<float, 4> w = load_shared(&s.w[k][c][half][lane]);
-                    Vec<float, 4> b = load_shared(&s.b[k][c][half][lane]);
+                    Vec<float, 4> w = load_shared(&s.w[k][c][half][lane ^ 4 * half]);
+                    Vec<float, 4> b = load_shared(&s.b[k][c][half][lane ^ 4 * half]);
                     UNROLL for (int j = 0; j < 4; j++) {
                         float xhat = (to_float(v[c][4 * half + j]) - mean) * rstd;
                         y[4 * half + j] = to_bf16(xhat * w[j] + b[j]);

@@ -376,18 +376,15 @@ DEVICE bool vote_all(bool x HERE) { return vote_ballot(x PASS) == ALL_LANES; }
 
 #ifndef __CUDACC__
 namespace emu {
-struct Ldmatrix { uint32_t* r; const void* row; };
-// Matrix m is 8 rows of 8 bf16 at the addresses of lanes 8m..8m+7; lane l gets row l/4, columns 2(l%4) and +1.
+struct Ldmatrix { uint32_t* r; const void* row; uint16_t values[8]; };
+// A lane reads its row when it arrives, so that a missing sync_warp shows. Matrix m is 8 rows of 8 bf16 at the addresses of lanes 8m..8m+7; lane l gets row l/4, columns 2(l%4) and +1.
 template <int MATRICES, bool TRANS> void ldmatrix(uint32_t* r, const void* row, const char* what, Where where) {
     if (lane_id() < 8 * MATRICES) check_shared(row, 16, Access::SharedRead, where, false);
-    Ldmatrix mine{r, row};
+    Ldmatrix mine{r, row, {}};
+    if (lane_id() < 8 * MATRICES) memcpy(mine.values, row, 16);
     meet_warp(ALL_LANES, &mine, what, where, [](void* const* args) {
         auto lanes = reinterpret_cast<Ldmatrix* const*>(args);
-        auto at = [&](int m, int row, int col) {
-            uint16_t x;
-            memcpy(&x, static_cast<const uint16_t*>(lanes[8 * m + row]->row) + col, 2);
-            return uint32_t(x);
-        };
+        auto at = [&](int m, int row, int col) { return uint32_t(lanes[8 * m + row]->values[col]); };
         for (int m = 0; m < MATRICES; m++)
             for (int l = 0; l < WARP; l++) {
                 int i = l / 4, j = 2 * (l % 4);

@@ -62,7 +62,7 @@ struct TileSmem {
 KERNEL(selfcheck_ldmatrix, 32, const bf16* in, uint32_t* out) {
     DYNAMIC_SMEM(TileSmem, s);
     int lane = lane_id();
-    store_shared(s.tile[lane], load<8>(in + 8 * lane));
+    store_shared(s.tile[31 - lane], load<8>(in + 8 * (31 - lane)));
     sync_warp();
     uint32_t r[4], t[4], half[2], half_t[2];
     ldmatrix_x4(r, s.tile[lane]);
@@ -108,13 +108,14 @@ KERNEL(selfcheck_named, 64, const int* in, int* out, int rounds) {
     }
 }
 
-// out [2, threads] = block sum and maximum; twice, so that the second use must wait for the first.
+// out [3, threads] = block sum and maximum, and the sum of the squares: each use must wait for the one before.
 KERNEL(selfcheck_reduce, 1024, const float* in, float* out) {
     DYNAMIC_SMEM(ReduceSmem, s);
     int i = int(threadIdx.x);
     float x = load(in + i);
     store(out + i, block_sum(x, s));
     store(out + int(blockDim.x) + i, block_max(x, s));
+    store(out + 2 * int(blockDim.x) + i, block_sum(x * x, s));
 }
 
 // out [n, 4] = philox(key, i, high).
@@ -183,4 +184,39 @@ KERNEL(selfcheck_fault, 128, int what, int* out) {
     if (what == 8) load((const int*)&s);   // not global memory
     if (what == 9) i = int(load_shared(&s.a[i])[0]);   // poison
     store(out + int(threadIdx.x), i);
+}
+
+struct BanksSmem {
+    float at[1280];
+};
+
+// One warp: lane i writes and reads four floats at i * stride (at most 36).
+KERNEL(selfcheck_banks, 32, int stride, float* out) {
+    DYNAMIC_SMEM(BanksSmem, s);
+    float* mine = s.at + lane_id() * stride;
+    store_shared(mine, Vec<float, 4>{{1, 2, 3, 4}});
+    store(out + 4 * lane_id(), load_shared<4>(mine));
+}
+
+struct Pair {
+    float scale;
+    int shift;
+};
+
+// Blocks of 32 threads; out [z, y, x, 32] = scale * index + shift.
+KERNEL(selfcheck_grid, 32, Pair p, float* out) {
+    int block = (int(blockIdx.z) * int(gridDim.y) + int(blockIdx.y)) * int(gridDim.x) + int(blockIdx.x);
+    int i = block * 32 + lane_id();
+    store(out + i, p.scale * float(i) + float(p.shift));
+}
+
+// `rounds` calls of one primitive, for timing.
+KERNEL(selfcheck_speed, 1024, int rounds, int what) {
+    float x = float(threadIdx.x), c[4] = {};
+    uint32_t a[4] = {}, b[2] = {};
+    for (int i = 0; i < rounds; i++) {
+        if (what == 0) sync_block();
+        if (what == 1) x = shuffle_xor(x, 1);
+        if (what == 2) mma(c, a, b);
+    }
 }

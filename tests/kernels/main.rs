@@ -1,0 +1,9 @@
+//! Every kernel of `kernels/`, on the emulated device: one module per kernel family. `cargo test --test kernels`.
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod emulator;
+mod layernorm;
+mod measure;
+mod rig;
+mod selfcheck;

@@ -1,0 +1,168 @@
+//! Runs a program of launches in every mode, counts it, and removes its synchronisation calls one by one.
+use bytemuck::Pod;
+use half::bf16;
+use rewarm::Result;
+use rewarm::device::{Arg, Buffer, Counters, Emulated, Mode};
+use std::fmt::Write;
+
+/// One run on a fresh device. A program uploads its inputs, launches, and declares its outputs with
+/// [`Run::output`]; everything it allocates is poisoned first.
+pub struct Run {
+    /// The device, for what the helpers do not cover.
+    pub device: Emulated,
+    mode: Mode,
+    counters: Counters,
+    outputs: Outputs,
+}
+
+/// What a program left, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs(Vec<(&'static str, Values, Vec<u8>)>);
+
+type Values = Vec<f32>;
+
+impl Outputs {
+    /// The values of an output, as f32.
+    pub fn get(&self, name: &str) -> &[f32] {
+        &self.0.iter().find(|o| o.0 == name).unwrap_or_else(|| panic!("no output {name}")).1
+    }
+
+    /// Where the bits of two runs differ first.
+    fn difference(&self, other: &Self) -> Option<String> {
+        for ((name, _, a), (_, _, b)) in self.0.iter().zip(&other.0) {
+            if let Some(i) = a.iter().zip(b).position(|(a, b)| a != b) {
+                return Some(format!("{name} differs from byte {i} on"));
+            }
+        }
+        (self.0.len() != other.0.len()).then(|| "numbers of outputs differ".into())
+    }
+}
+
+/// An element that tests read as f32.
+pub trait Element: Pod {
+    /// Exact where f32 can hold it.
+    fn to_f32(self) -> f32;
+}
+macro_rules! element {
+    ($($t:ty: |$x:ident| $f:expr),*) => {
+        $(impl Element for $t {
+            fn to_f32(self) -> f32 {
+                let $x = self;
+                $f
+            }
+        })*
+    };
+}
+element!(f32: |x| x, bf16: |x| x.to_f32(), i32: |x| x as f32, u32: |x| x as f32);
+
+impl Run {
+    fn new(mode: &Mode) -> Result<Self> {
+        let (counters, outputs) = Default::default();
+        Ok(Self { device: Emulated::new()?, mode: mode.clone(), counters, outputs })
+    }
+
+    /// A buffer of f32, i32, u32...
+    pub fn upload<T: Pod>(&mut self, values: &[T]) -> Buffer<T> {
+        self.device.upload(values).unwrap()
+    }
+
+    /// A buffer of bf16, each value rounded once ([`bf16s`] does the same to the reference's input).
+    pub fn upload_bf16(&mut self, values: &[f32]) -> Buffer<bf16> {
+        let values: Vec<_> = values.iter().map(|&x| bf16::from_f32(x)).collect();
+        self.device.upload(&values).unwrap()
+    }
+
+    /// A buffer of poison.
+    pub fn poisoned<T: Pod>(&mut self, len: usize) -> Buffer<T> {
+        self.device.alloc(len).unwrap()
+    }
+
+    /// Launches `kernel` on `grid` blocks of `threads` threads with `smem` bytes of shared memory.
+    pub fn launch(
+        &mut self,
+        kernel: &str,
+        grid: [usize; 3],
+        threads: usize,
+        smem: usize,
+        args: &[Arg],
+    ) -> Result<Counters> {
+        let kernel = self.device.kernel(kernel)?;
+        let grid = grid.map(|n| u32::try_from(n).unwrap());
+        let counters = self.device.launch(&kernel, grid, threads as u32, smem, args, &self.mode)?;
+        self.counters.add(&counters);
+        Ok(counters)
+    }
+
+    /// What is judged and compared between modes, bit for bit.
+    pub fn output<T: Element>(&mut self, name: &'static str, buffer: &Buffer<T>) {
+        let values = self.device.read(buffer);
+        let floats = values.iter().map(|x| x.to_f32()).collect();
+        self.outputs.0.push((name, floats, bytemuck::cast_slice(&values).to_vec()));
+    }
+}
+
+/// Runs the program in one mode.
+pub fn once(mode: &Mode, program: impl Fn(&mut Run) -> Result<()>) -> Result<(Outputs, Counters)> {
+    let mut run = Run::new(mode)?;
+    program(&mut run)?;
+    Ok((run.outputs, run.counters))
+}
+
+/// Runs it in all six modes, which must leave the same bits.
+pub fn every_mode(program: impl Fn(&mut Run) -> Result<()>) -> Outputs {
+    let mut first: Option<Outputs> = None;
+    for mode in Mode::all() {
+        let (outputs, _) = once(&mode, &program).unwrap_or_else(|e| panic!("{mode:?}: {e}"));
+        match &first {
+            None => first = Some(outputs),
+            Some(first) => assert_eq!(first.difference(&outputs), None, "{mode:?}"),
+        }
+    }
+    first.unwrap()
+}
+
+/// Traffic, FLOPs and bank conflicts of all its launches.
+pub fn count(program: impl Fn(&mut Run) -> Result<()>) -> Counters {
+    once(&Mode { count: true, ..Mode::default() }, program).unwrap().1
+}
+
+/// Removes each synchronisation call that the program reaches in turn: at least one mode must notice, by a fault
+/// or by other bits than those of [`every_mode`], which the caller has judged. Choose a program as small as shows
+/// all: it runs up to six times per call. `exempt` are (line's file, primitive) pairs with their reason in the
+/// caller; at most 5 in the whole project. Returns the score for the record.
+pub fn mutations(name: &str, exempt: &[(&str, &str)], program: impl Fn(&mut Run) -> Result<()>) -> usize {
+    let (good, counters) = once(&Mode::default(), &program).unwrap();
+    let (mut report, mut survivors) = (String::new(), 0);
+    for site in &counters.sites {
+        if exempt.iter().any(|(file, what)| site.file.ends_with(file) && site.what == *what) {
+            continue;
+        }
+        let noticed = Mode::all().into_iter().find_map(|mode| {
+            let mode = Mode { disabled: Some(site.clone()), ..mode };
+            let how = match once(&mode, &program) {
+                Ok((outputs, _)) => good.difference(&outputs)?,
+                Err(e) => e.to_string(),
+            };
+            Some(format!("{:?}, {:?}: {how}", mode.schedule, mode.timing))
+        });
+        survivors += usize::from(noticed.is_none());
+        let noticed = noticed.unwrap_or_else(|| "NOBODY NOTICED".into());
+        writeln!(report, "{name}: without {site}: {noticed}").unwrap();
+    }
+    assert_eq!(survivors, 0, "\n{report}");
+    println!("{report}{name}: {0} of {0} found", counters.sites.len());
+    counters.sites.len()
+}
+
+/// Bytes within 5 % of `bytes`, sectors at most 5 % more than those need, no bank conflicts.
+pub fn check_traffic(counters: &Counters, bytes: f64) {
+    let (moved, sectors) = (counters.bytes() as f64, counters.sectors() as f64);
+    assert!((moved / bytes - 1.0).abs() <= 0.05, "moved {moved} bytes, cost() says {bytes}");
+    assert!(sectors <= 1.05 * moved / 32.0, "{sectors} sectors for {moved} bytes");
+    assert_eq!(counters.bank_conflicts, 0, "of {} requests to shared memory", counters.shared_requests);
+}
+
+/// Each value rounded to bf16: what a kernel that is given bf16 sees.
+pub fn bf16s(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|&x| bf16::from_f32(x).to_f32()).collect()
+}
