@@ -11,7 +11,8 @@ template <int ROWS, int COLS> struct alignas(128) AttentionTile {
     bf16 x[ROWS * COLS];
 
     DEVICE bf16* at(int row, int chunk) {
-        return x + (row * CHUNKS + (chunk ^ (row / (8 / PERIOD) & (PERIOD - 1)))) * 8;
+        int other = row / (8 / PERIOD);   // the multiple of PERIOD apart: an immediate offset in the instruction
+        return x + (row * CHUNKS + (chunk & -PERIOD) + ((chunk ^ other) & (PERIOD - 1))) * 8;
     }
 };
 
@@ -19,9 +20,22 @@ template <int ROWS, int COLS> struct alignas(128) AttentionTile {
 template <int THREADS, int ROWS, int COLS>
 DEVICE void copy_tile(AttentionTile<ROWS, COLS>& tile, const bf16* from, int64_t ld, int valid) {
     constexpr int CHUNKS = COLS / 8;
-    ROLLED for (int i = int(threadIdx.x); i < ROWS * CHUNKS; i += THREADS) {   // unrolled, addresses cost registers
+    UNROLL_BY(1) for (int i = int(threadIdx.x); i < ROWS * CHUNKS; i += THREADS) {   // unrolled, addresses cost registers
         int row = i / CHUNKS, chunk = i % CHUNKS;
         cp_async(tile.at(row, chunk), from + row * ld + chunk * 8, row < valid);
+    }
+}
+
+// The same of a key tile: `values` lie behind `keys` in each row.
+template <int THREADS, int ROWS, int COLS>
+DEVICE void copy_keys_values(AttentionTile<ROWS, COLS>& k, AttentionTile<ROWS, COLS>& v, const bf16* keys, int64_t ld,
+                             int valid) {
+    constexpr int CHUNKS = COLS / 8;
+    UNROLL_BY(1) for (int i = int(threadIdx.x); i < ROWS * CHUNKS; i += THREADS) {
+        int row = i / CHUNKS, chunk = i % CHUNKS;
+        const bf16* from = keys + row * ld + chunk * 8;
+        cp_async(k.at(row, chunk), from, row < valid);
+        cp_async(v.at(row, chunk), from + COLS, row < valid);
     }
 }
 

@@ -60,7 +60,7 @@ DEVICE void scores(float (&s)[S::MT][S::KEYS / 8][4], Walk<S>& w, AttentionFwdSm
         UNROLL for (int d = 0; d < S::D / 16; d++)
             add_scores<S>(s, w.q[S::IN_REGISTERS ? d : 0], smem.k[stage], d * 16);
     } else {
-        ROLLED for (int col = 0; col < S::D; col += 16) {
+        UNROLL_BY(1) for (int col = 0; col < S::D; col += 16) {
             load_queries<S>(w.q[0], smem.q, col);
             add_scores<S>(s, w.q[0], smem.k[stage], col);
         }
@@ -141,7 +141,7 @@ DEVICE void finish(Walk<S>& w, AttentionTile<S::QUERIES, S::D>& tile, bf16* out,
         }
     sync_warp();   // the warp's rows are there
     constexpr int CHUNKS = S::D / 8;
-    UNROLL for (int i = lane_id(); i < S::MT * 16 * CHUNKS; i += 32) {
+    UNROLL_BY(8) for (int i = lane_id(); i < S::MT * 16 * CHUNKS; i += 32) {
         int row = first + i / CHUNKS, chunk = i % CHUNKS;
         if (row < rows) store(out + row * out_ld + chunk * 8, load_shared<8>(tile.at(row, chunk)));
     }
@@ -154,14 +154,13 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
     int head = int(blockIdx.y), first = int(gridDim.x - 1 - blockIdx.x) * S::QUERIES;   // the longest walks first
     int64_t sequence = int64_t(blockIdx.z) * time;
     const bf16* q = qkv + sequence * qkv_ld + int64_t(head) * 3 * S::D;
-    const bf16 *k = q + S::D, *v = k + S::D;
     document = document ? document + sequence : nullptr;
 
     int seen = document ? load(document + first) : 0;   // the first key that any query of the block sees
     int tile = seen / S::KEYS, tiles = ceil_div(min(time, first + S::QUERIES), S::KEYS);
     auto copy = [&](int j) {
-        copy_tile<THREADS>(smem.k[j % 2], k + int64_t(j) * S::KEYS * qkv_ld, qkv_ld, time - j * S::KEYS);
-        copy_tile<THREADS>(smem.v[j % 2], v + int64_t(j) * S::KEYS * qkv_ld, qkv_ld, time - j * S::KEYS);
+        int key = j * S::KEYS;
+        copy_keys_values<THREADS>(smem.k[j % 2], smem.v[j % 2], q + S::D + key * qkv_ld, qkv_ld, time - key);
     };
     copy_tile<THREADS>(smem.q, q + first * qkv_ld, qkv_ld, time - first);
     cp_async_commit();
@@ -180,8 +179,7 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
         UNROLL for (int d = 0; d < S::D / 16; d++) load_queries<S>(w.q[S::IN_REGISTERS ? d : 0], smem.q, d * 16);
 
     int query = first + warp_id() * S::MT * 16, last = query + S::MT * 16 - 1;   // of the warp
-    int first_start = document && query < time ? load(document + query) : 0;
-    int last_start = document ? load(document + min(last, time - 1)) : 0;
+    int start = document ? load(document + min(last, time - 1)) : 0;   // later keys need no mask for documents
     for (; tile < tiles; tile++) {
         cp_async_wait<0>();
         sync_block();   // this tile is there, and the other one has been read by all
@@ -190,10 +188,10 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
             cp_async_commit();
         }
         int key = tile * S::KEYS;
-        if (key > last || key + S::KEYS <= first_start) continue;
+        if (key > last) continue;
         float s[S::MT][S::KEYS / 8][4];
         scores<S>(s, w, smem, tile % 2);
-        if (key + S::KEYS - 1 > query || key < last_start) mask<S>(s, document, query, key, time);
+        if (key + S::KEYS - 1 > query || key < start) mask<S>(s, document, query, key, time);
         softmax<S>(s, w);
         add_values<S>(s, w, smem.v[tile % 2]);
     }
@@ -210,7 +208,7 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
     }
 ATTENTION_FWD(32, 2, 64, true)
 ATTENTION_FWD(64, 2, 64, true)
-ATTENTION_FWD(80, 2, 64, false)
-ATTENTION_FWD(96, 2, 64, false)
+ATTENTION_FWD(80, 2, 32, true)
+ATTENTION_FWD(96, 2, 32, false)
 ATTENTION_FWD(128, 2, 32, false)
 ATTENTION_FWD(256, 1, 32, false)

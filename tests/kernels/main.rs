@@ -2,6 +2,7 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod attention;
 mod emulator;
 mod layernorm;
 mod measure;
