@@ -1,4 +1,5 @@
 //! How the attention kernels (`kernels/attention_*.cu`) cut their work: what a launch needs, and what it moves.
+use super::cost::Cost;
 use super::{Heads, Shape};
 
 /// One instance of `attention_fwd`, 128 threads a block.
@@ -78,29 +79,67 @@ pub fn scratch(s: Shape, heads: Heads) -> [usize; 2] {
     [2 * rows, shares(s.time, heads.size) * rows * heads.size]
 }
 
-/// Bytes that `attention_fwd` asks of memory and caches: each block reads the keys up to its last query.
-pub fn forward_moved(s: Shape, heads: Heads) -> f64 {
-    let (t, row, tile) = (s.time, 2 * heads.size, forward(heads.size).queries);
-    let keys: usize = (0..t.div_ceil(tile)).map(|i| t.min((i + 1) * tile)).sum();
-    (s.batch * heads.count * (2 * t * row + 4 * t + 2 * row * keys)) as f64
+/// What one call asks of memory and caches, and what its tensor cores execute: [`super::cost`] has the least.
+pub fn forward_cost(s: Shape, heads: Heads) -> Cost {
+    let (t, row, cut) = (s.time, 2 * heads.size, forward(heads.size));
+    // Each block reads the keys up to its last query; a warp, a quarter of a block, computes those up to its own.
+    let (mut keys, mut pairs) = (0, 0);
+    for first in (0..t).step_by(cut.queries) {
+        let last = t.min(first + cut.queries);
+        keys += last;
+        let of_warp = |w| last.min(first + w * cut.queries / 4).div_ceil(cut.keys);
+        pairs += (1..=4).map(of_warp).sum::<usize>() * cut.keys * cut.queries / 4;
+    }
+    Cost::new(2 * t * row + 4 * t + 2 * row * keys, 4 * heads.size * pairs).times(s.batch * heads.count)
 }
 
-/// Bytes that the three kernels of the backward ask of memory and caches, without documents; `rotary` counts too.
-pub fn backward_moved(s: Shape, heads: Heads) -> f64 {
-    let (t, row, tile) = (s.time, 2 * heads.size, backward(heads.size));
-    let (padded, shares) = (t.next_multiple_of(ROWS), shares(t, heads.size));
-    let stats = 2 * t * row + 4 * t + 8 * padded;
-    // A key tile meets the queries from its first key on; dq is read and written, but by the first of its share.
-    let (mut queries, mut padded_queries, mut fresh) = (0, 0, 0);
-    for key in (0..t).step_by(tile.keys) {
-        let first = key / tile.queries * tile.queries;
+/// The three kernels of the backward, without documents.
+pub fn backward_cost(s: Shape, heads: Heads) -> Cost {
+    let (t, d, row, cut) = (s.time, heads.size, 2 * heads.size, backward(heads.size));
+    let (padded, shares) = (t.next_multiple_of(ROWS), shares(t, d));
+    // A key tile meets the queries from its first key on; dq is read and written, but not read by the first key
+    // tile of a share.
+    let (mut queries, mut executed, mut fresh) = (0, 0, 0);
+    for key in (0..t).step_by(cut.keys) {
+        let first = key / cut.queries * cut.queries;
+        let all = t.next_multiple_of(cut.queries) - first;
         queries += t - first;
-        let all = t.next_multiple_of(tile.queries) - first;
-        padded_queries += all;
-        fresh += if key / tile.keys < shares { all } else { 0 };
+        executed += all;
+        fresh += if key / cut.keys < shares { all } else { 0 };
     }
-    let angles = t * (4 + 4 * heads.rotary);
-    let walk = 2 * t * row + queries * 2 * row + padded_queries * (8 + 8 * heads.size) - fresh * 4 * heads.size;
-    let sum = fresh * 4 * heads.size;
-    (s.batch * heads.count * (stats + walk + sum + 3 * t * row + 2 * angles)) as f64
+    let stats = 2 * t * row + 4 * t + 8 * padded;
+    let walk = 2 * t * row + queries * 2 * row + executed * (8 + 8 * d) - fresh * 4 * d;
+    let angles = 2 * t * (4 + 4 * heads.rotary);
+    let bytes = stats + walk + fresh * 4 * d + 3 * t * row + angles;
+    Cost::new(bytes, 10 * d * executed * cut.keys).times(s.batch * heads.count)
+}
+
+/// Shared memory of `attention_decode`, one block of [`DECODE_THREADS`] a head.
+pub fn decode_shared_bytes(size: usize) -> usize {
+    32 * size + 64
+}
+
+/// Threads of a block of `attention_decode`.
+pub const DECODE_THREADS: usize = 256;
+
+/// The query at `position`.
+pub fn decode_cost(heads: Heads, position: usize) -> Cost {
+    let keys = position + 1;
+    Cost::new(4 * heads.size * (keys + 1), 4 * heads.size * keys).times(heads.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cost;
+
+    #[test]
+    fn defaults_fit_everywhere_and_waste_little() {
+        for size in SIZES {
+            assert!(forward(size).shared_bytes <= 99 << 10 && backward(size).shared_bytes <= 99 << 10);
+            let (s, heads) = (Shape { batch: 2, time: 2048 }, Heads { count: 3, size, rotary: 16 });
+            assert!(forward_cost(s, heads).flops <= 1.10 * cost::attention(s, heads, 2).flops);
+            assert!(backward_cost(s, heads).flops <= 1.10 * cost::attention_bwd(s, heads, 2).flops);
+        }
+    }
 }
