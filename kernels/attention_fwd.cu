@@ -56,9 +56,8 @@ DEVICE void scores(float (&s)[S::MT][S::KEYS / 8][4], Walk<S>& w, AttentionFwdSm
     UNROLL for (int m = 0; m < S::MT; m++)
         UNROLL for (int n = 0; n < S::KEYS / 8; n++)
             UNROLL for (int r = 0; r < 4; r++) s[m][n][r] = 0;
-    if (S::IN_REGISTERS) {
-        UNROLL for (int d = 0; d < S::D / 16; d++)
-            add_scores<S>(s, w.q[S::IN_REGISTERS ? d : 0], smem.k[stage], d * 16);
+    if constexpr (S::IN_REGISTERS) {
+        UNROLL for (int d = 0; d < S::D / 16; d++) add_scores<S>(s, w.q[d], smem.k[stage], d * 16);
     } else {
         UNROLL_BY(1) for (int col = 0; col < S::D; col += 16) {
             load_queries<S>(w.q[0], smem.q, col);
@@ -163,7 +162,7 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
         copy_keys_values<THREADS>(smem.k[j % 2], smem.v[j % 2], q + S::D + key * qkv_ld, qkv_ld, time - key);
     };
     copy_tile<THREADS>(smem.q, q + first * qkv_ld, qkv_ld, time - first);
-    cp_async_commit();
+    if constexpr (S::IN_REGISTERS) cp_async_commit();
     copy(tile);
     cp_async_commit();
 
@@ -173,10 +172,11 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
         w.total[m][0] = w.total[m][1] = 0;
         UNROLL for (int n = 0; n < S::D / 8; n++) UNROLL for (int r = 0; r < 4; r++) w.o[m][n][r] = 0;
     }
-    cp_async_wait<1>();
-    sync_block();   // the queries are there
-    if (S::IN_REGISTERS)
-        UNROLL for (int d = 0; d < S::D / 16; d++) load_queries<S>(w.q[S::IN_REGISTERS ? d : 0], smem.q, d * 16);
+    if constexpr (S::IN_REGISTERS) {
+        cp_async_wait<1>();
+        sync_block();   // the queries are there
+        UNROLL for (int d = 0; d < S::D / 16; d++) load_queries<S>(w.q[d], smem.q, d * 16);
+    }
 
     int query = first + warp_id() * S::MT * 16, last = query + S::MT * 16 - 1;   // of the warp
     int start = document ? load(document + min(last, time - 1)) : 0;   // later keys need no mask for documents

@@ -265,6 +265,11 @@ impl Case {
         let (naive, exact) = (self.reference_bwd::<f32>(), self.reference_bwd::<f64>());
         for (part, what) in ["dq", "dk", "dv"].into_iter().enumerate() {
             let x: Vec<f32> = dqkv.chunks(d).skip(part).step_by(3).flatten().copied().collect();
+            // Of a single key the gradient is the difference of two equal sums of D products.
+            if exact[part].iter().all(|x| x.abs() < 1e-12) {
+                assert!(x.iter().all(|x| x.abs() < 1e-5), "{}", self.name(what));
+                continue;
+            }
             judge(&self.name(what), Stored::Bf16, &x, &bf16s(&naive[part]), &exact[part], d);
         }
     }
