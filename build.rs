@@ -31,7 +31,7 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         return Err("built without the cargo feature `emulation`".into());
     }
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").opt_level(2).warnings(true).include("kernels");
+    build.cargo_warnings(false).cpp(true).std("c++17").opt_level(2).warnings(true).include("kernels");
     build.flag("-ffp-contract=off").flag("-fno-strict-aliasing");
     build.flag(format!("-ffile-prefix-map={}/=", var("CARGO_MANIFEST_DIR").unwrap()));
     build.flag_if_supported("-ftrivial-auto-var-init=pattern");
@@ -62,7 +62,12 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         run(command, to)
     })?;
     let mut archive = cc::Build::new();
-    archive.cpp(true).objects(jobs.iter().map(|j| &j.1)).try_compile("rewarm_kernels").map_err(missing)
+    archive
+        .cargo_warnings(false)
+        .cpp(true)
+        .objects(jobs.iter().map(|j| &j.1))
+        .try_compile("rewarm_kernels")
+        .map_err(missing)
 }
 
 /// `fatbins.rs`: the name and the bytes of every fat binary, empty without nvcc.

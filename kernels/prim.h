@@ -378,7 +378,8 @@ DEVICE bool vote_all(bool x HERE) { return vote_ballot(x PASS) == ALL_LANES; }
 #ifndef __CUDACC__
 namespace emu {
 struct Ldmatrix { uint32_t* r; const void* row; uint16_t values[8]; };
-// A lane reads its row when it arrives, so that a missing sync_warp shows. Matrix m is 8 rows of 8 bf16 at the addresses of lanes 8m..8m+7; lane l gets row l/4, columns 2(l%4) and +1.
+// Matrix m is 8 rows of 8 bf16 at the addresses of lanes 8m..8m+7; lane l gets row l/4, columns 2(l%4) and +1. A
+// lane reads its row when it arrives, so that a missing sync_warp shows.
 template <int MATRICES, bool TRANS> void ldmatrix(uint32_t* r, const void* row, const char* what, Where where) {
     if (lane_id() < 8 * MATRICES) check_shared(row, 16, Access::SharedRead, where, false);
     Ldmatrix mine{r, row, {}};
@@ -399,33 +400,44 @@ template <int MATRICES, bool TRANS> void ldmatrix(uint32_t* r, const void* row, 
 }
 
 struct Mma { float* c; const uint32_t *a, *b; };
-typedef float Row8 __attribute__((vector_size(32)));
+typedef float Row4 __attribute__((vector_size(16)));
 // g = lane / 4, t = lane % 4. A: register r holds row g + 8(r&1), columns 2t + 8(r>>1) and +1; B: rows 2t + 8r and
 // +1, column g; C: register r holds row g + 8(r>>1), column 2t + (r&1).
 inline void mma_m16n8k16(void* const* args) {
     auto lanes = reinterpret_cast<Mma* const*>(args);
-    float a[16][16], b[16][8];
-    Row8 c[16];
+    alignas(16) float a[16][16], b[16][8], c[16][8];
     for (int l = 0; l < WARP; l++) {
-        int g = l / 4, t = l % 4;
+        const Mma& m = *lanes[l];
+        int g = l / 4, t = 2 * (l % 4);
         for (int r = 0; r < 4; r++) {
-            float* to = &a[g + 8 * (r & 1)][2 * t + 8 * (r >> 1)];
-            to[0] = lo_float(lanes[l]->a[r]);
-            to[1] = hi_float(lanes[l]->a[r]);
-            c[g + 8 * (r >> 1)][2 * t + (r & 1)] = lanes[l]->c[r];
+            float* to = &a[g + 8 * (r & 1)][t + 8 * (r >> 1)];
+            to[0] = lo_float(m.a[r]);
+            to[1] = hi_float(m.a[r]);
         }
+        memcpy(&c[g][t], m.c, 8);
+        memcpy(&c[g + 8][t], m.c + 2, 8);
         for (int r = 0; r < 2; r++) {
-            b[2 * t + 8 * r][g] = lo_float(lanes[l]->b[r]);
-            b[2 * t + 8 * r + 1][g] = hi_float(lanes[l]->b[r]);
+            b[t + 8 * r][g] = lo_float(m.b[r]);
+            b[t + 8 * r + 1][g] = hi_float(m.b[r]);
         }
     }
-    for (int k = 0; k < 16; k++) {
-        Row8 bk;
-        memcpy(&bk, b[k], sizeof bk);
-        for (int i = 0; i < 16; i++) c[i] += a[i][k] * bk;
+    for (int i = 0; i < 16; i += 4)   // four rows at a time hide the latency of an addition
+        for (int j = 0; j < 8; j += 4) {
+            Row4 s0 = *(Row4*)&c[i][j], s1 = *(Row4*)&c[i + 1][j], s2 = *(Row4*)&c[i + 2][j], s3 = *(Row4*)&c[i + 3][j];
+            for (int k = 0; k < 16; k++) {
+                Row4 bk = *(Row4*)&b[k][j];
+                s0 += a[i][k] * bk;
+                s1 += a[i + 1][k] * bk;
+                s2 += a[i + 2][k] * bk;
+                s3 += a[i + 3][k] * bk;
+            }
+            *(Row4*)&c[i][j] = s0, *(Row4*)&c[i + 1][j] = s1, *(Row4*)&c[i + 2][j] = s2, *(Row4*)&c[i + 3][j] = s3;
+        }
+    for (int l = 0; l < WARP; l++) {
+        int g = l / 4, t = 2 * (l % 4);
+        memcpy(lanes[l]->c, &c[g][t], 8);
+        memcpy(lanes[l]->c + 2, &c[g + 8][t], 8);
     }
-    for (int l = 0; l < WARP; l++)
-        for (int r = 0; r < 4; r++) lanes[l]->c[r] = c[l / 4 + 8 * (r >> 1)][2 * (l % 4) + (r & 1)];
     block->counts.mma_flops += 2 * 16 * 8 * 16;
 }
 }   // namespace emu

@@ -3,10 +3,18 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match rewarm::cli::run(rewarm::cli::Cli::parse()) {
+    let cli = match rewarm::cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            let _ = answer.print(); // help, version, or what is wrong; nobody may be reading
+            // clap would exit with 2, which here means that the machine failed.
+            return ExitCode::from(u8::from(answer.use_stderr()));
+        }
+    };
+    match rewarm::cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            rewarm::console::note(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

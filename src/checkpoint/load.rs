@@ -85,7 +85,7 @@ pub fn find_newest(storage: &dyn Storage, run_dir: &Path) -> Result<Found> {
     } else if logged {
         format!(
             "{run} has a log but no checkpoint: the run stopped before its first save, or its steps were \
-             deleted; start again in another directory, or pass --fresh to begin at step 0 here"
+             deleted; delete the directory to begin at step 0 here, or choose another run_dir"
         )
     } else {
         format!("{run} has no checkpoint (no step-* directory) and no log; is the path right?")

@@ -1,6 +1,7 @@
 //! `rewarm doctor`: what this machine offers.
 use crate::Result;
 use crate::config::machine::Machine;
+use crate::console::print;
 
 /// Arguments of `rewarm doctor`.
 #[derive(Debug, clap::Args)]
@@ -13,11 +14,9 @@ pub struct DoctorArgs {
 /// Runs the command.
 pub fn run(args: &DoctorArgs) -> Result<()> {
     let machine = Machine::detect();
-    if args.json {
-        let json = serde_json::to_string_pretty(&machine).expect("plain fields with string keys");
-        println!("{json}");
+    print(&if args.json {
+        serde_json::to_string_pretty(&machine).expect("plain fields with string keys")
     } else {
-        print!("{machine}");
-    }
-    Ok(())
+        machine.to_string()
+    })
 }

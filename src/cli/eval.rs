@@ -2,6 +2,7 @@
 use super::{print_json, with_threads};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::Buffers;
+use crate::console::print;
 use crate::data::{Corpus, Side, Split};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Ops, Shape};
@@ -63,10 +64,10 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
             continue;
         }
         let bytes = result.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
-        println!(
+        print(&format!(
             "{}: loss {:.4}  perplexity {:.2}{bytes}  ({} tokens)",
             result.eval, result.loss, result.perplexity, result.tokens
-        );
+        ))?;
     }
     Ok(())
 }

@@ -37,6 +37,5 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let tokenizer = Some(source.dir());
     let base = Some(source.raw_config());
     checkpoint::export(&args.output, config, &table, &w, dtype, base, tokenizer, args.max_shard_bytes)?;
-    println!("{}", args.output.display());
-    Ok(())
+    crate::console::print(&args.output.display().to_string())
 }

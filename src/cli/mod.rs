@@ -76,6 +76,5 @@ pub fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> Result<R> + Sen
 /// Prints a value as one line of JSON.
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|e| Error::failed(format!("cannot print JSON: {e}")))?;
-    println!("{text}");
-    Ok(())
+    crate::console::print(&text)
 }

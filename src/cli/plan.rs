@@ -84,8 +84,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     if args.json {
         return print_json(&plan);
     }
-    print!("{plan}");
-    Ok(())
+    crate::console::print(&plan.to_string())
 }
 
 type Parts = (ModelConfig, Shape, usize, Option<u64>);

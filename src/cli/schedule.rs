@@ -1,6 +1,7 @@
 //! `rewarm schedule`: what rates a run will use.
 use crate::Result;
 use crate::config::RawConfig;
+use crate::console::print;
 use crate::schedule::show;
 use std::path::PathBuf;
 
@@ -45,12 +46,11 @@ pub fn run(args: &ScheduleArgs) -> Result<()> {
     let raw = RawConfig::load(args.config.as_deref(), &args.set)?;
     let schedule = raw.preview_schedule(args.steps)?;
     let points = show::points(&schedule, args.every);
-    if args.json {
-        println!("{:#}", show::json(&schedule, &points));
+    print(&if args.json {
+        format!("{:#}", show::json(&schedule, &points))
     } else if args.csv {
-        print!("{}", show::csv(&points));
+        show::csv(&points)
     } else {
-        print!("{}\n{}", show::table(&points), show::plot(&schedule, 72, 10));
-    }
-    Ok(())
+        format!("{}\n{}", show::table(&points), show::plot(&schedule, 72, 10))
+    })
 }

@@ -2,6 +2,7 @@
 //! same wish.
 use super::with_threads;
 use crate::config::Config;
+use crate::console::{note, print};
 use crate::train::{Session, Summary};
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -47,15 +48,23 @@ pub fn resume(args: &ResumeArgs) -> Result<()> {
 fn drive(started: Instant, open: impl FnOnce() -> Result<Session>) -> Result<()> {
     let stop = stop_on_signals()?;
     let session = open()?;
-    eprint!("{}", session.describe());
-    eprintln!("ready after {:.3} s", started.elapsed().as_secs_f64());
+    note(session.describe().trim_end());
+    note(&format!("ready after {:.3} s", started.elapsed().as_secs_f64()));
+    let (total, step) = session.progress();
+    if step == total {
+        return print(&format!(
+            "{} is finished: all {total} steps are done and saved; to train on, start a new phase with `rewarm train` \
+             and start.from",
+            session.run_dir().display()
+        ));
+    }
     let Summary { step, loss, evaluations, checkpoint } = session.run(&stop)?;
     let loss = loss.map_or(String::new(), |l| format!(", last loss {l:.4}"));
-    println!("done: {step} steps{loss}, {}", checkpoint.display());
+    let mut lines = format!("done: {step} steps{loss}, {}\n", checkpoint.display());
     for e in evaluations {
-        println!("{}: loss {:.4}, perplexity {:.2}", e.eval, e.loss, e.perplexity);
+        lines += &format!("{}: loss {:.4}, perplexity {:.2}\n", e.eval, e.loss, e.perplexity);
     }
-    Ok(())
+    print(&lines)
 }
 
 /// A flag that SIGINT and SIGTERM set; a second signal ends the process at once.

@@ -63,13 +63,13 @@ impl Progress {
             Shown::Lines { start, last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
                 let rate = self.done as f64 / start.elapsed().as_secs_f64();
-                eprintln!(
+                crate::console::note(&format!(
                     "{}: {} of {}, {}/s",
                     self.label,
                     HumanBytes(self.done),
                     HumanBytes(self.total),
                     HumanBytes(rate as u64)
-                );
+                ));
             }
             Shown::Lines { .. } => {}
         }

@@ -77,7 +77,7 @@ impl Arg {
     }
 
     /// What a launch points to.
-    #[cfg(emulated_kernels)]
+    #[cfg_attr(not(emulated_kernels), allow(dead_code, reason = "nothing launches"))]
     pub(super) fn pointer(&self) -> *mut std::ffi::c_void {
         self.words.as_ptr().cast_mut().cast()
     }

@@ -1,5 +1,6 @@
 //! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
 use super::metrics::StepMetrics;
+use crate::console::note;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -46,14 +47,14 @@ impl Display {
         self.printed = Some(Instant::now());
         let done = (m.step - self.first) as f64;
         let left = self.started.elapsed().as_secs_f64() / done * (self.total - m.step) as f64;
-        eprintln!("step {}/{}  {text}  {:.0} s left", m.step, self.total, left);
+        note(&format!("step {}/{}  {text}  {:.0} s left", m.step, self.total, left));
     }
 
     /// A line of its own.
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => note(text),
         }
     }
 

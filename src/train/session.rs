@@ -1,13 +1,15 @@
 //! A run from the moment its configuration is valid: everything that can be refused is refused here, before
 //! the first step.
 use super::evaluate::Evaluation;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, replace};
 use super::source::Source;
 use crate::backend::cpu::{self, Cpu, MemoryPlan};
 use crate::checkpoint::{
-    Buffers, Disk, Fingerprints, RunLock, RunState, clean, create_run_dir, is_fresh, read_tokenizer_files,
+    Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
+    list_steps, read_tokenizer_files,
 };
-use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, resume_differences};
+use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, RawConfig, resume_differences};
+use crate::console::note;
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
@@ -15,6 +17,7 @@ use crate::optim::assign;
 use crate::schedule::Schedule;
 use crate::{Error, Result};
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
@@ -58,6 +61,14 @@ impl Session {
     /// Starts a new phase in a run directory that holds none.
     pub fn start(config: Config) -> Result<Self> {
         let source = config.start.as_ref().map(|s| Source::open(&s.from)).transpose()?;
+        let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
+        if let Some(Source::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
+            return Err(Error::refused(format!(
+                "start.optimizer is \"keep\", and the Hugging Face directory {} has no optimizer state; set \
+                 start.optimizer = \"reset\", or start from a rewarm checkpoint",
+                dir.display()
+            )));
+        }
         let model_config = match (&source, config.model_config()?) {
             (Some(source), _) => {
                 let mut found = source.config().clone();
@@ -76,9 +87,11 @@ impl Session {
                 parts.config.run_dir.display()
             )));
         }
+        let before = source.as_ref().and_then(|s| s.manifest());
         let state = RunState {
             step: 0,
-            applied: 0,
+            // Bias correction belongs to the moments.
+            applied: before.filter(|_| keep).map_or(0, |m| m.state.applied),
             sample: 0,
             tokens: 0,
             seed: parts.config.seed,
@@ -86,25 +99,25 @@ impl Session {
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
             run_config: parts.config.to_json(),
             fingerprints: parts.fingerprints.clone(),
-            extra: Value::Null,
+            extra: before.map_or(Value::Null, |m| json!({ "previous_lr": m.state.extra["lr"] })),
         };
         let base = source.as_ref().map(|s| s.raw_config().clone());
-        let mut session = Self::allocate(parts, state, base, lock)?;
-        session.first_weights(source)?;
-        let path = session.config.run_dir.join(CONFIG);
-        std::fs::write(&path, session.config.resolved_toml()).map_err(Error::io("write", &path))?;
-        Ok(session)
+        let (init, seed) = (parts.config.model.init, parts.config.seed);
+        Self::allocate(parts, state, base, lock, true, |model, ops| {
+            ops.load_state(&mut |w, m, v| match &source {
+                Some(source) => source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) }),
+                None => {
+                    initialize(&model.config, &model.table, init, seed, w);
+                    Ok(())
+                }
+            })
+        })
     }
 
     /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
     /// result.
     pub fn resume(run_dir: &Path, sets: &[String]) -> Result<Self> {
-        if !run_dir.is_dir() {
-            return Err(Error::refused(format!(
-                "{} is not a directory; expected a run directory",
-                run_dir.display()
-            )));
-        }
+        newest_manifest(run_dir)?; // before the lock: a mistyped path is not to be written to
         let lock = RunLock::acquire(run_dir)?;
         clean(&Disk, run_dir)?;
         let source = Source::newest(run_dir)?;
@@ -115,19 +128,33 @@ impl Session {
         let previous = state.extra["previous_lr"].as_f64();
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         state.fingerprints.check(&parts.fingerprints)?;
-        let mut session = Self::allocate(parts, state, Some(source.raw_config().clone()), lock)?;
-        let table = &session.model.table;
-        session.ops.load_state(&mut |w, m, v| source.load(table, Buffers { w, moments: Some((m, v)) }))?;
-        Ok(session)
+        let base = Some(source.raw_config().clone());
+        // Overrides last: the next resume finds them in the file.
+        Self::allocate(parts, state, base, lock, !sets.is_empty(), |model, ops| {
+            ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))
+        })
     }
 
-    fn allocate(parts: Parts, state: RunState, base_config: Option<Value>, lock: RunLock) -> Result<Self> {
+    /// Memory, then weights, and only when those are there the files of the run: what is refused on the way
+    /// leaves no trace of a run. The configuration is written where `configure` says so.
+    fn allocate(
+        parts: Parts,
+        state: RunState,
+        base_config: Option<Value>,
+        lock: RunLock,
+        configure: bool,
+        load: impl FnOnce(&Model, &mut Cpu) -> Result<()>,
+    ) -> Result<Self> {
         let Parts { config, model, order, evaluations, schedule, extra_files, .. } = parts;
         let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
         let workspace = Workspace::new(&model.config, shape, config.head.chunk_rows, Purpose::Train);
         let memory = cpu::memory_plan(&model.table, &workspace, rayon::current_num_threads());
-        let ops = Cpu::new(&model.config, &model.table, &workspace);
+        let mut ops = Cpu::new(&model.config, &model.table, &workspace);
+        load(&model, &mut ops)?;
         let params = assign(&model.table, &config.optim.groups, config.optim.weight_decay);
+        if configure {
+            replace(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
+        }
         let metrics = Metrics::open(&config.run_dir.join(crate::checkpoint::LOG), state.step)?;
         Ok(Self {
             config,
@@ -147,34 +174,10 @@ impl Session {
         })
     }
 
-    /// Weights of step 0: drawn, or taken from where the phase starts.
-    fn first_weights(&mut self, source: Option<Source>) -> Result<()> {
-        let (model, config) = (&self.model, &self.config);
-        match (source, &config.start) {
-            (Some(source), Some(start)) => {
-                let keep = start.optimizer == OptimizerStart::Keep;
-                self.ops.load_state(&mut |w, m, v| {
-                    source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) })
-                })?;
-                if let Some(manifest) = source.manifest() {
-                    // Bias correction belongs to the moments.
-                    self.state.applied = if keep { manifest.state.applied } else { 0 };
-                    self.state.extra = json!({ "previous_lr": manifest.state.extra["lr"] });
-                }
-                Ok(())
-            }
-            _ => self.ops.load_state(&mut |w, _, _| {
-                initialize(&model.config, &model.table, config.model.init, config.seed, w);
-                Ok(())
-            }),
-        }
-    }
-
     /// The number of threads that a run will be resumed with.
     pub fn threads_of(run_dir: &Path, sets: &[String]) -> Result<usize> {
-        let path = run_dir.join(CONFIG);
-        let text = std::fs::read_to_string(&path).map_err(Error::input("read", &path))?;
-        Ok(Config::from_toml_str(&text, sets)?.threads)
+        let manifest = newest_manifest(run_dir)?;
+        wanted_config(&manifest.state.run_config, run_dir, sets).map(|config| config.threads)
     }
 
     /// What is about to be computed, for a person.
@@ -263,17 +266,45 @@ fn claim(run_dir: &Path) -> Result<RunLock> {
     Ok(lock)
 }
 
-/// The configuration of a run with overrides, refused where one would change the run.
-fn resumed_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let damaged = |e: String| Error::refused(format!("the saved configuration cannot be read: {e}"));
-    let table = toml::Table::try_from(saved).map_err(|e| damaged(e.to_string()))?;
+/// The newest manifest of a run that can be read; refused where there is none.
+fn newest_manifest(run_dir: &Path) -> Result<Manifest> {
+    if !run_dir.is_dir() {
+        return Err(Error::refused(format!(
+            "{} is not a directory; expected a run directory",
+            run_dir.display()
+        )));
+    }
+    let steps = list_steps(&Disk, run_dir)?;
+    match steps.into_iter().find_map(|(_, dir)| Manifest::read(&Disk, &dir).ok()) {
+        Some(manifest) => Ok(manifest),
+        None => find_newest(&Disk, run_dir).map(|found| found.manifest), // it says what is wrong
+    }
+}
+
+/// The configuration that a run shall go on with: `config.toml` in its directory, which people edit, with
+/// overrides. Where that file is missing, the checkpoint's own.
+fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
+    let path = run_dir.join(CONFIG);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => toml::Table::try_from(saved)
+            .map_err(|e| Error::refused(format!("the saved configuration cannot be read: {e}")))?
+            .to_string(),
+        Err(e) => return Err(Error::input("read", &path)(e)),
+    };
     let mut sets = sets.to_vec();
     sets.push(format!("run_dir={}", toml::Value::String(run_dir.display().to_string())));
-    let config = Config::from_toml_str(&table.to_string(), &sets)?;
+    RawConfig::from_toml_str(&text, &path.display().to_string(), &sets)?.validate()
+}
+
+/// [`wanted_config`], refused where it differs from the checkpoint's in more than may change.
+fn resumed_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
+    let config = wanted_config(saved, run_dir, sets)?;
     let mut refused = Vec::new();
     for d in resume_differences(saved, &config.to_json()) {
         match d.kind {
-            DifferenceKind::Free => eprintln!("{}: {} was {}", d.key, d.new, d.old),
+            DifferenceKind::Free if d.key == "run_dir" => {} // moved, or named from another place
+            DifferenceKind::Free => note(&format!("{}: {} was {}", d.key, d.new, d.old)),
             DifferenceKind::ChangesRun => {
                 refused.push(format!("{} is {} in the run and {} now", d.key, d.old, d.new))
             }
@@ -283,8 +314,8 @@ fn resumed_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Conf
         return Ok(config);
     }
     Err(Error::refused(format!(
-        "{}; `rewarm resume` continues the same run only: drop the override, or start a new phase with `rewarm train` \
-         and start.from",
+        "{}; `rewarm resume` continues the same run only: drop the override or the change of {CONFIG}, or start a new \
+         phase with `rewarm train` and start.from",
         refused.join("; ")
     )))
 }

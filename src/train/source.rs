@@ -46,7 +46,7 @@ impl Source {
         }
         if path.join("config.json").exists() {
             let model = HfModel::open(path)?;
-            model.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            model.notes.iter().for_each(|note| crate::console::note(&format!("note: {note}")));
             return Ok(Self::HuggingFace { dir: path.to_path_buf(), model });
         }
         if checkpoint::list_steps(&Disk, path)?.is_empty() {
@@ -63,7 +63,11 @@ impl Source {
     pub fn newest(run_dir: &Path) -> Result<Self> {
         let found = checkpoint::find_newest(&Disk, run_dir)?;
         for rejected in &found.rejected {
-            eprintln!("warning: {} is not used: {}", rejected.dir.display(), rejected.reason);
+            crate::console::note(&format!(
+                "warning: {} is not used: {}",
+                rejected.dir.display(),
+                rejected.reason
+            ));
         }
         Self::step(found.dir, found.manifest)
     }

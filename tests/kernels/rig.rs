@@ -6,7 +6,8 @@ use rewarm::device::{Arg, Buffer, Counters, Emulated, Mode};
 use std::fmt::Write;
 
 /// One run on a fresh device. A program uploads its inputs, launches, and declares its outputs with
-/// [`Run::output`]; everything it allocates is poisoned first.
+/// [`Run::output`]; everything it allocates is poisoned first. It asserts nothing (it also runs with parts
+/// removed): what it returns is judged outside.
 pub struct Run {
     /// The device, for what the helpers do not cover.
     pub device: Emulated,
@@ -22,9 +23,21 @@ pub struct Outputs(Vec<(&'static str, Values, Vec<u8>)>);
 type Values = Vec<f32>;
 
 impl Outputs {
+    fn find(&self, name: &str) -> &(&'static str, Values, Vec<u8>) {
+        self.0.iter().find(|o| o.0 == name).unwrap_or_else(|| panic!("no output {name}"))
+    }
+
     /// The values of an output, as f32.
     pub fn get(&self, name: &str) -> &[f32] {
-        &self.0.iter().find(|o| o.0 == name).unwrap_or_else(|| panic!("no output {name}")).1
+        &self.find(name).1
+    }
+
+    /// The values of an output as they were stored.
+    pub fn exact<T: Pod>(&self, name: &str) -> Vec<T> {
+        let bytes = &self.find(name).2;
+        let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+        bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
+        values
     }
 
     /// Where the bits of two runs differ first.

@@ -61,9 +61,9 @@ fn mma_fragments_are_those_of_the_ptx_isa() {
     let mut c_registers = vec![0f32; 128];
     let mut expected = vec![0f32; 128];
     for (part, &(row, col)) in C_PARTS.iter().enumerate() {
-        for i in 0..8 {
-            for j in 0..8 {
-                let register = 4 * ROW_FIGURE[i][j] + 2 * part + j % 2;
+        for (i, lanes) in ROW_FIGURE.iter().enumerate() {
+            for (j, lane) in lanes.iter().enumerate() {
+                let register = 4 * lane + 2 * part + j % 2;
                 let (i, j) = (row + i, col + j);
                 c_registers[register] = c(i, j);
                 expected[register] = c(i, j) + (0..16).map(|k| a(i, k) * b(k, j)).sum::<f32>();
@@ -80,6 +80,7 @@ fn mma_fragments_are_those_of_the_ptx_isa() {
         Ok(())
     };
     assert_eq!(every_mode(program).get("d"), expected);
+    assert_eq!(count(program).mma_flops, 2 * 16 * 8 * 16);
 }
 
 #[test]
@@ -89,16 +90,15 @@ fn ldmatrix_fragments_are_those_of_the_ptx_isa() {
     let program = |run: &mut Run| {
         let (x, out) = (run.upload_bf16(&input), run.poisoned::<u32>(384));
         run.launch("selfcheck_ldmatrix", [1, 1, 1], 32, 512, &[x.arg(), out.arg()])?;
-        assert_eq!(run.device.read(&out)[..256], [plain(at), transposed(at)].concat());
-        for lane in 0..32 {
-            let x2: Vec<u32> =
-                [plain(at), transposed(at)].iter().flat_map(|r| r[4 * lane..][..2].to_vec()).collect();
-            assert_eq!(run.device.read(&out)[256 + 4 * lane..][..4], x2);
-        }
         run.output("out", &out);
         Ok(())
     };
-    every_mode(program);
+    let registers = every_mode(program).exact::<u32>("out");
+    assert_eq!(registers[..256], [plain(at), transposed(at)].concat());
+    for lane in 0..32 {
+        let x2 = [plain(at), transposed(at)].map(|r| r[4 * lane..][..2].to_vec()).concat();
+        assert_eq!(registers[256 + 4 * lane..][..4], x2);
+    }
     mutations("ldmatrix", &[], program);
     assert_eq!(count(program).bank_conflicts, 0);
 
@@ -113,27 +113,28 @@ fn ldmatrix_fragments_are_those_of_the_ptx_isa() {
 
 #[test]
 fn indices_shuffles_and_votes() {
+    let input: Vec<i32> = (0..32).map(|i| i * i % 41).collect();
     let program = |run: &mut Run| {
         let out = run.poisoned::<i32>(3 * 96);
         run.launch("selfcheck_indices", [1, 1, 1], 96, 0, &[out.arg()])?;
         run.output("indices", &out);
-        let input: Vec<i32> = (0..32).map(|i| i * i % 41).collect();
         let (x, out) = (run.upload(&input), run.poisoned::<i32>(6 * 32));
         run.launch("selfcheck_warp", [1, 1, 1], 32, 0, &[x.arg(), out.arg()])?;
-        let out_values = run.device.read(&out);
-        let ballot = input.iter().enumerate().fold(0, |b, (i, x)| b | (x & 1) << i);
-        for i in 0..32 {
-            let down = if i + 3 < 32 { input[i + 3] } else { input[i] };
-            let any = i32::from(input.contains(&40));
-            let all = i32::from(input.iter().all(|&x| x < 40));
-            let expected = [input[i ^ 5], down, input[7], ballot, any, all];
-            assert_eq!((0..6).map(|k| out_values[32 * k + i]).collect::<Vec<_>>(), expected);
-        }
         run.output("warp", &out);
         Ok(())
     };
     let expected = (0..96).map(|i| i % 32).chain((0..96).map(|i| i / 32)).chain((0..96).map(|_| 96));
-    assert_eq!(every_mode(program).get("indices"), expected.map(|x| x as f32).collect::<Vec<_>>());
+    let out = every_mode(program);
+    assert_eq!(out.get("indices"), expected.map(|x| x as f32).collect::<Vec<_>>());
+    let warp = out.exact::<i32>("warp");
+    let ballot = input.iter().enumerate().fold(0, |b, (i, x)| b | (x & 1) << i);
+    for i in 0..32 {
+        let down = if i + 3 < 32 { input[i + 3] } else { input[i] };
+        let any = i32::from(input.contains(&40));
+        let all = i32::from(input.iter().all(|&x| x < 40));
+        let expected = [input[i ^ 5], down, input[7], ballot, any, all];
+        assert_eq!((0..6).map(|k| warp[32 * k + i]).collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]
@@ -150,14 +151,15 @@ fn numbers() {
         let approx = run.poisoned::<f32>(4 * n);
         let args = [input.arg(), out.arg(), back.arg(), packed.arg(), approx.arg(), (n as i32).into()];
         run.launch("selfcheck_numbers", [1, 1, 1], 256, 0, &args)?;
-        let pairs: Vec<u32> = x.chunks(2).map(|p| bits(p[0]) | bits(p[1]) << 16).collect();
-        assert_eq!(run.device.read(&packed), pairs);
+        run.output("packed", &packed);
         run.output("bf16", &out);
         run.output("f32", &back);
         run.output("approx", &approx);
         Ok(())
     };
     let out = every_mode(program);
+    let pairs: Vec<u32> = x.chunks(2).map(|p| bits(p[0]) | bits(p[1]) << 16).collect();
+    assert_eq!(out.exact::<u32>("packed"), pairs);
     assert_eq!(out.get("bf16"), bf16s(&x));
     assert_eq!(out.get("f32"), bf16s(&x));
     let functions: [fn(f64) -> f64; 4] =
@@ -176,10 +178,9 @@ fn nan_stays_nan() {
         let args = [input.arg(), out.arg(), back.arg(), packed.arg(), approx.arg(), 2i32.into()];
         run.launch("selfcheck_numbers", [1, 1, 1], 32, 0, &args)?;
         run.output("packed", &packed);
-        assert_eq!(run.device.read(&packed), [0x7fff_7fff]);
         Ok(())
     };
-    every_mode(program);
+    assert_eq!(every_mode(program).exact::<u32>("packed"), [0x7fff_7fff]);
 }
 
 #[test]
@@ -243,11 +244,10 @@ fn philox_is_philox() {
                 0,
                 &[key.into(), high.into(), out.arg(), 1i32.into()],
             )?;
-            assert_eq!(run.device.read(&out), expected(key, 0, high));
             run.output("out", &out);
             Ok(())
         };
-        every_mode(program);
+        assert_eq!(every_mode(program).exact::<u32>("out"), expected(key, 0, high));
     };
     assert_eq!(expected(0, 0, 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
     assert_eq!(

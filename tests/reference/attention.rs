@@ -70,26 +70,32 @@ fn scores<T: Float>(d: Dims, qkv: &[T], sequence: usize, head: usize, t: usize, 
     (0..keys).map(|k| dot(q, &qkv[d.at(sequence, k, head, 1)..][..d.size]) * scale).collect()
 }
 
+/// One row of [`attention`]: `out [C]` and log-sum-exp `[H]` of query `t` of a sequence.
+pub fn attend<T: Float>(d: Dims, qkv: &[T], sequence: usize, t: usize, ahead: isize) -> (Vec<T>, Vec<T>) {
+    let keys = (t + 1).saturating_add_signed(ahead).clamp(1, d.time);
+    let (mut out, mut lse) = (vec![T::default(); d.heads * d.size], Vec::new());
+    for (head, out) in out.chunks_mut(d.size).enumerate() {
+        let scores = scores(d, qkv, sequence, head, t, keys);
+        let shift = scores.iter().copied().fold(scores[0], |a, b| if b > a { b } else { a });
+        let total = scores.iter().map(|&s| (s - shift).exp()).sum::<T>();
+        lse.push(shift + total.ln());
+        for (k, &s) in scores.iter().enumerate() {
+            let p = (s - shift).exp() / total;
+            let v = &qkv[d.at(sequence, k, head, 2)..][..d.size];
+            out.iter_mut().zip(v).for_each(|(o, &v)| *o += p * v);
+        }
+    }
+    (out, lse)
+}
+
 /// `out [R, C]` and log-sum-exp `[R, H]`. Query `t` sees the keys up to `t + ahead`, at least the first one: 0 is
 /// causal attention, other values are mistakes for a test to find.
 pub fn attention<T: Float>(d: Dims, qkv: &[T], ahead: isize) -> (Vec<T>, Vec<T>) {
-    let rows = d.batch * d.time;
-    let mut out = vec![T::default(); rows * d.heads * d.size];
-    let mut lse = vec![T::default(); rows * d.heads];
-    for (b, h) in d.pairs() {
-        for t in 0..d.time {
-            let keys = (t + 1).saturating_add_signed(ahead).clamp(1, d.time);
-            let scores = scores(d, qkv, b, h, t, keys);
-            let shift = scores.iter().copied().fold(scores[0], |a, b| if b > a { b } else { a });
-            let total = scores.iter().map(|&s| (s - shift).exp()).sum::<T>();
-            lse[(b * d.time + t) * d.heads + h] = shift + total.ln();
-            let out = &mut out[((b * d.time + t) * d.heads + h) * d.size..][..d.size];
-            for (k, &s) in scores.iter().enumerate() {
-                let p = (s - shift).exp() / total;
-                let v = &qkv[d.at(b, k, h, 2)..][..d.size];
-                out.iter_mut().zip(v).for_each(|(o, &v)| *o += p * v);
-            }
-        }
+    let (mut out, mut lse) = (Vec::new(), Vec::new());
+    for row in 0..d.batch * d.time {
+        let (o, l) = attend(d, qkv, row / d.time, row % d.time, ahead);
+        out.extend(o);
+        lse.extend(l);
     }
     (out, lse)
 }

@@ -1,0 +1,20 @@
+//! What a person or a pipe reads. A reader that left (`| head`, a closed terminal) must never end a run, which
+//! the standard macros would do by a panic.
+use crate::{Error, Result};
+use std::io::{ErrorKind, Write};
+
+/// A line on stderr; where nobody listens it is dropped.
+pub fn note(line: &str) {
+    // One write, so that lines of several threads do not mix.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Text on stdout, followed by a line end where it has none. A reader that has seen enough is no error.
+pub fn print(text: &str) -> Result<()> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let mut out = std::io::stdout().lock();
+    match out.write_all(format!("{text}{end}").as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "the standard output")(e)),
+        _ => Ok(()),
+    }
+}

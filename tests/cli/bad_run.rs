@@ -1,0 +1,262 @@
+//! Run directories that cannot be used, and runs that must not be continued.
+use crate::support::*;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[track_caller]
+fn refuse(dir: &Dir, args: &str, words: &[&str]) -> Said {
+    let before = tree(dir.path());
+    let said = line(dir, args);
+    said.refused(words);
+    assert_eq!(before, tree(dir.path()), "{args} changed something");
+    said
+}
+
+#[test]
+fn run_directories_that_cannot_be_written() {
+    let dir = workshop();
+    dir.write("file", "text");
+    for path in ["DIR/file", "DIR/file/run", "DIR/file/deep/run"] {
+        let said =
+            refuse(&dir, &format!("train DIR/run.toml --set run_dir=\"{path}\""), &["file", "run directory"]);
+        assert!(said.took.as_secs_f64() < 1.0, "a refusal takes less than a second");
+    }
+    refuse(&dir, "train DIR/run.toml --set run_dir=\"/proc/none/run\"", &["/proc/none"]);
+    // We may be root, whom a mode does not stop: a mount does.
+    fs::create_dir(dir.join("disk")).unwrap();
+    let script = format!(
+        "mount -t tmpfs none '{0}' && mkdir '{0}/empty' && mount -o remount,ro '{0}' && \
+         '{REWARM}' train '{1}' --set run_dir='{0}/run'; echo $?; '{REWARM}' train '{1}' --set run_dir='{0}/empty'; echo $?",
+        dir.at("disk"),
+        dir.at("run.toml")
+    );
+    let namespaces = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|o| o.status.success());
+    if !namespaces {
+        return println!("skipped: no namespaces");
+    }
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+    let said = Said::of(output, Default::default());
+    if said.err.contains("mount:") {
+        return println!("skipped: no mounts");
+    }
+    assert_eq!(said.out, "1\n1\n", "{}", said.err);
+    assert_eq!(said.err.matches("error:").count(), 2, "{}", said.err);
+    assert!(said.err.contains("Read-only") && !said.err.contains("panicked"), "{}", said.err);
+}
+
+/// A disk that fills up: saves fail by name, the last checkpoint that was saved stays.
+#[test]
+fn a_full_disk_is_an_error() {
+    let dir = workshop();
+    fs::create_dir(dir.join("disk")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=1100k none '{0}' && '{REWARM}' train '{1}' --set run_dir='{0}/run' --set checkpoint.every=2; \
+         echo $?; ls '{0}/run'; '{REWARM}' export '{0}/run' '{2}'; echo $?",
+        dir.at("disk"),
+        dir.at("run.toml"),
+        dir.at("out")
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+    let said = Said::of(output, Default::default());
+    if said.err.contains("unshare:") || said.err.contains("mount:") {
+        return println!("skipped: no namespaces");
+    }
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!((lines[0], lines[lines.len() - 1]), ("2", "0"), "{}{}", said.out, said.err);
+    assert!(lines.iter().any(|l| l.starts_with("step-")) && !said.out.contains("tmp-"), "{}", said.out);
+    assert!(said.err.contains("was not saved") && said.err.contains("free some space"), "{}", said.err);
+    assert_eq!(said.err.matches("error:").count(), 1, "{}", said.err);
+}
+
+#[test]
+fn a_run_is_not_started_twice() {
+    let dir = workshop();
+    refuse(&dir, "train DIR/run.toml", &["already holds a run", "rewarm resume", "run_dir"]);
+    // Also when nothing but its log is left; and resume does not begin at step 0 in silence.
+    for step in steps(&dir.join("run")) {
+        fs::remove_dir_all(dir.join("run").join(step)).unwrap();
+    }
+    refuse(&dir, "train DIR/run.toml", &["already holds a run"]);
+    refuse(&dir, "resume DIR/run", &["log but no checkpoint", "run_dir"]);
+    refuse(&dir, "generate DIR/run", &["expected"]);
+}
+
+#[test]
+fn there_is_nothing_to_resume() {
+    let dir = workshop();
+    fs::create_dir(dir.join("empty")).unwrap();
+    refuse(&dir, "resume DIR/empty", &["no checkpoint", "path"]);
+    refuse(&dir, "resume DIR/nothing", &["nothing", "is not a directory"]);
+    refuse(&dir, "resume DIR/hf", &["no checkpoint"]);
+    refuse(&dir, "resume DIR/more.txt", &["is not a directory"]);
+    for name in ["empty", "hf"] {
+        assert!(!dir.join(name).join("lock").exists(), "a mistyped path was written to");
+    }
+}
+
+/// A run of 40 steps that stopped at 20.
+fn half(dir: &Dir) {
+    for step in [30, 40] {
+        fs::remove_dir_all(dir.join(&format!("run/step-{step:010}"))).unwrap();
+    }
+}
+
+#[test]
+fn a_resume_changes_nothing_that_matters() {
+    let dir = workshop();
+    half(&dir);
+    for (set, words) in [
+        ("schedule.lr=2e-2", ["schedule.lr", "0.01", "0.02"]),
+        ("optim.betas=[0.9,0.99]", ["optim.betas", "0.95", "0.99"]),
+        ("optim.eps=1e-6", ["optim.eps", "1e-8", "1e-6"]),
+        ("optim.weight_decay=0.2", ["optim.weight_decay", "0.1", "0.2"]),
+        ("optim.clip=2", ["optim.clip", "1", "2"]),
+        ("data.seq_len=32", ["data.seq_len", "64", "32"]),
+        ("data.validation_fraction=0.2", ["data.validation_fraction", "0.1", "0.2"]),
+        ("batch.sequences=16", ["batch.sequences", "8", "16"]),
+        ("model.num_attention_heads=4", ["model.num_attention_heads", "2", "4"]),
+        ("model.rotary_pct=0.5", ["model.rotary_pct", "0.25", "0.5"]),
+        ("model.use_parallel_residual=false", ["model.use_parallel_residual", "true", "false"]),
+        ("model.gelu=\"tanh\"", ["model.gelu", "erf", "tanh"]),
+        ("seed=8", ["seed", "7", "8"]),
+        ("train.steps=50", ["train.steps", "40", "50"]),
+        ("head.chunk_rows=64", ["head.chunk_rows", "1024", "64"]),
+    ] {
+        let said = refuse(&dir, &format!("resume DIR/run --set {set}"), &words);
+        assert!(said.err.contains("start.from"), "{}", said.err);
+    }
+    refuse(&dir, "resume DIR/run --set schedule.rl=1", &["schedule.rl", "did you mean"]);
+    // The same by editing the saved configuration: never ignored.
+    let path = dir.join("run/config.toml");
+    let good = fs::read_to_string(&path).unwrap();
+    fs::write(&path, good.replace("lr = 0.01\n", "lr = 0.02\n")).unwrap();
+    refuse(&dir, "resume DIR/run", &["schedule.lr", "0.01", "0.02", "config.toml"]);
+    fs::write(&path, "not toml").unwrap();
+    refuse(&dir, "resume DIR/run", &["config.toml"]);
+    // What is free may be edited; and the file is not needed, since every checkpoint has its own.
+    fs::write(&path, good.replace("every = 10", "every = 5")).unwrap();
+    let said = line(&dir, "resume DIR/run");
+    said.ok();
+    assert!(
+        said.err.contains("checkpoint.every: 5 was 10") && said.err.contains("eval.every: 5 was 10"),
+        "{}",
+        said.err
+    );
+    assert_eq!(steps(&dir.join("run")), [30, 35, 40].map(|s| format!("step-{s:010}")));
+    fs::remove_file(&path).unwrap();
+    assert!(line(&dir, "resume DIR/run").ok().contains("finished"));
+}
+
+#[test]
+fn a_resume_finds_the_same_data_and_tokenizer() {
+    let dir = workshop();
+    half(&dir);
+    let paths = ["a.bin", "a.idx", "a.json", "tokenizer.json"].map(|n| dir.join("data").join(n));
+    let good: Vec<Vec<u8>> = paths.iter().map(|p| fs::read(p).unwrap()).collect();
+    // Every token is another, below the vocabulary's size.
+    let edited: Vec<u8> = good[0].chunks(2).flat_map(|t| [t[0] ^ 1, t[1]]).collect();
+    fs::write(&paths[0], edited).unwrap();
+    refuse(&dir, "resume DIR/run", &["fingerprint of the corpus", "start a new phase"]);
+    fs::write(&paths[0], &good[0]).unwrap();
+    refuse(&dir, "resume DIR/run --set data.train=[\"DIR/data/b\"]", &["fingerprint of the corpus"]);
+    // Another tokenizer.
+    dir.write("verse.txt", "abc abd abe ".repeat(300));
+    line(&dir, "data tokenize DIR/verse.txt -o DIR/other/v --vocab-size 300").ok();
+    refuse(&dir, "resume DIR/run --set data.tokenizer=\"DIR/other/tokenizer.json\"", &["tokenizer"]);
+    fs::remove_file(&paths[2]).unwrap(); // nobody knows with what the data were made
+    refuse(
+        &dir,
+        "resume DIR/run --set data.tokenizer=\"DIR/other/tokenizer.json\"",
+        &["fingerprint of the tokenizer"],
+    );
+    fs::write(&paths[2], &good[2]).unwrap();
+    // Moved data are the same data.
+    fs::rename(dir.join("data"), dir.join("moved")).unwrap();
+    refuse(&dir, "resume DIR/run", &["data"]);
+    let sets =
+        "[{name=\"tales\",paths=[\"DIR/moved/b\"]},{name=\"both\",paths=[\"DIR/moved/b\",\"DIR/moved/c\"]}]";
+    line(&dir, &format!("resume DIR/run --set data.train=[\"DIR/moved/a\"] --set data.validation={sets}"))
+        .ok();
+    assert_eq!(curve(&dir.join("run")), curve(&fixture().dir.join("run")));
+    // The new paths are noted.
+    line(&dir, "resume DIR/run").ok();
+}
+
+/// Flips one bit in the middle of a file.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_passed_over() {
+    for file in
+        ["model.safetensors", "optimizer.safetensors", "manifest.json", "config.json", "tokenizer.json"]
+    {
+        let dir = workshop();
+        fs::remove_dir_all(dir.join("run/step-0000000040")).unwrap();
+        flip(&dir.join("run/step-0000000030").join(file));
+        let said = line(&dir, "resume DIR/run");
+        said.ok();
+        let warning = said.err.lines().find(|l| l.starts_with("warning:")).unwrap_or_default();
+        assert!(warning.contains("step-0000000030") && warning.contains(file), "{}", said.err);
+        assert_eq!(curve(&dir.join("run")), curve(&fixture().dir.join("run")), "{file}");
+        let last = |run: &Path| tree(&run.join("step-0000000040"))[Path::new("model.safetensors")];
+        assert_eq!(last(&dir.join("run")), last(&fixture().dir.join("run")));
+    }
+    // Named directly, there is no other to fall back to.
+    let dir = workshop();
+    flip(&dir.join("run/step-0000000030/model.safetensors"));
+    refuse(
+        &dir,
+        "generate DIR/run/step-0000000030",
+        &["step-0000000030", "model.safetensors", "choose another"],
+    );
+    // None is left.
+    for step in steps(&dir.join("run")) {
+        fs::write(dir.join("run").join(step).join("model.safetensors"), "").unwrap();
+    }
+    refuse(&dir, "resume DIR/run", &["no valid checkpoint", "step-0000000040", "step-0000000030", "restore"]);
+    refuse(&dir, "generate DIR/run", &["no valid checkpoint"]);
+    refuse(&dir, "train DIR/run.toml", &["already holds a run"]);
+}
+
+#[test]
+fn a_checkpoint_of_a_newer_program_is_not_guessed_at() {
+    let dir = workshop();
+    for step in steps(&dir.join("run")) {
+        let path = dir.join("run").join(step).join("manifest.json");
+        let text = fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 2");
+        let body = &text[..text.rfind("\"~xxh3_128\": \"").unwrap() + "\"~xxh3_128\": \"".len()];
+        let hash = xxhash_rust::xxh3::xxh3_128(body.as_bytes());
+        fs::write(&path, format!("{body}{hash:032x}\"\n}}\n")).unwrap();
+    }
+    refuse(&dir, "resume DIR/run", &["format 2", "use the rewarm that wrote it"]);
+}
+
+#[test]
+fn one_process_per_run() {
+    let dir = workshop();
+    let mut command = Command::new(REWARM);
+    let long = format!("run_dir='{}'", dir.at("long"));
+    command.args(["train", &dir.at("run.toml"), "--set", &long, "--set", "train.steps=100000000"]);
+    let mut first = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
+    lines.find(|l| l.as_ref().unwrap().starts_with("saved")).unwrap().unwrap();
+    let reader = std::thread::spawn(move || lines.count()); // or the pipe fills
+    let pid = format!("pid {}", first.id());
+    for args in [format!("train DIR/run.toml --set {long}"), "resume DIR/long".into()] {
+        line(&dir, &args).refused(&["in use by", &pid, "wait for it or stop it"]);
+    }
+    // Readers need no lock.
+    line(&dir, "generate DIR/long --max-tokens 2").ok();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    reader.join().unwrap();
+    // The lock went with its holder.
+    line(&dir, "resume DIR/long --set train.steps=200").refused(&["train.steps"]);
+}

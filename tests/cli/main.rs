@@ -1,0 +1,7 @@
+//! The command line as people and scripts use it: the real binary, real files, exit codes and messages.
+mod bad_config;
+mod bad_input;
+mod bad_run;
+mod formats;
+mod happy;
+mod support;
