@@ -10,6 +10,8 @@
 #define HERE_ONLY
 #define PASS
 #define UNROLL _Pragma("unroll")
+#define UNROLL_BY(n) UNROLL_TEXT(unroll n)   // 1 for not at all
+#define UNROLL_TEXT(text) _Pragma(#text)
 // KERNEL(name, threads per block at most, arguments...) { body }
 #define KERNEL(name, threads, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
 // DYNAMIC_SMEM(T, s): the block's shared memory as `T& s`; the launch gives sizeof(T) bytes.
@@ -39,6 +41,7 @@ struct alignas(8) float2 { float x, y; };
 template <class T> DEVICE T min(T a, T b) { return b < a ? b : a; }
 template <class T> DEVICE T max(T a, T b) { return a < b ? b : a; }
 #define UNROLL
+#define UNROLL_BY(n)
 #endif
 
 constexpr uint32_t ALL_LANES = 0xffffffffu;

@@ -15,8 +15,12 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn new(bytes: usize, flops: usize) -> Self {
+    pub(super) fn new(bytes: usize, flops: usize) -> Self {
         Self { bytes: bytes as f64, flops: flops as f64 }
+    }
+
+    pub(super) fn times(self, n: usize) -> Self {
+        Self { bytes: self.bytes * n as f64, flops: self.flops * n as f64 }
     }
 }
 

@@ -7,6 +7,7 @@
 //! Every operation is defined so that a row's result depends on its own sequence only, and every gradient is
 //! a sum over sequences in sample order. So neither the number of threads nor the split of a batch into
 //! micro-batches can change a bit.
+pub mod attention;
 pub mod cost;
 
 use crate::Result;

@@ -3,11 +3,11 @@
 mod reference;
 
 mod adamw;
+mod attention;
 mod bias_grad;
 mod cast;
 mod cross_entropy;
 mod embedding;
-mod emulator;
 mod emulator;
 mod gelu;
 mod global_norm;
