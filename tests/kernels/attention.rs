@@ -193,7 +193,7 @@ impl Case {
                 }
             }
             for row in 0..rows {
-                all[..2].iter_mut().flat_map(|x| &mut x[at(row)]).for_each(|x| *x = *x * scale);
+                all[..2].iter_mut().flat_map(|x| &mut x[at(row)]).for_each(|x| *x *= scale);
                 all[..2].iter_mut().for_each(|x| self.rotate_back(row, &mut x[at(row)]));
             }
         }
