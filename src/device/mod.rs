@@ -5,12 +5,16 @@ mod embedding;
 mod emulated;
 #[cfg(emulated_kernels)]
 mod ffi;
+mod gemm;
+mod gpu;
 mod kernel;
 mod mode;
 mod step;
 
 pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated};
+pub use gemm::{Epilogue, Gemm, GemmChoices, GemmShape, Type};
+pub use gpu::{Arena, Device, Event, Graph, Launch, Pinned, RED_ZONE, Span, Stream};
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
 pub use step::{AdamSegment, AdamTile, StepRecord, adam_tables};

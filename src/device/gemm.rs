@@ -1,0 +1,92 @@
+//! One description of a matrix product, in cuBLASLt's own terms: the `cuda` device passes it on unchanged, the
+//! `emulated` one checks its rules and executes it.
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Type of the elements of an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Type {
+    /// `CUDA_R_16BF`.
+    Bf16,
+    /// `CUDA_R_32F`.
+    F32,
+}
+
+/// What happens to the product before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Epilogue {
+    /// `CUBLASLT_EPILOGUE_DEFAULT`.
+    None,
+    /// `CUBLASLT_EPILOGUE_BIAS`: `bias[i]` is added to row `i` of D; bf16.
+    Bias,
+}
+
+/// All of a product but its addresses: what an algorithm is chosen for. Everything is column-major:
+/// `D [m, n] = epilogue(op(A) [m, k] · op(B) [k, n] + beta · C [m, n])`, accumulated in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GemmShape {
+    /// Rows of D.
+    pub m: usize,
+    /// Columns of D.
+    pub n: usize,
+    /// Length of the inner products.
+    pub k: usize,
+    /// Whether A is stored as `[k, m]`.
+    pub transpose_a: bool,
+    /// Whether B is stored as `[n, k]`.
+    pub transpose_b: bool,
+    /// Elements between columns of A.
+    pub lda: usize,
+    /// Of B.
+    pub ldb: usize,
+    /// Of C, which may be D.
+    pub ldc: usize,
+    /// Of D.
+    pub ldd: usize,
+    /// Of C and D; A and B are bf16.
+    pub output: Type,
+    /// 0 or 1.
+    pub beta: u8,
+    /// What happens to the product.
+    pub epilogue: Epilogue,
+}
+
+impl fmt::Display for GemmShape {
+    /// One word, the key under which a choice is stored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let op = |t| if t { 't' } else { 'n' };
+        let output = if self.output == Type::F32 { "f32" } else { "bf16" };
+        let bias = if self.epilogue == Epilogue::Bias { "-bias" } else { "" };
+        write!(f, "{}{}-m{}-n{}-k{}", op(self.transpose_a), op(self.transpose_b), self.m, self.n, self.k)?;
+        write!(f, "-a{}-b{}-c{}-d{}", self.lda, self.ldb, self.ldc, self.ldd)?;
+        write!(f, "-{output}-beta{}{bias}", self.beta)
+    }
+}
+
+/// A product. Addresses are device addresses; `c` is `d` where it accumulates in place or `beta` is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gemm {
+    /// Sizes and types.
+    pub shape: GemmShape,
+    /// A.
+    pub a: u64,
+    /// B.
+    pub b: u64,
+    /// C.
+    pub c: u64,
+    /// D.
+    pub d: u64,
+    /// `[m]`, bf16; 0 without the epilogue.
+    pub bias: u64,
+}
+
+/// Which algorithm was chosen for each shape.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GemmChoices {
+    /// Where they apply: GPU, its number of SMs, versions of cuBLASLt and of the driver. Empty where there is
+    /// nothing to choose.
+    pub device: String,
+    /// Shape to algorithm, both as text.
+    pub algorithms: BTreeMap<String, String>,
+}

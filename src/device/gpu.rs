@@ -1,0 +1,145 @@
+//! What the `gpu` backend asks of a device. Work is put on streams and happens later, in the order of its stream;
+//! the host learns of it through events. Two devices implement it: `cuda`, and `emulated`, which is as
+//! asynchronous as a GPU is.
+//!
+//! All device memory is one arena, laid out before anything is allocated; a tensor is an offset into it. An error
+//! of the device names the kernel or the call; a device that has failed keeps failing with its first error.
+use super::{Arg, Gemm, GemmChoices, GemmShape, Kernel};
+use crate::Result;
+
+/// A queue of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stream(pub(super) usize);
+
+/// A place in a stream that others wait for. Before it is first recorded, nobody waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Event(pub(super) usize);
+
+/// Page-locked memory of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pinned(pub(super) usize);
+
+/// A captured sequence of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Graph(pub(super) usize);
+
+/// Bytes of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// First byte, from the start of the arena.
+    pub offset: usize,
+    /// How many.
+    pub bytes: usize,
+}
+
+impl Span {
+    /// `bytes` from byte `offset` of it on.
+    pub fn part(self, offset: usize, bytes: usize) -> Self {
+        assert!(offset + bytes <= self.bytes, "{bytes} bytes at {offset} of {self:?}");
+        Self { offset: self.offset + offset, bytes }
+    }
+}
+
+/// Tensors start at multiples of this, and as much behind each belongs to nobody.
+pub const RED_ZONE: usize = 256;
+
+/// Where everything lies in device memory: decided before anything is allocated, by sizes alone.
+#[derive(Clone, Debug, Default)]
+pub struct Arena {
+    /// What the device may touch, ascending, red zones between.
+    pub spans: Vec<Span>,
+    bytes: usize,
+}
+
+impl Arena {
+    /// Room for `bytes` more.
+    pub fn add(&mut self, bytes: usize) -> Span {
+        let span = Span { offset: self.bytes, bytes };
+        self.bytes += bytes.next_multiple_of(RED_ZONE) + RED_ZONE;
+        self.spans.push(span);
+        span
+    }
+
+    /// What is allocated, red zones included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// One launch of a kernel.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// What runs.
+    pub kernel: Kernel,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of shared memory of a block.
+    pub shared_bytes: usize,
+    /// Checked against the kernel's signature.
+    pub args: Vec<Arg>,
+}
+
+/// A device. `record`, `wait` and `synchronize` are the only calls that order streams among each other and with
+/// the host; the emulated device can leave out each of their call sites, for tests.
+pub trait Device: Send {
+    /// As a person would say it: `cuda:0 (NVIDIA H200)`, `emulated (sm_90)`.
+    fn name(&self) -> String;
+    /// Shared memory that a block can have.
+    fn shared_bytes(&self) -> usize;
+    /// Free and total bytes of memory.
+    fn memory(&self) -> Result<[u64; 2]>;
+    /// A kernel by name.
+    fn kernel(&self, name: &str) -> Result<Kernel>;
+
+    /// All device memory, once, filled with 0xFF. Too little memory is refused with what is missing.
+    fn allocate(&mut self, arena: &Arena) -> Result<()>;
+    /// Device address of a byte of the arena.
+    fn address(&self, offset: usize) -> u64;
+    /// A new stream.
+    fn stream(&mut self) -> Result<Stream>;
+    /// A new event.
+    fn event(&mut self) -> Result<Event>;
+    /// New pinned memory, readable at full speed.
+    fn pinned(&mut self, bytes: usize) -> Result<Pinned>;
+    /// Its bytes. Whether copies from or to it have happened is for events to say.
+    fn host(&mut self, pinned: Pinned) -> &mut [u8];
+
+    /// Launches a kernel.
+    fn launch(&mut self, on: Stream, launch: Launch) -> Result<()>;
+    /// Scratch memory of every product.
+    fn set_workspace(&mut self, workspace: Span);
+    /// Chooses an algorithm for products of this shape, before the first of them and not during capture, unless
+    /// [`Device::adopt`] has. `operands` is memory that nobody needs now, to time candidates on.
+    fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()>;
+    /// The choices so far, which belong to a run: other algorithms give other bits.
+    fn choices(&self) -> GemmChoices;
+    /// Uses these choices; refused as not reproducible where they are another device's.
+    fn adopt(&mut self, choices: &GemmChoices) -> Result<()>;
+    /// A matrix product.
+    fn gemm(&mut self, on: Stream, gemm: Gemm) -> Result<()>;
+    /// From byte `at` of pinned memory; the host's bytes are read when the copy happens.
+    fn upload(&mut self, on: Stream, from: Pinned, at: usize, to: Span) -> Result<()>;
+    /// To byte `at` of pinned memory.
+    fn download(&mut self, on: Stream, from: Span, to: Pinned, at: usize) -> Result<()>;
+    /// Every byte becomes `value`.
+    fn fill(&mut self, on: Stream, span: Span, value: u8) -> Result<()>;
+
+    /// The event is what the stream has been given so far.
+    #[track_caller]
+    fn record(&mut self, event: Event, on: Stream) -> Result<()>;
+    /// What the stream is given from now on happens after the event.
+    #[track_caller]
+    fn wait(&mut self, on: Stream, event: Event) -> Result<()>;
+    /// The host waits for the event. Errors of work before it come out here.
+    #[track_caller]
+    fn synchronize(&mut self, event: Event) -> Result<()>;
+
+    /// From now on work on this stream is noted instead of done; allocating and synchronising are errors.
+    fn begin_capture(&mut self, on: Stream) -> Result<()>;
+    /// What was noted.
+    fn end_capture(&mut self, on: Stream) -> Result<Graph>;
+    /// Does it.
+    fn replay(&mut self, on: Stream, graph: Graph) -> Result<()>;
+}
