@@ -2,7 +2,7 @@
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::Buffers;
 use crate::model::{Model, Pass, Purpose, Workspace};
-use crate::ops::{Ops, Shape};
+use crate::ops::{Ops, Shape, Work};
 use crate::train::Source;
 use crate::{Error, Result};
 use rand_chacha::ChaCha8Rng;
@@ -72,7 +72,7 @@ impl Sampling {
 pub struct Generator {
     model: Model,
     workspace: Workspace,
-    ops: Cpu,
+    ops: Box<dyn Ops>,
 }
 
 impl Generator {
@@ -87,7 +87,7 @@ impl Generator {
         }
         let shape = Shape { batch: 1, time: longest };
         let workspace = Workspace::new(&model.config, shape, 1, Purpose::Generate);
-        let mut ops = Cpu::new(&model.config, &model.table, &workspace);
+        let mut ops: Box<dyn Ops> = Box::new(Cpu::new(&model.config, &model.table, &workspace));
         ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
         Ok(Self { model, workspace, ops })
     }
@@ -115,19 +115,22 @@ impl Generator {
         }
         sampling.validate()?;
         let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
-        let (ops, ws) = (&mut self.ops, &self.workspace);
+        let (ops, ws) = (&mut *self.ops, &self.workspace);
         let tokens: Vec<i32> = prompt.iter().map(|&t| t as i32).collect();
-        ops.set_batch(&tokens, &[]);
-        self.model.forward(ops, ws, Shape { batch: 1, time: prompt.len() }, Pass::Sequences);
+        let model = &self.model;
+        ops.set_batch(&tokens, &[], 0.0);
+        let shape = Shape { batch: 1, time: prompt.len() };
+        ops.perform(Work::Once, &mut |ops| model.forward(ops, ws, shape, Pass::Sequences));
         let mut last_row = prompt.len() - 1;
         for position in prompt.len()..prompt.len() + count {
-            self.model.logits(ops, ws, last_row);
+            ops.perform(Work::Once, &mut |ops| model.logits(ops, ws, last_row));
             let token = sampling.draw(&ops.read_act(ws.logits, 1)?, &mut rng) as u32;
             if Some(token) == end || !emit(token) || position + 1 == prompt.len() + count {
                 return Ok(());
             }
-            ops.set_batch(&[token as i32], &[]);
-            self.model.forward(ops, ws, Shape { batch: 1, time: 1 }, Pass::Token(position));
+            ops.set_batch(&[token as i32], &[], 0.0);
+            let one = Shape { batch: 1, time: 1 };
+            ops.perform(Work::Once, &mut |ops| model.forward(ops, ws, one, Pass::Token(position)));
             last_row = 0;
         }
         Ok(())

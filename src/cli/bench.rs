@@ -2,9 +2,9 @@
 use super::{print_json, with_threads};
 use crate::backend::cpu::{Cpu, memory_plan};
 use crate::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
-use crate::ops::{Ops, Shape};
+use crate::ops::{Ops, Shape, Update};
 use crate::optim::{AdamSettings, assign};
-use crate::train::{Micro, Update, train_step};
+use crate::train::{Micro, train_step};
 use crate::{Error, Result, console};
 use clap::{Args, Subcommand};
 use rand_chacha::ChaCha8Rng;
@@ -139,8 +139,8 @@ fn bench(args: &TrainBench) -> Result<Report> {
         let started = Instant::now();
         let (tokens, targets) = &batches[step as usize % batches.len()];
         let input = Micro { tokens, targets, time: shape.time, batch: micro };
-        let update = Update { params: &params, adam, lr: 3e-4, applied: step as u64 };
-        loss = train_step(&model, &mut ops, &workspace, input, update)?.loss;
+        let update = Update { adam, lr: 3e-4, step: step as u64 };
+        loss = train_step(&model, &mut ops, &workspace, input, &params, update)?.loss;
         if step >= args.warmup {
             times.push(started.elapsed().as_secs_f64() * 1e3);
         }

@@ -1,20 +1,13 @@
 //! The loss with its gradient, and the backward pass.
 use super::{GradActs, Layer, LayerActs, Model, Workspace};
-use crate::ops::{Ops, Rotate, Shape};
+use crate::ops::{Ops, Shape};
 
 impl Model {
-    /// Loss of every row and, times `scale`, the gradient of every parameter. `accumulate` is false for the first
+    /// Loss of every row and, times the batch's scale, the gradient of every parameter. `accumulate` is false for the first
     /// micro-batch of a step, whose gradients replace the old ones.
-    pub fn loss_and_gradient(
-        &self,
-        ops: &mut impl Ops,
-        ws: &Workspace,
-        s: Shape,
-        scale: f32,
-        accumulate: bool,
-    ) {
+    pub fn loss_and_gradient(&self, ops: &mut dyn Ops, ws: &Workspace, s: Shape, accumulate: bool) {
         let grads = ws.grads.as_ref().expect("a workspace for training");
-        self.head(ops, ws, grads, s, scale, accumulate);
+        self.head(ops, ws, grads, s, accumulate);
         let x = ws.layers[ws.layers.len() - 1].next;
         ops.zero(s, grads.x);
         ops.layernorm_bwd(s, x, ws.last_stats, self.table.final_norm, grads.norm_attn, grads.x, accumulate);
@@ -29,12 +22,12 @@ impl Model {
 
     /// Each chunk of logits is turned into its gradient in place and used up at once: nothing is recomputed and
     /// only one chunk exists.
-    fn head(&self, ops: &mut impl Ops, ws: &Workspace, g: &GradActs, s: Shape, scale: f32, accumulate: bool) {
+    fn head(&self, ops: &mut dyn Ops, ws: &Workspace, g: &GradActs, s: Shape, accumulate: bool) {
         let head = self.table.head;
         for (i, (row, chunk)) in ws.chunks(s).into_iter().enumerate() {
             let last = ws.last.from_row(row);
             ops.linear(chunk, last, head, [None, None], None, ws.logits);
-            ops.cross_entropy(chunk, ws.logits, row, ws.loss.from_row(row), Some(scale));
+            ops.cross_entropy(chunk, ws.logits, row, ws.loss.from_row(row), true);
             ops.linear_bwd_weight(
                 chunk,
                 ws.logits,
@@ -49,7 +42,7 @@ impl Model {
 
     fn block_parallel_bwd(
         &self,
-        ops: &mut impl Ops,
+        ops: &mut dyn Ops,
         p: &Layer,
         a: &LayerActs,
         g: &GradActs,
@@ -66,7 +59,7 @@ impl Model {
 
     fn block_sequential_bwd(
         &self,
-        ops: &mut impl Ops,
+        ops: &mut dyn Ops,
         p: &Layer,
         a: &LayerActs,
         g: &GradActs,
@@ -86,16 +79,15 @@ impl Model {
     }
 
     /// From the gradient of attention's output to that of `norm_attn`.
-    fn attend_bwd(&self, ops: &mut impl Ops, p: &Layer, a: &LayerActs, g: &GradActs, s: Shape, acc: bool) {
+    fn attend_bwd(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, g: &GradActs, s: Shape, acc: bool) {
         let d_attn = g.cat.columns(0, a.attn.cols);
         ops.attention_bwd(s, self.heads, a.qkv, a.attn, a.lse, d_attn, g.qkv);
-        ops.rotary(s, self.heads, g.qkv, 0, Rotate::Backward);
         ops.linear_bwd_weight(s, g.qkv, a.norm_attn, p.qkv, [p.qkv_bias, None], acc);
         ops.linear_bwd_input(s, g.qkv, p.qkv, g.norm_attn);
     }
 
     /// From the gradient of GELU's output to that of `norm_mlp`.
-    fn mlp_bwd(&self, ops: &mut impl Ops, p: &Layer, a: &LayerActs, g: &GradActs, s: Shape, acc: bool) {
+    fn mlp_bwd(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, g: &GradActs, s: Shape, acc: bool) {
         let d_gelu = g.cat.columns(a.attn.cols, a.gelu.cols);
         ops.gelu_bwd(s, self.config.gelu, a.saved, d_gelu);
         ops.linear_bwd_weight(s, d_gelu, a.norm_mlp, p.up, [Some(p.up_bias), None], acc);
@@ -103,7 +95,7 @@ impl Model {
     }
 
     /// After the last micro-batch of a step.
-    pub fn finish_gradient(&self, ops: &mut impl Ops) {
+    pub fn finish_gradient(&self, ops: &mut dyn Ops) {
         if self.table.head_grad != self.table.head {
             ops.add_gradient(self.table.head_grad, self.table.embed);
         }

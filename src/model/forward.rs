@@ -1,6 +1,6 @@
 //! The forward pass, written once for training, evaluation and generation.
 use super::{Layer, LayerActs, Model, Workspace};
-use crate::ops::{Ops, Rotate, Shape};
+use crate::ops::{Ops, Shape};
 
 /// How attention sees the rows of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Pass {
 
 impl Model {
     /// From the tokens of the batch to the output of the final norm.
-    pub fn forward(&self, ops: &mut impl Ops, ws: &Workspace, s: Shape, pass: Pass) {
+    pub fn forward(&self, ops: &mut dyn Ops, ws: &Workspace, s: Shape, pass: Pass) {
         ops.embedding(s, self.table.embed, ws.layers[0].x);
         for (layer, acts) in self.table.layers.iter().zip(&ws.layers) {
             self.block(ops, layer, acts, s, pass);
@@ -22,7 +22,7 @@ impl Model {
         ops.layernorm(s, x, self.table.final_norm, ws.last, ws.last_stats);
     }
 
-    fn block(&self, ops: &mut impl Ops, p: &Layer, a: &LayerActs, s: Shape, pass: Pass) {
+    fn block(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, s: Shape, pass: Pass) {
         match a.mid {
             // x + attn(ln1(x)) + mlp(ln2(x)): both inputs from one pass, both outputs in one product.
             None => {
@@ -43,14 +43,14 @@ impl Model {
         }
     }
 
-    fn attend(&self, ops: &mut impl Ops, p: &Layer, a: &LayerActs, s: Shape, pass: Pass) {
+    fn attend(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, s: Shape, pass: Pass) {
         let first = match pass {
             Pass::Sequences => 0,
             Pass::Token(position) => position,
         };
         let qkv = a.qkv.from_row(first);
         ops.linear(s, a.norm_attn, p.qkv, [p.qkv_bias, None], None, qkv);
-        ops.rotary(s, self.heads, qkv, first, Rotate::Forward);
+        ops.rotary(s, self.heads, qkv, first);
         match pass {
             Pass::Sequences => ops.attention(s, self.heads, a.qkv, a.attn, a.lse),
             Pass::Token(position) => ops.attention_decode(self.heads, a.qkv, position, a.attn),
@@ -58,16 +58,16 @@ impl Model {
     }
 
     /// Logits of one row of the last forward pass, in the first row of the workspace's logits.
-    pub fn logits(&self, ops: &mut impl Ops, ws: &Workspace, row: usize) {
+    pub fn logits(&self, ops: &mut dyn Ops, ws: &Workspace, row: usize) {
         let one = Shape { batch: 1, time: 1 };
         ops.linear(one, ws.last.from_row(row), self.table.head, [None, None], None, ws.logits);
     }
 
     /// Loss of every row of the last forward pass, chunk by chunk of logits.
-    pub fn loss(&self, ops: &mut impl Ops, ws: &Workspace, s: Shape) {
+    pub fn loss(&self, ops: &mut dyn Ops, ws: &Workspace, s: Shape) {
         for (row, chunk) in ws.chunks(s) {
             ops.linear(chunk, ws.last.from_row(row), self.table.head, [None, None], None, ws.logits);
-            ops.cross_entropy(chunk, ws.logits, row, ws.loss.from_row(row), None);
+            ops.cross_entropy(chunk, ws.logits, row, ws.loss.from_row(row), false);
         }
     }
 }

@@ -12,10 +12,11 @@ pub mod cost;
 
 use crate::Result;
 use crate::model::{Gelu, Matrix, Norm, Vector};
+use crate::optim::AdamSettings;
 use std::borrow::Cow;
 
 /// `batch` sequences of `time` tokens: `batch · time` rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// `B`.
     pub batch: usize,
@@ -82,28 +83,46 @@ pub struct Heads {
     pub rotary: usize,
 }
 
-/// Direction of a rotation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotate {
-    /// By the angle of the position.
-    Forward,
-    /// Back: the transpose, which is its gradient.
-    Backward,
-}
-
-/// What one AdamW update needs beside the flat buffers.
+/// How one step changes the weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
+pub struct Update {
+    /// β, ε and clipping.
+    pub adam: AdamSettings,
     /// Learning rate before group multipliers.
     pub lr: f64,
-    /// β₁, β₂.
-    pub betas: [f64; 2],
-    /// ε, added after the square root.
-    pub eps: f64,
-    /// Factor on every gradient (clipping).
-    pub grad_scale: f64,
-    /// Number of this update, from 1: the exponent of the bias corrections.
-    pub applied: u64,
+    /// Attempted steps before this one: part of the counter of random numbers.
+    pub step: u64,
+}
+
+/// What a step did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Loss of each row of each micro-batch, in order.
+    pub losses: Vec<f32>,
+    /// Global norm of the gradients before clipping.
+    pub norm: f64,
+    /// False where the norm is not finite: weights and moments are as they were.
+    pub applied: bool,
+}
+
+/// Work that a backend may prepare once for each value of this and then repeat: all else about it is in device
+/// memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// Forward and backward of a micro-batch. `accumulate` is false for the first of a step.
+    MicroBatch {
+        /// Of the batch.
+        shape: Shape,
+        /// Whether gradients are added to those that are there.
+        accumulate: bool,
+    },
+    /// The losses of a batch.
+    Evaluation {
+        /// Of the batch.
+        shape: Shape,
+    },
+    /// Something else, which is not repeated.
+    Once,
 }
 
 /// A tensor's part in the update: where it lies, and its group's settings.
@@ -135,8 +154,12 @@ pub type LoadState<'a> = &'a mut dyn FnMut(&mut [f32], &mut [f32], &mut [f32]) -
 /// overwritten when `accumulate` is false and added to otherwise.
 pub trait Ops {
     /// Puts the inputs and targets `[B, T]` of the next operations on the device. A negative target is ignored
-    /// by the loss.
-    fn set_batch(&mut self, tokens: &[i32], targets: &[i32]);
+    /// by the loss; gradients are those of the sum of the losses times `scale`. Tokens and targets are below the
+    /// size of the vocabulary.
+    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32);
+    /// Runs `body` on this backend, which must issue the same operations whenever `work` is the same. What reads
+    /// results back stays outside.
+    fn perform(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops));
 
     /// `x[i] = w[token[i]]`.
     fn embedding(&mut self, s: Shape, w: Matrix, x: Act);
@@ -204,25 +227,34 @@ pub trait Ops {
 
     /// Rotates the first `heads.rotary` dimensions of q and k in place; row `t` of a sequence is at position
     /// `first + t`. Su et al. 2021, arXiv:2104.09864, half-split pairs as in GPT-NeoX.
-    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize, direction: Rotate);
+    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize);
     /// Causal softmax attention with scale `1/√D`, `out [rows, C]`; keeps the log-sum-exp per row and head.
     fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat);
-    /// Gradient of [`Ops::attention`] into `dqkv`, in the interleaved layout.
+    /// Gradient of [`Ops::attention`] and of the rotation before it (from position 0) into `dqkv`, in the
+    /// interleaved layout.
     #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
     fn attention_bwd(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act);
     /// One query against a cache: rows `0..=position` of `qkv` hold keys and values, row `position` the query.
     fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act);
 
     /// Softmax cross-entropy of rows of logits against the targets from row `first_row` of the batch on:
-    /// `loss[i]` (0 where ignored), and, with `grad_scale`, the logits replaced by `(softmax - onehot)·scale`.
-    fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, grad_scale: Option<f32>);
+    /// `loss[i]` (0 where ignored), and, with `gradient`, the logits replaced by `(softmax - onehot)·scale`.
+    fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool);
 
     /// Adds the tied output matrix's gradient to the embedding's, once per step.
     fn add_gradient(&mut self, from: Matrix, to: Matrix);
-    /// Euclidean norm of the first `len` elements of the gradients, summed in a fixed order.
-    fn global_norm(&mut self, len: usize) -> Result<f64>;
-    /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, decoupled decay times the rate).
-    fn adamw(&mut self, params: &[AdamParam], step: AdamStep);
+    /// Keeps the losses of a micro-batch for the outcome of the step.
+    fn keep_losses(&mut self, loss: Stat, rows: usize);
+    /// Ends a step: global norm of the gradients in a fixed order, clipping, and, where the norm is finite, AdamW
+    /// (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, decoupled decay times the rate). `params` are the
+    /// same in every step.
+    fn update(&mut self, params: &[AdamParam], update: Update);
+    /// Of the oldest step whose outcome was not yet asked for; waits for it.
+    fn outcome(&mut self) -> Result<Outcome>;
+    /// Steps that should be in flight: issued, and their outcome not yet asked for.
+    fn steps_in_flight(&self) -> usize;
+    /// Sets the number of updates made so far, the exponent of Adam's bias corrections.
+    fn set_applied(&mut self, applied: u64);
 
     /// Copies `rows` rows of per-row values to the host.
     fn read_stat(&mut self, stat: Stat, rows: usize) -> Result<Vec<f32>>;

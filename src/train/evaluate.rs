@@ -1,7 +1,7 @@
 //! Loss on named validation sets.
 use crate::data::{Corpus, Order, Side, Split};
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{Ops, Shape};
+use crate::ops::{Ops, Shape, Work};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Evaluation {
     }
 
     /// Runs it with the model's current weights.
-    pub fn run(&self, model: &Model, ops: &mut impl Ops, ws: &Workspace) -> Result<EvalResult> {
+    pub fn run(&self, model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Result<EvalResult> {
         let time = self.order.seq_len();
         let vocab = model.config.vocab_size as u32;
         let mut window = vec![0u32; time + 1];
@@ -66,9 +66,11 @@ impl Evaluation {
                 tokens.extend(window[..time].iter().map(|&t| t as i32));
                 targets.extend(window[1..].iter().map(|&t| t as i32));
             }
-            ops.set_batch(&tokens, &targets);
-            model.forward(ops, ws, shape, Pass::Sequences);
-            model.loss(ops, ws, shape);
+            ops.set_batch(&tokens, &targets, 0.0);
+            ops.perform(Work::Evaluation { shape }, &mut |ops| {
+                model.forward(ops, ws, shape, Pass::Sequences);
+                model.loss(ops, ws, shape);
+            });
             total += ops.read_stat(ws.loss, shape.rows())?.iter().map(|&x| x as f64).sum::<f64>();
         }
         let tokens = self.sequences * time as u64;

@@ -12,4 +12,4 @@ pub use metrics::{Metrics, StepMetrics};
 pub use run::Summary;
 pub use session::Session;
 pub use source::Source;
-pub use step::{Micro, StepResult, Update, train_step};
+pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};

@@ -3,13 +3,14 @@ use super::display::Display;
 use super::evaluate::EvalResult;
 use super::metrics::StepMetrics;
 use super::session::Session;
-use super::step::{Micro, StepResult, Update, train_step};
+use super::step::{Issued, Micro, StepResult, finish_step, issue_step};
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::{Batch, fill_batch};
-use crate::ops::Ops;
+use crate::ops::Update;
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,14 @@ pub struct Summary {
     pub checkpoint: PathBuf,
 }
 
+/// A step between being issued and finished.
+struct InFlight {
+    issued: Issued,
+    started: Instant,
+    lr: f64,
+    tokens: usize,
+}
+
 #[derive(Serialize)]
 struct EvalLine<'a> {
     step: u64,
@@ -44,7 +53,7 @@ impl Session {
     /// Trains to the end, or until `stop` is set: then the finished step is saved and [`Error::Stopped`] returned.
     pub fn run(mut self, stop: &Arc<AtomicBool>) -> Result<Summary> {
         let mut display = Display::new(self.state.step, self.schedule.total);
-        let mut batch = Batch::default();
+        let (mut batch, mut in_flight) = (Batch::default(), VecDeque::new());
         let (mut loss, mut skips, mut save_failures) = (None, 0, 0);
         let mut evaluations = Vec::new();
         if self.state.step == 0 {
@@ -52,18 +61,26 @@ impl Session {
         }
         let mut saved = None;
         while self.state.step < self.schedule.total {
-            let result = self.step(&mut batch, &mut display)?;
-            loss = Some(result.loss);
-            skips = if result.applied { 0 } else { skips + 1 };
-            if skips == SKIPS_MAX {
-                return Err(self.not_finite(result));
+            let ahead = in_flight.len() as u64;
+            in_flight.push_back(self.issue(ahead, &mut batch)?);
+            let step = self.state.step + ahead + 1;
+            let (last, stopping) = (step == self.schedule.total, stop.load(Ordering::Relaxed));
+            let evaluates =
+                last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every));
+            let saves = last || stopping || step.is_multiple_of(self.config.checkpoint.every);
+            let most = if evaluates || saves { 0 } else { self.ops.steps_in_flight() };
+            while in_flight.len() > most {
+                let result = self.finish(in_flight.pop_front().expect("more than none"), &mut display)?;
+                loss = Some(result.loss);
+                skips = if result.applied { 0 } else { skips + 1 };
+                if skips == SKIPS_MAX {
+                    return Err(self.not_finite(result));
+                }
             }
-            let (step, last) = (self.state.step, self.state.step == self.schedule.total);
-            if last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every)) {
+            if evaluates {
                 evaluations = self.evaluate(&display)?;
             }
-            let stopping = stop.load(Ordering::Relaxed);
-            if last || stopping || step.is_multiple_of(self.config.checkpoint.every) {
+            if saves {
                 match self.save(&display) {
                     Ok(dir) => (saved, save_failures) = (Some(dir), 0),
                     Err(e) if last || stopping || save_failures + 1 == SAVE_FAILURES_MAX => return Err(e),
@@ -84,24 +101,35 @@ impl Session {
         Ok(Summary { step: self.state.step, loss, evaluations, checkpoint })
     }
 
-    /// One step, and its line in the log.
-    fn step(&mut self, batch: &mut Batch, display: &mut Display) -> Result<StepResult> {
+    /// Issues the step that comes `ahead` steps after the last one that was finished.
+    fn issue(&mut self, ahead: u64, batch: &mut Batch) -> Result<InFlight> {
         let started = Instant::now();
-        let vocab = self.model.config.vocab_size as u32;
-        fill_batch(&self.order, self.state.sample, self.config.batch.sequences, vocab, batch)?;
-        let lr = self.schedule.lr(self.state.step);
+        let (vocab, sequences) = (self.model.config.vocab_size as u32, self.config.batch.sequences);
+        fill_batch(&self.order, self.state.sample + ahead * sequences as u64, sequences, vocab, batch)?;
+        let step = self.state.step + ahead;
+        let lr = self.schedule.lr(step);
         let time = self.order.seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
-        let (params, adam, applied) = (&self.params[..], self.config.optim.adam(), self.state.applied);
-        let update = Update { params, adam, lr, applied };
-        let result = train_step(&self.model, &mut self.ops, &self.workspace, input, update)?;
+        let update = Update { adam: self.config.optim.adam(), lr, step };
+        let issued = issue_step(&self.model, &mut *self.ops, &self.workspace, input, &self.params, update);
+        Ok(InFlight { issued, started, lr, tokens: batch.tokens.len() })
+    }
+
+    /// Waits for a step, and writes its line in the log.
+    fn finish(&mut self, step: InFlight, display: &mut Display) -> Result<StepResult> {
+        let InFlight { issued, started, lr, tokens } = step;
+        let result = finish_step(&mut *self.ops, issued)?;
+        // While it was waiting for its predecessor it was not computed.
+        let began = self.finished.map_or(started, |finished| finished.max(started));
+        self.finished = Some(Instant::now());
         self.state.step += 1;
         self.state.applied += u64::from(result.applied);
         self.state.sample += self.config.batch.sequences as u64;
-        self.state.tokens += batch.tokens.len() as u64;
+        self.state.tokens += tokens as u64;
         self.set_extra("lr", json!(lr));
-        let tokens_per_s = batch.tokens.len() as f64 / started.elapsed().as_secs_f64();
+        let time = self.order.seq_len();
+        let tokens_per_s = tokens as f64 / began.elapsed().as_secs_f64();
         let metrics = StepMetrics {
             step: self.state.step,
             tokens: self.state.tokens,
@@ -127,7 +155,7 @@ impl Session {
     fn evaluate(&mut self, display: &Display) -> Result<Vec<EvalResult>> {
         let mut results = Vec::new();
         for evaluation in &self.evaluations {
-            let result = evaluation.run(&self.model, &mut self.ops, &self.workspace)?;
+            let result = evaluation.run(&self.model, &mut *self.ops, &self.workspace)?;
             self.metrics.log(&EvalLine { step: self.state.step, result: &result })?;
             let bytes = result.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
             display.line(&format!(

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The resolved configuration in a run directory.
@@ -30,7 +31,7 @@ pub struct Session {
     pub(super) config: Config,
     pub(super) model: Model,
     pub(super) workspace: Workspace,
-    pub(super) ops: Cpu,
+    pub(super) ops: Box<dyn Ops>,
     pub(super) order: Order,
     pub(super) evaluations: Vec<Evaluation>,
     pub(super) params: Vec<AdamParam>,
@@ -43,6 +44,8 @@ pub struct Session {
     pub(super) metrics: Metrics,
     /// What was allocated.
     pub memory: MemoryPlan,
+    /// When the last step was finished.
+    pub(super) finished: Option<Instant>,
     _lock: RunLock,
 }
 
@@ -143,14 +146,15 @@ impl Session {
         base_config: Option<Value>,
         lock: RunLock,
         configure: bool,
-        load: impl FnOnce(&Model, &mut Cpu) -> Result<()>,
+        load: impl FnOnce(&Model, &mut dyn Ops) -> Result<()>,
     ) -> Result<Self> {
         let Parts { config, model, order, evaluations, schedule, extra_files, .. } = parts;
         let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
         let workspace = Workspace::new(&model.config, shape, config.head.chunk_rows, Purpose::Train);
         let memory = cpu::memory_plan(&model.table, &workspace, rayon::current_num_threads());
-        let mut ops = Cpu::new(&model.config, &model.table, &workspace);
-        load(&model, &mut ops)?;
+        let mut ops: Box<dyn Ops> = Box::new(Cpu::new(&model.config, &model.table, &workspace));
+        load(&model, &mut *ops)?;
+        ops.set_applied(state.applied);
         let params = assign(&model.table, &config.optim.groups, config.optim.weight_decay);
         if configure {
             replace(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
@@ -170,6 +174,7 @@ impl Session {
             extra_files,
             metrics,
             memory,
+            finished: None,
             _lock: lock,
         })
     }

@@ -1,8 +1,7 @@
 //! One optimizer step.
 use crate::Result;
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{AdamParam, AdamStep, Ops, Shape};
-use crate::optim::AdamSettings;
+use crate::ops::{AdamParam, Ops, Outcome, Shape, Update, Work};
 
 /// The global batch `[sequences, time]` of a step and how many sequences are computed at once.
 #[derive(Clone, Copy)]
@@ -28,52 +27,56 @@ pub struct StepResult {
     pub applied: bool,
 }
 
-/// How the weights change.
-#[derive(Clone, Copy)]
-pub struct Update<'a> {
-    /// Every tensor with its group's settings.
-    pub params: &'a [AdamParam],
-    /// β, ε and clipping.
-    pub adam: AdamSettings,
-    /// Learning rate of this step.
-    pub lr: f64,
-    /// Updates made before this one.
-    pub applied: u64,
+/// A step that was issued, and whose result was not yet asked for.
+pub struct Issued {
+    time: usize,
+    /// Targets that are not ignored.
+    counted: usize,
 }
 
 /// Gradient of the mean loss over the batch, micro-batch by micro-batch, clipping, update.
-pub fn train_step(
+pub fn issue_step(
     model: &Model,
-    ops: &mut impl Ops,
+    ops: &mut dyn Ops,
     ws: &Workspace,
     input: Micro,
+    params: &[AdamParam],
     update: Update,
-) -> Result<StepResult> {
+) -> Issued {
     let counted = input.targets.iter().filter(|t| **t >= 0).count().max(1);
     let scale = (1.0 / counted as f64) as f32;
     let rows = input.batch * input.time;
-    let mut total = 0.0;
     for (i, (tokens, targets)) in input.tokens.chunks(rows).zip(input.targets.chunks(rows)).enumerate() {
-        let shape = Shape { batch: tokens.len() / input.time, time: input.time };
-        ops.set_batch(tokens, targets);
-        model.forward(ops, ws, shape, Pass::Sequences);
-        model.loss_and_gradient(ops, ws, shape, scale, i > 0);
-        // Sequence by sequence, so that the split into micro-batches does not change the order of additions.
-        let losses = ops.read_stat(ws.loss, shape.rows())?;
-        for sequence in losses.chunks(input.time) {
-            total += sequence.iter().map(|&x| x as f64).sum::<f64>();
-        }
+        let (shape, accumulate) = (Shape { batch: tokens.len() / input.time, time: input.time }, i > 0);
+        ops.set_batch(tokens, targets, scale);
+        ops.perform(Work::MicroBatch { shape, accumulate }, &mut |ops| {
+            model.forward(ops, ws, shape, Pass::Sequences);
+            model.loss_and_gradient(ops, ws, shape, accumulate);
+        });
+        ops.keep_losses(ws.loss, shape.rows());
     }
     model.finish_gradient(ops);
-    let norm = ops.global_norm(model.table.total)?;
-    let applied = norm.is_finite();
-    if applied {
-        let Update { params, adam, lr, applied } = update;
-        let grad_scale = adam.clip_factor(norm);
-        ops.adamw(
-            params,
-            AdamStep { lr, betas: adam.betas, eps: adam.eps, grad_scale, applied: applied + 1 },
-        );
-    }
-    Ok(StepResult { loss: total / counted as f64, norm, applied })
+    ops.update(params, update);
+    Issued { time: input.time, counted }
+}
+
+/// Waits for the oldest step that was issued.
+pub fn finish_step(ops: &mut dyn Ops, issued: Issued) -> Result<StepResult> {
+    let Outcome { losses, norm, applied } = ops.outcome()?;
+    // Sequence by sequence, so that the split into micro-batches does not change the order of additions.
+    let sequences = losses.chunks(issued.time).map(|s| s.iter().map(|&x| x as f64).sum::<f64>());
+    Ok(StepResult { loss: sequences.sum::<f64>() / issued.counted as f64, norm, applied })
+}
+
+/// Both.
+pub fn train_step(
+    model: &Model,
+    ops: &mut dyn Ops,
+    ws: &Workspace,
+    input: Micro,
+    params: &[AdamParam],
+    update: Update,
+) -> Result<StepResult> {
+    let issued = issue_step(model, ops, ws, input, params, update);
+    finish_step(ops, issued)
 }

@@ -7,9 +7,10 @@ use crate::reference::random::Random;
 use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, every_mode, once};
 use half::bf16;
 use rewarm::Result;
+use rewarm::backend::cpu::AdamStep;
 use rewarm::device::{Buffer, Mode, StepRecord, adam_tables};
 use rewarm::model::Matrix;
-use rewarm::ops::{AdamParam, AdamStep, cost};
+use rewarm::ops::{AdamParam, cost};
 use std::cell::RefCell;
 
 /// What lies between the tensors; a bf16 too.

@@ -140,7 +140,7 @@ impl Rig {
         let len = self.weights;
         let kept = self.cpu.read_act(flat(len), 1).unwrap();
         self.cpu.write_act(flat(len), values);
-        self.cpu.set_batch(&[0], &[-1]);
+        self.cpu.set_batch(&[0], &[-1], 0.0);
         let whole = Matrix { offset: 0, rows: 1, cols: len, ld: len };
         self.cpu.embedding_bwd(Shape { batch: 1, time: 1 }, flat(len), whole, false);
         self.cpu.write_act(flat(len), &kept);

@@ -26,7 +26,7 @@ fn embedding_copies_rows_and_its_gradient_adds_them_in_order() {
         rig.set_weight(w, &weights);
         let mut tokens = random.tokens(rows, vocab);
         tokens[rows - 1] = vocab as i32 - 1;
-        rig.cpu.set_batch(&tokens, &vec![-1; rows]);
+        rig.cpu.set_batch(&tokens, &vec![-1; rows], 0.0);
         rig.run(Writes { acts: &[(x, rows)], ..Writes::default() }, |cpu| cpu.embedding(shape, w, x));
         assert_eq!(bits(&rig.get(x, rows)), bits(&embedding(&tokens, &weights, cols)));
 
@@ -70,20 +70,20 @@ fn cross_entropy_and_its_gradient() {
         let values: Vec<f32> = random.normals(rows * vocab, 0.0, sigma);
         let mut targets = random.tokens(rows + first, vocab);
         targets.iter_mut().skip(first + 1).step_by(4).for_each(|t| *t = -1);
-        rig.cpu.set_batch(&vec![0; rows + first], &targets);
         let scale = (1.0f64 / 37.0) as f32;
+        rig.cpu.set_batch(&vec![0; rows + first], &targets, scale);
         let targets = &targets[first..];
         let (naive_loss, naive_d) = cross_entropy::<f32>(&values, vocab, targets, scale.into());
         let (exact_loss, exact_d) = cross_entropy::<f64>(&cast(&values), vocab, targets, scale.into());
         let name = format!("{shape:?} {vocab} σ {sigma}");
         let at = loss.from_row(first);
-        for grad_scale in [None, Some(scale)] {
+        for gradient in [false, true] {
             rig.set(logits, &values);
             // Without a gradient the logits stay as they are.
             let acts = [(logits, rows)];
-            let acts = if grad_scale.is_some() { &acts[..] } else { &[] };
+            let acts = if gradient { &acts[..] } else { &[] };
             let writes = Writes { acts, stats: &[(at, rows)], ..Writes::default() };
-            rig.run(writes, |cpu| cpu.cross_entropy(shape, logits, first, at, grad_scale));
+            rig.run(writes, |cpu| cpu.cross_entropy(shape, logits, first, at, gradient));
             let found = rig.cpu.read_stat(at, rows).unwrap();
             ledger.check("loss", &name, &found, &naive_loss, &exact_loss, rows);
             let ignored = targets.iter().zip(&found).filter(|(t, _)| **t < 0);

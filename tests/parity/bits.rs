@@ -2,9 +2,9 @@
 use crate::reference::random::Random;
 use crate::run::cpu;
 use rewarm::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
-use rewarm::ops::{Ops, Shape};
+use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
-use rewarm::train::{Micro, Update, train_step};
+use rewarm::train::{Micro, train_step};
 
 const STEPS: usize = 5;
 const SEQUENCES: usize = 8;
@@ -42,8 +42,8 @@ fn train(model: &Model, chunk_rows: usize, micro: usize) -> Vec<u64> {
         let mut targets = random.tokens(SEQUENCES * TIME, model.config.vocab_size);
         targets.iter_mut().step_by(13).for_each(|t| *t = -1);
         let input = Micro { tokens: &tokens, targets: &targets, time: TIME, batch: micro };
-        let update = Update { params: &params, adam, lr: 1e-3, applied: step as u64 };
-        let found = train_step(model, &mut ops, &ws, input, update).unwrap();
+        let update = Update { adam, lr: 1e-3, step: step as u64 };
+        let found = train_step(model, &mut ops, &ws, input, &params, update).unwrap();
         assert!(found.applied);
         bits.extend([found.loss.to_bits(), found.norm.to_bits()]);
     }

@@ -5,7 +5,7 @@ use crate::run::{cpu, cpu_outputs, outputs, workspace};
 use rewarm::Result;
 use rewarm::backend::cpu::Cpu;
 use rewarm::model::{Gelu, Matrix, Model, ModelConfig, Norm, Vector};
-use rewarm::ops::{Act, AdamParam, AdamStep, Heads, LoadState, Ops, Rotate, Shape, Stat, State};
+use rewarm::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
 use std::borrow::Cow;
 
 /// A wrong model in place of the right one.
@@ -99,8 +99,16 @@ impl Ops for Masked {
         self.cpu.write_act(out, &attention(d, &values, self.ahead).0);
     }
 
+    fn perform(&mut self, _: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
+        body(self);
+    }
+
+    fn steps_in_flight(&self) -> usize {
+        self.cpu.steps_in_flight()
+    }
+
     delegate! {
-        fn set_batch(tokens: &[i32], targets: &[i32]);
+        fn set_batch(tokens: &[i32], targets: &[i32], scale: f32);
         fn embedding(s: Shape, w: Matrix, x: Act);
         fn zero(s: Shape, x: Act);
         fn embedding_bwd(s: Shape, dx: Act, w: Matrix, acc: bool);
@@ -115,13 +123,15 @@ impl Ops for Masked {
         fn gelu_bwd(s: Shape, gelu: Gelu, saved: Act, dy: Act);
         fn linear_bwd_input(s: Shape, dy: Act, w: Matrix, dx: Act);
         fn linear_bwd_weight(s: Shape, dy: Act, x: Act, w: Matrix, bias: [Option<Vector>; 2], acc: bool);
-        fn rotary(s: Shape, heads: Heads, qkv: Act, first: usize, direction: Rotate);
+        fn rotary(s: Shape, heads: Heads, qkv: Act, first: usize);
         fn attention_bwd(s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act);
         fn attention_decode(heads: Heads, qkv: Act, position: usize, out: Act);
-        fn cross_entropy(s: Shape, logits: Act, first_row: usize, loss: Stat, grad_scale: Option<f32>);
+        fn cross_entropy(s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool);
         fn add_gradient(from: Matrix, to: Matrix);
-        fn global_norm(len: usize) -> Result<f64>;
-        fn adamw(params: &[AdamParam], step: AdamStep);
+        fn keep_losses(loss: Stat, rows: usize);
+        fn update(params: &[AdamParam], update: Update);
+        fn outcome() -> Result<Outcome>;
+        fn set_applied(applied: u64);
         fn read_stat(stat: Stat, rows: usize) -> Result<Vec<f32>>;
         fn read_act(act: Act, rows: usize) -> Result<Vec<f32>>;
         fn state() -> Result<State<'_>>;

@@ -52,17 +52,17 @@ pub fn workspace(model: &Model, shape: Shape) -> Workspace {
 }
 
 /// Everything about one batch.
-pub fn outputs(model: &Model, ops: &mut impl Ops, ws: &Workspace, batch: &Batch) -> Outputs {
+pub fn outputs(model: &Model, ops: &mut dyn Ops, ws: &Workspace, batch: &Batch) -> Outputs {
     let rows = batch.shape.rows();
-    ops.set_batch(&batch.tokens, &batch.targets);
+    let scale = (1.0 / batch.counted() as f64) as f32;
+    ops.set_batch(&batch.tokens, &batch.targets, scale);
     model.forward(ops, ws, batch.shape, Pass::Sequences);
     let mut logits = Vec::new();
     for row in 0..rows {
         model.logits(ops, ws, row);
         logits.extend(ops.read_act(ws.logits, 1).unwrap());
     }
-    let scale = (1.0 / batch.counted() as f64) as f32;
-    model.loss_and_gradient(ops, ws, batch.shape, scale, false);
+    model.loss_and_gradient(ops, ws, batch.shape, false);
     model.finish_gradient(ops);
     let gradients = params_of(&model.table, &ops.gradients().unwrap());
     Outputs { logits, losses: ops.read_stat(ws.loss, rows).unwrap(), gradients }
@@ -81,7 +81,7 @@ pub fn decoded(model: &Model, weights: &[f32], tokens: &[i32]) -> Vec<f32> {
     let mut cpu = cpu(model, &ws, weights);
     let mut logits = Vec::new();
     for (position, &token) in tokens.iter().enumerate() {
-        cpu.set_batch(&[token], &[-1]);
+        cpu.set_batch(&[token], &[-1], 0.0);
         model.forward(&mut cpu, &ws, one, Pass::Token(position));
         model.logits(&mut cpu, &ws, 0);
         logits.extend(cpu.read_act(ws.logits, 1).unwrap());

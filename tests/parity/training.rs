@@ -3,10 +3,10 @@ use crate::golden::{Tensors, import};
 use crate::reference::measure::{distance, length};
 use crate::run::cpu;
 use rewarm::model::{Purpose, Workspace};
-use rewarm::ops::{Ops, Shape};
+use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::schedule::{Length, RawSchedule, Schedule};
-use rewarm::train::{Micro, Update, train_step};
+use rewarm::train::{Micro, train_step};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-4;
@@ -48,8 +48,8 @@ fn twenty_steps_agree_with_pytorch() {
         let lr = schedule.lr(step as u64);
         // Recorded in f32.
         assert!((lr - lrs[step] as f64).abs() <= 1e-7 * lr, "step {step}: rate {lr}, not {}", lrs[step]);
-        let update = Update { params: &params, adam, lr, applied: step as u64 };
-        let found = train_step(&model, &mut ops, &ws, input, update).unwrap();
+        let update = Update { adam, lr, step: step as u64 };
+        let found = train_step(&model, &mut ops, &ws, input, &params, update).unwrap();
         assert!(found.applied);
         let loss = (found.loss - losses[step] as f64).abs();
         let norm = (found.norm / norms[step] as f64 - 1.0).abs();

@@ -1,6 +1,6 @@
 //! AdamW by its definition.
 use super::Float;
-use rewarm::ops::AdamStep;
+use rewarm::backend::cpu::AdamStep;
 
 /// Weights and moments of one tensor.
 #[derive(Clone)]

@@ -15,9 +15,11 @@ mod rotary;
 
 use crate::Result;
 use crate::model::{Gelu, Matrix, ModelConfig, Norm, ParamTable, Vector, Workspace};
-use crate::ops::{Act, AdamParam, AdamStep, Heads, LoadState, Ops, Rotate, Shape, Stat, State};
+use crate::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
+pub use adamw::AdamStep;
 use layernorm::Affine;
 use memory::{Arena, Rows, RowsMut};
+use rotary::Rotate;
 use std::borrow::Cow;
 
 /// Parameters, their gradients and moments, and the activations of one shape.
@@ -36,6 +38,14 @@ pub struct Cpu {
     partials: Vec<f32>,
     tokens: Vec<i32>,
     targets: Vec<i32>,
+    /// Of the gradients of the batch's losses.
+    scale: f32,
+    /// Losses of the micro-batches of the step.
+    losses: Vec<f32>,
+    /// Of the step that was ended.
+    outcome: Option<Outcome>,
+    /// Updates made.
+    applied: u64,
     rotary: rotary::Tables,
     eps: f32,
 }
@@ -97,9 +107,23 @@ impl Cpu {
             partials: vec![0.0; partials_len(workspace)],
             tokens: Vec::new(),
             targets: Vec::new(),
+            scale: 0.0,
+            losses: Vec::new(),
+            outcome: None,
+            applied: 0,
             rotary: rotary::Tables::new(workspace.shape.time, config.rotary_size(), config.rotary_emb_base),
             eps: config.layer_norm_eps as f32,
         }
+    }
+
+    /// Euclidean norm of the first `len` elements of the gradients, summed in a fixed order.
+    pub fn global_norm(&self, len: usize) -> f64 {
+        adamw::norm(&self.g[..len])
+    }
+
+    /// One update of the weights and moments.
+    pub fn adamw(&mut self, params: &[AdamParam], step: AdamStep) {
+        adamw::update(&mut self.w, &mut self.m, &mut self.v, &self.g, params, step);
     }
 
     /// Overwrites as many rows of a tensor as `values [rows, cols]` has: how tests give one operation its inputs.
@@ -161,11 +185,16 @@ impl Cpu {
 }
 
 impl Ops for Cpu {
-    fn set_batch(&mut self, tokens: &[i32], targets: &[i32]) {
+    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
+        self.scale = scale;
         self.tokens.clear();
         self.tokens.extend_from_slice(tokens);
         self.targets.clear();
         self.targets.extend_from_slice(targets);
+    }
+
+    fn perform(&mut self, _: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
+        body(self);
     }
 
     fn embedding(&mut self, s: Shape, w: Matrix, x: Act) {
@@ -268,9 +297,9 @@ impl Ops for Cpu {
         }
     }
 
-    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize, direction: Rotate) {
+    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
         let ([], [qkv]) = self.acts.borrow(s.rows(), [], [qkv]);
-        rotary::rotate(s, heads, &self.rotary, qkv, first, direction);
+        rotary::rotate(s, heads, &self.rotary, qkv, first, Rotate::Forward);
     }
 
     fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
@@ -280,8 +309,10 @@ impl Ops for Cpu {
     }
 
     fn attention_bwd(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act) {
-        let ([qkv, out, dout], [dqkv]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
-        attention::backward(s, heads, qkv, out, self.stats.read(stat(lse), s.rows()), dout, dqkv);
+        let ([qkv, out, dout], [dqkv_rows]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
+        attention::backward(s, heads, qkv, out, self.stats.read(stat(lse), s.rows()), dout, dqkv_rows);
+        let ([], [dqkv]) = self.acts.borrow(s.rows(), [], [dqkv]);
+        rotary::rotate(s, heads, &self.rotary, dqkv, 0, Rotate::Backward);
     }
 
     fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act) {
@@ -289,17 +320,11 @@ impl Ops for Cpu {
         attention::decode(heads, qkv, position, out);
     }
 
-    fn cross_entropy(
-        &mut self,
-        s: Shape,
-        logits: Act,
-        first_row: usize,
-        loss: Stat,
-        grad_scale: Option<f32>,
-    ) {
+    fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool) {
         let ([], [logits]) = self.acts.borrow(s.rows(), [], [logits]);
         let ([], [loss]) = self.stats.borrow(s.rows(), [], [stat(loss)]);
-        cross_entropy::forward(logits, &self.targets[first_row..first_row + s.rows()], loss, grad_scale);
+        let targets = &self.targets[first_row..first_row + s.rows()];
+        cross_entropy::forward(logits, targets, loss, gradient.then_some(self.scale));
     }
 
     fn add_gradient(&mut self, from: Matrix, to: Matrix) {
@@ -309,12 +334,36 @@ impl Ops for Cpu {
         low[to.offset..to.offset + len].iter_mut().zip(&high[..len]).for_each(|(t, f)| *t += f);
     }
 
-    fn global_norm(&mut self, len: usize) -> Result<f64> {
-        Ok(adamw::norm(&self.g[..len]))
+    fn keep_losses(&mut self, loss: Stat, rows: usize) {
+        let view = self.stats.read(stat(loss), rows);
+        (0..rows).for_each(|i| self.losses.extend_from_slice(view.row(i)));
     }
 
-    fn adamw(&mut self, params: &[AdamParam], step: AdamStep) {
-        adamw::update(&mut self.w, &mut self.m, &mut self.v, &self.g, params, step);
+    fn update(&mut self, params: &[AdamParam], update: Update) {
+        let norm = self.global_norm(self.w.len());
+        let applied = norm.is_finite();
+        if applied {
+            self.applied += 1;
+            let Update { adam, lr, .. } = update;
+            let grad_scale = adam.clip_factor(norm);
+            self.adamw(
+                params,
+                AdamStep { lr, betas: adam.betas, eps: adam.eps, grad_scale, applied: self.applied },
+            );
+        }
+        self.outcome = Some(Outcome { losses: std::mem::take(&mut self.losses), norm, applied });
+    }
+
+    fn outcome(&mut self) -> Result<Outcome> {
+        Ok(self.outcome.take().expect("a step was ended"))
+    }
+
+    fn steps_in_flight(&self) -> usize {
+        0
+    }
+
+    fn set_applied(&mut self, applied: u64) {
+        self.applied = applied;
     }
 
     fn read_stat(&mut self, s: Stat, rows: usize) -> Result<Vec<f32>> {

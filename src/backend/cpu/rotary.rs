@@ -1,7 +1,16 @@
 //! Rotary position embedding in place on the interleaved queries and keys.
 use super::math::vectorize;
 use super::memory::{RowsMut, for_row_blocks};
-use crate::ops::{Heads, Rotate, Shape};
+use crate::ops::{Heads, Shape};
+
+/// Direction of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotate {
+    /// By the angle of the position.
+    Forward,
+    /// Back: the transpose, which is its gradient.
+    Backward,
+}
 
 /// cos and sin of every position and frequency, `[positions, rotary/2]` each.
 pub struct Tables {
