@@ -1,6 +1,7 @@
 //! `rewarm plan`: what a run needs, without starting it.
 use super::print_json;
-use crate::backend::cpu::{MemoryPlan, memory_plan};
+use crate::backend::MemoryPlan;
+use crate::backend::cpu::memory_plan;
 use crate::config::Config;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, preset};
 use crate::ops::Shape;

@@ -60,6 +60,15 @@ impl Arena {
         span
     }
 
+    /// Room for `bytes`, of which the device may touch the tensors: (first byte, bytes), ascending, at multiples of
+    /// [`RED_ZONE`] with as much between.
+    pub fn add_tensors(&mut self, bytes: usize, tensors: impl Iterator<Item = (usize, usize)>) -> Span {
+        let span = Span { offset: self.bytes, bytes };
+        self.spans.extend(tensors.map(|(offset, bytes)| span.part(offset, bytes)));
+        self.bytes += bytes.next_multiple_of(RED_ZONE) + RED_ZONE;
+        span
+    }
+
     /// What is allocated, red zones included.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -111,7 +120,8 @@ pub trait Device: Send {
     /// Scratch memory of every product.
     fn set_workspace(&mut self, workspace: Span);
     /// Chooses an algorithm for products of this shape, before the first of them and not during capture, unless
-    /// [`Device::adopt`] has. `operands` is memory that nobody needs now, to time candidates on.
+    /// [`Device::adopt`] has. `operands` is memory that nobody needs now, to time candidates on; where it is empty
+    /// nothing is timed, and the library's own first choice is taken.
     fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()>;
     /// The choices so far, which belong to a run: other algorithms give other bits.
     fn choices(&self) -> GemmChoices;
@@ -142,4 +152,7 @@ pub trait Device: Send {
     fn end_capture(&mut self, on: Stream) -> Result<Graph>;
     /// Does it.
     fn replay(&mut self, on: Stream, graph: Graph) -> Result<()>;
+
+    /// Kernels and matrix products so far, those of graphs included.
+    fn launches(&self) -> u64;
 }

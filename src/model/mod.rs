@@ -31,11 +31,6 @@ pub struct Model {
 impl Model {
     /// Lays out the parameters of a validated configuration.
     pub fn new(config: ModelConfig) -> Self {
-        let heads = Heads {
-            count: config.num_attention_heads,
-            size: config.head_size(),
-            rotary: config.rotary_size(),
-        };
-        Self { table: ParamTable::new(&config), config, heads }
+        Self { table: ParamTable::new(&config), heads: config.heads(), config }
     }
 }

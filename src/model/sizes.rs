@@ -1,4 +1,5 @@
 //! What a GPT-NeoX model is: its sizes, and the published Pythia presets.
+use crate::ops::Heads;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,11 @@ impl ModelConfig {
     /// Dimensions of each head that rotate.
     pub fn rotary_size(&self) -> usize {
         (self.head_size() as f64 * self.rotary_pct) as usize
+    }
+
+    /// Shape of the interleaved queries, keys and values.
+    pub fn heads(&self) -> Heads {
+        Heads { count: self.num_attention_heads, size: self.head_size(), rotary: self.rotary_size() }
     }
 
     /// Refuses sizes that no GPT-NeoX can have, naming the field, its value and the rule.

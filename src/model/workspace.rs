@@ -82,20 +82,33 @@ pub struct Workspace {
     pub acts_len: usize,
     /// Elements of per-row values.
     pub stats_len: usize,
+    /// First element and elements of each activation.
+    pub act_tensors: Vec<(usize, usize)>,
+    /// First element and elements of each tensor of per-row values.
+    pub stat_tensors: Vec<(usize, usize)>,
 }
 
-/// Hands out offsets at 64-element bounds.
+/// Elements to whose multiples tensors are aligned and that lie free behind each: 256 bytes of bf16, where a device
+/// notices who writes beyond a tensor.
+const ACT_GAP: usize = 128;
+/// The same of f32.
+const STAT_GAP: usize = 64;
+
+/// Hands out offsets.
 #[derive(Default)]
 struct Builder {
     rows: usize,
     acts: usize,
     stats: usize,
+    act_tensors: Vec<(usize, usize)>,
+    stat_tensors: Vec<(usize, usize)>,
 }
 
 impl Builder {
     fn act_rows(&mut self, rows: usize, cols: usize) -> Act {
         let act = Act { offset: self.acts, cols, ld: cols };
-        self.acts = (self.acts + rows * cols).next_multiple_of(64);
+        self.act_tensors.push((self.acts, rows * cols));
+        self.acts = (self.acts + rows * cols).next_multiple_of(ACT_GAP) + ACT_GAP;
         act
     }
 
@@ -105,7 +118,8 @@ impl Builder {
 
     fn stat(&mut self, cols: usize) -> Stat {
         let stat = Stat { offset: self.stats, cols };
-        self.stats = (self.stats + self.rows * cols).next_multiple_of(64);
+        self.stat_tensors.push((self.stats, self.rows * cols));
+        self.stats = (self.stats + self.rows * cols).next_multiple_of(STAT_GAP) + STAT_GAP;
         stat
     }
 
@@ -166,7 +180,7 @@ impl Workspace {
             norm_attn: b.act(c),
             norm_mlp: b.act(c),
         });
-        let (acts_len, stats_len) = (b.acts, b.stats);
+        let Builder { acts: acts_len, stats: stats_len, act_tensors, stat_tensors, .. } = b;
         Self {
             shape,
             channels: c,
@@ -179,6 +193,8 @@ impl Workspace {
             grads,
             acts_len,
             stats_len,
+            act_tensors,
+            stat_tensors,
         }
     }
 

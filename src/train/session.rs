@@ -3,7 +3,8 @@
 use super::evaluate::Evaluation;
 use super::metrics::{Metrics, replace};
 use super::source::Source;
-use crate::backend::cpu::{self, Cpu, MemoryPlan};
+use crate::backend::MemoryPlan;
+use crate::backend::cpu::{self, Cpu};
 use crate::checkpoint::{
     Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
     list_steps, read_tokenizer_files,

@@ -11,8 +11,9 @@ mod layernorm;
 mod linear;
 pub mod math;
 mod memory;
-mod rotary;
+pub(super) mod rotary;
 
+use super::MemoryPlan;
 use crate::Result;
 use crate::model::{Gelu, Matrix, ModelConfig, Norm, ParamTable, Vector, Workspace};
 use crate::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
@@ -48,30 +49,6 @@ pub struct Cpu {
     applied: u64,
     rotary: rotary::Tables,
     eps: f32,
-}
-
-/// Bytes of each kind of memory a [`Cpu`] allocates.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct MemoryPlan {
-    /// Weights.
-    pub weights: usize,
-    /// Gradients.
-    pub gradients: usize,
-    /// Both moments.
-    pub moments: usize,
-    /// Activations and per-row statistics, the chunk of logits excluded.
-    pub activations: usize,
-    /// The chunk of logits.
-    pub logits: usize,
-    /// Scratch of the operations, all threads.
-    pub scratch: usize,
-}
-
-impl MemoryPlan {
-    /// Sum of all kinds.
-    pub fn total(&self) -> usize {
-        self.weights + self.gradients + self.moments + self.activations + self.logits + self.scratch
-    }
 }
 
 /// What [`Cpu::new`] allocates, for `threads` threads.

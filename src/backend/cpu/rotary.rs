@@ -30,6 +30,16 @@ impl Tables {
         Self { cos, sin, half }
     }
 
+    /// cos of every position and frequency, `[positions, rotary/2]`.
+    pub fn cos(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// sin, as [`Tables::cos`].
+    pub fn sin(&self) -> &[f32] {
+        &self.sin
+    }
+
     /// cos and sin at a position, `[rotary/2]` each.
     fn at(&self, position: usize) -> (&[f32], &[f32]) {
         let range = position * self.half..(position + 1) * self.half;

@@ -1,0 +1,120 @@
+//! Batches: two of them on the device, filled in turn by copies that run beside the computation.
+use super::layout::{BatchSpans, Layout};
+use super::{Gpu, int, long};
+use crate::Result;
+use crate::device::{Arg, Device, EmbeddingPlan, Event, Pinned, Span, Stream};
+use crate::model::Matrix;
+use crate::ops::{Act, Shape, Stat};
+
+/// One of the two.
+struct Slot {
+    pinned: Pinned,
+    /// The copy to the device has happened.
+    uploaded: Event,
+    /// What reads it on the device has happened.
+    consumed: Event,
+}
+
+pub(super) struct Batches {
+    copies: Stream,
+    slots: [Slot; 2],
+    /// The one that operations read.
+    pub current: usize,
+    /// Whether the rows are sorted by token for the embedding's gradient.
+    train: bool,
+}
+
+impl Batches {
+    pub fn new(device: &mut dyn Device, layout: &Layout, train: bool) -> Result<Self> {
+        let mut slot = |i: usize| -> Result<Slot> {
+            let pinned = device.pinned(layout.batches[i].span.bytes)?;
+            Ok(Slot { pinned, uploaded: device.event()?, consumed: device.event()? })
+        };
+        let slots = [slot(0)?, slot(1)?];
+        Ok(Self { copies: device.stream()?, slots, current: 1, train })
+    }
+}
+
+/// Writes `values` where `part` lies inside of `whole`.
+fn put<T: bytemuck::Pod>(host: &mut [u8], spans: &BatchSpans, part: Span, values: &[T]) {
+    let bytes: &[u8] = bytemuck::cast_slice(values);
+    host[part.offset - spans.span.offset..][..bytes.len()].copy_from_slice(bytes);
+}
+
+impl Gpu {
+    /// Copies a batch to the slot that the one before last used.
+    pub(super) fn upload_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) -> Result<()> {
+        let (compute, copies) = (self.compute, self.batches.copies);
+        self.device.record(self.batches.slots[self.batches.current].consumed, compute)?;
+        self.batches.current = 1 - self.batches.current;
+        let slot = &self.batches.slots[self.batches.current];
+        let spans = self.layout.batches[self.batches.current];
+        // The copy of the batch before last has read the pinned memory.
+        self.device.synchronize(slot.uploaded)?;
+        let host = self.device.host(slot.pinned);
+        put(host, &spans, spans.tokens, tokens);
+        put(host, &spans, spans.targets, targets);
+        put(host, &spans, spans.weights, &vec![scale; targets.len()]);
+        if self.batches.train {
+            let plan = EmbeddingPlan::new(tokens);
+            put(host, &spans, spans.order, &plan.order);
+            put(host, &spans, spans.segments, plan.segments.as_flattened());
+        }
+        // The batch before last is not read any more.
+        self.device.wait(copies, slot.consumed)?;
+        self.device.upload(copies, slot.pinned, 0, spans.span)?;
+        self.device.record(slot.uploaded, copies)?;
+        self.device.wait(compute, slot.uploaded)
+    }
+
+    fn batch(&self) -> BatchSpans {
+        self.layout.batches[self.batches.current]
+    }
+
+    pub(super) fn embed(&mut self, s: Shape, w: Matrix, x: Act) {
+        assert_eq!(w.ld, w.cols, "a whole tensor");
+        let table = Arg::address(self.at(self.layout.w16, 2, w.offset));
+        let args =
+            vec![table, self.span(self.batch().tokens), self.act(x), long(x.ld), int(s.rows()), int(x.cols)];
+        self.launch("embedding_fwd", [s.rows().div_ceil(8), 1, 1], 256, 0, args);
+    }
+
+    pub(super) fn embed_backward(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
+        if !accumulate {
+            self.fill(self.gradient_span(w), 0);
+        }
+        let (rows, long_max) = (s.rows(), EmbeddingPlan::long_max(s.rows()));
+        let spans = self.batch();
+        let mut args = vec![self.act(dx), long(dx.ld), self.span(spans.order), self.span(spans.segments)];
+        args.extend([self.gradient(w.offset), int(long_max), int(rows), int(dx.cols)]);
+        let grid = [long_max + rows.div_ceil(8), dx.cols.div_ceil(256), 1];
+        self.launch("embedding_bwd", grid, 256, 8192, args);
+    }
+
+    pub(super) fn softmax_loss(
+        &mut self,
+        s: Shape,
+        logits: Act,
+        first_row: usize,
+        loss: Stat,
+        gradient: bool,
+    ) {
+        let (spans, vocab) = (self.batch(), logits.cols);
+        let of_row = |part: Span| part.part(4 * first_row, 4 * s.rows());
+        let (targets, weights) = (self.span(of_row(spans.targets)), self.span(of_row(spans.weights)));
+        let mut args = vec![self.act(logits), long(logits.ld), targets];
+        let grid = [s.rows(), 1, 1];
+        if !gradient {
+            args.extend([Arg::address(0), self.stat(loss), int(vocab)]);
+            return self.launch("cross_entropy_fwd", grid, 512, 256, args);
+        }
+        // The scale is in the weights: it changes from batch to batch, and launches do not.
+        args.extend([weights, self.stat(loss), 1f32.into(), int(vocab), int(vocab)]);
+        let row_bytes = 256 + 2 * vocab;
+        if row_bytes <= self.device.shared_bytes() {
+            self.launch("cross_entropy_fwd_bwd", grid, 512, row_bytes, args);
+        } else {
+            self.launch("cross_entropy_fwd_bwd_long", grid, 512, 256, args);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The `gpu` backend: launches `kernels/*.cu` and matrix products on a [`Device`], and never waits for them but
+//! where results are asked for.
+//!
+//! Parameters and activations are bf16, rounded once where an operation ends; master weights, moments, gradients,
+//! statistics and all sums are f32. Every sum has an order given by shapes alone: equal bits on equal GPUs.
+mod attention;
+mod batch;
+mod layout;
+mod linear;
+mod norm;
+mod ops;
+mod optimizer;
+mod transfer;
+
+use crate::device::{Arg, Device, GemmChoices, GemmShape, Graph, Kernel, Launch, Span, Stream};
+use crate::model::{Matrix, ModelConfig, ParamTable, Workspace};
+use crate::ops::{Act, Ops, Stat, Work};
+use crate::{Error, Result};
+use batch::Batches;
+use layout::Layout;
+use optimizer::Steps;
+use std::collections::{HashMap, HashSet};
+use transfer::Staging;
+
+pub use layout::check;
+
+use super::MemoryPlan;
+
+/// The backend over one device.
+pub struct Gpu {
+    device: Box<dyn Device>,
+    layout: Layout,
+    kernels: HashMap<String, Kernel>,
+    /// Everything but the copies of batches.
+    compute: Stream,
+    batches: Batches,
+    steps: Steps,
+    staging: Staging,
+    /// Whether repeated work is captured.
+    capturing: bool,
+    graphs: HashMap<(Work, usize), Graph>,
+    /// While it is there, operations only note the products they would compute.
+    planning: Option<Vec<GemmShape>>,
+    planned: HashSet<GemmShape>,
+    /// Whether `gelu_bwd` has left the column sums of this tensor in the partials.
+    summed: Option<Act>,
+    /// The first error, until somebody reads results.
+    error: Option<Error>,
+    /// Elements of the flat buffers of weights.
+    total: usize,
+    eps: f32,
+    /// `T` of the workspace.
+    time: usize,
+}
+
+/// What a [`Gpu`] allocates.
+pub fn memory_plan(config: &ModelConfig, table: &ParamTable, workspace: &Workspace) -> MemoryPlan {
+    Layout::new(config, table, workspace).memory
+}
+
+impl Gpu {
+    /// Allocates everything; the weights are whatever [`Ops::load_state`] loads. With `capturing`, the work of a
+    /// micro-batch is captured once and repeated.
+    pub fn new(
+        mut device: Box<dyn Device>,
+        config: &ModelConfig,
+        table: &ParamTable,
+        workspace: &Workspace,
+        capturing: bool,
+    ) -> Result<Self> {
+        check(config)?;
+        let layout = Layout::new(config, table, workspace);
+        device.allocate(&layout.arena)?;
+        device.set_workspace(layout.workspace);
+        let compute = device.stream()?;
+        let batches = Batches::new(&mut *device, &layout, workspace.trains())?;
+        let (steps, staging) = (Steps::new(&mut *device)?, Staging::new(&mut *device)?);
+        let mut gpu = Self {
+            device,
+            layout,
+            kernels: HashMap::new(),
+            compute,
+            batches,
+            steps,
+            staging,
+            capturing,
+            graphs: HashMap::new(),
+            planning: None,
+            planned: HashSet::new(),
+            summed: None,
+            error: None,
+            total: table.total,
+            eps: config.layer_norm_eps as f32,
+            time: workspace.shape.time,
+        };
+        gpu.initialize(config, workspace)?;
+        Ok(gpu)
+    }
+
+    /// Algorithms of the products so far; they belong to the run.
+    pub fn choices(&self) -> GemmChoices {
+        self.device.choices()
+    }
+
+    /// Uses the algorithms of an earlier part of the run.
+    pub fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
+        self.device.adopt(choices)
+    }
+
+    /// Kernels and products executed so far.
+    pub fn launches(&self) -> u64 {
+        self.device.launches()
+    }
+
+    /// Runs `f` on the device unless it has failed before or only plans are made; keeps the first error.
+    fn issue(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) {
+        if self.error.is_none() && self.planning.is_none() {
+            self.error = f(self).err();
+        }
+    }
+
+    /// The first error of what was issued.
+    fn checked(&mut self) -> Result<()> {
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    /// Launches a kernel on `grid` blocks.
+    fn launch(&mut self, name: &str, grid: [usize; 3], threads: usize, shared_bytes: usize, args: Vec<Arg>) {
+        self.issue(|gpu| {
+            let kernel = match gpu.kernels.get(name) {
+                Some(&kernel) => kernel,
+                None => {
+                    let kernel = gpu.device.kernel(name)?;
+                    gpu.kernels.insert(name.to_string(), kernel);
+                    kernel
+                }
+            };
+            let [x, y, z] = grid.map(u32::try_from);
+            let (Ok(x), Ok(y), Ok(z)) = (x, y, z) else {
+                return Err(Error::refused(format!("{name}: no GPU launches a grid of {grid:?} blocks")));
+            };
+            let launch = Launch { kernel, grid: [x, y, z], threads: threads as u32, shared_bytes, args };
+            gpu.device.launch(gpu.compute, launch)
+        });
+    }
+
+    fn fill(&mut self, span: Span, value: u8) {
+        self.issue(|gpu| gpu.device.fill(gpu.compute, span, value));
+    }
+
+    /// Address of element `index` of `size` bytes of a span.
+    fn at(&self, span: Span, size: usize, index: usize) -> u64 {
+        self.device.address(span.offset) + (size * index) as u64
+    }
+
+    fn act(&self, act: Act) -> Arg {
+        Arg::address(self.at(self.layout.acts, 2, act.offset))
+    }
+
+    fn stat(&self, stat: Stat) -> Arg {
+        Arg::address(self.at(self.layout.stats, 4, stat.offset))
+    }
+
+    fn w32(&self, offset: usize) -> Arg {
+        Arg::address(self.at(self.layout.w32, 4, offset))
+    }
+
+    fn gradient(&self, offset: usize) -> Arg {
+        Arg::address(self.at(self.layout.g, 4, offset))
+    }
+
+    fn span(&self, span: Span) -> Arg {
+        Arg::address(self.at(span, 1, 0))
+    }
+
+    /// Bytes of a gradient whose rows are contiguous.
+    fn gradient_span(&self, m: Matrix) -> Span {
+        assert_eq!(m.ld, m.cols, "a whole tensor");
+        self.layout.g.part(4 * m.offset, 4 * m.rows * m.cols)
+    }
+
+    /// Algorithms for products that were not met before. Work that nobody repeats comes between other work, whose
+    /// activations must stay: no memory to time candidates on.
+    fn plan(&mut self, shapes: Vec<GemmShape>, work: Work) -> Result<()> {
+        let operands = match work {
+            Work::Once => Span { offset: 0, bytes: 0 },
+            _ => self.layout.acts,
+        };
+        for shape in shapes {
+            if self.planned.insert(shape) {
+                self.device.plan(&shape, operands)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
+        let key = (work, self.batches.current);
+        if let Some(&graph) = self.graphs.get(&key) {
+            return self.issue(|gpu| gpu.device.replay(gpu.compute, graph));
+        }
+        self.planning = Some(Vec::new());
+        body(self);
+        let shapes = self.planning.take().expect("set above");
+        self.issue(|gpu| gpu.plan(shapes, work));
+        if !self.capturing || work == Work::Once {
+            return body(self);
+        }
+        self.issue(|gpu| gpu.device.begin_capture(gpu.compute));
+        body(self);
+        self.issue(|gpu| {
+            let graph = gpu.device.end_capture(gpu.compute)?;
+            gpu.graphs.insert(key, graph);
+            gpu.device.replay(gpu.compute, graph)
+        });
+    }
+}
+
+/// Grid of the kernels that give 128 rows and 256 columns to a block.
+fn column_grid(rows: usize, cols: usize) -> [usize; 3] {
+    [rows.div_ceil(layout::BIAS_ROWS), cols.div_ceil(256), 1]
+}
+
+fn int(x: usize) -> Arg {
+    Arg::from(i32::try_from(x).expect("sizes of tensors fit in 31 bits"))
+}
+
+fn long(x: usize) -> Arg {
+    Arg::from(x as i64)
+}

@@ -1,0 +1,161 @@
+//! The end of a step: norm, clipping and AdamW without the host, whose view of it arrives behind it.
+use super::layout::NORM_ELEMENTS;
+use super::{Gpu, int, long};
+use crate::device::{Device, Event, Graph, Pinned, StepRecord, adam_tables};
+use crate::ops::{AdamParam, Outcome, Stat, Update};
+use crate::{Error, Result};
+use bytemuck::Zeroable;
+use std::collections::VecDeque;
+use std::mem::offset_of;
+
+/// Steps that may be in flight: while one computes, the host prepares the next and reads the one before.
+pub(super) const IN_FLIGHT: usize = 1;
+/// One more than are in flight, so that the host never writes what a step still reads.
+const RING: usize = IN_FLIGHT + 1;
+
+/// Pinned memory of one step in flight.
+struct Slot {
+    /// Of the host for the device, then of the device for the host.
+    record: Pinned,
+    /// One per micro-batch of the longest step so far.
+    losses: Vec<Losses>,
+    /// Micro-batches of the step.
+    used: usize,
+    /// Everything of the step has happened.
+    done: Event,
+}
+
+struct Losses {
+    pinned: Pinned,
+    capacity: usize,
+    bytes: usize,
+}
+
+pub(super) struct Steps {
+    ring: [Slot; RING],
+    /// The slot that the next outcome is in, and so on.
+    in_flight: VecDeque<usize>,
+    /// Of the step that is being issued.
+    current: usize,
+    graph: Option<Graph>,
+    /// Whether the tables of `adamw` are on the device; how many tiles.
+    tiles: Option<usize>,
+}
+
+impl Steps {
+    pub fn new(device: &mut dyn Device) -> Result<Self> {
+        let mut slot = || -> Result<Slot> {
+            let record = device.pinned(2 * size_of::<StepRecord>())?;
+            Ok(Slot { record, losses: Vec::new(), used: 0, done: device.event()? })
+        };
+        let ring = [slot()?, slot()?];
+        Ok(Self { ring, in_flight: VecDeque::new(), current: 0, graph: None, tiles: None })
+    }
+}
+
+impl Gpu {
+    pub(super) fn download_losses(&mut self, loss: Stat, rows: usize) -> Result<()> {
+        let bytes = 4 * rows * loss.cols;
+        let slot = &mut self.steps.ring[self.steps.current];
+        if slot.losses.get(slot.used).is_none_or(|l| l.capacity < bytes) {
+            let losses = Losses { pinned: self.device.pinned(bytes)?, capacity: bytes, bytes };
+            slot.losses.truncate(slot.used);
+            slot.losses.push(losses);
+        }
+        let losses = &mut slot.losses[slot.used];
+        losses.bytes = bytes;
+        slot.used += 1;
+        self.device.download(self.compute, self.layout.stats.part(4 * loss.offset, bytes), losses.pinned, 0)
+    }
+
+    pub(super) fn end_step(&mut self, params: &[AdamParam], update: Update) -> Result<()> {
+        if self.steps.tiles.is_none() {
+            let (segments, tiles) = adam_tables(params)?;
+            let [segment_span, tile_span] = self.layout.adam;
+            self.write(segment_span, &segments)?;
+            self.write(tile_span, &tiles)?;
+            self.steps.tiles = Some(tiles.len());
+        }
+        let (slot, record) = (&self.steps.ring[self.steps.current], self.layout.record);
+        let (pinned, done) = (slot.record, slot.done);
+        let Update { adam, lr, step } = update;
+        let (betas, eps, clip) = (adam.betas, adam.eps, adam.clip);
+        let host = StepRecord { rate: lr, betas, eps, clip, step, ..StepRecord::zeroed() };
+        // What comes behind belongs to the device.
+        let written = offset_of!(StepRecord, norm);
+        self.device.host(pinned)[..written].copy_from_slice(&bytemuck::bytes_of(&host)[..written]);
+        self.device.upload(self.compute, pinned, 0, record.part(0, written))?;
+        self.update_graph()?;
+        self.device.download(self.compute, record, pinned, size_of::<StepRecord>())?;
+        self.device.record(done, self.compute)?;
+        self.steps.in_flight.push_back(self.steps.current);
+        self.steps.current = (self.steps.current + 1) % RING;
+        self.steps.ring[self.steps.current].used = 0;
+        Ok(())
+    }
+
+    /// The kernels of the update, captured once.
+    fn update_graph(&mut self) -> Result<()> {
+        if let Some(graph) = self.steps.graph {
+            return self.device.replay(self.compute, graph);
+        }
+        if !self.capturing {
+            self.update_kernels();
+            return self.checked();
+        }
+        self.device.begin_capture(self.compute)?;
+        self.update_kernels();
+        let graph = self.device.end_capture(self.compute)?;
+        self.checked()?;
+        self.steps.graph = Some(graph);
+        self.device.replay(self.compute, graph)
+    }
+
+    fn update_kernels(&mut self) {
+        let total = self.total;
+        let blocks = total.div_ceil(NORM_ELEMENTS);
+        let [partial, sums] = self.layout.norm.map(|n| self.span(n));
+        let record = self.span(self.layout.record);
+        let args = vec![self.gradient(0), long(total), partial.clone()];
+        self.launch("global_norm_partial", [blocks, 1, 1], 256, 512, args);
+        self.launch("global_norm_final", [1, 1, 1], 1024, 512, vec![partial, int(blocks), sums.clone()]);
+        self.launch("adamw_step", [1, 1, 1], 32, 0, vec![sums, record.clone()]);
+        let [segments, tiles] = self.layout.adam.map(|a| self.span(a));
+        let mut args = vec![tiles, segments];
+        let (w32, w16) = (self.layout.w32, self.layout.w16);
+        args.extend([w32, w16, self.layout.m, self.layout.v, self.layout.g].map(|s| self.span(s)));
+        args.push(record);
+        let tiles = self.steps.tiles.expect("uploaded before");
+        self.launch("adamw_f32", [tiles, 1, 1], 256, 0, args);
+        self.sum_biases();
+    }
+
+    /// After every change of the weights.
+    pub(super) fn sum_biases(&mut self) {
+        let pairs = &self.layout.bias_pairs;
+        let Some(cols) = pairs.first().map(|p| p[0].len) else { return };
+        let grid = [cols.div_ceil(1024), pairs.len(), 1];
+        let (table, sums) = (self.span(self.layout.bias_table), self.span(self.layout.bias_sums));
+        self.launch("bias_sum", grid, 256, 0, vec![self.w32(0), table, sums, int(cols)]);
+    }
+
+    pub(super) fn wait_for_step(&mut self) -> Result<Outcome> {
+        self.checked()?;
+        let slot = self.steps.in_flight.pop_front().ok_or_else(|| Error::failed("no step was issued"))?;
+        let slot = &self.steps.ring[slot];
+        self.device.synchronize(slot.done)?;
+        let mut losses = Vec::new();
+        for step in &slot.losses[..slot.used] {
+            let host = &self.device.host(step.pinned)[..step.bytes];
+            losses.extend(host.chunks_exact(4).map(bytemuck::pod_read_unaligned::<f32>));
+        }
+        let host = &self.device.host(slot.record)[size_of::<StepRecord>()..];
+        let record: StepRecord = bytemuck::pod_read_unaligned(host);
+        Ok(Outcome { losses, norm: record.norm, applied: record.skip == 0 })
+    }
+
+    pub(super) fn write_applied(&mut self, applied: u64) -> Result<()> {
+        let span = self.layout.record.part(offset_of!(StepRecord, applied), size_of::<u64>());
+        self.write(span, &[applied])
+    }
+}
