@@ -8,7 +8,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("run_dir", Text),
     ("seed", Count),
     ("threads", Count),
-    ("device", Choice(&["cpu"])),
+    ("device", Device),
     ("model.preset", Text),
     ("model.vocab_size", Count),
     ("model.hidden_size", Count),

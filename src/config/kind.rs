@@ -1,4 +1,5 @@
 //! What a key of the configuration accepts.
+use crate::device::DeviceName;
 use crate::schedule::{self, Scalar, TokenCount};
 use toml::Value;
 
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Tokens,
     /// A [`schedule::Rate`].
     Rate,
+    /// A [`DeviceName`].
+    Device,
     /// A list of tables.
     Tables,
 }
@@ -47,6 +50,7 @@ impl Kind {
                 list.iter().all(|item| item.as_str().is_some_and(|s| !s.is_empty()))
             }
             (Self::Tables, Value::Array(list)) => list.iter().all(Value::is_table),
+            (Self::Device, Value::String(s)) => s.parse::<DeviceName>().is_ok(),
             (Self::Length, value) => return parsed(value, self, schedule::Length::try_from),
             (Self::Tokens, value) => return parsed(value, self, TokenCount::try_from),
             (Self::Rate, value) => return parsed(value, self, schedule::Rate::try_from),
@@ -58,7 +62,6 @@ impl Kind {
     fn expected(self) -> String {
         match self {
             Self::Text => "a string that is not empty".into(),
-            Self::Choice([only]) => format!("{only:?}, the only one of this build"),
             Self::Choice(names) => format!("one of {}", quoted(names)),
             Self::Count => "a whole number of at least 0".into(),
             Self::Token => "a token id, a whole number from 0 to 2^32 - 1".into(),
@@ -69,6 +72,7 @@ impl Kind {
             Self::Length => r#"a number of steps or a string such as "1%" or "2M tokens""#.into(),
             Self::Tokens => r#"a number of tokens or a string such as "10M""#.into(),
             Self::Rate => r#"a number of at least 0 or "previous""#.into(),
+            Self::Device => r#""cpu", "cuda:0" (or another number), "emulated" or "auto""#.into(),
             Self::Tables => "a list of tables, written [[like.this]]".into(),
         }
     }

@@ -17,10 +17,10 @@ mod validate;
 pub use raw::{RawBatch, RawConfig, RawData, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{
-    Batch, Budget, Checkpoint, Data, Device, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
-    ValidationSet,
+    Batch, Budget, Checkpoint, Data, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
 };
 
+use crate::device::DeviceName;
 use crate::model::ModelConfig;
 use crate::schedule::{Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
@@ -37,7 +37,7 @@ pub struct Config {
     /// Worker threads; 0: all cores.
     pub threads: usize,
     /// Where the run computes.
-    pub device: Device,
+    pub device: DeviceName,
     /// `[model]`.
     pub model: Model,
     /// `[start]`; `None`: from scratch.
@@ -142,7 +142,7 @@ impl Config {
             run_dir: Some(self.run_dir.clone()),
             seed: self.seed,
             threads: self.threads,
-            device: self.device.name().into(),
+            device: self.device,
             model: RawModel {
                 preset: self.model.preset.clone(),
                 init: self.model.config.is_some().then_some(self.model.init),

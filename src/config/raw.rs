@@ -1,5 +1,6 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
 use super::{Checkpoint, Eval, Head, Optim, OptimizerStart, ValidationSet};
+use crate::device::DeviceName;
 use crate::model::Init;
 use crate::schedule::{RawSchedule, TokenCount};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct RawConfig {
     /// Worker threads; 0: all cores.
     pub threads: usize,
     /// Device by name.
-    pub device: String,
+    pub device: DeviceName,
     /// `[model]`.
     pub model: RawModel,
     /// `[start]`.
@@ -46,7 +47,7 @@ impl Default for RawConfig {
             run_dir: None,
             seed: 1234,
             threads: 0,
-            device: "cpu".into(),
+            device: DeviceName::Cpu,
             model: RawModel::default(),
             start: RawStart::default(),
             data: RawData::default(),

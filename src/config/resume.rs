@@ -23,14 +23,12 @@ pub struct Difference {
     pub kind: DifferenceKind,
 }
 
-/// Keys, and sections where they end in a dot, without influence on weights and losses. The micro-batch is
-/// among them because gradients are summed in an order that does not depend on the split; paths are, because
-/// fingerprints compare what is found there.
+/// Keys, and sections where they end in a dot, without influence on weights and losses beyond the rounding of a device;
+/// paths are among them because fingerprints compare what is found there.
 const FREE: &[&str] = &[
     "run_dir",
     "threads",
     "device",
-    "batch.micro",
     "data.train",
     "data.validation",
     "data.tokenizer",
@@ -49,14 +47,16 @@ pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
             key: key.clone(),
             old: value(&old, key),
             new: value(&new, key),
-            kind: kind(key),
+            kind: kind(key, value(&new, "device") == "cpu"),
         })
         .filter(|difference| difference.old != difference.new)
         .collect()
 }
 
-fn kind(key: &str) -> DifferenceKind {
-    let free = FREE.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)));
+/// On the processor gradients are summed in an order that does not depend on the micro-batch.
+fn kind(key: &str, on_cpu: bool) -> DifferenceKind {
+    let free = (on_cpu && key == "batch.micro")
+        || FREE.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)));
     if free { DifferenceKind::Free } else { DifferenceKind::ChangesRun }
 }
 

@@ -4,22 +4,6 @@ use crate::optim::{AdamSettings, GroupRule};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Where a run computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// This machine's processor, f32.
-    Cpu,
-}
-
-impl Device {
-    /// The name a configuration uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-        }
-    }
-}
-
 /// `[model]`: what is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {

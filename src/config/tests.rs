@@ -112,7 +112,7 @@ fn load(text: &str, sets: &[&str]) -> Result<Config> {
 fn a_small_file_gets_the_documented_defaults() {
     let config = load(SMALL, &[]).unwrap();
     assert_eq!(config.model_config().unwrap(), preset("pythia-70m"));
-    assert_eq!((config.seed, config.threads, config.device), (1234, 0, Device::Cpu));
+    assert_eq!((config.seed, config.threads, config.device), (1234, 0, DeviceName::Cpu));
     assert_eq!(config.batch, Batch { sequences: 8, micro: 8 });
     assert_eq!(config.optim, Optim::default());
     assert_eq!((config.schedule.min_lr, &config.schedule.plan), (1e-4, &Plan::Cosine));
@@ -257,7 +257,7 @@ fn values_of_the_wrong_kind_are_refused_by_key() {
         ("seed=-1", "seed is -1 (an integer)", "whole number of at least 0"),
         ("seed=1.5", "seed is 1.5 (a float)", "whole number"),
         ("threads=all", "threads is \"all\" (a string)", "whole number"),
-        ("device=cuda", "device is \"cuda\"", "\"cpu\", the only one"),
+        ("device=gpu", "device is \"gpu\"", "\"cuda:0\""),
         ("run_dir=\"\"", "run_dir", "not empty"),
         ("model.attention_bias=1", "model.attention_bias", "true or false"),
         ("model.gelu=relu", "model.gelu", "\"erf\", \"tanh\""),

@@ -29,7 +29,7 @@ impl RawConfig {
             run_dir,
             seed: self.seed,
             threads: self.threads,
-            device: Device::Cpu, // the key's kind accepts no other name
+            device: self.device,
             model,
             start,
             data,

@@ -9,6 +9,7 @@ mod gemm;
 mod gpu;
 mod kernel;
 mod mode;
+mod name;
 mod step;
 
 pub use embedding::EmbeddingPlan;
@@ -17,6 +18,7 @@ pub use gemm::{Epilogue, Gemm, GemmChoices, GemmShape, Type};
 pub use gpu::{Arena, Device, Event, Graph, Launch, Pinned, RED_ZONE, Span, Stream};
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
+pub use name::DeviceName;
 pub use step::{AdamSegment, AdamTile, StepRecord, adam_tables};
 
 /// The fat binary of every file of `kernels/`, by its name without `.cu`; empty when built without nvcc.
