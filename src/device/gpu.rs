@@ -142,4 +142,7 @@ pub trait Device: Send {
     fn end_capture(&mut self, on: Stream) -> Result<Graph>;
     /// Does it.
     fn replay(&mut self, on: Stream, graph: Graph) -> Result<()>;
+
+    /// Kernels and matrix products so far, those of graphs included.
+    fn launches(&self) -> u64;
 }
