@@ -6,13 +6,13 @@ use rewarm::device::{Device, EmulatedDevice, EmulatedSettings, GemmChoices, Span
 #[test]
 fn a_fault_comes_out_at_synchronize_and_stays() {
     for timing in timings(2) {
-        let (mut d, spans) = device(timed(timing), &[4 * N, 4 * 128]);
+        let (mut d, spans) = device(timed(timing), &[4 * N, 2 * N, 4 * 128]);
         let (stream, done) = stream_and_event(&mut d);
         let (other, never) = stream_and_event(&mut d);
-        let launch = faulty(&d, spans[1]).unwrap();
+        let launch = faulty(&d, spans[2]).unwrap();
         d.launch(stream, launch).unwrap();
         // A launch after it does not run.
-        let good = cast(&d, spans[0], spans[1].part(0, 512)).unwrap_or_else(|e| panic!("{e}"));
+        let good = cast(&d, spans[0], spans[1]).unwrap();
         d.launch(stream, good.clone()).unwrap();
         d.record(done, stream).unwrap();
         let first = d.synchronize(done).unwrap_err();
@@ -51,14 +51,12 @@ fn mistakes_of_the_host_are_refused_at_once() {
     let error = d.upload(stream, pinned, 1, spans[1]).unwrap_err().to_string();
     assert_eq!(error, "upload: 64 bytes at 1 of 64 bytes of pinned memory");
     assert!(d.download(stream, spans[1], pinned, usize::MAX).is_err());
-    let mut launch = cast(&d, spans[0], spans[1].part(0, 32)).unwrap();
+    let mut launch = cast(&d, spans[0], spans[1]).unwrap();
     launch.threads = 512;
     assert!(d.launch(stream, launch.clone()).is_err());
     launch.threads = 256;
     launch.args.pop();
     assert!(d.launch(stream, launch).is_err());
-    let (other, others) = device(EmulatedSettings::default(), &[8]);
-    drop((other, others));
     let mut fresh = EmulatedDevice::new(EmulatedSettings::default()).unwrap();
     assert!(fresh.fill(stream, spans[0], 0).is_err(), "a stream of another device");
 }

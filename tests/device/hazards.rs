@@ -80,12 +80,15 @@ fn every_call_that_orders_is_needed_in_some_timing() {
 }
 
 #[test]
-fn sites_are_those_of_the_caller_of_a_boxed_device() {
+fn sites_are_those_of_the_caller_of_the_trait() {
     let mut concrete = EmulatedDevice::new(EmulatedSettings::default()).unwrap();
-    let device: Box<&mut dyn Device> = Box::new(&mut concrete);
+    let device: &mut dyn Device = &mut concrete;
     let (stream, event) = (device.stream().unwrap(), device.event().unwrap());
     device.record(event, stream).unwrap();
     let site = concrete.sites().remove(0);
     let file = file!().to_owned();
-    assert_eq!(site, SyncSite { file, line: line_of("device.record(event, stream).unwrap();"), what: "record".into() });
+    assert_eq!(
+        site,
+        SyncSite { file, line: line_of("device.record(event, stream).unwrap();"), what: "record".into() }
+    );
 }

@@ -76,7 +76,7 @@ fn a_device_says_what_it_imitates() {
 /// `cargo test --release --test device speed -- --nocapture`.
 #[test]
 fn speed_of_small_commands() {
-    for mib in [1, 64, 512] {
+    for mib in [1, 32, 256] {
         let mut sizes = vec![4 * N, 2 * N];
         sizes.resize(1000, (mib << 20) / 1000);
         let (mut d, spans) = device(timed(StreamTiming::Eager), &sizes);

@@ -120,3 +120,40 @@ impl Emulated {
         self.bytes_mut(span).fill(POISON);
     }
 }
+
+#[cfg(all(test, emulated_kernels))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_between_spans_are_found() {
+        let mut arena = Arena::default();
+        let (a, b) = (arena.add(1000), arena.add(256));
+        let mut memory = Memory::new(&arena).unwrap();
+        let outside = [1000, 1023, 1024, b.offset - 1, b.offset + 256, arena.bytes() - 1];
+        for at in outside {
+            let device = memory.open().unwrap();
+            device.bytes_mut(a).fill(0);
+            device.bytes_mut(b).fill(0);
+            assert_eq!(device.red_zone_fault(), None);
+            device.memory[at] = 0;
+            let fault = device.red_zone_fault().unwrap();
+            assert!(fault.ends_with(&format!("{at:#x}")), "{fault}");
+            device.memory[at] = POISON;
+            memory.close().unwrap();
+        }
+    }
+
+    #[test]
+    fn bytes_are_found_within_one_span() {
+        let mut arena = Arena::default();
+        let (a, b) = (arena.add(1000), arena.add(256));
+        let memory = Memory::new(&arena).unwrap();
+        let found = |offset: usize, bytes| memory.find(memory.address() + offset as u64, bytes).is_some();
+        assert!(found(0, 1000) && found(999, 1) && found(b.offset, 256));
+        assert!(
+            !found(0, 1001) && !found(1000, 1) && !found(a.offset, arena.bytes()) && !found(5, usize::MAX)
+        );
+        assert!(memory.find(memory.address() - 1, 1).is_none() && memory.find(0, 1).is_none());
+    }
+}
