@@ -76,7 +76,7 @@ fn simd() -> Vec<&'static str> {
 }
 
 /// Total and available bytes.
-fn memory() -> (Option<u64>, Option<u64>) {
+pub(crate) fn memory() -> (Option<u64>, Option<u64>) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let (total, available) = (meminfo(&text, "MemTotal"), meminfo(&text, "MemAvailable"));
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();

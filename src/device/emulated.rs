@@ -4,6 +4,17 @@ use crate::{Error, Result};
 use bytemuck::{NoUninit, Pod};
 use memmap2::{MmapMut, MmapOptions};
 use std::marker::PhantomData;
+use std::ops::Range;
+
+mod device;
+mod machine;
+mod memory;
+mod product;
+mod queue;
+mod settings;
+
+pub use device::EmulatedDevice;
+pub use settings::{EmulatedSettings, StreamTiming};
 
 /// Buffers start at multiples of this, with at least as much in front and behind that belongs to nobody.
 const UNIT: usize = 256;
@@ -51,19 +62,27 @@ pub struct Emulated {
     memory: MmapMut,
     /// Bytes of each unit that belong to a buffer.
     valid: Vec<u16>,
+    /// Bytes that belong to no buffer, ascending.
+    #[cfg_attr(not(emulated_kernels), allow(dead_code, reason = "nothing launches"))]
+    gaps: Vec<Range<usize>>,
 }
 
 impl Emulated {
     /// An empty device, or why there is none in this build.
     pub fn new() -> Result<Self> {
-        if let Some(why) = option_env!("REWARM_NO_EMULATION") {
-            return Err(Error::failed(format!("no emulated device: {why}")));
-        }
         let memory = MmapOptions::new().len(RESERVED).no_reserve_swap().map_anon();
         let memory = memory.map_err(|e| Error::failed(format!("no memory for the emulated device: {e}")))?;
-        let mut device = Self { memory, valid: Vec::new() };
+        let mut device = Self::of(memory)?;
         device.extend(UNIT, 0)?;
         Ok(device)
+    }
+
+    /// One that has used none of this memory.
+    fn of(memory: MmapMut) -> Result<Self> {
+        match option_env!("REWARM_NO_EMULATION") {
+            Some(why) => Err(Error::failed(format!("no emulated device: {why}"))),
+            None => Ok(Self { memory, valid: Vec::new(), gaps: Vec::new() }),
+        }
     }
 
     /// Poisons `bytes` more, of which the first `valid` belong to a buffer, and returns where they begin.
@@ -72,6 +91,7 @@ impl Emulated {
         let memory = self.memory.get_mut(offset..offset + bytes);
         memory.ok_or_else(|| Error::failed("the emulated device is out of memory"))?.fill(POISON);
         self.valid.extend((0..bytes / UNIT).map(|u| valid.saturating_sub(u * UNIT).min(UNIT) as u16));
+        self.gaps.push(offset + valid..offset + bytes);
         Ok(offset)
     }
 
@@ -108,10 +128,10 @@ impl Emulated {
     /// Whether somebody wrote between the buffers.
     #[cfg(emulated_kernels)]
     fn red_zone_fault(&self) -> Option<String> {
-        let unit = |u: usize| &self.memory[u * UNIT..][..UNIT];
-        for (u, &valid) in self.valid.iter().enumerate() {
-            if let Some(i) = unit(u)[usize::from(valid)..].iter().position(|&b| b != POISON) {
-                let at = u * UNIT + usize::from(valid) + i;
+        for gap in &self.gaps {
+            let bytes = &self.memory[gap.clone()];
+            if bytes.chunks(UNIT).any(|c| *c != [POISON; UNIT][..c.len()]) {
+                let at = gap.start + bytes.iter().position(|&b| b != POISON).unwrap_or(0);
                 return Some(format!("wrote outside every buffer, at device address {at:#x}"));
             }
         }
@@ -119,7 +139,6 @@ impl Emulated {
     }
 
     /// Refuses what no GPU of this mode would launch.
-    #[cfg_attr(not(emulated_kernels), allow(dead_code, reason = "nothing launches"))]
     fn check(
         kernel: &Kernel,
         grid: [u32; 3],
@@ -244,7 +263,7 @@ mod launching {
                 seed: mode.seed,
                 args: pointers.as_mut_ptr(),
                 memory: self.memory.as_mut_ptr(),
-                memory_bytes: RESERVED as u64,
+                memory_bytes: self.memory.len() as u64,
                 units: self.valid.len() as u64,
                 valid: self.valid.as_ptr(),
                 disabled_file: disabled.as_ref().map_or(std::ptr::null(), |s| s.as_ptr()),

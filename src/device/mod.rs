@@ -13,7 +13,7 @@ mod name;
 mod step;
 
 pub use embedding::EmbeddingPlan;
-pub use emulated::{Buffer, Emulated};
+pub use emulated::{Buffer, Emulated, EmulatedDevice, EmulatedSettings, StreamTiming};
 pub use gemm::{Epilogue, Gemm, GemmChoices, GemmShape, Type};
 pub use gpu::{Arena, Device, Event, Graph, Launch, Pinned, RED_ZONE, Span, Stream};
 pub use kernel::{Arg, Kernel};

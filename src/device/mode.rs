@@ -58,6 +58,16 @@ impl Capability {
     }
 }
 
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sm80 => "sm_80",
+            Self::Sm86 => "sm_86",
+            Self::Sm90 => "sm_90",
+        })
+    }
+}
+
 /// Settings of an emulated launch.
 #[derive(Clone, Debug)]
 pub struct Mode {

@@ -1,0 +1,325 @@
+//! The emulated device as the `gpu` backend sees it: streams that run when the settings say, memory that the host
+//! cannot reach, and calls for ordering that can be left out one by one.
+use super::super::{
+    Arena, Counters, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span,
+    Stream, SyncSite,
+};
+use super::machine::Machine;
+use super::memory::Memory;
+use super::queue::{Command, Position, Streams};
+use super::{Emulated, EmulatedSettings, POISON, product};
+use crate::config::machine;
+use crate::{Error, Result};
+use std::collections::{BTreeSet, HashSet};
+use std::panic::Location;
+use std::sync::Arc;
+
+/// A device of this process, for tests. Commands run inside calls of its methods, one at a time.
+///
+/// The first command that fails (a kernel at fault, a write between the spans of the arena) ends all work: nothing
+/// runs after it, and [`Device::synchronize`] returns its error; once it has, so does everything else.
+pub struct EmulatedDevice {
+    settings: EmulatedSettings,
+    machine: Machine,
+    streams: Streams,
+    events: Vec<Option<Position>>,
+    graphs: Vec<Vec<Arc<Command>>>,
+    /// The stream, and what was noted.
+    capture: Option<(usize, Vec<Arc<Command>>)>,
+    planned: HashSet<GemmShape>,
+    sites: BTreeSet<SyncSite>,
+    /// The host has seen the error of the first command that failed.
+    reported: bool,
+}
+
+impl EmulatedDevice {
+    /// One without memory, or why there is none in this build.
+    pub fn new(settings: EmulatedSettings) -> Result<Self> {
+        Ok(Self {
+            machine: Machine::new(settings.mode.clone())?,
+            streams: Streams::new(settings.streams),
+            events: Vec::new(),
+            graphs: Vec::new(),
+            capture: None,
+            planned: HashSet::new(),
+            sites: BTreeSet::new(),
+            reported: false,
+            settings,
+        })
+    }
+
+    /// Calls of `record`, `wait` and `synchronize` so far, sorted. The place is that of the caller: a helper of the
+    /// host must be `#[track_caller]` to be told apart by its own callers.
+    pub fn sites(&self) -> Vec<SyncSite> {
+        self.sites.iter().cloned().collect()
+    }
+
+    /// What launches counted, with [`super::super::Mode::count`].
+    pub fn counters(&self) -> &Counters {
+        &self.machine.counters
+    }
+
+    /// Whether the call counts.
+    fn reach(&mut self, what: &str, at: &Location<'_>) -> bool {
+        let site = SyncSite { file: at.file().into(), line: at.line(), what: what.into() };
+        let enabled = self.settings.disabled.as_ref() != Some(&site);
+        self.sites.insert(site);
+        enabled
+    }
+
+    fn alive(&self) -> Result<()> {
+        if self.reported { self.machine.check() } else { Ok(()) }
+    }
+
+    fn find_stream(&self, on: Stream) -> Result<usize> {
+        self.alive()?;
+        if self.streams.contains(on.0) { Ok(on.0) } else { Err(Error::refused("a stream of another device")) }
+    }
+
+    fn find_event(&self, event: Event) -> Result<Option<Position>> {
+        self.alive()?;
+        self.events.get(event.0).copied().ok_or_else(|| Error::refused("an event of another device"))
+    }
+
+    /// Refuses `what` while a stream is captured.
+    fn not_captured(&self, what: &str) -> Result<()> {
+        self.alive()?;
+        self.capture.is_none().then_some(()).ok_or_else(|| Error::refused(format!("{what} during capture")))
+    }
+
+    /// Refuses ordering of a stream that is captured: a graph is a sequence.
+    fn ordered(&self, on: usize, what: &str) -> Result<()> {
+        if self.capture.as_ref().is_some_and(|c| c.0 == on) { self.not_captured(what) } else { Ok(()) }
+    }
+
+    fn check_copy(&self, what: &str, pinned: Pinned, at: usize, span: Span) -> Result<()> {
+        self.machine.memory.check(what, span)?;
+        let host = self.machine.pinned.get(pinned.0).map_or(0, Vec::len);
+        let fits = at.checked_add(span.bytes).is_some_and(|end| end <= host);
+        fits.then_some(()).ok_or_else(|| {
+            let bytes = span.bytes;
+            Error::refused(format!("{what}: {bytes} bytes at {at} of {host} bytes of pinned memory"))
+        })
+    }
+
+    fn give(&mut self, on: usize, command: Command) -> Result<()> {
+        let command = Arc::new(command);
+        match &mut self.capture {
+            Some((stream, commands)) if *stream == on => {
+                commands.push(command);
+                Ok(())
+            }
+            _ => {
+                self.streams.push(on, command);
+                self.advance()
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.streams.advance(&mut |c| self.machine.run(c));
+        self.machine.rest()
+    }
+}
+
+impl Device for EmulatedDevice {
+    fn name(&self) -> String {
+        format!("emulated ({})", self.settings.mode.capability)
+    }
+
+    fn shared_bytes(&self) -> usize {
+        self.settings.mode.capability.shared_bytes()
+    }
+
+    fn memory(&self) -> Result<[u64; 2]> {
+        if let Some(total) = self.settings.memory_bytes {
+            return Ok([total.saturating_sub(self.machine.memory.used()), total]);
+        }
+        let (total, available) = machine::memory();
+        let unknown = || Error::failed("cannot tell how much memory this machine has");
+        Ok([available.ok_or_else(unknown)?, total.ok_or_else(unknown)?])
+    }
+
+    fn kernel(&self, name: &str) -> Result<Kernel> {
+        self.machine.memory.kernel(name)
+    }
+
+    fn allocate(&mut self, arena: &Arena) -> Result<()> {
+        self.not_captured("allocation")?;
+        if self.machine.memory.used() > 0 {
+            return Err(Error::refused("device memory is allocated once"));
+        }
+        let [free, total] = self.memory()?;
+        let needed = arena.bytes() as u64;
+        if needed > free {
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            return Err(Error::refused(format!(
+                "{}: {:.1} MiB of device memory are needed, {:.1} of {:.1} MiB are free: {:.1} MiB too few",
+                self.name(),
+                mib(needed),
+                mib(free),
+                mib(total),
+                mib(needed - free),
+            )));
+        }
+        self.machine.memory = Memory::new(arena)?;
+        Ok(())
+    }
+
+    fn address(&self, offset: usize) -> u64 {
+        self.machine.memory.address() + offset as u64
+    }
+
+    fn stream(&mut self) -> Result<Stream> {
+        self.not_captured("a new stream")?;
+        Ok(Stream(self.streams.add()))
+    }
+
+    fn event(&mut self) -> Result<Event> {
+        self.not_captured("a new event")?;
+        self.events.push(None);
+        Ok(Event(self.events.len() - 1))
+    }
+
+    fn pinned(&mut self, bytes: usize) -> Result<Pinned> {
+        self.not_captured("allocation")?;
+        self.machine.pinned.push(vec![POISON; bytes]);
+        Ok(Pinned(self.machine.pinned.len() - 1))
+    }
+
+    fn host(&mut self, pinned: Pinned) -> &mut [u8] {
+        &mut self.machine.pinned[pinned.0]
+    }
+
+    fn launch(&mut self, on: Stream, launch: Launch) -> Result<()> {
+        let on = self.find_stream(on)?;
+        let Launch { kernel, grid, threads, shared_bytes, args } = &launch;
+        Emulated::check(kernel, *grid, *threads, *shared_bytes, args, &self.settings.mode)?;
+        self.give(on, Command::Launch(launch))
+    }
+
+    fn set_workspace(&mut self, workspace: Span) {
+        self.machine.workspace = Some(workspace);
+    }
+
+    fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()> {
+        self.not_captured("planning a product")?;
+        product::check_shape(shape)?;
+        self.machine.memory.check("memory to time products on", operands)?;
+        self.planned.insert(*shape);
+        self.machine.memory.open()?.poison(operands);
+        self.machine.rest()
+    }
+
+    fn choices(&self) -> GemmChoices {
+        GemmChoices::default()
+    }
+
+    fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
+        if *choices == self.choices() {
+            return Ok(());
+        }
+        Err(Error::NotReproducible(format!(
+            "matrix products were chosen on {:?}; {} has other ones",
+            choices.device,
+            self.name()
+        )))
+    }
+
+    fn gemm(&mut self, on: Stream, gemm: Gemm) -> Result<()> {
+        let on = self.find_stream(on)?;
+        product::check(&self.machine.memory, &gemm)?;
+        if !self.planned.contains(&gemm.shape) {
+            return Err(Error::refused(format!("product {}: not planned", gemm.shape)));
+        }
+        if let Some(workspace) = self.machine.workspace {
+            self.machine.memory.check("workspace", workspace)?;
+        }
+        self.give(on, Command::Gemm(gemm))
+    }
+
+    fn upload(&mut self, on: Stream, from: Pinned, at: usize, to: Span) -> Result<()> {
+        let on = self.find_stream(on)?;
+        self.check_copy("upload", from, at, to)?;
+        self.give(on, Command::Upload(from.0, at, to))
+    }
+
+    fn download(&mut self, on: Stream, from: Span, to: Pinned, at: usize) -> Result<()> {
+        let on = self.find_stream(on)?;
+        self.check_copy("download", to, at, from)?;
+        self.give(on, Command::Download(from, to.0, at))
+    }
+
+    fn fill(&mut self, on: Stream, span: Span, value: u8) -> Result<()> {
+        let on = self.find_stream(on)?;
+        self.machine.memory.check("fill", span)?;
+        self.give(on, Command::Fill(span, value))
+    }
+
+    fn record(&mut self, event: Event, on: Stream) -> Result<()> {
+        let enabled = self.reach("record", Location::caller());
+        let on = self.find_stream(on)?;
+        self.find_event(event)?;
+        self.ordered(on, "recording an event")?;
+        if enabled {
+            self.events[event.0] = Some(self.streams.position(on));
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, on: Stream, event: Event) -> Result<()> {
+        let enabled = self.reach("wait", Location::caller());
+        let on = self.find_stream(on)?;
+        let recorded = self.find_event(event)?;
+        self.ordered(on, "waiting for an event")?;
+        match recorded {
+            Some(position) if enabled => self.give(on, Command::Wait(position)),
+            _ => Ok(()),
+        }
+    }
+
+    fn synchronize(&mut self, event: Event) -> Result<()> {
+        let enabled = self.reach("synchronize", Location::caller());
+        self.not_captured("synchronising")?;
+        let recorded = self.find_event(event)?;
+        if !enabled {
+            return Ok(());
+        }
+        if let Some(position) = recorded {
+            self.streams.force(position, &mut |c| self.machine.run(c));
+            self.advance()?;
+        }
+        self.reported = self.machine.failure.is_some();
+        self.machine.check()
+    }
+
+    fn begin_capture(&mut self, on: Stream) -> Result<()> {
+        let on = self.find_stream(on)?;
+        self.not_captured("another capture")?;
+        self.capture = Some((on, Vec::new()));
+        Ok(())
+    }
+
+    fn end_capture(&mut self, on: Stream) -> Result<Graph> {
+        let on = self.find_stream(on)?;
+        match self.capture.take_if(|c| c.0 == on) {
+            Some((_, commands)) => {
+                self.graphs.push(commands);
+                Ok(Graph(self.graphs.len() - 1))
+            }
+            None => Err(Error::refused("the stream is not captured")),
+        }
+    }
+
+    fn replay(&mut self, on: Stream, graph: Graph) -> Result<()> {
+        let on = self.find_stream(on)?;
+        self.ordered(on, "replaying a graph")?;
+        let commands = self.graphs.get(graph.0).ok_or_else(|| Error::refused("a graph of another device"))?;
+        commands.iter().for_each(|c| self.streams.push(on, c.clone()));
+        self.advance()
+    }
+
+    fn launches(&self) -> u64 {
+        self.machine.launches
+    }
+}

@@ -1,0 +1,88 @@
+//! What runs commands, one after the other, until the first that fails.
+use super::super::{Arena, Counters, Mode, Span};
+use super::memory::Memory;
+use super::product;
+use super::queue::Command;
+use crate::{Error, Result};
+
+/// Bytes at the start of the workspace that a product is sure to overwrite.
+const SCRATCHED: usize = 64 << 10;
+
+pub struct Machine {
+    mode: Mode,
+    pub memory: Memory,
+    pub pinned: Vec<Vec<u8>>,
+    /// Of products.
+    pub workspace: Option<Span>,
+    /// Kernels and products that ran.
+    pub launches: u64,
+    /// Of launches, while [`Mode::count`] is set.
+    pub counters: Counters,
+    /// What the first command that failed said; none runs after it.
+    pub failure: Option<String>,
+}
+
+impl Machine {
+    /// One without memory.
+    pub fn new(mode: Mode) -> Result<Self> {
+        Ok(Self {
+            mode,
+            memory: Memory::new(&Arena::default())?,
+            pinned: Vec::new(),
+            workspace: None,
+            launches: 0,
+            counters: Counters::default(),
+            failure: None,
+        })
+    }
+
+    /// Runs a command, or not, after a failure. Device memory stays open until [`Machine::rest`].
+    pub fn run(&mut self, command: &Command) {
+        if self.failure.is_none()
+            && let Err(e) = self.perform(command)
+        {
+            self.failure = Some(e.to_string());
+        }
+    }
+
+    /// Nothing runs for now.
+    pub fn rest(&mut self) -> Result<()> {
+        self.memory.close()
+    }
+
+    /// The error of the first command that failed.
+    pub fn check(&self) -> Result<()> {
+        self.failure.as_ref().map_or(Ok(()), |why| Err(Error::failed(why)))
+    }
+
+    fn perform(&mut self, command: &Command) -> Result<()> {
+        let base = self.memory.address();
+        let device = self.memory.open()?;
+        match command {
+            Command::Launch(l) => {
+                self.launches += 1;
+                let counters =
+                    device.launch(&l.kernel, l.grid, l.threads, l.shared_bytes, &l.args, &self.mode)?;
+                if self.mode.count {
+                    self.counters.add(&counters);
+                }
+            }
+            Command::Gemm(g) => {
+                self.launches += 1;
+                product::run(device, base, g);
+                if let Some(w) = self.workspace {
+                    device.poison(w.part(0, w.bytes.min(SCRATCHED)));
+                }
+            }
+            &Command::Upload(pinned, at, to) => {
+                device.bytes_mut(to).copy_from_slice(&self.pinned[pinned][at..][..to.bytes]);
+            }
+            &Command::Download(from, pinned, at) => {
+                self.pinned[pinned][at..][..from.bytes].copy_from_slice(device.bytes(from));
+            }
+            &Command::Fill(span, value) => device.bytes_mut(span).fill(value),
+            Command::Wait(_) => (),
+        }
+        Ok(())
+    }
+}
