@@ -1,6 +1,7 @@
 //! Text from a model: prompt in one pass, then one token at a time against the cached keys and values.
-use crate::backend::cpu::Cpu;
+use crate::backend;
 use crate::checkpoint::Buffers;
+use crate::device::DeviceName;
 use crate::model::{Model, Pass, Purpose, Workspace};
 use crate::ops::{Ops, Shape, Work};
 use crate::train::Source;
@@ -77,7 +78,7 @@ pub struct Generator {
 
 impl Generator {
     /// Loads a model. `longest` counts prompt and continuation; more than the model was made for is refused.
-    pub fn load(source: &Source, longest: usize) -> Result<Self> {
+    pub fn load(source: &Source, longest: usize, device: DeviceName) -> Result<Self> {
         let model = Model::new(source.config().clone());
         let most = model.config.max_position_embeddings;
         if longest == 0 || longest > most {
@@ -87,7 +88,7 @@ impl Generator {
         }
         let shape = Shape { batch: 1, time: longest };
         let workspace = Workspace::new(&model.config, shape, 1, Purpose::Generate);
-        let mut ops: Box<dyn Ops> = Box::new(Cpu::new(&model.config, &model.table, &workspace));
+        let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
         ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
         Ok(Self { model, workspace, ops })
     }

@@ -1,9 +1,10 @@
 //! `rewarm eval`: loss, perplexity and bits per byte on named sets.
 use super::{print_json, with_threads};
-use crate::backend::cpu::Cpu;
+use crate::backend;
 use crate::checkpoint::Buffers;
 use crate::console::print;
 use crate::data::{Corpus, Side, Split};
+use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Ops, Shape};
 use crate::train::{Evaluation, Source};
@@ -28,6 +29,9 @@ pub struct EvalArgs {
     /// Sequences computed at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..65536))]
     batch: u32,
+    /// Where to compute: cpu, cuda:N, emulated, auto
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
     /// Threads; 0: all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -47,7 +51,7 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
     let sets =
         args.data.iter().map(|spec| open_set(spec, time, args.sequences)).collect::<Result<Vec<_>>>()?;
     for set in sets {
-        let result = set.run(&model, &mut ops, &workspace)?;
+        let result = set.run(&model, &mut *ops, &workspace)?;
         if args.json {
             print_json(&result)?;
             continue;
@@ -62,7 +66,7 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
 }
 
 /// The model with its weights.
-fn load(args: &EvalArgs, source: &Source) -> Result<(Model, Workspace, Cpu)> {
+fn load(args: &EvalArgs, source: &Source) -> Result<(Model, Workspace, Box<dyn Ops>)> {
     let model = Model::new(source.config().clone());
     let longest = model.config.max_position_embeddings;
     let time = args.seq_len.unwrap_or(longest);
@@ -73,7 +77,8 @@ fn load(args: &EvalArgs, source: &Source) -> Result<(Model, Workspace, Cpu)> {
     }
     let shape = Shape { batch: args.batch as usize, time };
     let workspace = Workspace::new(&model.config, shape, 1024, Purpose::Evaluate);
-    let mut ops = Cpu::new(&model.config, &model.table, &workspace);
+    let device = device::resolve(args.device);
+    let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
     ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
     Ok((model, workspace, ops))
 }

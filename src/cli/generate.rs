@@ -1,6 +1,7 @@
 //! `rewarm generate`: text that continues a prompt.
 use super::with_threads;
 use crate::data::TextTokenizer;
+use crate::device::{self, DeviceName};
 use crate::generate::{Generator, Sampling};
 use crate::train::Source;
 use crate::{Error, Result};
@@ -33,6 +34,9 @@ pub struct GenerateArgs {
     /// A tokenizer.json [default: the one beside the model]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
+    /// Where to compute: cpu, cuda:N, emulated, auto
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
     /// Threads; 0: all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -79,7 +83,7 @@ fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>
     let tokenizer = TextTokenizer::load(path)?;
     tokenizer.check_fits(source.config().vocab_size as u32)?;
     let prompt = tokenizer.encode(&args.prompt)?;
-    let generator = Generator::load(source, prompt.len() + args.max_tokens)?;
+    let generator = Generator::load(source, prompt.len() + args.max_tokens, device::resolve(args.device))?;
     Ok((tokenizer, prompt, generator, Some(source.config().eos_token_id)))
 }
 

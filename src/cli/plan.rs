@@ -1,8 +1,8 @@
 //! `rewarm plan`: what a run needs, without starting it.
 use super::print_json;
-use crate::backend::MemoryPlan;
-use crate::backend::cpu::memory_plan;
+use crate::backend::{MemoryPlan, memory_plan};
 use crate::config::Config;
+use crate::device::{self, DeviceName};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, preset};
 use crate::ops::Shape;
 use crate::train::Source;
@@ -35,6 +35,9 @@ pub struct PlanArgs {
     /// Tokens per second, to tell how long the run takes
     #[arg(long, value_name = "RATE")]
     tokens_per_s: Option<f64>,
+    /// Device, with --preset; a configuration names its own
+    #[arg(long, value_name = "DEVICE", requires = "preset", default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
     /// Threads; 0: all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -58,7 +61,7 @@ struct Plan {
 
 /// Runs the command.
 pub fn run(args: &PlanArgs) -> Result<()> {
-    let (sizes, shape, chunk_rows, tokens) = match &args.preset {
+    let (sizes, shape, chunk_rows, tokens, device) = match &args.preset {
         Some(name) => from_preset(args, name)?,
         None => from_config(args)?,
     };
@@ -66,7 +69,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if args.threads == 0 { cores() } else { args.threads };
-    let memory = memory_plan(&model.table, &workspace, threads);
+    let memory = memory_plan(device::resolve(device), &model.config, &model.table, &workspace, threads);
     let rate = args.tokens_per_s.filter(|r| r.is_finite() && *r > 0.0);
     if rate != args.tokens_per_s {
         return Err(Error::refused("--tokens-per-s must be a positive number"));
@@ -88,7 +91,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     crate::console::print(&plan.to_string())
 }
 
-type Parts = (ModelConfig, Shape, usize, Option<u64>);
+type Parts = (ModelConfig, Shape, usize, Option<u64>, DeviceName);
 
 fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
     let sizes = preset(name).ok_or_else(|| {
@@ -103,7 +106,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
             args.micro, args.chunk_rows
         )));
     }
-    Ok((sizes, Shape { batch: args.micro, time }, args.chunk_rows, None))
+    Ok((sizes, Shape { batch: args.micro, time }, args.chunk_rows, None, args.device))
 }
 
 fn from_config(args: &PlanArgs) -> Result<Parts> {
@@ -115,7 +118,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
     };
     let time = config.seq_len(&sizes)?;
     let tokens = config.total_steps(time) * config.tokens_per_step(time);
-    Ok((sizes, Shape { batch: config.batch.micro, time }, config.head.chunk_rows, Some(tokens)))
+    Ok((sizes, Shape { batch: config.batch.micro, time }, config.head.chunk_rows, Some(tokens), config.device))
 }
 
 impl fmt::Display for Plan {

@@ -3,6 +3,7 @@
 use super::with_threads;
 use crate::config::Config;
 use crate::console::{note, print};
+use crate::device::{self, DeviceName};
 use crate::train::{Session, Summary};
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -19,6 +20,9 @@ pub struct TrainArgs {
     /// Override a key of the configuration, as in --set schedule.lr=1e-3
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Where to compute: cpu, cuda:N, emulated, auto; the same as --set device=...
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
 }
 
 /// Arguments of `rewarm resume`.
@@ -26,23 +30,33 @@ pub struct TrainArgs {
 pub struct ResumeArgs {
     /// Directory of the run
     run_dir: PathBuf,
-    /// Override a key that cannot change a result: threads, batch.micro, eval.*, checkpoint.*, data paths
+    /// Override a key that cannot change a result: threads, eval.*, checkpoint.*, data paths, batch.micro on a cpu
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Go on with another device: its rounding is not that of the first
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
 }
 
 /// Runs `rewarm train`.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let started = Instant::now();
-    let config = Config::load(args.config.as_deref(), &args.set)?;
+    let mut config = Config::load(args.config.as_deref(), &with_device(&args.set, args.device))?;
+    config.device = device::resolve(config.device);
     with_threads(config.threads, move || drive(started, || Session::start(config)))
 }
 
 /// Runs `rewarm resume`.
 pub fn resume(args: &ResumeArgs) -> Result<()> {
     let started = Instant::now();
-    let threads = Session::threads_of(&args.run_dir, &args.set)?;
-    with_threads(threads, || drive(started, || Session::resume(&args.run_dir, &args.set)))
+    let set = with_device(&args.set, args.device.map(device::resolve));
+    let threads = Session::threads_of(&args.run_dir, &set)?;
+    with_threads(threads, || drive(started, || Session::resume(&args.run_dir, &set)))
+}
+
+/// The overrides, and `--device` as one of them.
+fn with_device(set: &[String], device: Option<DeviceName>) -> Vec<String> {
+    set.iter().cloned().chain(device.map(|d| format!("device={d}"))).collect()
 }
 
 fn drive(started: Instant, open: impl FnOnce() -> Result<Session>) -> Result<()> {

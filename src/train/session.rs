@@ -3,8 +3,7 @@
 use super::evaluate::Evaluation;
 use super::metrics::{Metrics, replace};
 use super::source::Source;
-use crate::backend::MemoryPlan;
-use crate::backend::cpu::{self, Cpu};
+use crate::backend::{self, MemoryPlan};
 use crate::checkpoint::{
     Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
     list_steps, read_tokenizer_files,
@@ -152,8 +151,9 @@ impl Session {
         let Parts { config, model, order, evaluations, schedule, extra_files, .. } = parts;
         let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
         let workspace = Workspace::new(&model.config, shape, config.head.chunk_rows, Purpose::Train);
-        let memory = cpu::memory_plan(&model.table, &workspace, rayon::current_num_threads());
-        let mut ops: Box<dyn Ops> = Box::new(Cpu::new(&model.config, &model.table, &workspace));
+        let (device, sizes, table) = (config.device, &model.config, &model.table);
+        let memory = backend::memory_plan(device, sizes, table, &workspace, rayon::current_num_threads());
+        let mut ops = backend::open(device, sizes, table, &workspace)?;
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
         let params = assign(&model.table, &config.optim.groups, config.optim.weight_decay);
