@@ -107,7 +107,8 @@ template <class S> DEVICE void softmax(float (&s)[S::MT][S::KEYS / 8][4], Walk<S
 }
 
 // o += p v, p rounded to bf16.
-template <class S> DEVICE void add_values(float (&p)[S::MT][S::KEYS / 8][4], Walk<S>& w, AttentionTile<S::KEYS, S::D>& v) {
+template <class S>
+DEVICE void add_values(float (&p)[S::MT][S::KEYS / 8][4], Walk<S>& w, AttentionTile<S::KEYS, S::D>& v) {
     UNROLL for (int k = 0; k < S::KEYS / 16; k++) {
         uint32_t a[S::MT][4];
         UNROLL for (int m = 0; m < S::MT; m++) accumulators_to_a(a[m], p[m][2 * k], p[m][2 * k + 1]);
