@@ -137,7 +137,7 @@ DEVICE void finish(Walk<S>& w, AttentionTile<S::QUERIES, S::D>& tile, bf16* out,
             int row = first + m * 16 + half * 8 + lane_id() / 4;
             if (lane_id() % 4 == 0 && row < rows)
                 store(lse + int64_t(row) * heads,
-                      w.most[m][half] * attention_scale<S::D>() + log2_approx(total) * LN_2);
+                      fmaf(log2_approx(total), LN_2, w.most[m][half] * attention_scale<S::D>()));
             float inverse = 1.0f / total;
             UNROLL for (int n = 0; n < S::D / 8; n++) {
                 uint32_t pair = pack_bf16(w.o[m][n][2 * half] * inverse, w.o[m][n][2 * half + 1] * inverse);
