@@ -99,6 +99,7 @@ impl Run {
         smem: usize,
         args: &[Arg],
     ) -> Result<Counters> {
+        check_resources(kernel, threads, smem);
         let kernel = self.device.kernel(kernel)?;
         let grid = grid.map(|n| u32::try_from(n).unwrap());
         let counters = self.device.launch(&kernel, grid, threads as u32, smem, args, &self.mode)?;
@@ -112,6 +113,19 @@ impl Run {
         let floats = values.iter().map(|x| x.to_f32()).collect();
         self.outputs.0.push((name, floats, bytemuck::cast_slice(&values).to_vec()));
     }
+}
+
+/// The table that occupancy is computed from must not understate a launch.
+fn check_resources(kernel: &str, threads: usize, smem: usize) {
+    let table = include_str!("../../kernels/RESOURCES.md");
+    let row = table.lines().find(|line| line.starts_with(&format!("| `{kernel}` | ")));
+    let row = row.unwrap_or_else(|| panic!("kernels/RESOURCES.md has no row {kernel}"));
+    let stated: Vec<usize> =
+        row.split(" | ").skip(1).take(2).map(|cell| cell.replace(',', "").parse().unwrap()).collect();
+    assert!(
+        threads <= stated[0] && smem <= stated[1],
+        "kernels/RESOURCES.md states {stated:?} for {kernel}, launched with [{threads}, {smem}]"
+    );
 }
 
 /// Runs the program in one mode.
