@@ -1,0 +1,51 @@
+//! That the kernels are instrumented: each planted error ends a process of its own with the sanitizer's report.
+//! Only in the build of tools/sanitize.sh.
+use crate::rig::{Run, once};
+use rewarm::device::Mode;
+use std::env::{current_exe, var};
+use std::process::Command;
+
+const VARIABLE: &str = "REWARM_PLANTED";
+
+#[test]
+fn planted_errors_are_reported() {
+    if let Ok(what) = var(VARIABLE) {
+        plant(what.parse().unwrap());
+        return;
+    }
+    let cases = [
+        ("use-after-poison", "// behind the buffer"),
+        ("use-after-poison", "// before the buffer"),
+        ("use-after-poison", "// behind every buffer"),
+        ("use-after-poison", "// behind shared memory"),
+        ("use-after-poison", "// before shared memory"),
+        ("stack-buffer-overflow", "// behind a local"),
+        ("runtime error: index 4 out of bounds", "// the same, by index"),
+        ("runtime error: signed integer overflow", "// overflow"),
+        ("runtime error: shift exponent 32 is too large", "// shift"),
+        ("runtime error: store to misaligned address", "// misaligned"),
+    ];
+    let source = include_str!("../../kernels/selfcheck.cu");
+    let (before, body) = source.split_once("KERNEL(selfcheck_sanitize").unwrap();
+    for (what, (report, comment)) in cases.into_iter().enumerate() {
+        let mut child = Command::new(current_exe().unwrap());
+        child.args(["--exact", "sanitize::planted_errors_are_reported", "--nocapture"]);
+        let out = child.env(VARIABLE, what.to_string()).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stderr);
+        let line = 1 + before.lines().count() + body.lines().position(|l| l.ends_with(comment)).unwrap();
+        let place = format!("kernels/selfcheck.cu:{line}");
+        assert!(!out.status.success(), "{comment}: {text}");
+        assert!(text.contains(report) && text.contains(&place), "{comment}: no {report} at {place}: {text}");
+    }
+    // Nothing planted, nothing reported.
+    plant(cases.len() as i32);
+}
+
+fn plant(what: i32) {
+    let program = |run: &mut Run| {
+        let out = run.poisoned::<i32>(32);
+        run.launch("selfcheck_sanitize", [1, 1, 1], 32, 2048, &[what.into(), out.arg()])?;
+        Ok(())
+    };
+    once(&Mode::default(), program).unwrap();
+}
