@@ -187,7 +187,19 @@ KERNEL(selfcheck_fault, 128, int what, int* out) {
 }
 
 #ifdef EMU_ASAN
-// What only the sanitizers see: plain C++ where a primitive should stand, and undefined behaviour. Never returns.
+// Two frames at the same place: the red zones between the arrays of one lie inside the array of the other.
+static __attribute__((noinline)) int three_arrays(int n) {
+    volatile int a[1024] = {}, b[1024] = {}, c[1024] = {};
+    if (lane_id()) shuffle_xor(n, 1);   // never met: lane 0 is gone
+    return a[n % 1024] + b[n % 1024] + c[n % 1024];
+}
+static __attribute__((noinline)) int one_array(int n) {
+    volatile int all[4096];
+    for (int i = 0; i < 4096; i++) all[i] = n;
+    return all[n % 4096];
+}
+
+// What only the sanitizers see: plain C++ where a primitive should stand, and undefined behaviour.
 KERNEL(selfcheck_sanitize, 32, int what, int* out) {
     DYNAMIC_SMEM(CopySmem, s);
     volatile int local[4] = {};
@@ -203,6 +215,8 @@ KERNEL(selfcheck_sanitize, 32, int what, int* out) {
     if (what == 7) local[0] = 0x7fffffff + n;   // overflow
     if (what == 8) local[0] = 1 << n;   // shift
     if (what == 9) *(volatile int*)((char*)out + n / 16) = 0;   // misaligned
+    if (what == 10) n = three_arrays(n);
+    if (what == 11) n = one_array(n);
 }
 #endif
 
