@@ -10,6 +10,7 @@ runtime=$("${CXX:-c++}" -print-file-name=libasan.so)
 [[ $runtime == /* ]] || { echo "sanitize.sh: ${CXX:-c++} has no libasan.so; name a GCC in CXX" >&2; exit 1; }
 host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 export "CARGO_TARGET_${host}_RUNNER=env LD_PRELOAD=$runtime ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1"
+export NVCC=none   # nothing here runs on a GPU
 # A feature, so that these objects lie beside those of ordinary builds.
 tests() { cargo test --release --locked --features sanitize --test kernels -- "$@"; }
 
