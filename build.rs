@@ -35,6 +35,13 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
     build.flag("-ffp-contract=off").flag("-fno-strict-aliasing");
     build.flag(format!("-ffile-prefix-map={}/=", var("CARGO_MANIFEST_DIR").unwrap()));
     build.flag_if_supported("-ftrivial-auto-var-init=pattern");
+    let sanitize = var("CARGO_FEATURE_SANITIZE").is_ok();
+    if sanitize {
+        build
+            .flag("-fsanitize=address,undefined")
+            .flag("-fno-sanitize-recover=all")
+            .flag("-fno-omit-frame-pointer");
+    }
     let missing = |e: cc::Error| format!("it needs a C++17 compiler (c++, or CXX): {e}").replace('\n', " ");
     let compiler = build.try_get_compiler().map_err(missing)?;
     let root = env::current_dir().unwrap();
@@ -67,7 +74,11 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         .cpp(true)
         .objects(jobs.iter().map(|j| &j.1))
         .try_compile("rewarm_kernels")
-        .map_err(missing)
+        .map_err(missing)?;
+    if sanitize {
+        ["asan", "ubsan"].iter().for_each(|l| println!("cargo::rustc-link-lib=dylib={l}"));
+    }
+    Ok(())
 }
 
 /// `fatbins.rs`: the name and the bytes of every fat binary, empty without nvcc.

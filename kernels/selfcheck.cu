@@ -186,6 +186,40 @@ KERNEL(selfcheck_fault, 128, int what, int* out) {
     store(out + int(threadIdx.x), i);
 }
 
+#ifdef EMU_ASAN
+// Two frames at the same place: the red zones between the arrays of one lie inside the array of the other.
+static __attribute__((noinline)) int three_arrays(int n) {
+    volatile int a[1024] = {}, b[1024] = {}, c[1024] = {};
+    if (lane_id()) shuffle_xor(n, 1);   // never met: lane 0 is gone
+    return a[n % 1024] + b[n % 1024] + c[n % 1024];
+}
+static __attribute__((noinline)) int one_array(int n) {
+    volatile int all[4096];
+    for (int i = 0; i < 4096; i++) all[i] = n;
+    return all[n % 4096];
+}
+
+// What only the sanitizers see: plain C++ where a primitive should stand, and undefined behaviour.
+KERNEL(selfcheck_sanitize, 32, int what, int* out) {
+    DYNAMIC_SMEM(CopySmem, s);
+    volatile int local[4] = {};
+    volatile int *global = out, *shared = (int*)s.a, *volatile stack = local;   // whose, the compiler forgets
+    int n = 32 + shuffle_xor(0, 1);   // not known to the compiler; and every lane has been switched to
+    if (what == 0) global[n] = 0;   // behind the buffer
+    if (what == 1) global[-n] = 0;   // before the buffer
+    if (what == 2) global[n + 8192] = 0;   // behind every buffer
+    if (what == 3) shared[16 * n] = 0;   // behind shared memory
+    if (what == 4) shared[-n] = 0;   // before shared memory
+    if (what == 5) stack[n / 8] = 0;   // behind a local
+    if (what == 6) local[n / 8] = 0;   // the same, by index
+    if (what == 7) local[0] = 0x7fffffff + n;   // overflow
+    if (what == 8) local[0] = 1 << n;   // shift
+    if (what == 9) *(volatile int*)((char*)out + n / 16) = 0;   // misaligned
+    if (what == 10) n = three_arrays(n);
+    if (what == 11) n = one_array(n);
+}
+#endif
+
 struct BanksSmem {
     float at[1280];
 };
