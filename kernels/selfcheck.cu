@@ -1,5 +1,5 @@
 // One tiny kernel per primitive: what each must do is stated independently in tests/kernels/selfcheck.rs, and the
-// same file is the first thing to run on a device nobody has used before. All are one block.
+// same file is the first thing to run on a device nobody has used before. All but selfcheck_atomic are one block.
 #include "philox.h"
 #include "prim.h"
 #include "reduce.h"
@@ -22,6 +22,11 @@ KERNEL(selfcheck_warp, 32, const int* in, int* out) {
     store(out + 96 + lane, int(vote_ballot(x & 1)));
     store(out + 128 + lane, int(vote_any(x == 40)));
     store(out + 160 + lane, int(vote_all(x < 40)));
+}
+
+// out [blocks, 32] = what each thread found in the counter to which it added 2: which of them depends on the order.
+KERNEL(selfcheck_atomic, 32, int* counter, int* out) {
+    store(out + 32 * blockIdx.x + threadIdx.x, atomic_add(counter, 2));
 }
 
 // out [n] bf16 = in [n] f32; back [n] f32 = out; packed [n/2] = pairs; then exp2, log2, rcp, rsqrt of |in|.

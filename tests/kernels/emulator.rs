@@ -103,7 +103,8 @@ fn refuses_what_a_gpu_would() {
 fn schedules_differ() {
     let thread = |schedule| {
         let error = fault(2, &Mode { schedule, ..Mode::default() }).unwrap_err().to_string();
-        error.split("thread ").nth(1).unwrap().split(':').next().unwrap().to_string()
+        let thread = error.split("thread ").nth(1).and_then(|rest| rest.split(':').next());
+        thread.unwrap_or_else(|| panic!("{error}")).to_string()
     };
     assert_eq!((thread(Schedule::Forward), thread(Schedule::Reverse)), ("0".into(), "127".into()));
 }
