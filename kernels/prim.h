@@ -165,10 +165,20 @@ template <class T> DEVICE T load_stream(const T* p HERE) {
 #endif
 }
 
+#ifdef __CUDACC__
+// A plain assignment of a vector may become several stores.
+DEVICE void store_raw(uint4* p, uint4 x) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" :: "l"(p), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+DEVICE void store_raw(uint2* p, uint2 x) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" :: "l"(p), "r"(x.x), "r"(x.y) : "memory");
+}
+template <class T> DEVICE void store_raw(T* p, T x) { *p = x; }
+#endif
+
 template <class T> DEVICE void store(T* p, T x HERE) {
 #ifdef __CUDACC__
-    // A plain assignment of a vector may become several stores.
-    __stwb(reinterpret_cast<typename Raw<sizeof(T)>::T*>(p), bits_as<typename Raw<sizeof(T)>::T>(x));
+    store_raw(reinterpret_cast<typename Raw<sizeof(T)>::T*>(p), bits_as<typename Raw<sizeof(T)>::T>(x));
 #else
     emu::check_global(p, sizeof(T), emu::Access::GlobalWrite, where);
     memcpy(p, &x, sizeof x);
