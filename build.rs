@@ -35,8 +35,16 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
     build.flag("-ffp-contract=off").flag("-fno-strict-aliasing");
     build.flag(format!("-ffile-prefix-map={}/=", var("CARGO_MANIFEST_DIR").unwrap()));
     build.flag_if_supported("-ftrivial-auto-var-init=pattern");
+    let sanitize = var("CARGO_FEATURE_SANITIZE").is_ok();
+    if sanitize {
+        build
+            .flag("-fsanitize=address,undefined")
+            .flag("-fno-sanitize-recover=all")
+            .flag("-fno-omit-frame-pointer");
+    }
     let missing = |e: cc::Error| format!("it needs a C++17 compiler (c++, or CXX): {e}").replace('\n', " ");
     let compiler = build.try_get_compiler().map_err(missing)?;
+    probe(&compiler, out)?;
     let root = env::current_dir().unwrap();
     let (mut jobs, mut anchors) = (vec![(root.join("kernels/emu.cc"), out.join("emu.o"))], String::new());
     for source in sources {
@@ -67,7 +75,27 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         .cpp(true)
         .objects(jobs.iter().map(|j| &j.1))
         .try_compile("rewarm_kernels")
-        .map_err(missing)
+        .map_err(missing)?;
+    if sanitize {
+        ["asan", "ubsan"].iter().for_each(|l| println!("cargo::rustc-link-lib=dylib={l}"));
+    }
+    Ok(())
+}
+
+/// Whether the compiler starts, has a standard library and knows C++17: a tool that does not is missing, whereas an
+/// error in a kernel is one of the build.
+fn probe(compiler: &cc::Tool, out: &Path) -> Result<(), String> {
+    let source = out.join("probe.cc");
+    write_if_changed(&source, "#include <vector>\nstatic_assert(__cplusplus >= 201703L, \"C++17\");\n");
+    let mut command = compiler.to_command();
+    command.arg("-c").arg(source).arg("-o").arg(out.join("probe.o"));
+    let why = match command.output() {
+        Ok(o) if o.status.success() => return Ok(()),
+        Ok(o) => format!("{} {}", o.status, String::from_utf8_lossy(&o.stderr).lines().next().unwrap_or("")),
+        Err(e) => e.to_string(),
+    };
+    let name = compiler.path().display();
+    Err(format!("it needs a C++17 compiler (c++, or CXX), {name} cannot be used: {why}"))
 }
 
 /// `fatbins.rs`: the name and the bytes of every fat binary, empty without nvcc.
@@ -160,14 +188,14 @@ fn write_if_changed(path: &Path, text: &str) -> bool {
 /// object stays.
 fn run(mut command: Command, to: &Path) -> Result<(), String> {
     let program = command.get_program().to_os_string();
-    let out = command
-        .output()
-        .map_err(|e| format!("cannot start {program:?}: {e}; name a C++17 compiler in CXX"))?;
+    let out = command.output().map_err(|e| format!("cannot start {program:?}: {e}"))?;
     if out.status.success() {
         return Ok(());
     }
     let _ = fs::remove_file(to);
-    panic!("{command:?} failed\n{}", String::from_utf8_lossy(&out.stderr));
+    // Not the command as Debug has it, which begins with the whole environment.
+    let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    panic!("{program:?} {} failed\n{}", args.join(" "), String::from_utf8_lossy(&out.stderr));
 }
 
 /// Two at a time.

@@ -1,7 +1,8 @@
 // adamw_f32, adamw_bf16: one update of all tensors; adamw_step: the norm into the factors of the step.
 // w32, g [total] f32; w16 [total] bf16 = w32 rounded; m, v [total] f32, or bf16 rounded stochastically: up with the
 // probability of the part cut off, 16 bits of Philox(seed; element / 4, step) per value, so the split into blocks
-// cannot change a bit. A tile is 8192 elements of one segment; segments and alignment: step.h.
+// cannot change a bit. A tile is 8192 elements of one segment. Buffers at multiples of
+// 16 bytes, segments as in step.h.
 // Grid: as many blocks as tiles, 256 threads (adamw_step: 1 block of 32); shared memory: none.
 // Moves 30*elements bytes (22 with bf16 moments), 13*elements FLOP (f32 update): memory-bound. Lanes hold 4 elements:
 // f32 moves in 16-byte accesses, bf16 in 8-byte ones, since 8 elements per lane would halve the use of f32 sectors.

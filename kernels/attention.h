@@ -20,7 +20,7 @@ template <int ROWS, int COLS> struct alignas(128) AttentionTile {
 template <int THREADS, int ROWS, int COLS>
 DEVICE void copy_tile(AttentionTile<ROWS, COLS>& tile, const bf16* from, int64_t ld, int valid) {
     constexpr int CHUNKS = COLS / 8;
-    UNROLL_BY(1) for (int i = int(threadIdx.x); i < ROWS * CHUNKS; i += THREADS) {   // unrolled, addresses cost registers
+    UNROLL_BY(1) for (int i = int(threadIdx.x); i < ROWS * CHUNKS; i += THREADS) {   // unrolled, it needs registers
         int row = i / CHUNKS, chunk = i % CHUNKS;
         cp_async(tile.at(row, chunk), from + row * ld + chunk * 8, row < valid);
     }

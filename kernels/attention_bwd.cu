@@ -9,6 +9,8 @@
 // Shared memory sizeof(AttentionBwdSmem), sizeof(FloatTile<32, D>). Five products, 10*D FLOP a pair of query and key,
 // (T + KEYS) / T times the causal half: compute-bound. Bytes: src/ops/attention.rs.
 // Deterministic: dq has one buffer per share, and who adds to it does so in the order of key tiles.
+// The gradient of a masked score is 0 times what v and dout say: a NaN or infinity in qkv or dout may reach every
+// query and key of a pair of tiles that holds it, as in attention_fwd.
 // Dao 2023, arXiv:2307.08691, algorithm 2; Su et al. 2021, arXiv:2104.09864.
 #include "attention_grad.h"
 
@@ -118,7 +120,7 @@ DEVICE void softmax_bwd(float (&s)[S::MK][S::OWN_QUERIES / 8][4], float (&dp)[S:
         Vec<float, 2> lse = load_shared<2>(&stats[0][col]), delta = load_shared<2>(&stats[1][col]);
         UNROLL for (int m = 0; m < S::MK; m++)
             UNROLL for (int r = 0; r < 4; r++) {
-                s[m][n][r] = exp2_approx(s[m][n][r] * scale - lse[r % 2]);
+                s[m][n][r] = exp2_approx(fmaf(s[m][n][r], scale, -lse[r % 2]));
                 dp[m][n][r] = s[m][n][r] * (dp[m][n][r] - delta[r % 2]);
             }
     }

@@ -8,6 +8,9 @@
 // B*H*(4*T*D + 4*T + 4*D * sum over tiles of min(T, QUERIES * (i + 1))) bytes; 4*D FLOP a pair of query and key,
 // (T + QUERIES) / T times the causal half: compute-bound.
 // Deterministic: a query's keys are walked in order by one warp.
+// The score of a masked key is replaced, but its value is multiplied by 0: a NaN or infinity in v reaches every query
+// that sees it, and may reach the others of a pair of tiles that holds one. To leave such values out, each fragment of
+// v would have to be another one for each query. The loss is not finite either way, and the step is skipped.
 // Dao 2023, arXiv:2307.08691, algorithm 1.
 #include "attention.h"
 
@@ -91,13 +94,15 @@ template <class S> DEVICE void softmax(float (&s)[S::MT][S::KEYS / 8][4], Walk<S
                 most = fmaxf(most, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
             most = fmaxf(most, shuffle_xor(most, 1));
             most = fmaxf(most, shuffle_xor(most, 2));
-            float shift = most == -INFINITY ? 0 : most * scale;   // no key seen yet
-            float shrink = exp2_approx(w.most[m][half] * scale - shift);
+            // Minus infinity before the first key that is seen. At the end there is one, the query itself; behind the
+            // end of the sequence, where nothing is stored, the zeros of the last tile.
+            float top = most == -INFINITY ? 0 : most, shift = top * scale;
+            float shrink = exp2_approx((w.most[m][half] - top) * scale);   // 1 where nothing changed, fused or not
             w.most[m][half] = most;
             float total = 0;
             UNROLL for (int n = 0; n < S::KEYS / 8; n++)
                 UNROLL for (int r = 2 * half; r < 2 * half + 2; r++) {
-                    s[m][n][r] = exp2_approx(s[m][n][r] * scale - shift);
+                    s[m][n][r] = exp2_approx(fmaf(s[m][n][r], scale, -shift));
                     total += s[m][n][r];
                 }
             w.total[m][half] = w.total[m][half] * shrink + total;
@@ -107,7 +112,8 @@ template <class S> DEVICE void softmax(float (&s)[S::MT][S::KEYS / 8][4], Walk<S
 }
 
 // o += p v, p rounded to bf16.
-template <class S> DEVICE void add_values(float (&p)[S::MT][S::KEYS / 8][4], Walk<S>& w, AttentionTile<S::KEYS, S::D>& v) {
+template <class S>
+DEVICE void add_values(float (&p)[S::MT][S::KEYS / 8][4], Walk<S>& w, AttentionTile<S::KEYS, S::D>& v) {
     UNROLL for (int k = 0; k < S::KEYS / 16; k++) {
         uint32_t a[S::MT][4];
         UNROLL for (int m = 0; m < S::MT; m++) accumulators_to_a(a[m], p[m][2 * k], p[m][2 * k + 1]);
@@ -131,7 +137,7 @@ DEVICE void finish(Walk<S>& w, AttentionTile<S::QUERIES, S::D>& tile, bf16* out,
             int row = first + m * 16 + half * 8 + lane_id() / 4;
             if (lane_id() % 4 == 0 && row < rows)
                 store(lse + int64_t(row) * heads,
-                      w.most[m][half] * attention_scale<S::D>() + log2_approx(total) * LN_2);
+                      fmaf(log2_approx(total), LN_2, w.most[m][half] * attention_scale<S::D>()));
             float inverse = 1.0f / total;
             UNROLL for (int n = 0; n < S::D / 8; n++) {
                 uint32_t pair = pack_bf16(w.o[m][n][2 * half] * inverse, w.o[m][n][2 * half + 1] * inverse);
@@ -179,7 +185,7 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
     }
 
     int query = first + warp_id() * S::MT * 16, last = query + S::MT * 16 - 1;   // of the warp
-    int start = document ? load(document + min(last, time - 1)) : 0;   // later keys need no mask for documents
+    int unseen = document ? load(document + min(query, time - 1)) : 0;   // none of them sees a key before this one
     for (; tile < tiles; tile++) {
         cp_async_wait<0>();
         sync_block();   // this tile is there, and the other one has been read by all
@@ -188,10 +194,12 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
             cp_async_commit();
         }
         int key = tile * S::KEYS;
-        if (key > last) continue;
+        if (key > last || key + S::KEYS <= unseen) continue;
         float s[S::MT][S::KEYS / 8][4];
         scores<S>(s, w, smem, tile % 2);
-        if (key + S::KEYS - 1 > query || key < start) mask<S>(s, document, query, key, time);
+        // Loaded in each round, as in a register it would be one too many for D = 128.
+        if (key + S::KEYS - 1 > query || (document && key < load(document + min(last, time - 1))))
+            mask<S>(s, document, query, key, time);
         softmax<S>(s, w);
         add_values<S>(s, w, smem.v[tile % 2]);
     }

@@ -1,7 +1,8 @@
 // bias_grad: partials[c, j] = sum of dy[r, j] over rows 128 c to 128 c + 127; sum_partials, the second stage of
 // every sum over rows: out_g[j] = [out_g[j] +] sum over c of partials[c, g, j].
 // dy [rows, cols] bf16, rows dy_ld apart, cols % 8 == 0; partials [ceil(rows / 128), cols] f32. For sum_partials
-// partials [chunks, groups, cols], cols % 4 == 0, groups <= 4, out_g [cols] f32; everything at multiples of 16 bytes.
+// partials [chunks, groups, cols], cols % 4 == 0, groups <= 4, out_g [cols] f32. Pointers and dy_ld * 2 at multiples
+// of 16 bytes.
 // Grid of bias_grad ceil(rows / 128) x ceil(cols / 256) blocks of 256 threads, 9,216 bytes of shared memory; of
 // sum_partials ceil(cols / 128) x groups blocks of 256 threads, 4,096 bytes.
 // Moves 2*rows*cols + 4*chunks*cols, and 4*groups*cols*(chunks + 1) bytes (+ 2 if it accumulates); one FLOP for

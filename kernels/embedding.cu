@@ -3,7 +3,8 @@
 // w [vocab, cols] bf16; x, dx [rows, cols] bf16, rows ..._ld apart; tokens [rows] i32; order [rows] i32, the rows
 // sorted by token and stably; segments [long_max + rows, 4] i32 = token, first, end in order, 0, of tokens with more
 // than 32 rows from 0 on, of the others from long_max = rows / 33 on, the rest 0; dw [vocab, cols] f32, zeroed by the
-// caller where gradients do not accumulate. cols % 8 == 0, everything at multiples of 16 bytes.
+// caller where gradients do not accumulate. cols % 8 == 0; pointers and leading dimensions * 2 at multiples of 16
+// bytes. A token outside of 0..vocab would be another tensor's memory: the host refuses it when it reads a batch.
 // Grid forward ceil(rows / 8) blocks of 256 threads, no shared memory; backward (long_max + ceil(rows / 8)) x
 // ceil(cols / 256) blocks of 256 threads, 8,192 bytes. No grid depends on the tokens.
 // Moves 4*rows*cols, and backward 2*rows*cols + 8*distinct*cols bytes, one FLOP an element: memory-bound. Backward

@@ -3,6 +3,7 @@
 // instruction over that; `emu.cc` schedules; `emu_count.h` counts. Nothing in a block is concurrent, so a run is
 // reproducible from its settings, and the scheduler can be as hostile as the synchronisation allows.
 #pragma once
+#include "emu_asan.h"
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -122,7 +123,7 @@ struct Thread {
     struct { unsigned x; } index;
     uint32_t lane, warp;
     bool started;
-    void* sp;
+    Fiber fiber;
     int stack;
     Where where;        // where it waits
     const char* what;   // for what

@@ -1,5 +1,6 @@
 // Stacks, and the switch from one to another. Included by emu.cc alone.
 #pragma once
+#include "emu_asan.h"
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -88,6 +89,13 @@ inline void* fresh(uint8_t* top, void (*entry)()) {
     sp[11] = (void*)entry;   // x30
 #endif
     return sp;
+}
+
+// Continues where `to` stopped; returns when somebody continues `from`, never where it is `done`.
+inline void switch_to(Fiber& from, const Fiber& to, bool done = false) {
+    leaving(from, to, done);
+    emu_switch(&from.sp, to.sp);
+    arrived(from);
 }
 
 }   // namespace emu

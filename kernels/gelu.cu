@@ -2,7 +2,7 @@
 // 128 c to 128 c + 127, in f32 before rounding, to partials[c]: the bias gradient once sum_partials has added them.
 // x, pre, y, dy [rows, cols] bf16, rows ..._ld apart, cols % 8 == 0; pre may be x. bias [cols] bf16, or null: then
 // x is the pre-activation already (the GEMM added the bias) and pre is not written. partials [ceil(rows / 128),
-// cols] f32, or null where no bias gradient is wanted. All at multiples of 16 bytes.
+// cols] f32, or null where no bias gradient is wanted. Pointers and leading dimensions * 2 at multiples of 16 bytes.
 // Grid ceil(rows / 128) x ceil(cols / 256) blocks of 256 threads; shared memory: forward none, backward 9,216 bytes.
 // Moves 6*rows*cols bytes each way (4 forward without bias), + 4*cols*ceil(rows / 128) backward; about 25 and 40
 // FLOP an element: memory-bound.

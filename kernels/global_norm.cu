@@ -1,6 +1,6 @@
 // global_norm_partial, then global_norm_final: sum of squares and sum of absolute values of g [n] f32.
-// partial [blocks, 2] f64, blocks = ceil(n / 32768); sums [2] f64 = squares, absolute values. g at a multiple of 16
-// bytes, gaps between tensors zero.
+// partial [blocks, 2] f64, blocks = ceil(n / 32768); sums [2] f64 = squares, absolute values. Pointers at
+// multiples of 16 bytes, gaps between tensors zero.
 // Grid: partial ceil(n / 32768) blocks of 256 threads, final 1 block of 1024; shared memory sizeof(NormSmem) = 512.
 // Moves 4*n bytes, 4*n FLOP: memory-bound; the partial sums are 0.01 % of it.
 // Deterministic: chunks, lanes and their order depend on n alone. Eight numbers at a time are added in f32, the rest

@@ -3,7 +3,8 @@
 // of two norms of one x, d = dy0 * w0 + dy1 * w1.
 // x, dy, dx [rows, cols] bf16, rows ..._ld apart; stats [rows, 2] f32 = mean, rstd; w [cols] f32; partials
 // [ceil(rows / 64), 2 * norms, cols] f32 in the order dw0, db0, dw1, db1, for sum_partials (bias_grad.cu).
-// cols % 8 == 0, cols <= 5120 and <= the number in the name; all at multiples of 16 bytes.
+// cols % 8 == 0, cols <= 5120 and <= the number in the name; pointers and leading dimensions * 2 at multiples of 16
+// bytes.
 // Grid ceil(rows / 64) blocks of 32 * ceil(cols / 256) threads; shared memory 640 bytes (320 for pair_5120).
 // Moves 2*rows*cols*(3 + norms) + 8*rows bytes and 12*norms*cols per block, 14*norms*rows*cols FLOP: memory-bound.
 // Deterministic: a row is summed within warps, then over warps in order; the columns by one thread over the rows

@@ -165,10 +165,20 @@ template <class T> DEVICE T load_stream(const T* p HERE) {
 #endif
 }
 
+#ifdef __CUDACC__
+// A plain assignment of a vector may become several stores.
+DEVICE void store_raw(uint4* p, uint4 x) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" :: "l"(p), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+DEVICE void store_raw(uint2* p, uint2 x) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" :: "l"(p), "r"(x.x), "r"(x.y) : "memory");
+}
+template <class T> DEVICE void store_raw(T* p, T x) { *p = x; }
+#endif
+
 template <class T> DEVICE void store(T* p, T x HERE) {
 #ifdef __CUDACC__
-    // A plain assignment of a vector may become several stores.
-    __stwb(reinterpret_cast<typename Raw<sizeof(T)>::T*>(p), bits_as<typename Raw<sizeof(T)>::T>(x));
+    store_raw(reinterpret_cast<typename Raw<sizeof(T)>::T*>(p), bits_as<typename Raw<sizeof(T)>::T>(x));
 #else
     emu::check_global(p, sizeof(T), emu::Access::GlobalWrite, where);
     memcpy(p, &x, sizeof x);
@@ -212,6 +222,19 @@ DEVICE int atomic_add(int* p, int x HERE) {
 // ---- Shared memory ---------------------------------------------------------------------------------------------
 // Scalars in shared memory may be read and written as plain C++; vectors go through these.
 
+#ifdef __CUDACC__
+DEVICE uint32_t shared_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
+// A plain assignment of a vector may become several stores.
+DEVICE void store_shared_raw(uint4* p, uint4 x) {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
+                 :: "r"(shared_address(p)), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+DEVICE void store_shared_raw(uint2* p, uint2 x) {
+    asm volatile("st.shared.v2.b32 [%0], {%1, %2};" :: "r"(shared_address(p)), "r"(x.x), "r"(x.y) : "memory");
+}
+template <class T> DEVICE void store_shared_raw(T* p, T x) { *p = x; }
+#endif
+
 template <class T> DEVICE T load_shared(const T* p HERE) {
 #ifdef __CUDACC__
     return bits_as<T>(*reinterpret_cast<const typename Raw<sizeof(T)>::T*>(p));
@@ -225,7 +248,7 @@ template <class T> DEVICE T load_shared(const T* p HERE) {
 
 template <class T> DEVICE void store_shared(T* p, T x HERE) {
 #ifdef __CUDACC__
-    *reinterpret_cast<typename Raw<sizeof(T)>::T*>(p) = bits_as<typename Raw<sizeof(T)>::T>(x);
+    store_shared_raw(reinterpret_cast<typename Raw<sizeof(T)>::T*>(p), bits_as<typename Raw<sizeof(T)>::T>(x));
 #else
     emu::check_shared(p, sizeof(T), emu::Access::SharedWrite, where);
     memcpy(p, &x, sizeof x);
@@ -238,10 +261,6 @@ template <int N, class T> DEVICE Vec<T, N> load_shared(const T* p HERE) {
 template <int N, class T> DEVICE void store_shared(T* p, Vec<T, N> x HERE) {
     store_shared(reinterpret_cast<Vec<T, N>*>(p), x PASS);
 }
-
-#ifdef __CUDACC__
-DEVICE uint32_t shared_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
-#endif
 
 // ---- Asynchronous copies (sm_80) -------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 // residual_add: y = a + b + bias0 + bias1, rounded once.
 // a, b, y [rows, cols] bf16, rows ..._ld apart, cols % 8 == 0, y may be a or b; bias0, bias1 [cols] bf16 or null.
-// All at multiples of 16 bytes.
+// Pointers and leading dimensions * 2 at multiples of 16 bytes.
 // Grid ceil(rows / 128) x ceil(cols / 256) blocks of 256 threads; shared memory: none.
 // Moves 6*rows*cols bytes, + 2*cols per bias and 16 rows; 3 FLOP an element: memory-bound.
 // Deterministic: elementwise, added from left to right.

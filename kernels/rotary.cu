@@ -1,8 +1,8 @@
 // rotary_fwd, rotary_bwd: rotates q and k in place, dimension j with j + rotary / 2, by the angle of the row's
 // position, or back. The number in a kernel's name is N, the elements of an access.
 // qkv [rows, heads, 3, size] bf16, rows qkv_ld apart; positions [rows] i32; cos, sin [positions, rotary / 2] f32.
-// (rotary / 2) % N == 0 with N the largest of 8, 4, 2, 1, rotary <= 32 N, size % N == 0, qkv_ld % N == 0;
-// everything at multiples of 16 bytes.
+// (rotary / 2) % N == 0 with N the largest of 8, 4, 2, 1, rotary <= 32 N, size % N == 0, qkv_ld % N == 0; pointers at
+// multiples of 16 bytes; every position has its row in cos and sin.
 // Grid ceil(rows / 16) blocks of 256 threads; shared memory: none.
 // Moves 8*rows*heads*rotary + rows*(4 + 4*rotary) bytes, 6*rows*heads*rotary FLOP: memory-bound.
 // Deterministic: elementwise. Two rows per warp; an element's partner comes from its lane by a shuffle, so that q and k

@@ -1,5 +1,5 @@
 // One tiny kernel per primitive: what each must do is stated independently in tests/kernels/selfcheck.rs, and the
-// same file is the first thing to run on a device nobody has used before. All are one block.
+// same file is the first thing to run on a device nobody has used before. All but selfcheck_atomic are one block.
 #include "philox.h"
 #include "prim.h"
 #include "reduce.h"
@@ -22,6 +22,11 @@ KERNEL(selfcheck_warp, 32, const int* in, int* out) {
     store(out + 96 + lane, int(vote_ballot(x & 1)));
     store(out + 128 + lane, int(vote_any(x == 40)));
     store(out + 160 + lane, int(vote_all(x < 40)));
+}
+
+// out [blocks, 32] = what each thread found in the counter to which it added 2: which of them depends on the order.
+KERNEL(selfcheck_atomic, 32, int* counter, int* out) {
+    store(out + 32 * blockIdx.x + threadIdx.x, atomic_add(counter, 2));
 }
 
 // out [n] bf16 = in [n] f32; back [n] f32 = out; packed [n/2] = pairs; then exp2, log2, rcp, rsqrt of |in|.
@@ -185,6 +190,40 @@ KERNEL(selfcheck_fault, 128, int what, int* out) {
     if (what == 9) i = int(load_shared(&s.a[i])[0]);   // poison
     store(out + int(threadIdx.x), i);
 }
+
+#ifdef EMU_ASAN
+// Two frames at the same place: the red zones between the arrays of one lie inside the array of the other.
+static __attribute__((noinline)) int three_arrays(int n) {
+    volatile int a[1024] = {}, b[1024] = {}, c[1024] = {};
+    if (lane_id()) shuffle_xor(n, 1);   // never met: lane 0 is gone
+    return a[n % 1024] + b[n % 1024] + c[n % 1024];
+}
+static __attribute__((noinline)) int one_array(int n) {
+    volatile int all[4096];
+    for (int i = 0; i < 4096; i++) all[i] = n;
+    return all[n % 4096];
+}
+
+// What only the sanitizers see: plain C++ where a primitive should stand, and undefined behaviour.
+KERNEL(selfcheck_sanitize, 32, int what, int* out) {
+    DYNAMIC_SMEM(CopySmem, s);
+    volatile int local[4] = {};
+    volatile int *global = out, *shared = (int*)s.a, *volatile stack = local;   // whose, the compiler forgets
+    int n = 32 + shuffle_xor(0, 1);   // not known to the compiler; and every lane has been switched to
+    if (what == 0) global[n] = 0;   // behind the buffer
+    if (what == 1) global[-n] = 0;   // before the buffer
+    if (what == 2) global[n + 8192] = 0;   // behind every buffer
+    if (what == 3) shared[16 * n] = 0;   // behind shared memory
+    if (what == 4) shared[-n] = 0;   // before shared memory
+    if (what == 5) stack[n / 8] = 0;   // behind a local
+    if (what == 6) local[n / 8] = 0;   // the same, by index
+    if (what == 7) local[0] = 0x7fffffff + n;   // overflow
+    if (what == 8) local[0] = 1 << n;   // shift
+    if (what == 9) *(volatile int*)((char*)out + n / 16) = 0;   // misaligned
+    if (what == 10) n = three_arrays(n);
+    if (what == 11) n = one_array(n);
+}
+#endif
 
 struct BanksSmem {
     float at[1280];

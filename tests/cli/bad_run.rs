@@ -3,7 +3,7 @@ use crate::support::*;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 #[track_caller]
 fn refuse(dir: &Dir, args: &str, words: &[&str]) -> Said {
@@ -238,24 +238,34 @@ fn a_checkpoint_of_a_newer_program_is_not_guessed_at() {
     refuse(&dir, "resume DIR/run", &["format 2", "use the rewarm that wrote it"]);
 }
 
+/// A process that ends with the test, also where that panics.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn one_process_per_run() {
     let dir = workshop();
     let mut command = Command::new(REWARM);
     let long = format!("run_dir='{}'", dir.at("long"));
     command.args(["train", &dir.at("run.toml"), "--set", &long, "--set", "train.steps=100000000"]);
-    let mut first = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
+    let mut first = Killed(command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
+    let mut lines = BufReader::new(first.0.stderr.take().unwrap()).lines();
     lines.find(|l| l.as_ref().unwrap().starts_with("saved")).unwrap().unwrap();
     let reader = std::thread::spawn(move || lines.count()); // or the pipe fills
-    let pid = format!("pid {}", first.id());
+    let pid = format!("pid {}", first.0.id());
     for args in [format!("train DIR/run.toml --set {long}"), "resume DIR/long".into()] {
         line(&dir, &args).refused(&["in use by", &pid, "wait for it or stop it"]);
     }
     // Readers need no lock.
     line(&dir, "generate DIR/long --max-tokens 2").ok();
-    first.kill().unwrap();
-    first.wait().unwrap();
+    drop(first);
     reader.join().unwrap();
     // The lock went with its holder.
     line(&dir, "resume DIR/long --set train.steps=200").refused(&["train.steps"]);

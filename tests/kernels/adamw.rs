@@ -4,7 +4,7 @@ use crate::philox;
 use crate::reference::Float;
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
-use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, every_mode, once};
+use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, deterministic, every_mode, once};
 use half::bf16;
 use rewarm::Result;
 use rewarm::backend::cpu::AdamStep;
@@ -31,8 +31,8 @@ struct Case {
 type Tensor = (usize, usize, usize, usize, f64, f64);
 
 /// Two column views of one matrix, one of which ends inside a group of four; a tile that begins inside a row; one
-/// element; a bias; more than two tiles; the widest row of Pythia.
-const TENSORS: [Tensor; 8] = [
+/// element; a bias; more than two tiles; the two views of Pythia's widest matrix; a prime vocabulary.
+const TENSORS: [Tensor; 10] = [
     (0, 3, 6, 32, 1.0, 0.1),
     (8, 3, 24, 32, 0.5, 0.0),
     (128, 1, 1, 1, 1.0, 0.0),
@@ -40,7 +40,9 @@ const TENSORS: [Tensor; 8] = [
     (320, 85, 201, 201, 1.0, 0.1),
     (17_472, 40, 519, 776, 1.0, 0.1),
     (17_472 + 520, 40, 256, 776, 0.25, 0.01),
-    (48_576, 2, 5120, 5120, 1.0, 0.1),
+    (48_576, 2, 5120, 25_600, 1.0, 0.1),
+    (48_576 + 5120, 2, 20_480, 25_600, 1.0, 0.1),
+    (99_840, 1, 50_291, 50_291, 1.0, 0.1),
 ];
 
 impl Case {
@@ -277,6 +279,33 @@ fn the_record_of_a_step() {
         assert!(!changed, "a norm of {bad} changed something");
         assert_eq!((r.applied, r.skip), (41, 1));
     }
+}
+
+/// What ε and the decay are for: nothing is divided by 0, weights shrink and moments stay.
+#[test]
+fn gradients_and_moments_of_zero() {
+    let mut case = Case::new(&TENSORS[..4], 1);
+    for i in case.params.iter().flat_map(|p| elements(p.place)).collect::<Vec<_>>() {
+        (case.m[i], case.v[i], case.g[i]) = (0.0, 0.0, 0.0);
+    }
+    let record = RefCell::default();
+    let outputs = every_mode(|run| case.run::<f32>([0.0; 2], &record, run));
+    case.check_surroundings(&outputs);
+    for p in &case.params {
+        let decay = (1.0 - case.record.rate * p.lr_mult * p.weight_decay) as f32;
+        for i in elements(p.place) {
+            let after = ["w32", "m", "v"].map(|name| outputs.get(name)[i]);
+            assert_eq!(after, [case.w[i] * decay, 0.0, 0.0]);
+        }
+    }
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    let case = Case::new(&TENSORS[..6], 4).rounded();
+    let record = RefCell::default();
+    deterministic(|run| case.run::<f32>(case.sums(), &record, run));
+    deterministic(|run| case.run::<bf16>(case.sums(), &record, run));
 }
 
 #[test]

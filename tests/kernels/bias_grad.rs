@@ -3,7 +3,7 @@ use crate::measure::{Stored, judge};
 use crate::reference::cast;
 use crate::reference::ops::column_sums;
 use crate::reference::random::Random;
-use crate::rig::{Run, bf16s, check_traffic, count, every_mode, mutations};
+use crate::rig::{Run, bf16s, check_traffic, count, deterministic, every_mode, mutations};
 use crate::strided::{COLUMN_ROWS, COLUMN_SMEM, column_grid, spread};
 use rewarm::Result;
 use rewarm::device::{Arg, Buffer};
@@ -70,13 +70,26 @@ impl Case {
 
 #[test]
 fn matches_the_reference_in_every_mode() {
-    let shapes = [(1, 8, 8), (1, 512, 512), (7, 264, 272), (129, 768, 768), (300, 40, 48), (3, 20480, 20480)];
-    for (rows, cols, ld) in shapes {
+    let narrow = [(1, 8, 8), (1, 512, 512), (7, 264, 272), (129, 768, 768), (300, 40, 48), (2049, 40, 40)];
+    for (rows, cols, ld) in
+        narrow.into_iter().chain([(130, 5120, 5120), (1, 20480, 20480), (130, 20480, 20488)])
+    {
         let mut case = Case::new(rows, cols, ld);
         case.check();
         case.before = Some(Random::new(1).normals(cols, 0.0, 10.0));
         case.check();
     }
+}
+
+/// Sums of one value over and over: rounding errors that all have the same sign.
+#[test]
+fn constant_rows() {
+    let mut case = Case::new(2049, 40, 40);
+    for (dy, value) in case.dy.chunks_mut(40).zip([0.3, 50.0, 0.0].into_iter().cycle()) {
+        dy.fill(value);
+    }
+    case.dy = bf16s(&case.dy);
+    case.check();
 }
 
 /// Thousands of chunks: the sums of the second stage are long as well.
@@ -96,10 +109,19 @@ fn many_chunks() {
 
 #[test]
 fn traffic_is_the_cost() {
-    let case = Case::new(2048, 1024, 1024);
-    let s = Shape { batch: 1, time: case.rows };
-    let sums = cost::sum_partials(case.rows / COLUMN_ROWS, case.cols, false);
-    check_traffic(&count(|run| case.run(run)), cost::bias_grad(s, case.cols, 2).bytes + sums.bytes);
+    for cols in [128, 1024, 5120] {
+        let case = Case::new(2048, cols, cols);
+        let s = Shape { batch: 1, time: case.rows };
+        let sums = cost::sum_partials(case.rows / COLUMN_ROWS, cols, false);
+        check_traffic(&count(|run| case.run(run)), cost::bias_grad(s, cols, 2).bytes + sums.bytes);
+    }
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    let mut case = Case::new(300, 264, 272);
+    case.before = Some(vec![1.0; 264]);
+    deterministic(|run| case.run(run));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! cast.cu: equal bits.
 use crate::reference::random::Random;
-use crate::rig::{Run, bf16s, check_traffic, count, every_mode};
+use crate::rig::{Run, bf16s, check_traffic, count, deterministic, every_mode};
 use half::bf16;
 use rewarm::Result;
 use rewarm::device::Buffer;
@@ -34,7 +34,7 @@ fn values(n: usize) -> Vec<f32> {
 #[test]
 fn equal_bits_in_every_mode() {
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    for n in [1, 3, 4, 7, 1024, 4095, 4096, 4097, 9999, 20_480] {
+    for n in [1, 3, 4, 7, 1024, 4095, 4096, 4097, 9999, 20_480, 50_291] {
         let x = values(n);
         let expected = bits(&bf16s(&x));
         assert_eq!(bits(every_mode(|run| to_bf16(run, &x)).get("y")), expected, "{n} to bf16");
@@ -49,6 +49,13 @@ fn nan_stays() {
         let y = y.get("y");
         assert!(y[0].is_nan() && y[2].is_nan() && y[1] == 1.0 && y[3] == 2.0, "{y:?}");
     }
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    let x = values(9999);
+    deterministic(|run| to_bf16(run, &x));
+    deterministic(|run| to_f32(run, &x));
 }
 
 #[test]

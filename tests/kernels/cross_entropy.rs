@@ -2,10 +2,13 @@
 use crate::measure::{Stored, judge};
 use crate::reference::random::Random;
 use crate::reference::{Float, cast, ops};
-use crate::rig::{Outputs, Run, bf16s, check_traffic, count, every_mode, mutations};
+use crate::rig::{
+    Outputs, Run, bf16s, check_layout, check_traffic, count, deterministic, every_mode, mutations, once,
+    sectors_of,
+};
 use half::bf16;
 use rewarm::Result;
-use rewarm::device::{Arg, Buffer};
+use rewarm::device::{Arg, Buffer, Mode};
 use rewarm::ops::Shape;
 use rewarm::ops::cost::{self, Cost};
 
@@ -88,6 +91,24 @@ impl Case {
         (losses, gradients)
     }
 
+    /// With every row masked, by its target or by its weight, all is exactly 0, whatever the logits hold.
+    fn all_masked(&self) {
+        let mut case = self.clone();
+        case.targets.fill(-100);
+        case.logits.fill(f32::NAN);
+        for weighted in [false, true] {
+            if weighted {
+                case.targets.fill(0);
+                case.weights = Some(vec![0.0; case.rows]);
+            }
+            for kernel in ALL {
+                let outputs = every_mode(|run| case.run(kernel, run));
+                assert!(outputs.get("losses").iter().all(|&x| x == 0.0), "{kernel:?}");
+                assert!(kernel == Kernel::Loss || case.gradients(&outputs).iter().all(|&g| g == 0.0));
+            }
+        }
+    }
+
     /// The gradients of a run, after a look at everything around them.
     fn gradients(&self, outputs: &Outputs) -> Vec<f32> {
         let rows = outputs.get("logits").chunks(self.ld);
@@ -102,11 +123,15 @@ impl Case {
     }
 
     fn check(&self, kernels: &[Kernel]) {
+        self.judge(kernels, |kernel| every_mode(|run| self.run(kernel, run)));
+    }
+
+    fn judge(&self, kernels: &[Kernel], outputs: impl Fn(Kernel) -> Outputs) {
         let (naive, exact) = (self.reference::<f32>(), self.reference::<f64>());
         let naive_gradients = bf16s(&naive.1);
         let mut bits: Option<(Vec<f32>, Vec<f32>)> = None;
         for &kernel in kernels {
-            let outputs = every_mode(|run| self.run(kernel, run));
+            let outputs = outputs(kernel);
             let shape = format!("{kernel:?} {}x{}", self.rows, self.vocab);
             let losses = outputs.get("losses");
             judge(&format!("{shape} losses"), Stored::F32, losses, &naive.0, &exact.0, self.rows);
@@ -132,13 +157,15 @@ const ALL: [Kernel; 3] = [Kernel::Fused, Kernel::Long, Kernel::Loss];
 
 #[test]
 fn matches_the_reference_in_every_mode() {
-    for (rows, vocab) in [(1, 1), (1, 8), (64, 7), (33, 509), (3, 4096), (3, 4099), (2, 16_391), (1, 50_304)]
-    {
+    let narrow = [(1, 1), (1, 8), (64, 7), (33, 509), (3, 4096), (3, 4099)];
+    for (rows, vocab) in narrow.into_iter().chain([(2, 16_391), (1, 50_304), (2, 50_291)]) {
         for sigma in [1.0, 25.0] {
             Case::new(rows, vocab, sigma, 7).check(&ALL);
         }
     }
-    Case::new(2, 50_291, 3.0, 1).check(&ALL);
+    // A block of 512 threads for every row: one mode, for the time it takes.
+    let case = Case::new(2049, 67, 3.0, 1);
+    case.judge(&ALL, |kernel| once(&Mode::default(), |run| case.run(kernel, run)).unwrap().0);
     // Pythia-12B: does not fit in shared memory.
     Case::new(1, 50_688, 3.0, 1).check(&[Kernel::Long, Kernel::Loss]);
 }
@@ -152,11 +179,20 @@ fn padding_gaps_weights_and_masks() {
     case.targets[4] = -1;
     case.targets[7] = 300;
     case.check(&ALL);
-    case.targets.fill(-100);
-    case.check(&ALL);
-    let outputs = every_mode(|run| case.run(Kernel::Fused, run));
-    assert_eq!(outputs.get("losses"), [0.0; 9]);
-    assert!(case.gradients(&outputs).iter().all(|&g| g == 0.0));
+    case.all_masked();
+}
+
+/// At the vocabularies of Pythia, padded and not: a row of one value, and rows that do not count.
+#[test]
+fn constant_and_masked_rows_of_a_large_vocabulary() {
+    for vocab in [50_304, 50_291] {
+        let mut case = Case::new(3, vocab, 1.0, 3);
+        case.logits[..vocab].fill(3.0);
+        case.targets[1] = -1;
+        case.weights = Some(vec![1.0, 1.0, 0.0]);
+        case.check(&ALL);
+        case.all_masked();
+    }
 }
 
 #[test]
@@ -198,6 +234,31 @@ fn traffic_is_the_cost() {
             let s = Shape { batch: 1, time: rows };
             check_traffic(&count(|run| case.run(kernel, run)), cost(s, vocab, size_of::<bf16>()).bytes);
         }
+    }
+}
+
+/// With few logits in a row, what its 16 warps read beside them counts, the target each for itself (from the cache
+/// after the first): the bytes of `cost` are met from 5,000 logits on. Below, these and no more.
+#[test]
+fn partial_sectors_are_those_of_the_layout() {
+    let rows = 2048;
+    for vocab in [512, 509] {
+        let case = Case::new(rows, vocab, 1.0, 1);
+        let row = sectors_of([(0, 2 * case.padded)]);
+        for (kernel, passes) in [(Kernel::Loss, 1), (Kernel::Fused, 2), (Kernel::Long, 3)] {
+            let bytes = rows * (passes * 2 * case.padded + 16 * 4 + 4);
+            let counters = count(|run| case.run(kernel, run));
+            check_layout(&counters, bytes as f64, (rows * (passes * row + 16 + 1)) as f64);
+        }
+    }
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    let mut case = Case::new(5, 4099, 3.0, 1);
+    case.targets[1] = -1;
+    for kernel in ALL {
+        deterministic(|run| case.run(kernel, run));
     }
 }
 

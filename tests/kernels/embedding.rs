@@ -3,7 +3,7 @@ use crate::measure::{Stored, judge};
 use crate::reference::cast;
 use crate::reference::ops::{add, embedding, embedding_bwd};
 use crate::reference::random::Random;
-use crate::rig::{Run, bf16s, check_traffic, count, every_mode, mutations};
+use crate::rig::{Run, bf16s, check_traffic, count, deterministic, every_mode, mutations};
 use crate::strided::{gather, spread};
 use half::bf16;
 use rewarm::Result;
@@ -90,6 +90,12 @@ fn matches_the_reference_in_every_mode() {
     Case::new(zipf(300, 50), 50, 512, 512).check();
     Case::new(zipf(100, 10), 10, 768, 776).check();
     Case::new(Random::new(1).tokens(67, 7), 7, 5120, 5120).check();
+    // Pythia's padded vocabulary and a prime one, their last tokens among the others.
+    for vocab in [50_304, 50_291] {
+        let mut tokens = zipf(2049, vocab);
+        tokens[2048] = vocab as i32 - 1;
+        Case::new(tokens, vocab, 16, 24).check();
+    }
     // One token everywhere: the longest segment there is; 32 and 33 of each: the two sides of the border.
     Case::new(vec![0; 600], 2, 64, 64).check();
     Case::new((0..130).map(|i| i32::from(i % 65 < 33)).collect(), 2, 128, 128).check();
@@ -109,6 +115,13 @@ fn traffic_is_the_cost() {
         );
         check_traffic(&count(|run| case.forward(run)), cost::embedding(s, 512, 2).bytes);
     }
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    let case = Case::new(zipf(200, 20), 20, 264, 272);
+    deterministic(|run| case.forward(run));
+    deterministic(|run| case.backward(run));
 }
 
 #[test]

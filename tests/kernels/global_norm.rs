@@ -1,7 +1,7 @@
 //! global_norm.cu against plain sums in f64.
 use crate::measure::{Stored, judge};
 use crate::reference::random::Random;
-use crate::rig::{Element, Run, check_traffic, count, every_mode, mutations};
+use crate::rig::{Element, Run, check_traffic, count, deterministic, every_mode, mutations};
 use rewarm::Result;
 use rewarm::device::Buffer;
 use rewarm::ops::cost;
@@ -45,6 +45,7 @@ fn matches_plain_sums_in_every_mode() {
         check(&Random::new(n as u64).normals(n, 0.1, 1.0));
     }
     check(&[0.0; 100]);
+    check(&[0.3; 2 * CHUNK + 1]);
     let scales = Random::new(5).normals::<f32>(100_000, 0.0, 5.0);
     check(
         &scales
@@ -83,6 +84,12 @@ fn what_is_not_finite_shows() {
 fn traffic_is_the_cost() {
     let g = vec![1.0; 2_000_000];
     check_traffic(&count(|r| run(&g, r)), cost::global_norm(g.len()).bytes);
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    let g: Vec<f32> = Random::new(2).normals(3 * CHUNK + 6, 0.1, 1.0);
+    deterministic(|r| run(&g, r));
 }
 
 #[test]

@@ -18,5 +18,7 @@ mod philox;
 mod residual_add;
 mod rig;
 mod rotary;
+#[cfg(feature = "sanitize")]
+mod sanitize;
 mod selfcheck;
 mod strided;

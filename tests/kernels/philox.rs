@@ -1,6 +1,6 @@
 //! philox.cu against the published test vectors, and Box-Muller in f64.
 use crate::measure::{Stored, judge};
-use crate::rig::{Run, check_traffic, count, every_mode};
+use crate::rig::{Run, check_traffic, count, deterministic, every_mode};
 use rewarm::Result;
 use rewarm::device::{Arg, Buffer};
 use rewarm::ops::cost;
@@ -51,6 +51,11 @@ fn run(kernel: &str, n: usize, more: &[Arg], run: &mut Run) -> Result<()> {
         run.output("floats", &floats);
     }
     Ok(())
+}
+
+/// Every kernel with its last arguments.
+fn kernels() -> [(&'static str, Vec<Arg>); 3] {
+    [("philox_bits", vec![]), ("philox_uniform", vec![]), ("philox_normal", vec![0f32.into(), 1f32.into()])]
 }
 
 /// Salmon et al., `kat_vectors` of Random123.
@@ -114,5 +119,14 @@ fn normals_are_box_muller() {
 #[test]
 fn traffic_is_the_cost() {
     let n = 1 << 20;
-    check_traffic(&count(|r| run("philox_uniform", n, &[], r)), cost::philox(n).bytes);
+    for (kernel, more) in kernels() {
+        check_traffic(&count(|r| run(kernel, n, &more, r)), cost::philox(n).bytes);
+    }
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    for (kernel, more) in kernels() {
+        deterministic(|r| run(kernel, 5003, &more, r));
+    }
 }

@@ -2,7 +2,7 @@
 use bytemuck::Pod;
 use half::bf16;
 use rewarm::Result;
-use rewarm::device::{Arg, Buffer, Counters, Emulated, Mode};
+use rewarm::device::{Arg, Buffer, Counters, Emulated, Mode, Order, Schedule, Timing};
 use std::fmt::Write;
 
 /// One run on a fresh device. A program uploads its inputs, launches, and declares its outputs with
@@ -137,8 +137,34 @@ pub fn once(mode: &Mode, program: impl Fn(&mut Run) -> Result<()>) -> Result<(Ou
 
 /// Runs it in all six modes, which must leave the same bits.
 pub fn every_mode(program: impl Fn(&mut Run) -> Result<()>) -> Outputs {
+    same_bits(Mode::all(), program)
+}
+
+/// Every schedule × timing × order of blocks × one and two OS threads, each of the 36 runs with a seed of its own:
+/// all must leave the same bits. [`every_mode`] varies the order and the threads along with the rest, as suits
+/// shapes that are too large for this one.
+pub fn deterministic(program: impl Fn(&mut Run) -> Result<()>) {
+    same_bits(every_setting(), program);
+}
+
+fn every_setting() -> Vec<Mode> {
+    let mut modes = Vec::new();
+    for schedule in [Schedule::Forward, Schedule::Reverse, Schedule::Random] {
+        for timing in [Timing::Eager, Timing::Lazy] {
+            for order in [Order::Forward, Order::Reverse, Order::Shuffled] {
+                for os_threads in [1, 2] {
+                    let seed = modes.len() as u64;
+                    modes.push(Mode { schedule, timing, order, os_threads, seed, ..Mode::default() });
+                }
+            }
+        }
+    }
+    modes
+}
+
+fn same_bits(modes: Vec<Mode>, program: impl Fn(&mut Run) -> Result<()>) -> Outputs {
     let mut first: Option<Outputs> = None;
-    for mode in Mode::all() {
+    for mode in modes {
         let (outputs, _) = once(&mode, &program).unwrap_or_else(|e| panic!("{mode:?}: {e}"));
         match &first {
             None => first = Some(outputs),
@@ -183,11 +209,28 @@ pub fn mutations(name: &str, exempt: &[(&str, &str)], program: impl Fn(&mut Run)
 
 /// Bytes within 5 % of `bytes`, sectors at most 5 % more than those need, no bank conflicts.
 pub fn check_traffic(counters: &Counters, bytes: f64) {
+    check_layout(counters, bytes, counters.bytes() as f64 / 32.0);
+}
+
+/// The same where the layout leaves sectors partly unused, so that no kernel moves `bytes` in as few as those fill:
+/// at most 5 % more sectors than `least`, what the layout needs ([`sectors_of`]).
+pub fn check_layout(counters: &Counters, bytes: f64, least: f64) {
     let (moved, sectors) = (counters.bytes() as f64, counters.sectors() as f64);
-    println!("bytes / cost {:.4}, sectors * 32 / bytes {:.4}", moved / bytes, sectors * 32.0 / moved);
+    println!("bytes / cost {:.4}, sectors / least {:.4}", moved / bytes, sectors / least);
     assert!((moved / bytes - 1.0).abs() <= 0.05, "moved {moved} bytes, cost() says {bytes}");
-    assert!(sectors <= 1.05 * moved / 32.0, "{sectors} sectors for {moved} bytes");
+    assert!(sectors <= 1.05 * least, "{sectors} sectors, {least} would do");
     assert_eq!(counters.bank_conflicts, 0, "of {} requests to shared memory", counters.shared_requests);
+}
+
+/// Sectors of 32 bytes that hold these ranges of a buffer, given in order as first byte and length.
+pub fn sectors_of(ranges: impl IntoIterator<Item = (usize, usize)>) -> usize {
+    let (mut sectors, mut next) = (0, 0);
+    for (first, bytes) in ranges {
+        let (from, end) = (next.max(first / 32), (first + bytes).div_ceil(32));
+        sectors += end.saturating_sub(from);
+        next = end;
+    }
+    sectors
 }
 
 /// Each value rounded to bf16: what a kernel that is given bf16 sees.

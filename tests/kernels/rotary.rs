@@ -3,7 +3,7 @@ use crate::measure::{Stored, judge};
 use crate::reference::attention::{Dims, rotary};
 use crate::reference::cast;
 use crate::reference::random::Random;
-use crate::rig::{Run, bf16s, check_traffic, count, every_mode};
+use crate::rig::{Run, bf16s, check_layout, check_traffic, count, deterministic, every_mode, sectors_of};
 use crate::strided::{gather, spread};
 use rewarm::Result;
 use rewarm::ops::{Heads, Shape, cost};
@@ -92,6 +92,24 @@ fn matches_the_reference_in_every_mode() {
     let mut case = Case::new(2, 9, 12, 64, 16);
     (case.ld, case.first) = (case.ld + 64, 2040);
     case.check();
+    Case::new(1, 2049, 1, 64, 16).check();
+    // Constant rows, and what scores can be.
+    let mut case = Case::new(1, 4, 2, 64, 16);
+    case.qkv[..384].fill(3.0);
+    case.qkv[384..768].fill(0.0);
+    case.qkv[768..].iter_mut().for_each(|x| *x = (25.0 * *x).clamp(-50.0, 50.0));
+    case.qkv = bf16s(&case.qkv);
+    case.check();
+}
+
+#[test]
+fn equal_bits_whatever_runs_first() {
+    // An instance each: 8, 4, 2 and 1 elements an access.
+    for (heads, size, dims) in [(12, 64, 16), (3, 96, 24), (3, 80, 20), (3, 40, 10)] {
+        let case = Case::new(2, 25, heads, size, dims);
+        deterministic(|run| case.launch(run, &["fwd"]));
+        deterministic(|run| case.launch(run, &["bwd"]));
+    }
 }
 
 #[test]
@@ -105,9 +123,30 @@ fn there_and_back() {
 #[test]
 fn traffic_is_the_cost() {
     let s = Shape { batch: 1, time: 2048 };
-    for (heads, size, dims) in [(12, 64, 16), (16, 64, 16), (4, 128, 32), (8, 256, 64)] {
+    for (heads, size, dims) in [(12, 64, 16), (16, 64, 16), (4, 128, 32), (40, 128, 32), (8, 256, 64)] {
         let case = Case::new(1, 2048, heads, size, dims);
         let heads = Heads { count: heads, size, rotary: dims };
-        check_traffic(&count(|run| case.launch(run, &["fwd"])), cost::rotary(s, heads, 2).bytes);
+        for direction in ["fwd", "bwd"] {
+            check_traffic(&count(|run| case.launch(run, &[direction])), cost::rotary(s, heads, 2).bytes);
+        }
+    }
+}
+
+/// A quarter of a head of 32, 80 or 96 is 16, 40 or 48 bytes: no whole number of sectors. What is written then
+/// touches exactly the sectors in which rotating elements lie; what is read these, and of each row its position,
+/// cosines and sines.
+#[test]
+fn partial_sectors_are_those_of_the_layout() {
+    let s = Shape { batch: 1, time: 2048 };
+    for (heads, size, dims) in [(4, 32, 8), (32, 80, 20), (12, 96, 24)] {
+        let case = Case::new(1, s.time, heads, size, dims);
+        let counters = count(|run| case.launch(run, &["fwd"]));
+        let parts =
+            (0..s.time * heads).flat_map(|head| [0, 1].map(|k| (2 * size * (3 * head + k), 2 * dims)));
+        let rotating = sectors_of(parts);
+        assert_eq!(counters.sectors_written, rotating as u64, "heads of {size}");
+        let table = (0..s.time).map(|row| sectors_of([(2 * dims * row, 2 * dims)])).sum::<usize>();
+        let bytes = cost::rotary(s, Heads { count: heads, size, rotary: dims }, 2).bytes;
+        check_layout(&counters, bytes, (2 * rotating + 2 * table + s.time) as f64);
     }
 }

@@ -2,9 +2,10 @@
 //! ("Matrix Fragments for mma.m16n8k16", "ldmatrix"), Philox as its authors publish it, bf16 as the crate `half`.
 use crate::measure::{Stored, judge};
 use crate::reference::random::Random;
-use crate::rig::{Outputs, Run, bf16s, check_traffic, count, every_mode, mutations};
+use crate::rig::{Outputs, Run, bf16s, check_traffic, count, deterministic, every_mode, mutations, once};
 use half::bf16;
 use rewarm::Result;
+use rewarm::device::Mode;
 
 /// Which lane holds each element of an 8 × 8 part of A, C or an `ldmatrix` matrix; two neighbours share a register.
 const ROW_FIGURE: [[usize; 8]; 8] = [
@@ -50,6 +51,32 @@ fn pack(parts: &[(usize, usize)], by_row: bool, at: impl Fn(usize, usize) -> f32
         }
     }
     registers
+}
+
+fn tickets(run: &mut Run) -> Result<()> {
+    let (counter, out) = (run.upload(&[7i32]), run.poisoned::<i32>(9 * 32));
+    run.launch("selfcheck_atomic", [9, 1, 1], 32, 0, &[counter.arg(), out.arg()])?;
+    run.output("counter", &counter);
+    run.output("out", &out);
+    Ok(())
+}
+
+#[test]
+fn atomic_additions_lose_nothing() {
+    for mode in Mode::all() {
+        let outputs = once(&mode, tickets).unwrap().0;
+        let mut found = outputs.exact::<i32>("out");
+        found.sort_unstable();
+        assert_eq!(found, (0..9 * 32).map(|i| 7 + 2 * i).collect::<Vec<i32>>());
+        assert_eq!(outputs.exact::<i32>("counter"), [7 + 2 * 9 * 32]);
+    }
+}
+
+/// The reason why kernels have none: who comes first shows.
+#[test]
+#[should_panic(expected = "out differs")]
+fn atomic_additions_are_found_to_depend_on_the_order() {
+    deterministic(tickets);
 }
 
 #[test]

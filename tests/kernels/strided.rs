@@ -15,6 +15,12 @@ pub fn gather(values: &[f32], cols: usize, ld: usize) -> Vec<f32> {
     values.chunks(ld).flat_map(|r| r[..cols].iter().copied()).collect()
 }
 
+/// Leading dimensions of the `N` matrices of a kernel, all different where `ld` leaves a gap: one in the place of
+/// another shows.
+pub fn apart<const N: usize>(cols: usize, ld: usize) -> [usize; N] {
+    std::array::from_fn(|i| if ld == cols { ld } else { ld + 8 * i })
+}
+
 /// Rows of one block in every sum over columns (`COLUMN_ROWS` of columns.h).
 pub const COLUMN_ROWS: usize = 128;
 /// Columns of one block there.

@@ -24,7 +24,7 @@ impl Error {
     }
 
     /// The largest share of `bound` that is used up; above 1, or NaN, it is exceeded.
-    fn share(self, bound: Self) -> f64 {
+    pub fn share(self, bound: Self) -> f64 {
         let share = |e: f64, b: f64| if e == 0.0 { 0.0 } else { e / b };
         let all = [share(self.whole, bound.whole), share(self.row, bound.row), share(self.max, bound.max)];
         all.into_iter().fold(0.0, larger)
