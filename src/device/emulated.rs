@@ -6,6 +6,7 @@ use memmap2::{MmapMut, MmapOptions};
 use std::marker::PhantomData;
 use std::ops::Range;
 
+mod checks;
 mod device;
 mod machine;
 mod memory;

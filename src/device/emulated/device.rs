@@ -19,17 +19,17 @@ use std::sync::Arc;
 /// The first command that fails (a kernel at fault, a write between the spans of the arena) ends all work: nothing
 /// runs after it, and [`Device::synchronize`] returns its error; once it has, so does everything else.
 pub struct EmulatedDevice {
-    settings: EmulatedSettings,
-    machine: Machine,
-    streams: Streams,
-    events: Vec<Option<Position>>,
+    pub(super) settings: EmulatedSettings,
+    pub(super) machine: Machine,
+    pub(super) streams: Streams,
+    pub(super) events: Vec<Option<Position>>,
     graphs: Vec<Vec<Arc<Command>>>,
     /// The stream, and what was noted.
-    capture: Option<(usize, Vec<Arc<Command>>)>,
+    pub(super) capture: Option<(usize, Vec<Arc<Command>>)>,
     planned: HashSet<GemmShape>,
-    sites: BTreeSet<SyncSite>,
+    pub(super) sites: BTreeSet<SyncSite>,
     /// The host has seen the error of the first command that failed.
-    reported: bool,
+    pub(super) reported: bool,
 }
 
 impl EmulatedDevice {
@@ -54,52 +54,9 @@ impl EmulatedDevice {
         self.sites.iter().cloned().collect()
     }
 
-    /// What launches counted, with [`super::super::Mode::count`].
+    /// What launches counted, with [`Mode::count`](crate::device::Mode::count).
     pub fn counters(&self) -> &Counters {
         &self.machine.counters
-    }
-
-    /// Whether the call counts.
-    fn reach(&mut self, what: &str, at: &Location<'_>) -> bool {
-        let site = SyncSite { file: at.file().into(), line: at.line(), what: what.into() };
-        let enabled = self.settings.disabled.as_ref() != Some(&site);
-        self.sites.insert(site);
-        enabled
-    }
-
-    fn alive(&self) -> Result<()> {
-        if self.reported { self.machine.check() } else { Ok(()) }
-    }
-
-    fn find_stream(&self, on: Stream) -> Result<usize> {
-        self.alive()?;
-        if self.streams.contains(on.0) { Ok(on.0) } else { Err(Error::refused("a stream of another device")) }
-    }
-
-    fn find_event(&self, event: Event) -> Result<Option<Position>> {
-        self.alive()?;
-        self.events.get(event.0).copied().ok_or_else(|| Error::refused("an event of another device"))
-    }
-
-    /// Refuses `what` while a stream is captured.
-    fn not_captured(&self, what: &str) -> Result<()> {
-        self.alive()?;
-        self.capture.is_none().then_some(()).ok_or_else(|| Error::refused(format!("{what} during capture")))
-    }
-
-    /// Refuses ordering of a stream that is captured: a graph is a sequence.
-    fn ordered(&self, on: usize, what: &str) -> Result<()> {
-        if self.capture.as_ref().is_some_and(|c| c.0 == on) { self.not_captured(what) } else { Ok(()) }
-    }
-
-    fn check_copy(&self, what: &str, pinned: Pinned, at: usize, span: Span) -> Result<()> {
-        self.machine.memory.check(what, span)?;
-        let host = self.machine.pinned.get(pinned.0).map_or(0, Vec::len);
-        let fits = at.checked_add(span.bytes).is_some_and(|end| end <= host);
-        fits.then_some(()).ok_or_else(|| {
-            let bytes = span.bytes;
-            Error::refused(format!("{what}: {bytes} bytes at {at} of {host} bytes of pinned memory"))
-        })
     }
 
     fn give(&mut self, on: usize, command: Command) -> Result<()> {
