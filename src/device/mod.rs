@@ -1,6 +1,7 @@
-//! Devices that run `kernels/*.cu`. Today the emulated one, for tests: the same source compiled by the C++
+//! Devices that run `kernels/*.cu`: GPUs, and the emulated one, for tests: the same source compiled by the C++
 //! compiler, each thread of a block a fiber, under settings that make missing synchronisation show. See
 //! `kernels/README.md`.
+mod cuda;
 mod embedding;
 mod emulated;
 #[cfg(emulated_kernels)]
@@ -11,6 +12,7 @@ mod kernel;
 mod mode;
 mod step;
 
+pub use cuda::{Cuda, DriverState, Gpu, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated};
 pub use gemm::{Epilogue, Gemm, GemmChoices, GemmShape, Type};
