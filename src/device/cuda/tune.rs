@@ -47,7 +47,7 @@ impl Cuda {
         let clock = self.outcome(Clock::new(self.driver))?;
         // SAFETY: waits for everything, so that nothing else runs while candidates are timed.
         self.waited("cuCtxSynchronize", unsafe { (self.driver.cuCtxSynchronize)() })?;
-        self.randomise(clock.stream, operands)?;
+        self.randomise(clock.stream, operands.part(0, shape.operand_bytes()))?;
 
         let mut plan = Plan { of, algorithm: cublasLtMatmulAlgo_t { data: [0; 8] }, workspace: 0 };
         let (mut timed, mut best) = (Vec::new(), f32::INFINITY);
@@ -101,7 +101,7 @@ impl Cuda {
         let plan = Plan { of, algorithm, workspace };
         let (gemm, _) = self.place_operands(shape, operands)?;
         let clock = self.outcome(Clock::new(self.driver))?;
-        self.randomise(clock.stream, operands)?;
+        self.randomise(clock.stream, operands.part(0, shape.operand_bytes()))?;
         self.multiply(clock.stream, &plan, &gemm)?.map_err(unusable)?;
         self.finish(&clock)?;
         Ok(plan)
