@@ -105,7 +105,8 @@ fn gpu(sources: &[PathBuf], out: &Path) {
     let mut flags =
         vec!["-std=c++17".to_string(), "-O3".into(), "-fatbin".into(), "-Xfatbin=-compress-all".into()];
     match &nvcc {
-        Some(nvcc) => {
+        Some((nvcc, (major, minor))) => {
+            println!("cargo::rustc-env=REWARM_NVCC_VERSION={major}.{minor}");
             let known =
                 Command::new(nvcc).arg("--list-gpu-code").output().map(|o| o.stdout).unwrap_or_default();
             let known = String::from_utf8_lossy(&known).into_owned();
@@ -113,12 +114,15 @@ fn gpu(sources: &[PathBuf], out: &Path) {
                 flags.push(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
             }
             flags.push("-gencode=arch=compute_80,code=compute_80".into());
+            let codes = flags.iter().filter_map(|f| f.split(",code=").nth(1)).collect::<Vec<_>>();
+            println!("cargo::rustc-env=REWARM_CUDA_ARCHS={}", codes.join(" "));
         }
         None => {
             println!("cargo::warning=no nvcc >= 12.4 found: built without kernels for GPUs (tools/nvcc.sh)")
         }
     }
     let changed = write_if_changed(&out.join("nvcc.txt"), &format!("{nvcc:?} {flags:?}"));
+    let nvcc = nvcc.map(|(path, _)| path);
     let jobs: Vec<_> = sources.iter().map(|s| (s.clone(), out.join(format!("{}.fatbin", stem(s))))).collect();
     let built = parallel(&jobs, |(from, to)| match &nvcc {
         None => fs::write(to, []).map_err(|e| e.to_string()),
@@ -135,8 +139,8 @@ fn gpu(sources: &[PathBuf], out: &Path) {
     write_if_changed(&out.join("fatbins.rs"), &format!("&[\n{table}]\n"));
 }
 
-/// The nvcc that the user named, which must work, or one that is there and new enough.
-fn nvcc() -> Option<PathBuf> {
+/// The nvcc that the user named, which must work, or one that is there and new enough; and its version.
+fn nvcc() -> Option<(PathBuf, (u32, u32))> {
     let version = |nvcc: &Path| {
         let out = Command::new(nvcc).arg("--version").stderr(Stdio::null()).output().ok()?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -144,17 +148,17 @@ fn nvcc() -> Option<PathBuf> {
             text.split("release ").nth(1)?.split(',').next()?.split('.').map(|p| p.parse::<u32>().ok());
         Some((parts.next()??, parts.next()??))
     };
-    let new_enough = |nvcc: &PathBuf| version(nvcc).is_some_and(|v| v >= (12, 4));
+    let new_enough = |nvcc: PathBuf| version(&nvcc).filter(|v| *v >= (12, 4)).map(|v| (nvcc, v));
     match var("NVCC").ok().filter(|n| !n.is_empty()) {
         Some(named) if named == "none" => None,
         Some(named) => {
-            let named = PathBuf::from(named);
-            assert!(new_enough(&named), "NVCC={}: not an nvcc of 12.4 or later", named.display());
-            Some(named)
+            let found = new_enough(PathBuf::from(&named));
+            assert!(found.is_some(), "NVCC={named}: not an nvcc of 12.4 or later");
+            found
         }
         None => {
             let home = var("CUDA_HOME").ok().map(|h| PathBuf::from(h).join("bin/nvcc"));
-            home.into_iter().chain(["nvcc".into(), "/usr/local/cuda/bin/nvcc".into()]).find(new_enough)
+            home.into_iter().chain(["nvcc".into(), "/usr/local/cuda/bin/nvcc".into()]).find_map(new_enough)
         }
     }
 }

@@ -1,4 +1,5 @@
 //! What this machine offers, for `rewarm doctor`.
+use crate::device::{DriverState, Gpu, probe_cuda};
 use serde::Serialize;
 use std::fmt;
 
@@ -21,23 +22,36 @@ pub struct Machine {
     pub memory_available: Option<u64>,
     /// Devices by name.
     pub devices: Vec<DeviceReport>,
+    /// Driver, GPUs and libraries, and what of them is missing.
+    pub cuda: DriverState,
 }
 
 /// One device that a configuration could name.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceReport {
     /// Name for `device = …`.
-    pub name: &'static str,
+    pub name: String,
     /// Whether a run can use it.
     pub available: bool,
     /// What it is, or what is missing.
-    pub detail: &'static str,
+    pub detail: String,
+}
+
+impl DeviceReport {
+    fn new(name: impl Into<String>, available: bool, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), available, detail: detail.into() }
+    }
 }
 
 impl Machine {
-    /// Looks at this machine; reads `/proc` and `/sys` on Linux, changes nothing, cannot fail.
+    /// Looks at this machine: `/proc` and `/sys` on Linux, the CUDA driver where there is one; changes nothing,
+    /// cannot fail.
     pub fn detect() -> Self {
         let (memory_total, memory_available) = memory();
+        let cuda = probe_cuda();
+        let mut devices = vec![DeviceReport::new("cpu", true, "f32, all cores")];
+        devices.extend(gpus(&cuda));
+        devices.push(DeviceReport::new("emulated", false, "not in this build"));
         Self {
             version: env!("CARGO_PKG_VERSION"),
             os: std::env::consts::OS,
@@ -46,13 +60,30 @@ impl Machine {
             simd: simd(),
             memory_total,
             memory_available,
-            devices: vec![
-                DeviceReport { name: "cpu", available: true, detail: "f32, all cores" },
-                DeviceReport { name: "cuda", available: false, detail: "not in this build" },
-                DeviceReport { name: "emulated", available: false, detail: "not in this build" },
-            ],
+            devices,
+            cuda,
         }
     }
+}
+
+/// Every GPU, or one line that says that there is none.
+fn gpus(cuda: &DriverState) -> Vec<DeviceReport> {
+    if cuda.gpus.is_empty() {
+        return vec![DeviceReport::new("cuda", false, "what is missing stands below")];
+    }
+    let all_there = cuda.cublaslt.is_some() && cuda.toolkit.is_some();
+    let usable = cuda.unusable.iter().map(|why| all_there && why.is_none());
+    let report = |(gpu, usable): (&Gpu, bool)| {
+        let [major, minor] = gpu.compute_capability;
+        let (sms, memory) = (gpu.sms, gib(gpu.memory));
+        let detail = format!("{}, compute capability {major}.{minor}, {sms} SMs, {memory}", gpu.name);
+        DeviceReport::new(format!("cuda:{}", gpu.index), usable, detail)
+    };
+    cuda.gpus.iter().zip(usable).map(report).collect()
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -94,9 +125,7 @@ fn meminfo(text: &str, name: &str) -> Option<u64> {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let memory = |bytes: Option<u64>| {
-            bytes.map_or("unknown".to_owned(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64))
-        };
+        let memory = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), gib);
         let simd = if self.simd.is_empty() { "none found".to_owned() } else { self.simd.join(", ") };
         writeln!(f, "rewarm {} on {} {}", self.version, self.os, self.arch)?;
         writeln!(f, "cores    {}", self.cores)?;
@@ -107,11 +136,22 @@ impl fmt::Display for Machine {
             memory(self.memory_total),
             memory(self.memory_available)
         )?;
+        let DriverState { driver, driver_version, cublaslt, toolkit, architectures, problems, .. } =
+            &self.cuda;
+        if let (Some(library), Some(version)) = (driver, driver_version) {
+            writeln!(f, "cuda     driver for CUDA {version} ({library})")?;
+        }
+        if let Some(cublaslt) = cublaslt {
+            writeln!(f, "cuda     cuBLASLt {cublaslt}")?;
+        }
+        if let Some(toolkit) = toolkit {
+            writeln!(f, "cuda     kernels by nvcc {toolkit}: {}", architectures.join(", "))?;
+        }
         for device in &self.devices {
             let state = if device.available { "available" } else { "unavailable" };
             writeln!(f, "device   {}: {state} ({})", device.name, device.detail)?;
         }
-        Ok(())
+        problems.iter().try_for_each(|problem| writeln!(f, "cuda     {problem}"))
     }
 }
 
@@ -132,10 +172,8 @@ mod tests {
     fn the_report_names_the_cpu_and_what_is_missing() {
         let machine = Machine::detect();
         let text = machine.to_string();
-        assert!(
-            text.contains("cpu: available") && text.contains("cuda: unavailable (not in this build)"),
-            "{text}"
-        );
+        assert!(text.contains("cpu: available") && text.contains("device   cuda"), "{text}");
+        assert!(machine.cuda.problems.iter().all(|problem| text.contains(problem)), "{text}");
         assert_eq!(serde_json::to_value(&machine).unwrap()["devices"][0]["available"], true);
     }
 }

@@ -3,6 +3,7 @@ use super::corpus::Side;
 use super::recipe::{Phase, Recipe, config};
 use crate::config::Config;
 use crate::data::{Progress, TextTokenizer, TokenizedInfo, tokenize_documents, train_bpe};
+use crate::device::DeviceName;
 use crate::generate::{Generator, Sampling};
 use crate::train::{Session, Source, Summary};
 use crate::{Error, Result};
@@ -57,7 +58,7 @@ pub fn continue_text(run_dir: &Path, prompt: &str, seed: u64) -> Result<String> 
     let longest = source.config().max_position_embeddings;
     let mut tokens = tokenizer.encode(prompt)?;
     tokens.truncate(longest / 2);
-    let mut generator = Generator::load(&source, longest)?;
+    let mut generator = Generator::load(&source, longest, DeviceName::Cpu)?;
     let sampling = Sampling { temperature: 0.7, top_k: 0, top_p: 0.95, seed };
     let (count, end) = (longest - tokens.len(), source.config().eos_token_id);
     let mut new = Vec::with_capacity(count);

@@ -64,6 +64,30 @@ impl fmt::Display for GemmShape {
     }
 }
 
+impl GemmShape {
+    /// Memory that [`super::Device::plan`] needs to time a product of this shape.
+    pub fn operand_bytes(&self) -> usize {
+        self.operand_offsets()[4] + self.m * 2
+    }
+
+    /// Where it puts A, B, C, D and the bias. C is D where they look alike.
+    pub(super) fn operand_offsets(&self) -> [usize; 5] {
+        let element = if self.output == Type::F32 { 4 } else { 2 };
+        let a = self.lda * if self.transpose_a { self.m } else { self.k } * 2;
+        let b = self.ldb * if self.transpose_b { self.k } else { self.n } * 2;
+        let c = if self.ldc == self.ldd { 0 } else { self.ldc * self.n * element };
+        let mut end = 0;
+        let mut next = |bytes: usize| {
+            let start = end;
+            end += bytes.next_multiple_of(super::RED_ZONE);
+            start
+        };
+        let (a, b, c) = (next(a), next(b), next(c));
+        let d = next(self.ldd * self.n * element);
+        [a, b, c, d, end]
+    }
+}
+
 /// A product. Addresses are device addresses; `c` is `d` where it accumulates in place or `beta` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemm {

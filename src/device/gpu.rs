@@ -117,11 +117,14 @@ pub trait Device: Send {
 
     /// Launches a kernel.
     fn launch(&mut self, on: Stream, launch: Launch) -> Result<()>;
-    /// Scratch memory of every product.
+    /// Kernels and products that were put on streams so far; a replay counts what its graph contains.
+    fn launches(&self) -> u64;
+    /// Scratch memory of every product: products on different streams must not overlap in time.
     fn set_workspace(&mut self, workspace: Span);
     /// Chooses an algorithm for products of this shape, before the first of them and not during capture, unless
-    /// [`Device::adopt`] has. `operands` is memory that nobody needs now, to time candidates on; where it is empty
-    /// nothing is timed, and the library's own first choice is taken.
+    /// [`Device::adopt`] has. `operands` is memory that nobody needs now, red zones included, to time candidates on:
+    /// [`GemmShape::operand_bytes`] of it, 0xFF afterwards. Where it is smaller nothing is timed, and the library's
+    /// own first choice is taken.
     fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()>;
     /// The choices so far, which belong to a run: other algorithms give other bits.
     fn choices(&self) -> GemmChoices;
@@ -146,13 +149,15 @@ pub trait Device: Send {
     #[track_caller]
     fn synchronize(&mut self, event: Event) -> Result<()>;
 
+    /// Waits for everything; an error where something wrote behind a tensor. Every emulated launch looks by itself.
+    fn check_red_zones(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// From now on work on this stream is noted instead of done; allocating and synchronising are errors.
     fn begin_capture(&mut self, on: Stream) -> Result<()>;
     /// What was noted.
     fn end_capture(&mut self, on: Stream) -> Result<Graph>;
     /// Does it.
     fn replay(&mut self, on: Stream, graph: Graph) -> Result<()>;
-
-    /// Kernels and matrix products so far, those of graphs included.
-    fn launches(&self) -> u64;
 }

@@ -1,6 +1,7 @@
-//! Devices that run `kernels/*.cu`. Today the emulated one, for tests: the same source compiled by the C++
+//! Devices that run `kernels/*.cu`: GPUs, and the emulated one, for tests: the same source compiled by the C++
 //! compiler, each thread of a block a fiber, under settings that make missing synchronisation show. See
 //! `kernels/README.md`.
+mod cuda;
 mod embedding;
 mod emulated;
 #[cfg(emulated_kernels)]
@@ -10,8 +11,10 @@ mod gpu;
 mod kernel;
 mod mode;
 mod name;
+mod open;
 mod step;
 
+pub use cuda::{Cuda, DriverState, Gpu, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated, EmulatedDevice, EmulatedSettings, StreamTiming};
 pub use gemm::{Epilogue, Gemm, GemmChoices, GemmShape, Type};
@@ -19,6 +22,7 @@ pub use gpu::{Arena, Device, Event, Graph, Launch, Pinned, RED_ZONE, Span, Strea
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
 pub use name::DeviceName;
+pub use open::{open, resolve};
 pub use step::{AdamSegment, AdamTile, StepRecord, adam_tables};
 
 /// The fat binary of every file of `kernels/`, by its name without `.cu`; empty when built without nvcc.

@@ -48,7 +48,7 @@ pub fn initialize(config: &ModelConfig, table: &ParamTable, init: Init, seed: u6
 }
 
 /// N(0, σ²) by Box and Muller, in blocks with streams of their own so that they can be drawn in parallel.
-fn normal(len: usize, sigma: f64, key: u64) -> Vec<f32> {
+pub(crate) fn normal(len: usize, sigma: f64, key: u64) -> Vec<f32> {
     const BLOCK: usize = 1 << 14;
     let mut values = vec![0.0; len];
     values.par_chunks_mut(BLOCK).enumerate().for_each(|(block, values)| {

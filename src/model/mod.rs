@@ -4,7 +4,7 @@
 //! `D` head size, `F` feed-forward (intermediate) size, `V` vocabulary as stored, `L` layers.
 mod backward;
 mod forward;
-mod init;
+pub(crate) mod init;
 mod params;
 mod sizes;
 mod workspace;

@@ -38,7 +38,7 @@ fn pipeline(device: &mut dyn Device) -> Result<Vec<u8>> {
 fn run(settings: EmulatedSettings) -> (Result<Vec<u8>>, Vec<SyncSite>) {
     let mut device = EmulatedDevice::new(settings).unwrap();
     let result = pipeline(&mut device);
-    (result, device.sites())
+    (result, device.sites().lock().unwrap().iter().cloned().collect())
 }
 
 /// The line of this file with this comment or code.
@@ -85,7 +85,7 @@ fn sites_are_those_of_the_caller_of_the_trait() {
     let device: &mut dyn Device = &mut concrete;
     let (stream, event) = (device.stream().unwrap(), device.event().unwrap());
     device.record(event, stream).unwrap();
-    let site = concrete.sites().remove(0);
+    let site = concrete.sites().lock().unwrap().first().unwrap().clone();
     let file = file!().to_owned();
     assert_eq!(
         site,

@@ -1,0 +1,342 @@
+//! The calls of the trait, in its order.
+use super::Cuda;
+use crate::device::{
+    Arena, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream,
+};
+use crate::{Error, Result};
+use cudarc::driver::sys::{CUevent_flags, CUstream, CUstream_flags, CUstreamCaptureMode};
+use std::ffi::c_void;
+use std::ptr::{NonNull, null_mut};
+
+/// `CUDA_ERROR_OUT_OF_MEMORY`.
+const OUT_OF_MEMORY: u32 = 2;
+
+impl Cuda {
+    fn queue(&self, on: Stream) -> CUstream {
+        self.streams[on.0]
+    }
+
+    /// `bytes` from byte `at` of pinned memory on.
+    fn host_part(&self, pinned: Pinned, at: usize, bytes: usize) -> Result<*mut c_void> {
+        let (memory, len) = self.pinned[pinned.0];
+        if at.checked_add(bytes).is_none_or(|end| end > len) {
+            return Err(Error::refused(format!("{bytes} bytes at {at} of {len} bytes of pinned memory")));
+        }
+        // SAFETY: within the allocation, as just checked.
+        Ok(unsafe { memory.as_ptr().add(at) }.cast())
+    }
+
+    /// What a waiting call says after a failure: the failure is that of work it waited for.
+    pub(super) fn waited(&self, call: &str, code: u32) -> Result<()> {
+        let last = if self.last.is_empty() { "nothing" } else { &self.last };
+        let checked = self.driver.check(call, code);
+        self.outcome(checked.map_err(|why| {
+            format!(
+                "{why}, in work that was waited for; launched last: {last} (CUDA_LAUNCH_BLOCKING=1 or \
+                 compute-sanitizer name the kernel)"
+            )
+        }))
+    }
+
+    fn launchable(&self, launch: &Launch) -> Result<()> {
+        let Launch { kernel, grid, threads, shared_bytes, args } = launch;
+        let (name, most, limit) = (kernel.name, kernel.threads_max, self.gpu.shared_bytes);
+        if *shared_bytes > limit {
+            let gpu = self.gpu.title();
+            return Err(Error::refused(format!(
+                "{name}: {shared_bytes} bytes of shared memory, {gpu} has {limit}"
+            )));
+        }
+        if *threads == 0 || !threads.is_multiple_of(32) || *threads > most {
+            return Err(Error::refused(format!(
+                "{name}: blocks of {threads} threads, expected whole warps of at most {most}"
+            )));
+        }
+        if grid.contains(&0) || grid[0] > i32::MAX as u32 || grid[1] > 65_535 || grid[2] > 65_535 {
+            return Err(Error::refused(format!("{name}: no GPU launches a grid of {grid:?} blocks")));
+        }
+        kernel.check(args)
+    }
+}
+
+impl Device for Cuda {
+    fn name(&self) -> String {
+        self.gpu.title()
+    }
+
+    fn shared_bytes(&self) -> usize {
+        self.gpu.shared_bytes
+    }
+
+    fn memory(&self) -> Result<[u64; 2]> {
+        self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: writes two values.
+        let code = unsafe { (self.driver.cuMemGetInfo_v2)(&mut free, &mut total) };
+        self.outcome(self.driver.check("cuMemGetInfo", code))?;
+        Ok([free as u64, total as u64])
+    }
+
+    fn kernel(&self, name: &str) -> Result<Kernel> {
+        self.enter()?;
+        self.outcome_of(self.kernels.borrow_mut().resolve(self.driver, name))
+    }
+
+    fn allocate(&mut self, arena: &Arena) -> Result<()> {
+        self.enter_outside_capture("memory was asked for")?;
+        if self.arena.is_some() {
+            return Err(Error::refused("device memory is allocated once"));
+        }
+        let bytes = arena.bytes().max(1);
+        let [free, total] = self.memory()?;
+        let mut base = 0;
+        // SAFETY: writes one value.
+        match unsafe { (self.driver.cuMemAlloc_v2)(&mut base, bytes) } {
+            OUT_OF_MEMORY => {
+                let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+                return Err(Error::refused(format!(
+                    "this run needs {:.2} GiB of device memory, {} has {:.2} GiB free of {:.2}: {:.2} GiB are \
+                     missing; take a smaller micro_batch or another GPU",
+                    gib(bytes as u64),
+                    self.gpu.title(),
+                    gib(free),
+                    gib(total),
+                    gib((bytes as u64).saturating_sub(free)),
+                )));
+            }
+            code => self.outcome(self.driver.check("cuMemAlloc", code))?,
+        }
+        self.arena = Some((base, arena.clone()));
+        // SAFETY: the memory was just allocated. The streams do not wait for this fill; the host does.
+        let codes =
+            unsafe { [(self.driver.cuMemsetD8_v2)(base, 0xFF, bytes), (self.driver.cuCtxSynchronize)()] };
+        codes.into_iter().try_for_each(|code| self.outcome(self.driver.check("cuMemsetD8", code)))
+    }
+
+    fn address(&self, offset: usize) -> u64 {
+        self.arena.as_ref().expect("allocated before it is used").0 + offset as u64
+    }
+
+    fn stream(&mut self) -> Result<Stream> {
+        self.enter_outside_capture("a stream was asked for")?;
+        let mut stream = null_mut();
+        // SAFETY: writes one value.
+        let code = unsafe {
+            (self.driver.cuStreamCreate)(&mut stream, CUstream_flags::CU_STREAM_NON_BLOCKING as u32)
+        };
+        self.outcome(self.driver.check("cuStreamCreate", code))?;
+        self.streams.push(stream);
+        Ok(Stream(self.streams.len() - 1))
+    }
+
+    fn event(&mut self) -> Result<Event> {
+        self.enter_outside_capture("an event was asked for")?;
+        let mut event = null_mut();
+        // SAFETY: writes one value.
+        let code =
+            unsafe { (self.driver.cuEventCreate)(&mut event, CUevent_flags::CU_EVENT_DISABLE_TIMING as u32) };
+        self.outcome(self.driver.check("cuEventCreate", code))?;
+        self.events.push((event, false));
+        Ok(Event(self.events.len() - 1))
+    }
+
+    fn pinned(&mut self, bytes: usize) -> Result<Pinned> {
+        self.enter_outside_capture("pinned memory was asked for")?;
+        let mut memory = null_mut();
+        // SAFETY: writes one value. Flags 0: memory that the host reads at full speed, not write-combined.
+        let code = unsafe { (self.driver.cuMemHostAlloc)(&mut memory, bytes.max(1), 0) };
+        self.outcome(self.driver.check(&format!("cuMemHostAlloc of {bytes} bytes"), code))?;
+        let memory = NonNull::new(memory.cast::<u8>()).ok_or("cuMemHostAlloc returned null".to_owned());
+        let memory = self.outcome(memory)?;
+        // SAFETY: the allocation is this large; from now on its bytes are initialised.
+        unsafe { memory.as_ptr().write_bytes(0, bytes.max(1)) };
+        self.pinned.push((memory, bytes));
+        Ok(Pinned(self.pinned.len() - 1))
+    }
+
+    fn host(&mut self, pinned: Pinned) -> &mut [u8] {
+        let (memory, bytes) = self.pinned[pinned.0];
+        // SAFETY: allocated and initialised by `pinned`, freed by `drop`; the borrow of `self` keeps other slices
+        // away. Copies by the GPU that the caller has not waited for are excluded by the trait's contract.
+        unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), bytes) }
+    }
+
+    fn launch(&mut self, on: Stream, launch: Launch) -> Result<()> {
+        self.enter()?;
+        self.launchable(&launch)?;
+        let Launch { kernel, grid, threads, shared_bytes, args } = &launch;
+        let function = self.kernels.get_mut().prepare(self.driver, kernel, *shared_bytes);
+        let function = self.outcome_of(function)?;
+        let stream = self.queue(on);
+        self.arguments.clear();
+        self.arguments.extend(args.iter().map(|arg| arg.pointer()));
+        // SAFETY: as many pointers as the kernel has arguments, each to as many bytes as the argument has, as just
+        // checked; the driver copies them before it returns. What the kernel does with addresses is its own.
+        let code = unsafe {
+            (self.driver.cuLaunchKernel)(
+                function,
+                grid[0],
+                grid[1],
+                grid[2],
+                *threads,
+                1,
+                1,
+                *shared_bytes as u32,
+                stream,
+                self.arguments.as_mut_ptr(),
+                null_mut(),
+            )
+        };
+        let what = || format!("{}: cuLaunchKernel of {grid:?} blocks of {threads} threads", kernel.name);
+        self.outcome(if code == 0 { Ok(()) } else { self.driver.check(&what(), code) })?;
+        self.count(kernel.name);
+        Ok(())
+    }
+
+    fn launches(&self) -> u64 {
+        self.launches
+    }
+
+    fn set_workspace(&mut self, workspace: Span) {
+        self.workspace = workspace;
+    }
+
+    fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()> {
+        self.enter_outside_capture("a product was planned")?;
+        self.plan_product(shape, operands)
+    }
+
+    fn choices(&self) -> GemmChoices {
+        self.products.as_ref().expect("made by open").choices()
+    }
+
+    fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
+        self.products.as_mut().expect("made by open").adopt(choices)
+    }
+
+    fn gemm(&mut self, on: Stream, gemm: Gemm) -> Result<()> {
+        self.enter()?;
+        self.product(self.queue(on), &gemm)?;
+        self.count("a matrix product");
+        Ok(())
+    }
+
+    fn upload(&mut self, on: Stream, from: Pinned, at: usize, to: Span) -> Result<()> {
+        self.enter()?;
+        let (host, device) = (self.host_part(from, at, to.bytes)?, self.place(to)?);
+        // SAFETY: both sides are inside of allocations that live until this value is dropped.
+        let code = unsafe { (self.driver.cuMemcpyHtoDAsync_v2)(device, host, to.bytes, self.queue(on)) };
+        self.outcome(self.driver.check("cuMemcpyHtoDAsync", code))
+    }
+
+    fn download(&mut self, on: Stream, from: Span, to: Pinned, at: usize) -> Result<()> {
+        self.enter()?;
+        let (host, device) = (self.host_part(to, at, from.bytes)?, self.place(from)?);
+        // SAFETY: both sides are inside of allocations that live until this value is dropped.
+        let code = unsafe { (self.driver.cuMemcpyDtoHAsync_v2)(host, device, from.bytes, self.queue(on)) };
+        self.outcome(self.driver.check("cuMemcpyDtoHAsync", code))
+    }
+
+    fn fill(&mut self, on: Stream, span: Span, value: u8) -> Result<()> {
+        self.enter()?;
+        let device = self.place(span)?;
+        // SAFETY: inside of the arena.
+        let code = unsafe { (self.driver.cuMemsetD8Async)(device, value, span.bytes, self.queue(on)) };
+        self.outcome(self.driver.check("cuMemsetD8Async", code))
+    }
+
+    fn record(&mut self, event: Event, on: Stream) -> Result<()> {
+        self.enter()?;
+        // SAFETY: handles of this context.
+        let code = unsafe { (self.driver.cuEventRecord)(self.events[event.0].0, self.queue(on)) };
+        self.outcome(self.driver.check("cuEventRecord", code))?;
+        self.events[event.0].1 = true;
+        Ok(())
+    }
+
+    fn wait(&mut self, on: Stream, event: Event) -> Result<()> {
+        self.enter()?;
+        let (event, recorded) = self.events[event.0];
+        if !recorded {
+            return Ok(());
+        }
+        // SAFETY: handles of this context.
+        let code = unsafe { (self.driver.cuStreamWaitEvent)(self.queue(on), event, 0) };
+        self.outcome(self.driver.check("cuStreamWaitEvent", code))
+    }
+
+    fn synchronize(&mut self, event: Event) -> Result<()> {
+        self.enter_outside_capture("the host waited")?;
+        // SAFETY: a handle of this context; one that was never recorded is no wait.
+        let code = unsafe { (self.driver.cuEventSynchronize)(self.events[event.0].0) };
+        self.waited("cuEventSynchronize", code)
+    }
+
+    fn check_red_zones(&mut self) -> Result<()> {
+        self.enter_outside_capture("the host waited")?;
+        // SAFETY: waits for everything.
+        let code = unsafe { (self.driver.cuCtxSynchronize)() };
+        self.waited("cuCtxSynchronize", code)?;
+        let Some((base, arena)) = &self.arena else { return Ok(()) };
+        let ends = arena.spans.iter().skip(1).map(|next| next.offset).chain([arena.bytes()]);
+        for (span, end) in arena.spans.iter().zip(ends) {
+            let from = span.offset + span.bytes;
+            let mut zone = vec![0u8; end - from];
+            // SAFETY: inside of the arena, and as long as the buffer.
+            let code = unsafe {
+                (self.driver.cuMemcpyDtoH_v2)(zone.as_mut_ptr().cast(), base + from as u64, zone.len())
+            };
+            self.outcome(self.driver.check("cuMemcpyDtoH", code))?;
+            if let Some(at) = zone.iter().position(|&byte| byte != 0xFF) {
+                let why = format!("something wrote {at} bytes behind {span:?}; launched last: {}", self.last);
+                return self.outcome(Err(why));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_capture(&mut self, on: Stream) -> Result<()> {
+        self.enter_outside_capture("a second capture was begun")?;
+        // SAFETY: a handle of this context. Captures of other threads are none of this one's business.
+        let code = unsafe {
+            (self.driver.cuStreamBeginCapture_v2)(
+                self.queue(on),
+                CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
+            )
+        };
+        self.outcome(self.driver.check("cuStreamBeginCapture", code))?;
+        self.capture = Some((on, 0));
+        Ok(())
+    }
+
+    fn end_capture(&mut self, on: Stream) -> Result<Graph> {
+        self.enter()?;
+        let Some((_, launches)) = self.capture.take_if(|(captured, _)| *captured == on) else {
+            return Err(Error::refused("a capture was ended on a stream that is not captured"));
+        };
+        let (mut graph, mut runnable) = (null_mut(), null_mut());
+        // SAFETY: a handle of this context; one value is written.
+        let code = unsafe { (self.driver.cuStreamEndCapture)(self.queue(on), &mut graph) };
+        self.outcome(self.driver.check("cuStreamEndCapture", code))?;
+        // SAFETY: the graph was just made; what is instantiated does not refer to it.
+        let code = unsafe {
+            let code = (self.driver.cuGraphInstantiateWithFlags)(&mut runnable, graph, 0);
+            (self.driver.cuGraphDestroy)(graph);
+            code
+        };
+        self.outcome(self.driver.check("cuGraphInstantiate", code))?;
+        self.graphs.push((runnable, launches));
+        Ok(Graph(self.graphs.len() - 1))
+    }
+
+    fn replay(&mut self, on: Stream, graph: Graph) -> Result<()> {
+        self.enter_outside_capture("a graph was replayed")?;
+        let (runnable, launches) = self.graphs[graph.0];
+        // SAFETY: handles of this context.
+        let code = unsafe { (self.driver.cuGraphLaunch)(runnable, self.queue(on)) };
+        self.outcome(self.driver.check("cuGraphLaunch", code))?;
+        self.launches += launches;
+        "a graph".clone_into(&mut self.last);
+        Ok(())
+    }
+}

@@ -1,0 +1,324 @@
+//! Which algorithm multiplies matrices of a shape: cuBLASLt's candidates timed on this GPU, on random numbers
+//! (zeros draw less power and run faster), and of those that repeat their bits the fastest.
+use super::Cuda;
+use super::api::{Blas, Driver};
+use super::blas::{ALIGNMENT, Descriptors, Plan, from_text};
+use crate::device::{Epilogue, Gemm, GemmShape, Span};
+use crate::model::init::normal;
+use crate::{Error, Result};
+use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+use cudarc::cublaslt::sys::cublasLtMatmulPreferenceAttributes_t::{self, *};
+use cudarc::cublaslt::sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+use cudarc::cublaslt::sys::{
+    cublasLtHandle_t, cublasLtMatmulAlgo_t, cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreference_t,
+};
+use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream, CUstream_flags};
+use half::bf16;
+use std::mem::MaybeUninit;
+use std::ptr::{addr_of, null_mut};
+use std::sync::OnceLock;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Candidates that cuBLASLt is asked for.
+const CANDIDATES: usize = 32;
+/// Measurements of a candidate, of which the median counts.
+const SAMPLES: usize = 5;
+/// How long a measurement should take, and how many products it has at most.
+const SAMPLE: (f32, f32) = (0.3, 50.0);
+/// A candidate that much slower than the best so far in its first run is not measured further.
+const HOPELESS: f32 = 4.0;
+/// Bytes compared at a time.
+const CHUNK: usize = 32 << 20;
+
+/// An algorithm and its scratch memory.
+type Candidate = (cublasLtMatmulAlgo_t, usize);
+
+impl Cuda {
+    /// The fastest algorithm that gives the same bits twice.
+    pub(super) fn fastest_plan(&self, shape: &GemmShape, of: Descriptors, operands: Span) -> Result<Plan> {
+        let (gemm, output) = self.place_operands(shape, operands)?;
+        if shape.epilogue == Epilogue::Bias {
+            // Candidates depend on the alignment of the bias.
+            self.outcome(of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, gemm.bias))?;
+        }
+        let products = self.products.as_ref().expect("made by open");
+        let found = candidates(products.blas, products.handle, &of, self.workspace.bytes);
+        let found = self.outcome(found.map_err(|why| format!("{shape}: {why}")))?;
+        let clock = self.outcome(Clock::new(self.driver))?;
+        // SAFETY: waits for everything, so that nothing else runs while candidates are timed.
+        self.waited("cuCtxSynchronize", unsafe { (self.driver.cuCtxSynchronize)() })?;
+        self.randomise(clock.stream, operands.part(0, shape.operand_bytes()))?;
+
+        let mut plan = Plan { of, algorithm: cublasLtMatmulAlgo_t { data: [0; 8] }, workspace: 0 };
+        let (mut timed, mut best) = (Vec::new(), f32::INFINITY);
+        for candidate in found {
+            (plan.algorithm, plan.workspace) = candidate;
+            if let Some(time) = self.time(&clock, &plan, &gemm, best)? {
+                timed.push((time, candidate));
+                best = best.min(time);
+            }
+        }
+        timed.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, candidate) in timed {
+            (plan.algorithm, plan.workspace) = candidate;
+            let run = || self.bits(&clock, &plan, &gemm, output);
+            if run()? == run()? {
+                return Ok(plan);
+            }
+        }
+        Err(Error::failed(format!("{shape}: cuBLASLt has no algorithm that gives the same bits twice")))
+    }
+
+    /// The algorithm of an earlier run, executed once so that capture finds it loaded.
+    pub(super) fn adopted_plan(
+        &self,
+        shape: &GemmShape,
+        of: Descriptors,
+        text: &str,
+        operands: Span,
+    ) -> Result<Plan> {
+        let unusable =
+            |why: String| Error::NotReproducible(format!("{shape}: the run's algorithm {text}: {why}"));
+        let algorithm = from_text(text).ok_or_else(|| unusable("not 128 hexadecimal digits".into()))?;
+        let products = self.products.as_ref().expect("made by open");
+        let mut result = MaybeUninit::<cublasLtMatmulHeuristicResult_t>::zeroed();
+        // SAFETY: the descriptors belong together; a result is written.
+        let status = unsafe {
+            (products.blas.cublasLtMatmulAlgoCheck)(
+                products.handle,
+                of.product,
+                of.a,
+                of.b,
+                of.c,
+                of.d,
+                &algorithm,
+                result.as_mut_ptr(),
+            )
+        };
+        products.blas.check("cublasLtMatmulAlgoCheck", status).map_err(unusable)?;
+        // SAFETY: the result was written, or zeroed before.
+        let workspace = unsafe { addr_of!((*result.as_ptr()).workspaceSize).read() };
+        let plan = Plan { of, algorithm, workspace };
+        let (gemm, _) = self.place_operands(shape, operands)?;
+        let clock = self.outcome(Clock::new(self.driver))?;
+        self.randomise(clock.stream, operands.part(0, shape.operand_bytes()))?;
+        self.multiply(clock.stream, &plan, &gemm)?.map_err(unusable)?;
+        self.finish(&clock)?;
+        Ok(plan)
+    }
+
+    /// A product within `operands`, in place where C and D look alike; and its D.
+    fn place_operands(&self, shape: &GemmShape, operands: Span) -> Result<(Gemm, Span)> {
+        let need = shape.operand_bytes();
+        if need > operands.bytes {
+            let have = operands.bytes;
+            return Err(Error::refused(format!("{shape}: {need} bytes to time it on, there are {have}")));
+        }
+        let start = self.place(operands)?;
+        if !start.is_multiple_of(ALIGNMENT) {
+            return Err(Error::refused(format!(
+                "{operands:?} does not start at a multiple of {ALIGNMENT} bytes"
+            )));
+        }
+        let [a, b, c, d, bias] = shape.operand_offsets();
+        let at = |offset: usize| start + offset as u64;
+        let output = operands.part(d, bias - d);
+        Ok((Gemm { shape: *shape, a: at(a), b: at(b), c: at(c), d: at(d), bias: at(bias) }, output))
+    }
+
+    /// Normally distributed numbers: a block of bf16 again and again. Pairs of them are normal f32 too.
+    fn randomise(&self, stream: CUstream, span: Span) -> Result<()> {
+        static BLOCK: OnceLock<Vec<bf16>> = OnceLock::new();
+        let block = BLOCK.get_or_init(|| normal(1 << 18, 1.0, 1).into_iter().map(bf16::from_f32).collect());
+        let block: &[u8] = bytemuck::cast_slice(block);
+        let start = self.place(span)?;
+        let mut done = block.len().min(span.bytes);
+        // SAFETY: inside of the arena; the block lives as long as the process.
+        let code = unsafe { (self.driver.cuMemcpyHtoDAsync_v2)(start, block.as_ptr().cast(), done, stream) };
+        self.outcome(self.driver.check("cuMemcpyHtoDAsync", code))?;
+        while done < span.bytes {
+            let more = done.min(span.bytes - done);
+            // SAFETY: inside of the arena; source and destination do not overlap, for `more` is at most `done`.
+            let code =
+                unsafe { (self.driver.cuMemcpyDtoDAsync_v2)(start + done as u64, start, more, stream) };
+            self.outcome(self.driver.check("cuMemcpyDtoDAsync", code))?;
+            done += more;
+        }
+        Ok(())
+    }
+
+    /// Milliseconds of a product, if cuBLASLt can do it this way.
+    fn time(&self, clock: &Clock, plan: &Plan, gemm: &Gemm, best: f32) -> Result<Option<f32>> {
+        if self.multiply(clock.stream, plan, gemm)?.is_err() {
+            return Ok(None);
+        }
+        self.finish(clock)?;
+        let run = |products: usize| -> Result<f32> {
+            self.outcome(clock.record(0))?;
+            for _ in 0..products {
+                self.outcome(self.multiply(clock.stream, plan, gemm)?)?;
+            }
+            self.outcome(clock.record(1))?;
+            self.finish(clock)?;
+            Ok(self.outcome(clock.elapsed())? / products as f32)
+        };
+        let first = run(1)?;
+        if first > best * HOPELESS {
+            return Ok(Some(first));
+        }
+        let products = (SAMPLE.0 / first.max(1e-3)).clamp(1.0, SAMPLE.1) as usize;
+        let mut times = [0f32; SAMPLES];
+        for time in &mut times {
+            *time = run(products)?;
+        }
+        times.sort_by(f32::total_cmp);
+        Ok(Some(times[SAMPLES / 2]))
+    }
+
+    /// A hash of D after one product on fresh operands.
+    fn bits(&self, clock: &Clock, plan: &Plan, gemm: &Gemm, output: Span) -> Result<u128> {
+        self.randomise(clock.stream, output)?;
+        self.outcome(self.multiply(clock.stream, plan, gemm)?)?;
+        self.finish(clock)?;
+        let (mut hash, mut chunk, start) =
+            (Xxh3::new(), vec![0u8; CHUNK.min(output.bytes)], self.place(output)?);
+        for at in (0..output.bytes).step_by(CHUNK) {
+            let part = &mut chunk[..CHUNK.min(output.bytes - at)];
+            // SAFETY: inside of the arena, and as long as the buffer.
+            let code = unsafe {
+                (self.driver.cuMemcpyDtoH_v2)(part.as_mut_ptr().cast(), start + at as u64, part.len())
+            };
+            self.outcome(self.driver.check("cuMemcpyDtoH", code))?;
+            hash.update(part);
+        }
+        Ok(hash.digest128())
+    }
+
+    fn finish(&self, clock: &Clock) -> Result<()> {
+        // SAFETY: a handle of this context.
+        self.waited("cuStreamSynchronize", unsafe { (self.driver.cuStreamSynchronize)(clock.stream) })
+    }
+}
+
+/// A stream and two events for measurements.
+struct Clock {
+    driver: &'static Driver,
+    stream: CUstream,
+    events: [CUevent; 2],
+}
+
+impl Clock {
+    fn new(driver: &'static Driver) -> Result<Self, String> {
+        let mut this = Self { driver, stream: null_mut(), events: [null_mut(); 2] };
+        let flags = (CUstream_flags::CU_STREAM_NON_BLOCKING as u32, CUevent_flags::CU_EVENT_DEFAULT as u32);
+        // SAFETY: a context is current; each call writes one value.
+        unsafe {
+            driver.check("cuStreamCreate", (driver.cuStreamCreate)(&mut this.stream, flags.0))?;
+            for event in &mut this.events {
+                driver.check("cuEventCreate", (driver.cuEventCreate)(event, flags.1))?;
+            }
+        }
+        Ok(this)
+    }
+
+    fn record(&self, which: usize) -> Result<(), String> {
+        // SAFETY: handles of the current context.
+        self.driver
+            .check("cuEventRecord", unsafe { (self.driver.cuEventRecord)(self.events[which], self.stream) })
+    }
+
+    /// Milliseconds from event 0 to event 1, which have happened.
+    fn elapsed(&self) -> Result<f32, String> {
+        let mut ms = 0.0;
+        // SAFETY: handles of the current context; one value is written.
+        let code = unsafe { (self.driver.cuEventElapsedTime_v2)(&mut ms, self.events[0], self.events[1]) };
+        self.driver.check("cuEventElapsedTime", code).map(|()| ms)
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, used for the last time. What still runs keeps what it needs.
+        unsafe {
+            for event in self.events.into_iter().filter(|event| !event.is_null()) {
+                (self.driver.cuEventDestroy_v2)(event);
+            }
+            if !self.stream.is_null() {
+                (self.driver.cuStreamDestroy_v2)(self.stream);
+            }
+        }
+    }
+}
+
+/// What cuBLASLt proposes, without sums whose order depends on chance.
+fn candidates(
+    blas: &Blas,
+    handle: cublasLtHandle_t,
+    of: &Descriptors,
+    workspace: usize,
+) -> Result<Vec<Candidate>, String> {
+    let mut preference: cublasLtMatmulPreference_t = null_mut();
+    // SAFETY: writes one value.
+    let status = unsafe { (blas.cublasLtMatmulPreferenceCreate)(&mut preference) };
+    blas.check("cublasLtMatmulPreferenceCreate", status)?;
+    let found = candidates_with(blas, handle, of, workspace, preference);
+    // SAFETY: used for the last time.
+    unsafe { (blas.cublasLtMatmulPreferenceDestroy)(preference) };
+    found
+}
+
+fn candidates_with(
+    blas: &Blas,
+    handle: cublasLtHandle_t,
+    of: &Descriptors,
+    workspace: usize,
+    preference: cublasLtMatmulPreference_t,
+) -> Result<Vec<Candidate>, String> {
+    let set = |which: cublasLtMatmulPreferenceAttributes_t, value: &[u8]| {
+        // SAFETY: reads as many bytes as there are.
+        let status = unsafe {
+            (blas.cublasLtMatmulPreferenceSetAttribute)(preference, which, value.as_ptr().cast(), value.len())
+        };
+        blas.check(&format!("cublasLtMatmulPreferenceSetAttribute {which:?}"), status)
+    };
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(workspace as u64).to_ne_bytes())?;
+    // Besides algorithms without any reduction: partial sums in f32, added up by a kernel of their own.
+    let scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme.to_ne_bytes())?;
+    for operand in [
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+    ] {
+        set(operand, &(ALIGNMENT as u32).to_ne_bytes())?;
+    }
+    let mut results = [const { MaybeUninit::<cublasLtMatmulHeuristicResult_t>::zeroed() }; CANDIDATES];
+    let mut count = 0;
+    // SAFETY: the descriptors belong together; at most as many results are written as there is room for.
+    let status = unsafe {
+        (blas.cublasLtMatmulAlgoGetHeuristic)(
+            handle,
+            of.product,
+            of.a,
+            of.b,
+            of.c,
+            of.d,
+            preference,
+            CANDIDATES as i32,
+            results.as_mut_ptr().cast(),
+            &mut count,
+        )
+    };
+    blas.check("cublasLtMatmulAlgoGetHeuristic", status)?;
+    let usable = results.iter().take(count.max(0) as usize).filter_map(|result| {
+        let result = result.as_ptr();
+        // SAFETY: written, or zeroed before; the state is read as a number, for it may be one cudarc has no name for.
+        unsafe {
+            (addr_of!((*result).state).cast::<u32>().read() == 0)
+                .then(|| (addr_of!((*result).algo).read(), addr_of!((*result).workspaceSize).read()))
+        }
+    });
+    let usable: Vec<_> = usable.filter(|(_, bytes)| *bytes <= workspace).collect();
+    if usable.is_empty() { Err("cuBLASLt knows no algorithm".into()) } else { Ok(usable) }
+}

@@ -1,0 +1,285 @@
+//! The trait from opening to dropping; run by `every_call_against_a_fake_driver` in processes of their own.
+use half::bf16;
+use rewarm::Error;
+use rewarm::device::{Arena, Cuda, Device, Epilogue, Gemm, GemmShape, Launch, RED_ZONE, Span, Stream, Type};
+use rewarm::device::{Arg, Pinned};
+
+const KERNELS: &[(&str, &[u8])] = &[("nothing", b""), ("fake", b"FAKE, an odd length")];
+
+fn child() -> bool {
+    std::env::var_os("CHILD").is_some()
+}
+
+struct Rig {
+    device: Box<dyn Device>,
+    stream: Stream,
+    spans: Vec<Span>,
+    host: Pinned,
+}
+
+impl Rig {
+    fn new(sizes: &[usize]) -> Self {
+        let mut device = Cuda::with_kernels(0, KERNELS).unwrap();
+        let mut arena = Arena::default();
+        let spans = sizes.iter().map(|bytes| arena.add(*bytes)).collect();
+        device.allocate(&arena).unwrap();
+        let stream = device.stream().unwrap();
+        let host = device.pinned(1 << 16).unwrap();
+        Self { device, stream, spans, host }
+    }
+
+    fn write<T: bytemuck::NoUninit>(&mut self, span: Span, values: &[T]) {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        self.device.host(self.host)[..bytes.len()].copy_from_slice(bytes);
+        self.device.upload(self.stream, self.host, 0, span.part(0, bytes.len())).unwrap();
+    }
+
+    fn read<T: bytemuck::AnyBitPattern>(&mut self, span: Span) -> Vec<T> {
+        let event = self.device.event().unwrap();
+        self.device.download(self.stream, span, self.host, 0).unwrap();
+        self.device.record(event, self.stream).unwrap();
+        self.device.synchronize(event).unwrap();
+        let bytes = &self.device.host(self.host)[..span.bytes];
+        bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
+    }
+
+    fn at(&self, span: Span) -> u64 {
+        self.device.address(span.offset)
+    }
+
+    fn scale(&self, by: f32, n: i32) -> Launch {
+        let kernel = self.device.kernel("scale").unwrap();
+        let args = vec![Arg::address(self.at(self.spans[0])), by.into(), n.into()];
+        Launch { kernel, grid: [1, 1, 1], threads: 64, shared_bytes: 0, args }
+    }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    match result.unwrap_err() {
+        Error::Refused(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "run by the others, in a process of its own"]
+fn work() {
+    if !child() {
+        return;
+    }
+    let mut rig = Rig::new(&[64, 100]);
+    let on = rig.stream;
+    assert_eq!(rig.device.name(), "cuda:0 (Fake 40)");
+    assert_eq!(rig.device.shared_bytes(), 232_448);
+    assert_eq!(rig.device.memory().unwrap(), [1 << 30, 2 << 30]);
+    assert_eq!(rig.read::<u8>(rig.spans[1]), [0xFF; 100]);
+
+    // Launches: arguments arrive, and what does not fit is refused without harm.
+    let (x, y) = (rig.spans[0], rig.spans[1]);
+    rig.write(x, &[1f32, 2.0, 3.0, 4.0]);
+    rig.device.launch(on, rig.scale(2.0, 3)).unwrap();
+    assert_eq!(rig.read::<f32>(x.part(0, 16)), [2.0, 4.0, 6.0, 4.0]);
+    assert_eq!(rig.device.launches(), 1);
+    assert!(refused(rig.device.kernel("scales")).contains("no kernel scales"));
+    let mut wrong = rig.scale(2.0, 3);
+    wrong.args[1] = 1f64.into();
+    assert_eq!(
+        refused(rig.device.launch(on, wrong)),
+        "scale: argument 1 is floating point of 8 bytes, expected anything of 4"
+    );
+    let threads = Launch { threads: 512, ..rig.scale(1.0, 1) };
+    assert!(refused(rig.device.launch(on, threads)).contains("at most 256"));
+    let wide = Launch { kernel: rig.device.kernel("wide").unwrap(), args: vec![], ..rig.scale(1.0, 1) };
+    rig.device.launch(on, Launch { shared_bytes: 232_448, ..wide.clone() }).unwrap();
+    assert!(
+        refused(rig.device.launch(on, Launch { shared_bytes: 232_449, ..wide.clone() })).contains("232449")
+    );
+    rig.device.launch(on, wide).unwrap();
+
+    // Copies and fills stay inside.
+    rig.device.fill(on, y, 7).unwrap();
+    assert_eq!(rig.read::<u8>(y), [7; 100]);
+    let outside = Span { offset: 0, bytes: 1 << 20 };
+    assert!(refused(rig.device.fill(on, outside, 0)).contains("outside of the arena"));
+    assert!(refused(rig.device.upload(on, rig.host, (1 << 16) - 8, y)).contains("pinned"));
+    assert!(refused(rig.device.allocate(&Arena::default())).contains("once"));
+
+    // Capture: nothing happens until the graph is replayed; its launches count then.
+    rig.write(x, &[1f32; 4]);
+    let (before, event) = (rig.device.launches(), rig.device.event().unwrap());
+    let other = rig.device.stream().unwrap();
+    rig.device.wait(other, event).unwrap();
+    rig.device.begin_capture(on).unwrap();
+    rig.device.launch(on, rig.scale(3.0, 4)).unwrap();
+    rig.device.fill(on, y, 9).unwrap();
+    assert!(refused(rig.device.pinned(4)).contains("during the capture"));
+    assert!(refused(rig.device.synchronize(event)).contains("during the capture"));
+    let graph = rig.device.end_capture(on).unwrap();
+    assert!(refused(rig.device.end_capture(on)).contains("not captured"));
+    assert_eq!((rig.read::<f32>(x.part(0, 16)), rig.device.launches()), (vec![1.0; 4], before));
+    rig.device.replay(on, graph).unwrap();
+    rig.device.replay(on, graph).unwrap();
+    assert_eq!((rig.read::<f32>(x.part(0, 16)), rig.device.launches()), (vec![9.0; 4], before + 2));
+    assert_eq!(rig.read::<u8>(y), [9; 100]);
+
+    // Dropped on another thread, in the middle of a capture.
+    rig.device.check_red_zones().unwrap();
+    rig.device.begin_capture(on).unwrap();
+    std::thread::spawn(move || drop(rig)).join().unwrap();
+}
+
+/// Uneven strides, both transposed, accumulated in place; then the forward product with a bias.
+#[test]
+#[ignore = "run by the others, in a process of its own"]
+fn products() {
+    if !child() {
+        return;
+    }
+    let weights = GemmShape {
+        m: 6,
+        n: 5,
+        k: 4,
+        transpose_a: true,
+        transpose_b: true,
+        lda: 8,
+        ldb: 8,
+        ldc: 8,
+        ldd: 8,
+        output: Type::F32,
+        beta: 1,
+        epilogue: Epilogue::None,
+    };
+    let forward = GemmShape {
+        transpose_a: false,
+        output: Type::Bf16,
+        beta: 0,
+        epilogue: Epilogue::Bias,
+        ldc: 6,
+        ldd: 8,
+        ..weights
+    };
+    let mut rig = Rig::new(&[128, 128, 512, 64, 256, 8192]);
+    let [a, b, d, bias, workspace, scratch] = rig.spans[..] else { unreachable!() };
+    rig.device.set_workspace(workspace);
+    let on = rig.stream;
+    let gemm = |rig: &Rig, shape: GemmShape| Gemm {
+        shape,
+        a: rig.at(a),
+        b: rig.at(b),
+        c: rig.at(d),
+        d: rig.at(d),
+        bias: if shape.epilogue == Epilogue::Bias { rig.at(bias) } else { 0 },
+    };
+    let product = gemm(&rig, weights);
+    assert!(refused(rig.device.gemm(on, product)).contains("no algorithm was chosen for tt-m6-n5-k4"));
+    assert!(refused(rig.device.plan(&weights, scratch.part(0, 256))).contains("to time it on"));
+    rig.device.plan(&weights, scratch).unwrap();
+    rig.device.plan(&forward, scratch).unwrap();
+    let choices = rig.device.choices();
+    assert_eq!(choices.device, "Fake 40, 132 SMs, cuBLASLt 13.0.2, driver 13.0");
+    // The second algorithm: the first does not repeat its bits, the third is not supported.
+    let algorithm = format!("{:016x}{:016x}{}", 2, 77, "0".repeat(96));
+    let chosen = [(weights.to_string(), algorithm.clone()), (forward.to_string(), algorithm)];
+    assert_eq!(choices.algorithms, chosen.into_iter().collect());
+
+    let values = |n: usize, seed: usize| -> Vec<bf16> {
+        (0..n).map(|i| bf16::from_f32(((i * 7 + seed) % 13) as f32 - 6.0)).collect()
+    };
+    let (av, bv, cv) = (values(64, 1), values(64, 2), vec![0.5f32; 128]);
+    rig.write(a, &av);
+    rig.write(b, &bv);
+    rig.write(d, &cv);
+    // Captured and replayed: what was planned works there too.
+    rig.device.begin_capture(on).unwrap();
+    rig.device.gemm(on, product).unwrap();
+    let graph = rig.device.end_capture(on).unwrap();
+    rig.device.replay(on, graph).unwrap();
+    assert_eq!(rig.device.launches(), 1);
+    let at = |x: &[bf16], i: usize| x[i].to_f32();
+    let sum = |term: &dyn Fn(usize) -> f32| (0..4).map(term).sum::<f32>();
+    let got = rig.read::<f32>(d);
+    for (i, j) in (0..6).flat_map(|i| (0..5).map(move |j| (i, j))) {
+        let expected = sum(&|l| at(&av, l + 8 * i) * at(&bv, j + 8 * l)) + 0.5;
+        assert_eq!(got[i + 8 * j], expected, "{i} {j}");
+    }
+    let biases = values(6, 5);
+    rig.write(bias, &biases);
+    let product = gemm(&rig, forward);
+    rig.device.gemm(on, product).unwrap();
+    let got = rig.read::<bf16>(d);
+    for (i, j) in (0..6).flat_map(|i| (0..5).map(move |j| (i, j))) {
+        let expected = sum(&|l| at(&av, i + 8 * l) * at(&bv, j + 8 * l)) + biases[i].to_f32();
+        assert_eq!(got[i + 8 * j], bf16::from_f32(expected), "{i} {j}");
+    }
+    let odd = Gemm { a: product.a + 2, ..product };
+    assert!(refused(rig.device.gemm(on, odd)).contains("multiples of 16"));
+    rig.device.set_workspace(workspace.part(0, 16));
+    assert!(refused(rig.device.gemm(on, product)).contains("64 bytes of workspace"));
+    rig.device.set_workspace(workspace);
+
+    // Another process of the same GPU takes the choices over; another GPU does not.
+    let mut again = Rig::new(&[128, 128, 512, 64, 256, 8192]);
+    again.device.set_workspace(workspace);
+    let mut other = choices.clone();
+    other.device.push('x');
+    assert_eq!(again.device.adopt(&other).unwrap_err().exit_code(), 4);
+    let mut damaged = choices.clone();
+    damaged.algorithms.insert(weights.to_string(), "0".repeat(128));
+    again.device.adopt(&damaged).unwrap();
+    assert_eq!(again.device.plan(&weights, scratch).unwrap_err().exit_code(), 4);
+    again.device.adopt(&choices).unwrap();
+    assert_eq!(again.device.choices(), choices);
+    again.device.plan(&weights, scratch).unwrap();
+    assert_eq!(again.device.choices(), choices);
+    again.device.check_red_zones().unwrap();
+}
+
+#[test]
+#[ignore = "run by the others, in a process of its own"]
+fn failures() {
+    if !child() {
+        return;
+    }
+    // More memory than there is.
+    let mut device = Cuda::with_kernels(0, KERNELS).unwrap();
+    let mut arena = Arena::default();
+    arena.add(3 << 30);
+    let why = refused(device.allocate(&arena));
+    assert!(why.contains("needs 3.00 GiB") && why.contains("2.00 GiB are missing"), "{why}");
+    drop(device);
+    let why = refused(Cuda::with_kernels(0, &[("broken", b"nothing")]).map(|_| ()).or_else(|e| match e {
+        Error::Failed(why) => Err(Error::Refused(why)),
+        other => Err(other),
+    }));
+    assert!(why.contains("kernels/broken.cu: cuModuleLoadData: CUDA error 200"), "{why}");
+
+    // A write between tensors.
+    let mut rig = Rig::new(&[64, 64]);
+    rig.device.fill(rig.stream, Span { offset: 70, bytes: 1 }, 0).unwrap();
+    let why = rig.device.check_red_zones().unwrap_err().to_string();
+    assert!(why.contains("6 bytes behind Span { offset: 0, bytes: 64 }"), "{why}");
+    assert_eq!(rig.device.memory().unwrap_err().to_string(), why);
+    assert_eq!(rig.spans[1].offset, 64usize.next_multiple_of(RED_ZONE) + RED_ZONE);
+    drop(rig);
+
+    // A kernel that fails: whoever waits learns of it, and everybody after.
+    let mut rig = Rig::new(&[64]);
+    let event = rig.device.event().unwrap();
+    let crash = Launch {
+        kernel: rig.device.kernel("crash").unwrap(),
+        args: vec![],
+        threads: 32,
+        ..rig.scale(1.0, 1)
+    };
+    rig.device.launch(rig.stream, crash).unwrap();
+    let why = rig.device.synchronize(event).unwrap_err();
+    assert_eq!(why.exit_code(), 2);
+    let why = why.to_string();
+    assert!(
+        why.starts_with("cuda:0: cuEventSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS (as the driver says it)"),
+        "{why}"
+    );
+    assert!(why.contains("launched last: crash"), "{why}");
+    let launch = rig.device.stream().unwrap_err().to_string();
+    assert_eq!(launch, why);
+}
