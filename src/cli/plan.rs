@@ -118,7 +118,13 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
     };
     let time = config.seq_len(&sizes)?;
     let tokens = config.total_steps(time) * config.tokens_per_step(time);
-    Ok((sizes, Shape { batch: config.batch.micro, time }, config.head.chunk_rows, Some(tokens), config.device))
+    Ok((
+        sizes,
+        Shape { batch: config.batch.micro, time },
+        config.head.chunk_rows,
+        Some(tokens),
+        config.device,
+    ))
 }
 
 impl fmt::Display for Plan {

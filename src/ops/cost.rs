@@ -60,6 +60,11 @@ pub fn residual_add(s: Shape, channels: usize, e: usize) -> Cost {
     Cost::new(3 * s.rows() * channels * e, s.rows() * channels)
 }
 
+/// Two f32 vectors of `cols` in, their sum in bf16 out, `pairs` times.
+pub fn bias_sum(pairs: usize, cols: usize) -> Cost {
+    Cost::new(10 * pairs * cols, pairs * cols)
+}
+
 /// From f32 to bf16 or back.
 pub fn cast(elements: usize) -> Cost {
     Cost::new(6 * elements, 0)

@@ -5,6 +5,7 @@ mod reference;
 mod adamw;
 mod attention;
 mod bias_grad;
+mod bias_sum;
 mod cast;
 mod cross_entropy;
 mod embedding;

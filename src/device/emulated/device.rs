@@ -27,7 +27,7 @@ pub struct EmulatedDevice {
     /// The stream, and what was noted.
     pub(super) capture: Option<(usize, Vec<Arc<Command>>)>,
     planned: HashSet<GemmShape>,
-    pub(super) sites: BTreeSet<SyncSite>,
+    pub(super) sites: Arc<Mutex<BTreeSet<SyncSite>>>,
     /// The host has seen the error of the first command that failed.
     pub(super) reported: bool,
 }
