@@ -117,8 +117,6 @@ pub trait Device: Send {
 
     /// Launches a kernel.
     fn launch(&mut self, on: Stream, launch: Launch) -> Result<()>;
-    /// Kernels and products that were put on streams so far; a replay counts what its graph contains.
-    fn launches(&self) -> u64;
     /// Scratch memory of every product: products on different streams must not overlap in time.
     fn set_workspace(&mut self, workspace: Span);
     /// Chooses an algorithm for products of this shape, before the first of them and not during capture, unless
@@ -160,4 +158,7 @@ pub trait Device: Send {
     fn end_capture(&mut self, on: Stream) -> Result<Graph>;
     /// Does it.
     fn replay(&mut self, on: Stream, graph: Graph) -> Result<()>;
+
+    /// Kernels and matrix products so far, those of graphs included.
+    fn launches(&self) -> u64;
 }

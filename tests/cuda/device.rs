@@ -247,10 +247,8 @@ fn failures() {
     let why = refused(device.allocate(&arena));
     assert!(why.contains("needs 3.00 GiB") && why.contains("2.00 GiB are missing"), "{why}");
     drop(device);
-    let why = refused(Cuda::with_kernels(0, &[("broken", b"nothing")]).map(|_| ()).or_else(|e| match e {
-        Error::Failed(why) => Err(Error::Refused(why)),
-        other => Err(other),
-    }));
+    let broken = Cuda::with_kernels(0, &[("broken", b"nothing")]);
+    let why = broken.map(|_| ()).unwrap_err().to_string();
     assert!(why.contains("kernels/broken.cu: cuModuleLoadData: CUDA error 200"), "{why}");
 
     // A write between tensors.

@@ -4,60 +4,11 @@ use crate::device::{
     Arena, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream,
 };
 use crate::{Error, Result};
-use cudarc::driver::sys::{CUevent_flags, CUstream, CUstream_flags, CUstreamCaptureMode};
-use std::ffi::c_void;
+use cudarc::driver::sys::{CUevent_flags, CUstream_flags, CUstreamCaptureMode};
 use std::ptr::{NonNull, null_mut};
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`.
 const OUT_OF_MEMORY: u32 = 2;
-
-impl Cuda {
-    fn queue(&self, on: Stream) -> CUstream {
-        self.streams[on.0]
-    }
-
-    /// `bytes` from byte `at` of pinned memory on.
-    fn host_part(&self, pinned: Pinned, at: usize, bytes: usize) -> Result<*mut c_void> {
-        let (memory, len) = self.pinned[pinned.0];
-        if at.checked_add(bytes).is_none_or(|end| end > len) {
-            return Err(Error::refused(format!("{bytes} bytes at {at} of {len} bytes of pinned memory")));
-        }
-        // SAFETY: within the allocation, as just checked.
-        Ok(unsafe { memory.as_ptr().add(at) }.cast())
-    }
-
-    /// What a waiting call says after a failure: the failure is that of work it waited for.
-    pub(super) fn waited(&self, call: &str, code: u32) -> Result<()> {
-        let last = if self.last.is_empty() { "nothing" } else { &self.last };
-        let checked = self.driver.check(call, code);
-        self.outcome(checked.map_err(|why| {
-            format!(
-                "{why}, in work that was waited for; launched last: {last} (CUDA_LAUNCH_BLOCKING=1 or \
-                 compute-sanitizer name the kernel)"
-            )
-        }))
-    }
-
-    fn launchable(&self, launch: &Launch) -> Result<()> {
-        let Launch { kernel, grid, threads, shared_bytes, args } = launch;
-        let (name, most, limit) = (kernel.name, kernel.threads_max, self.gpu.shared_bytes);
-        if *shared_bytes > limit {
-            let gpu = self.gpu.title();
-            return Err(Error::refused(format!(
-                "{name}: {shared_bytes} bytes of shared memory, {gpu} has {limit}"
-            )));
-        }
-        if *threads == 0 || !threads.is_multiple_of(32) || *threads > most {
-            return Err(Error::refused(format!(
-                "{name}: blocks of {threads} threads, expected whole warps of at most {most}"
-            )));
-        }
-        if grid.contains(&0) || grid[0] > i32::MAX as u32 || grid[1] > 65_535 || grid[2] > 65_535 {
-            return Err(Error::refused(format!("{name}: no GPU launches a grid of {grid:?} blocks")));
-        }
-        kernel.check(args)
-    }
-}
 
 impl Device for Cuda {
     fn name(&self) -> String {
@@ -191,10 +142,6 @@ impl Device for Cuda {
         self.outcome(if code == 0 { Ok(()) } else { self.driver.check(&what(), code) })?;
         self.count(kernel.name);
         Ok(())
-    }
-
-    fn launches(&self) -> u64 {
-        self.launches
     }
 
     fn set_workspace(&mut self, workspace: Span) {
@@ -338,5 +285,9 @@ impl Device for Cuda {
         self.launches += launches;
         "a graph".clone_into(&mut self.last);
         Ok(())
+    }
+
+    fn launches(&self) -> u64 {
+        self.launches
     }
 }

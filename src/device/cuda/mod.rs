@@ -4,6 +4,8 @@
 mod api;
 mod blas;
 mod calls;
+mod candidates;
+mod checks;
 mod kernels;
 mod probe;
 mod tune;
