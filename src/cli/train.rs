@@ -36,6 +36,9 @@ pub struct ResumeArgs {
     /// Go on with another device: its rounding is not that of the first
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
+    /// Choose the algorithms of matrix products anew, as after a new driver: their rounding may differ
+    #[arg(long)]
+    retune: bool,
 }
 
 /// Runs `rewarm train`.
@@ -51,7 +54,7 @@ pub fn resume(args: &ResumeArgs) -> Result<()> {
     let started = Instant::now();
     let set = with_device(&args.set, args.device.map(device::resolve));
     let threads = Session::threads_of(&args.run_dir, &set)?;
-    with_threads(threads, || drive(started, || Session::resume(&args.run_dir, &set)))
+    with_threads(threads, || drive(started, || Session::resume(&args.run_dir, &set, args.retune)))
 }
 
 /// The overrides, and `--device` as one of them.

@@ -11,6 +11,7 @@ pub mod attention;
 pub mod cost;
 
 use crate::Result;
+use crate::device::GemmChoices;
 use crate::model::{Gelu, Matrix, Norm, Vector};
 use crate::optim::AdamSettings;
 use std::borrow::Cow;
@@ -255,6 +256,14 @@ pub trait Ops {
     fn steps_in_flight(&self) -> usize;
     /// Sets the number of updates made so far, the exponent of Adam's bias corrections.
     fn set_applied(&mut self, applied: u64);
+    /// Algorithms that were chosen by measuring and decide about bits: they belong to a run.
+    fn choices(&self) -> GemmChoices {
+        GemmChoices::default()
+    }
+    /// Uses the algorithms of an earlier part of the run; not reproducible where they are another device's.
+    fn adopt(&mut self, _: &GemmChoices) -> Result<()> {
+        Ok(())
+    }
 
     /// Copies `rows` rows of per-row values to the host.
     fn read_stat(&mut self, stat: Stat, rows: usize) -> Result<Vec<f32>>;

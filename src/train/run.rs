@@ -1,8 +1,8 @@
 //! The loop: evaluate, step, log, save. It owns the step counter; everything else is a function of it.
 use super::display::Display;
 use super::evaluate::EvalResult;
-use super::metrics::StepMetrics;
-use super::session::Session;
+use super::metrics::{StepMetrics, replace};
+use super::session::{CHOICES, Session};
 use super::step::{Issued, Micro, StepResult, finish_step, issue_step};
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::{Batch, fill_batch};
@@ -142,7 +142,21 @@ impl Session {
         };
         self.metrics.log(&metrics)?;
         display.step(&metrics);
+        self.keep_choices()?;
         Ok(result)
+    }
+
+    /// Writes down the algorithms of matrix products when there are new ones: in the first steps.
+    fn keep_choices(&mut self) -> Result<()> {
+        let choices = self.ops.choices();
+        if choices == self.choices {
+            return Ok(());
+        }
+        let text = serde_json::to_vec_pretty(&choices)
+            .map_err(|e| Error::failed(format!("algorithms of matrix products: {e}")))?;
+        replace(&self.config.run_dir.join(CHOICES), &text)?;
+        self.choices = choices;
+        Ok(())
     }
 
     fn set_extra(&mut self, key: &str, value: Value) {

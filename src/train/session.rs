@@ -10,6 +10,7 @@ use crate::checkpoint::{
 };
 use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, RawConfig, resume_differences};
 use crate::console::note;
+use crate::device::GemmChoices;
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
@@ -25,6 +26,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// The resolved configuration in a run directory.
 const CONFIG: &str = "config.toml";
+
+/// The algorithms of matrix products that the run uses, on a GPU.
+pub(super) const CHOICES: &str = "gemm.json";
 
 /// A run that is ready to take its next step.
 pub struct Session {
@@ -44,6 +48,8 @@ pub struct Session {
     pub(super) metrics: Metrics,
     /// What was allocated.
     pub memory: MemoryPlan,
+    /// What stands in [`CHOICES`].
+    pub(super) choices: GemmChoices,
     /// When the last step was finished.
     pub(super) finished: Option<Instant>,
     _lock: RunLock,
@@ -118,8 +124,8 @@ impl Session {
     }
 
     /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
-    /// result.
-    pub fn resume(run_dir: &Path, sets: &[String]) -> Result<Self> {
+    /// result. With `retune`, matrix products may be computed by other algorithms than before.
+    pub fn resume(run_dir: &Path, sets: &[String], retune: bool) -> Result<Self> {
         newest_manifest(run_dir)?; // before the lock: a mistyped path is not to be written to
         let lock = RunLock::acquire(run_dir)?;
         clean(&Disk, run_dir)?;
@@ -132,10 +138,14 @@ impl Session {
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         state.fingerprints.check(&parts.fingerprints)?;
         let base = Some(source.raw_config().clone());
+        let choices = if retune { GemmChoices::default() } else { read_choices(run_dir)? };
         // Overrides last: the next resume finds them in the file.
-        Self::allocate(parts, state, base, lock, !sets.is_empty(), |model, ops| {
+        let mut session = Self::allocate(parts, state, base, lock, !sets.is_empty(), |model, ops| {
+            ops.adopt(&choices)?;
             ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))
-        })
+        })?;
+        session.choices = choices;
+        Ok(session)
     }
 
     /// Memory, then weights, and only when those are there the files of the run: what is refused on the way
@@ -175,6 +185,7 @@ impl Session {
             extra_files,
             metrics,
             memory,
+            choices: GemmChoices::default(),
             finished: None,
             _lock: lock,
         })
@@ -270,6 +281,18 @@ fn claim(run_dir: &Path) -> Result<RunLock> {
     let lock = RunLock::acquire(run_dir)?;
     clean(&Disk, run_dir)?;
     Ok(lock)
+}
+
+/// The algorithms that the run was started with; none where nothing was chosen.
+fn read_choices(run_dir: &Path) -> Result<GemmChoices> {
+    let path = run_dir.join(CHOICES);
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| {
+            Error::refused(format!("{}: {e}; `rewarm resume --retune` chooses anew", path.display()))
+        }),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(GemmChoices::default()),
+        Err(e) => Err(Error::input("read", &path)(e)),
+    }
 }
 
 /// The newest manifest of a run that can be read; refused where there is none.

@@ -1,7 +1,7 @@
 //! Where everything lies in the device's arena: a function of sizes alone, which `plan` prints and the backend
 //! allocates.
 use crate::backend::MemoryPlan;
-use crate::device::{Arena, EmbeddingPlan, Span, StepRecord, adam_tables};
+use crate::device::{Arena, EmbeddingPlan, RED_ZONE, Span, StepRecord, adam_tables};
 use crate::model::{ModelConfig, ParamTable, Vector, Workspace};
 use crate::ops::{AdamParam, Shape, attention};
 use crate::{Error, Result};
@@ -75,6 +75,8 @@ pub struct Layout {
     pub adam: [Span; 2],
     /// Scratch of matrix products.
     pub workspace: Span,
+    /// Where their algorithms are timed between two batches: the activations, if there is room.
+    pub operands: Span,
     /// Bytes by kind.
     pub memory: MemoryPlan,
 }
@@ -141,6 +143,8 @@ impl Layout {
         let record = arena.add(size_of::<StepRecord>());
         let adam = adam_bytes(table).map(|bytes| arena.add(trained(bytes)));
         let workspace = arena.add(WORKSPACE);
+        let needed = operand_bytes(config, ws);
+        let operands = if needed <= acts.bytes { acts } else { arena.add(needed) };
         let scratch = kinds.upto(&arena);
 
         let Kinds { weights, gradients, moments, activations, .. } = kinds;
@@ -166,6 +170,7 @@ impl Layout {
             record,
             adam,
             workspace,
+            operands,
             memory,
         }
     }
@@ -209,6 +214,23 @@ fn partials_len(config: &ModelConfig, shape: Shape) -> usize {
     let (c, rows) = (config.hidden_size, shape.rows());
     let widest = config.intermediate_size.max(3 * c);
     (rows.div_ceil(NORM_ROWS) * 4 * c).max(rows.div_ceil(BIAS_ROWS) * widest)
+}
+
+/// The most that timing one product takes: bf16 operands of a forward or backward product, or an f32 gradient.
+fn operand_bytes(config: &ModelConfig, ws: &Workspace) -> usize {
+    let (c, f, rows) = (config.hidden_size, config.intermediate_size, ws.shape.rows());
+    let products = [
+        (3 * c, c, rows),
+        (f, c, rows),
+        (c, c + f, rows),
+        (config.vocab_size, c, ws.chunk_rows.min(rows)),
+    ];
+    let bytes = |(n, k, rows): (usize, usize, usize)| {
+        let forward = 2 * (n * k + rows * k + 2 * rows * n);
+        forward.max(2 * (rows * k + rows * n) + 4 * n * k) + 2 * n + 6 * RED_ZONE
+    };
+    // Leading dimensions may be those of the wider [attention | GELU].
+    products.map(bytes).into_iter().max().expect("four of them") + 4 * rows * (c + f)
 }
 
 /// The biases that the parallel residual's output adds together.

@@ -12,7 +12,7 @@ mod ops;
 mod optimizer;
 mod transfer;
 
-use crate::device::{Arg, Device, GemmChoices, GemmShape, Graph, Kernel, Launch, Span, Stream};
+use crate::device::{Arg, Device, GemmShape, Graph, Kernel, Launch, Span, Stream};
 use crate::model::{Matrix, ModelConfig, ParamTable, Workspace};
 use crate::ops::{Act, Ops, Stat, Work};
 use crate::{Error, Result};
@@ -97,16 +97,6 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Algorithms of the products so far; they belong to the run.
-    pub fn choices(&self) -> GemmChoices {
-        self.device.choices()
-    }
-
-    /// Uses the algorithms of an earlier part of the run.
-    pub fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
-        self.device.adopt(choices)
-    }
-
     /// Kernels and products executed so far.
     pub fn launches(&self) -> u64 {
         self.device.launches()
@@ -184,7 +174,7 @@ impl Gpu {
     fn plan(&mut self, shapes: Vec<GemmShape>, work: Work) -> Result<()> {
         let operands = match work {
             Work::Once => Span { offset: 0, bytes: 0 },
-            _ => self.layout.acts,
+            _ => self.layout.operands,
         };
         for shape in shapes {
             if self.planned.insert(shape) {

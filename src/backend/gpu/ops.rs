@@ -1,7 +1,7 @@
 //! The vocabulary, operation by operation.
 use super::{Gpu, optimizer};
 use crate::Result;
-use crate::device::Span;
+use crate::device::{GemmChoices, Span};
 use crate::model::{Gelu, Matrix, Norm, Vector};
 use crate::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
 use half::bf16;
@@ -144,6 +144,14 @@ impl Ops for Gpu {
 
     fn set_applied(&mut self, applied: u64) {
         self.issue(|gpu| gpu.write_applied(applied));
+    }
+
+    fn choices(&self) -> GemmChoices {
+        self.device.choices()
+    }
+
+    fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
+        self.device.adopt(choices)
     }
 
     fn read_stat(&mut self, stat: Stat, rows: usize) -> Result<Vec<f32>> {

@@ -83,10 +83,15 @@ impl Cuda {
         }
         let adopted = products.adopted.get(&shape.to_string()).cloned();
         let of = self.outcome(Descriptors::new(products.blas, shape))?;
+        let timed = shape.operand_bytes() <= operands.bytes;
         let plan = match adopted {
-            Some(text) => self.adopted_plan(shape, of, &text, operands)?,
-            None => self.fastest_plan(shape, of, operands)?,
+            Some(text) => self.adopted_plan(shape, of, &text)?,
+            None if timed => self.fastest_plan(shape, of, operands)?,
+            None => self.first_plan(shape, of)?,
         };
+        if timed {
+            self.warm(&plan, shape, operands)?;
+        }
         self.products.as_mut().expect("made by open").plans.insert(*shape, plan);
         Ok(())
     }

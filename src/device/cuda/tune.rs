@@ -61,14 +61,23 @@ impl Cuda {
         Err(Error::failed(format!("{shape}: cuBLASLt has no algorithm that gives the same bits twice")))
     }
 
-    /// The algorithm of an earlier run, executed once so that capture finds it loaded.
-    pub(super) fn adopted_plan(
-        &self,
-        shape: &GemmShape,
-        of: Descriptors,
-        text: &str,
-        operands: Span,
-    ) -> Result<Plan> {
+    /// cuBLASLt's own first choice, where there is no memory to time it on.
+    pub(super) fn first_plan(&self, shape: &GemmShape, of: Descriptors) -> Result<Plan> {
+        if shape.epilogue == Epilogue::Bias {
+            // Candidates depend on the alignment of the bias.
+            self.outcome(of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, self.place(self.workspace)?))?;
+        }
+        let products = self.products.as_ref().expect("made by open");
+        let found = candidates(products.blas, products.handle, &of, self.workspace.bytes);
+        let found = self.outcome(found.map_err(|why| format!("{shape}: {why}")))?;
+        let first = found.into_iter().next();
+        let (algorithm, workspace) =
+            first.ok_or_else(|| Error::failed(format!("{shape}: cuBLASLt has no algorithm")))?;
+        Ok(Plan { of, algorithm, workspace })
+    }
+
+    /// The algorithm of an earlier run.
+    pub(super) fn adopted_plan(&self, shape: &GemmShape, of: Descriptors, text: &str) -> Result<Plan> {
         let unusable =
             |why: String| Error::NotReproducible(format!("{shape}: the run's algorithm {text}: {why}"));
         let algorithm = from_text(text).ok_or_else(|| unusable("not 128 hexadecimal digits".into()))?;
@@ -90,13 +99,22 @@ impl Cuda {
         products.blas.check("cublasLtMatmulAlgoCheck", status).map_err(unusable)?;
         // SAFETY: the result was written, or zeroed before.
         let workspace = unsafe { addr_of!((*result.as_ptr()).workspaceSize).read() };
-        let plan = Plan { of, algorithm, workspace };
+        Ok(Plan { of, algorithm, workspace })
+    }
+
+    /// Executes a plan once, so that capture finds its kernels loaded, and leaves 0xFF in the memory used.
+    pub(super) fn warm(&self, plan: &Plan, shape: &GemmShape, operands: Span) -> Result<()> {
         let (gemm, _) = self.place_operands(shape, operands)?;
         let clock = self.outcome(Clock::new(self.driver))?;
-        self.randomise(clock.stream, operands.part(0, shape.operand_bytes()))?;
-        self.multiply(clock.stream, &plan, &gemm)?.map_err(unusable)?;
-        self.finish(&clock)?;
-        Ok(plan)
+        let used = operands.part(0, shape.operand_bytes());
+        self.randomise(clock.stream, used)?;
+        let done = self.multiply(clock.stream, plan, &gemm)?;
+        self.outcome(done.map_err(|why| format!("{shape}: {why}")))?;
+        let start = self.place(used)?;
+        // SAFETY: inside of the arena.
+        let code = unsafe { (self.driver.cuMemsetD8Async)(start, 0xFF, used.bytes, clock.stream) };
+        self.outcome(self.driver.check("cuMemsetD8Async", code))?;
+        self.finish(&clock)
     }
 
     /// A product within `operands`, in place where C and D look alike; and its D.
