@@ -142,9 +142,16 @@ fn wrong_use_is_refused() {
         line(&dir, &format!("train DIR/small.toml {set}")).refused(words);
         assert!(!dir.join("run").join("metrics.jsonl").exists(), "{set}");
     };
-    refused("--device gpu", &["gpu", "cpu, cuda:0, emulated or auto"]);
-    refused("--device cuda:0", &["cuda:0"]);
-    refused("--set device=cuda:77", &["cuda:77"]);
+    // The command line's own error.
+    let said = line(&dir, "train DIR/small.toml --device gpu");
+    assert!(
+        said.code == 1 && said.err.contains("cpu, cuda:0, emulated or auto"),
+        "{}: {}",
+        said.code,
+        said.err
+    );
+    refused("--device cuda:0", &["no CUDA driver", "install"]);
+    refused("--set device=cuda:77", &["no CUDA driver"]);
     refused("--set model.num_attention_heads=4", &["no attention kernel for head size 16", "--device cpu"]);
     refused("--set model.vocab_size=65", &["vocab_size is 65", "multiple of 8"]);
     refused("--set model.hidden_size=72 --set model.num_attention_heads=1", &["head size 72"]);

@@ -5,10 +5,19 @@ use rewarm::device::{EmulatedSettings, Mode, Order, StreamTiming};
 /// Streams of the backend: computation, copies of batches.
 const STREAMS: u32 = 2;
 
+/// Losses are about the logarithm of the vocabulary, but that of a broken step.
+fn assert_plausible(bits: &[u64], drive: Drive) {
+    for (step, bits) in bits.chunks(3).take(drive.steps as usize).enumerate() {
+        let loss = f64::from_bits(bits[0]);
+        assert!((loss - 5.5).abs() < 1.0 || drive.broken == Some(step as u64), "step {step}: {loss}");
+    }
+}
+
 #[test]
 fn twenty_steps_in_every_mode() {
     let drive = Drive { broken: Some(11), ..Drive::new(20) };
     let (expected, _) = drive.run(EmulatedSettings::default()).unwrap();
+    assert_plausible(&expected, drive);
     let applied: Vec<u64> = expected.chunks(3).take(20).map(|step| step[2]).collect();
     assert_eq!((applied[11], applied.iter().sum::<u64>()), (0, 19), "the eleventh step is skipped");
     for (i, mode) in Mode::all().into_iter().enumerate() {
@@ -40,6 +49,7 @@ fn every_ordering_of_host_and_streams_is_needed() {
     let drive = Drive { steps: 4, ..Drive::new(4) };
     let settings = |streams| EmulatedSettings { streams, ..EmulatedSettings::default() };
     let (expected, sites) = drive.run(settings(StreamTiming::Eager)).unwrap();
+    assert_plausible(&expected, drive);
     assert!(sites.len() >= 10, "{sites:?}");
     let mut survivors = Vec::new();
     for site in &sites {
