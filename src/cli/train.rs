@@ -44,8 +44,7 @@ pub struct ResumeArgs {
 /// Runs `rewarm train`.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let started = Instant::now();
-    let mut config = Config::load(args.config.as_deref(), &with_device(&args.set, args.device))?;
-    config.device = device::resolve(config.device);
+    let config = Config::load(args.config.as_deref(), &with_device(&args.set, args.device))?;
     with_threads(config.threads, move || drive(started, || Session::start(config)))
 }
 

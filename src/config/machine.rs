@@ -1,5 +1,5 @@
 //! What this machine offers, for `rewarm doctor`.
-use crate::device::{DriverState, Gpu, probe_cuda};
+use crate::device::{DriverState, Emulated, Gpu, probe_cuda};
 use serde::Serialize;
 use std::fmt;
 
@@ -51,7 +51,10 @@ impl Machine {
         let cuda = probe_cuda();
         let mut devices = vec![DeviceReport::new("cpu", true, "f32, all cores")];
         devices.extend(gpus(&cuda));
-        devices.push(DeviceReport::new("emulated", false, "not in this build"));
+        devices.push(match Emulated::new() {
+            Ok(_) => DeviceReport::new("emulated", true, "a GPU's kernels on this processor, for tests"),
+            Err(e) => DeviceReport::new("emulated", false, e.to_string()),
+        });
         Self {
             version: env!("CARGO_PKG_VERSION"),
             os: std::env::consts::OS,

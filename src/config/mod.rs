@@ -14,7 +14,7 @@ mod sections;
 mod tests;
 mod validate;
 
-pub use raw::{RawBatch, RawConfig, RawData, RawModel, RawStart, RawTrain};
+pub use raw::{RawBatch, RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{
     Batch, Budget, Checkpoint, Data, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
@@ -165,7 +165,7 @@ impl Config {
             train: RawTrain { steps, tokens },
             eval: self.eval,
             checkpoint: self.checkpoint,
-            head: self.head,
+            head: RawHead { chunk_rows: Some(self.head.chunk_rows) },
         }
     }
 }

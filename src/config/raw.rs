@@ -1,5 +1,5 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
-use super::{Checkpoint, Eval, Head, Optim, OptimizerStart, ValidationSet};
+use super::{Checkpoint, Eval, Optim, OptimizerStart, ValidationSet};
 use crate::device::DeviceName;
 use crate::model::Init;
 use crate::schedule::{RawSchedule, TokenCount};
@@ -38,7 +38,7 @@ pub struct RawConfig {
     /// `[checkpoint]`.
     pub checkpoint: Checkpoint,
     /// `[head]`.
-    pub head: Head,
+    pub head: RawHead,
 }
 
 impl Default for RawConfig {
@@ -57,7 +57,7 @@ impl Default for RawConfig {
             train: RawTrain::default(),
             eval: Eval::default(),
             checkpoint: Checkpoint::default(),
-            head: Head::default(),
+            head: RawHead::default(),
         }
     }
 }
@@ -75,6 +75,15 @@ pub struct RawModel {
     /// Explicit fields of [`crate::model::ModelConfig`], by its names; they override the preset.
     #[serde(flatten)]
     pub fields: Table,
+}
+
+/// `[head]` as written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawHead {
+    /// Rows of logits at once; the default depends on the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_rows: Option<usize>,
 }
 
 /// `[start]` as written.

@@ -147,15 +147,8 @@ impl Default for Checkpoint {
 }
 
 /// `[head]`: the output layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Rows of logits in memory at once; part of the arithmetic, since gradients are summed per chunk.
     pub chunk_rows: usize,
-}
-
-impl Default for Head {
-    fn default() -> Self {
-        Self { chunk_rows: 1024 }
-    }
 }

@@ -1,5 +1,6 @@
 //! What a configuration means, and the refusal of what it cannot mean.
 use super::*;
+use crate::device;
 use crate::model::Init;
 use crate::model::{Gelu, PRESETS, preset};
 use serde::Deserialize;
@@ -20,6 +21,7 @@ impl RawConfig {
             );
         };
         let start = self.start.validate()?;
+        let device = device::resolve(self.device);
         let model = self.model.validate(start.is_some())?;
         let mut data = self.data.validate()?;
         if let Some(config) = &model.config {
@@ -29,7 +31,7 @@ impl RawConfig {
             run_dir,
             seed: self.seed,
             threads: self.threads,
-            device: self.device,
+            device,
             model,
             start,
             data,
@@ -39,7 +41,7 @@ impl RawConfig {
             train: self.train.validate()?,
             eval: self.eval,
             checkpoint: self.checkpoint.validated()?,
-            head: self.head.validated()?,
+            head: self.head.validate(device)?,
         };
         config.check_lengths()?;
         Ok(config)
@@ -266,11 +268,13 @@ impl Checkpoint {
     }
 }
 
-impl Head {
-    fn validated(self) -> Result<Self> {
-        if self.chunk_rows == 0 {
-            return refuse("head.chunk_rows is 0; give at least 1, such as 1024");
+impl RawHead {
+    /// A GPU wants products with many rows; a processor wants the chunk in its cache.
+    fn validate(self, device: DeviceName) -> Result<Head> {
+        match self.chunk_rows {
+            Some(0) => refuse("head.chunk_rows is 0; give at least 1, such as 1024"),
+            Some(chunk_rows) => Ok(Head { chunk_rows }),
+            None => Ok(Head { chunk_rows: if device == DeviceName::Cpu { 1024 } else { 16_384 } }),
         }
-        Ok(self)
     }
 }

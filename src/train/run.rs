@@ -146,10 +146,11 @@ impl Session {
         Ok(result)
     }
 
-    /// Writes down the algorithms of matrix products when there are new ones: in the first steps.
+    /// Writes down the algorithms of matrix products when there are new ones: in the first steps. A device that
+    /// chooses nothing leaves those of an earlier device alone.
     fn keep_choices(&mut self) -> Result<()> {
         let choices = self.ops.choices();
-        if choices == self.choices {
+        if choices.device.is_empty() || choices == self.choices {
             return Ok(());
         }
         let text = serde_json::to_vec_pretty(&choices)

@@ -11,7 +11,7 @@ use crate::checkpoint::{
 use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, RawConfig, resume_differences};
 use crate::console::note;
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
-use crate::device::GemmChoices;
+use crate::device::{DeviceName, GemmChoices};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
 use crate::optim::assign;
@@ -138,7 +138,10 @@ impl Session {
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         state.fingerprints.check(&parts.fingerprints)?;
         let base = Some(source.raw_config().clone());
-        let choices = if retune { GemmChoices::default() } else { read_choices(run_dir)? };
+        let choices = match parts.config.device {
+            DeviceName::Cuda(_) if !retune => read_choices(run_dir)?,
+            _ => GemmChoices::default(),
+        };
         // Overrides last: the next resume finds them in the file.
         let mut session = Self::allocate(parts, state, base, lock, !sets.is_empty(), |model, ops| {
             ops.adopt(&choices)?;
