@@ -138,7 +138,7 @@ fn linear_gelu_and_its_gradient() {
             let rows = case.shape.rows();
             let Case { shape, x, w, y, bias, saved, .. } = case;
             let writes = Writes { acts: &[(y, rows), (saved, rows)], ..Writes::default() };
-            case.rig.run(writes, |cpu| cpu.linear_gelu(shape, x, w, bias[0], kind, saved, y));
+            case.rig.run(writes, |cpu| cpu.linear_gelu(shape, x, w, bias[0], kind, saved, y, false));
             let (naive, exact) = (case.exact::<f32>(1, false), case.exact::<f64>(1, false));
             let naive: Vec<_> = naive.iter().map(|&x| gelu(x, kind)).collect();
             let exact: Vec<_> = exact.iter().map(|&x| gelu(x, kind)).collect();

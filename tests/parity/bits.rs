@@ -1,7 +1,7 @@
 //! The number of threads and the split into micro-batches change no bit of a training run.
 use crate::reference::random::Random;
 use crate::run::cpu;
-use rewarm::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
+use rewarm::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
 use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::train::{Micro, train_step};
@@ -29,7 +29,7 @@ fn config(tied: bool) -> ModelConfig {
 /// Bits of the losses and norms, weights and moments after [`STEPS`] steps.
 fn train(model: &Model, chunk_rows: usize, micro: usize) -> Vec<u64> {
     let shape = Shape { batch: micro, time: TIME };
-    let ws = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train);
+    let ws = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(Recompute::None));
     let mut weights = vec![0.0; model.table.total];
     initialize(&model.config, &model.table, Init::Small, 7, &mut weights);
     let mut ops = cpu(model, &ws, &weights);
