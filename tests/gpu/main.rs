@@ -1,4 +1,5 @@
 //! The gpu backend on the emulated device, against the cpu backend and against itself.
+mod recompute;
 #[path = "../reference/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod reference;

@@ -12,6 +12,8 @@ mod linear;
 pub mod math;
 mod memory;
 pub(super) mod rotary;
+#[cfg(test)]
+mod tests;
 
 use super::MemoryPlan;
 use crate::Result;

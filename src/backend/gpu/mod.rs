@@ -10,6 +10,8 @@ mod linear;
 mod norm;
 mod ops;
 mod optimizer;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use crate::device::{Arg, Device, GemmShape, Graph, Kernel, Launch, Span, Stream};
