@@ -100,7 +100,7 @@ impl Builder {
         x: Act,
     ) -> LayerActs {
         // Where no backward reads it, the stream alternates between two buffers.
-        let alternate = if i % 2 == 0 { first.next } else { first.x };
+        let alternate = if i.is_multiple_of(2) { first.next } else { first.x };
         match purpose {
             Purpose::Train(Recompute::None) => self.layer(config, x),
             Purpose::Train(Recompute::Cheap) => LayerActs {
