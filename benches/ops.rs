@@ -60,6 +60,10 @@ fn ops(c: &mut Criterion) {
     measure(c, "gelu_bwd", cost::gelu_bwd(s, inner, 4), false, || {
         ops.gelu_bwd(s, config.gelu, a.saved, d_gelu)
     });
+    measure(c, "gelu_again", cost::gelu(s, inner, true, 4), false, || {
+        ops.gelu_again(s, config.gelu, a.saved, a.gelu)
+    });
+    measure(c, "copy", cost::copy(s, ch, 4), false, || ops.copy(s, a.attn, g.norm_attn));
     measure(c, "linear qkv", cost::linear(s, ch, 3 * ch, 4), true, || {
         ops.linear(s, a.norm_attn, p.qkv, [p.qkv_bias, None], None, a.qkv)
     });
