@@ -2,7 +2,7 @@
 //! `elem/s` are FLOP/s for the products and bytes/s for the rest.
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rewarm::backend::cpu::{AdamStep, Cpu};
-use rewarm::model::{Init, Model, Purpose, Workspace, initialize, preset};
+use rewarm::model::{Init, Model, Purpose, Recompute, Workspace, initialize, preset};
 use rewarm::ops::cost::{self, Cost};
 use rewarm::ops::{Ops, Shape};
 use rewarm::optim::assign;
@@ -26,7 +26,7 @@ fn ops(c: &mut Criterion) {
     let s = Shape { batch: 4, time: 512 };
     let model = Model::new(config);
     let (config, heads) = (&model.config, model.heads);
-    let ws = Workspace::new(config, s, 1024, Purpose::Train);
+    let ws = Workspace::new(config, s, 1024, Purpose::Train(Recompute::None));
     let mut ops = Cpu::new(config, &model.table, &ws);
     let fill = &mut |w: &mut [f32], _: &mut [f32], _: &mut [f32]| {
         initialize(config, &model.table, Init::Small, 1, w);
@@ -60,11 +60,15 @@ fn ops(c: &mut Criterion) {
     measure(c, "gelu_bwd", cost::gelu_bwd(s, inner, 4), false, || {
         ops.gelu_bwd(s, config.gelu, a.saved, d_gelu)
     });
+    measure(c, "gelu_again", cost::gelu(s, inner, true, 4), false, || {
+        ops.gelu_again(s, config.gelu, a.saved, a.gelu)
+    });
+    measure(c, "copy", cost::copy(s, ch, 4), false, || ops.copy(s, a.attn, g.norm_attn));
     measure(c, "linear qkv", cost::linear(s, ch, 3 * ch, 4), true, || {
         ops.linear(s, a.norm_attn, p.qkv, [p.qkv_bias, None], None, a.qkv)
     });
     measure(c, "linear_gelu", cost::linear(s, ch, inner, 4), true, || {
-        ops.linear_gelu(s, a.norm_mlp, p.up, p.up_bias, config.gelu, a.saved, a.gelu)
+        ops.linear_gelu(s, a.norm_mlp, p.up, p.up_bias, config.gelu, a.saved, a.gelu, false)
     });
     measure(c, "linear out", cost::linear(s, ch + inner, ch, 4), true, || {
         ops.linear(s, a.cat, p.out, [p.dense_bias, Some(p.down_bias)], Some(a.x), a.next)

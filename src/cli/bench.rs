@@ -1,7 +1,7 @@
 //! `rewarm bench train`: throughput of the training step on random tokens.
 use super::{print_json, with_threads};
 use crate::backend::cpu::{Cpu, memory_plan};
-use crate::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
+use crate::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
 use crate::ops::{Ops, Shape, Update};
 use crate::optim::{AdamSettings, assign};
 use crate::train::{Micro, train_step};
@@ -42,6 +42,9 @@ struct TrainBench {
     /// Sequences of a micro-batch [default: all of the shape]
     #[arg(long)]
     micro: Option<usize>,
+    /// What the backward pass computes again
+    #[arg(long, value_name = "WHAT", default_value_t = Recompute::None)]
+    recompute: Recompute,
     /// Rows of logits at once
     #[arg(long, default_value_t = 1024)]
     chunk_rows: usize,
@@ -120,8 +123,8 @@ fn bench(args: &TrainBench) -> Result<Report> {
         )));
     }
     let model = Model::new(sizes);
-    let workspace =
-        Workspace::new(&model.config, Shape { batch: micro, ..shape }, args.chunk_rows, Purpose::Train);
+    let (at_once, purpose) = (Shape { batch: micro, ..shape }, Purpose::Train(args.recompute));
+    let workspace = Workspace::new(&model.config, at_once, args.chunk_rows, purpose);
     let mut ops = Cpu::new(&model.config, &model.table, &workspace);
     ops.load_state(&mut |w, _, _| {
         initialize(&model.config, &model.table, Init::Normal, 1234, w);

@@ -3,7 +3,7 @@ use super::print_json;
 use crate::backend::{MemoryPlan, memory_plan};
 use crate::config::Config;
 use crate::device::{self, DeviceName};
-use crate::model::{Model, ModelConfig, Purpose, Workspace, preset};
+use crate::model::{Model, ModelConfig, Purpose, Recompute, Workspace, preset};
 use crate::ops::Shape;
 use crate::train::Source;
 use crate::{Error, Result};
@@ -32,6 +32,9 @@ pub struct PlanArgs {
     /// Rows of logits at once, with --preset
     #[arg(long, value_name = "ROWS", requires = "preset", default_value_t = 1024)]
     chunk_rows: usize,
+    /// What the backward pass computes again, with --preset
+    #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Recompute::None)]
+    recompute: Recompute,
     /// Tokens per second, to tell how long the run takes
     #[arg(long, value_name = "RATE")]
     tokens_per_s: Option<f64>,
@@ -52,24 +55,42 @@ struct Plan {
     flops_per_token: f64,
     seq_len: usize,
     micro_batch: usize,
+    recompute: Recompute,
     memory_bytes: MemoryPlan,
     memory_bytes_total: usize,
+    memory_by_recompute: Vec<Choice>,
     tokens: Option<u64>,
     tokens_per_s: Option<f64>,
     days: Option<f64>,
 }
 
+/// Memory with one value of `train.recompute`.
+#[derive(Serialize)]
+struct Choice {
+    recompute: Recompute,
+    activations_bytes: usize,
+    memory_bytes_total: usize,
+}
+
 /// Runs the command.
 pub fn run(args: &PlanArgs) -> Result<()> {
-    let (sizes, shape, chunk_rows, tokens, device) = match &args.preset {
+    let Parts { sizes, shape, chunk_rows, tokens, device, recompute } = match &args.preset {
         Some(name) => from_preset(args, name)?,
         None => from_config(args)?,
     };
     let model = Model::new(sizes);
-    let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if args.threads == 0 { cores() } else { args.threads };
-    let memory = memory_plan(device::resolve(device), &model.config, &model.table, &workspace, threads);
+    let device = device::resolve(device);
+    let memory_with = |recompute| {
+        let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(recompute));
+        memory_plan(device, &model.config, &model.table, &workspace, threads)
+    };
+    let choice = |recompute| {
+        let memory = memory_with(recompute);
+        Choice { recompute, activations_bytes: memory.activations, memory_bytes_total: memory.total() }
+    };
+    let memory = memory_with(recompute);
     let rate = args.tokens_per_s.filter(|r| r.is_finite() && *r > 0.0);
     if rate != args.tokens_per_s {
         return Err(Error::refused("--tokens-per-s must be a positive number"));
@@ -79,8 +100,10 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         flops_per_token: model.config.flops_per_token(shape.time),
         seq_len: shape.time,
         micro_batch: shape.batch,
+        recompute,
         memory_bytes_total: memory.total(),
         memory_bytes: memory,
+        memory_by_recompute: Recompute::ALL.map(choice).into(),
         tokens,
         tokens_per_s: rate,
         days: tokens.zip(rate).map(|(t, r)| t as f64 / r / 86400.0),
@@ -91,7 +114,15 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     crate::console::print(&plan.to_string())
 }
 
-type Parts = (ModelConfig, Shape, usize, Option<u64>, DeviceName);
+/// What a plan is made from.
+struct Parts {
+    sizes: ModelConfig,
+    shape: Shape,
+    chunk_rows: usize,
+    tokens: Option<u64>,
+    device: DeviceName,
+    recompute: Recompute,
+}
 
 fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
     let sizes = preset(name).ok_or_else(|| {
@@ -106,7 +137,14 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
             args.micro, args.chunk_rows
         )));
     }
-    Ok((sizes, Shape { batch: args.micro, time }, args.chunk_rows, None, args.device))
+    Ok(Parts {
+        sizes,
+        shape: Shape { batch: args.micro, time },
+        chunk_rows: args.chunk_rows,
+        tokens: None,
+        device: args.device,
+        recompute: args.recompute,
+    })
 }
 
 fn from_config(args: &PlanArgs) -> Result<Parts> {
@@ -118,13 +156,14 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
     };
     let time = config.seq_len(&sizes)?;
     let tokens = config.total_steps(time) * config.tokens_per_step(time);
-    Ok((
+    Ok(Parts {
         sizes,
-        Shape { batch: config.batch.micro, time },
-        config.head.chunk_rows,
-        Some(tokens),
-        config.device,
-    ))
+        shape: Shape { batch: config.batch.micro, time },
+        chunk_rows: config.head.chunk_rows,
+        tokens: Some(tokens),
+        device: config.device,
+        recompute: config.recompute,
+    })
 }
 
 impl fmt::Display for Plan {
@@ -137,6 +176,13 @@ impl fmt::Display for Plan {
             self.seq_len
         )?;
         write!(f, "{}", self.memory_bytes)?;
+        writeln!(f, "train.recompute      activations     memory in all")?;
+        for choice in &self.memory_by_recompute {
+            let megabytes = [choice.activations_bytes, choice.memory_bytes_total].map(|b| b as f64 / 1e6);
+            let chosen = if choice.recompute == self.recompute { "  as above" } else { "" };
+            let name = choice.recompute;
+            writeln!(f, "  {name:<16}{:>11.1} MB {:>14.1} MB{chosen}", megabytes[0], megabytes[1])?;
+        }
         if let Some(tokens) = self.tokens {
             writeln!(f, "tokens            {tokens:>14}")?;
         }

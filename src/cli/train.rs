@@ -30,7 +30,8 @@ pub struct TrainArgs {
 pub struct ResumeArgs {
     /// Directory of the run
     run_dir: PathBuf,
-    /// Override a key that cannot change a result: threads, eval.*, checkpoint.*, data paths, batch.micro on a cpu
+    /// Override a key that cannot change a result: threads, eval.*, checkpoint.*, data paths, train.recompute,
+    /// batch.micro on a cpu
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Go on with another device: its rounding is not that of the first

@@ -21,7 +21,7 @@ pub use sections::{
 };
 
 use crate::device::DeviceName;
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, Recompute};
 use crate::schedule::{Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -50,8 +50,10 @@ pub struct Config {
     pub optim: Optim,
     /// `[schedule]`.
     pub schedule: ScheduleConfig,
-    /// `[train]`.
+    /// `[train]`: its length.
     pub train: Budget,
+    /// `train.recompute`.
+    pub recompute: Recompute,
     /// `[eval]`.
     pub eval: Eval,
     /// `[checkpoint]`.
@@ -162,7 +164,7 @@ impl Config {
             batch: RawBatch { sequences: self.batch.sequences, micro: Some(self.batch.micro) },
             optim: self.optim.clone(),
             schedule: self.schedule.to_raw(),
-            train: RawTrain { steps, tokens },
+            train: RawTrain { steps, tokens, recompute: self.recompute },
             eval: self.eval,
             checkpoint: self.checkpoint,
             head: RawHead { chunk_rows: Some(self.head.chunk_rows) },

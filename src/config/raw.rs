@@ -1,7 +1,7 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
 use super::{Checkpoint, Eval, Optim, OptimizerStart, ValidationSet};
 use crate::device::DeviceName;
-use crate::model::Init;
+use crate::model::{Init, Recompute};
 use crate::schedule::{RawSchedule, TokenCount};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -128,7 +128,7 @@ impl Default for RawBatch {
     }
 }
 
-/// `[train]` as written: exactly one of the two.
+/// `[train]` as written: exactly one of steps and tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTrain {
@@ -136,4 +136,6 @@ pub struct RawTrain {
     pub steps: Option<u64>,
     /// Training tokens.
     pub tokens: Option<TokenCount>,
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
 }

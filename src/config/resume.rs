@@ -32,6 +32,7 @@ const FREE: &[&str] = &[
     "data.train",
     "data.validation",
     "data.tokenizer",
+    "train.recompute",
     "eval.",
     "checkpoint.",
 ];

@@ -75,6 +75,7 @@ from = 1e-3
 shape = "constant"
 [train]
 tokens = "1.5B"
+recompute = "cheap"
 [eval]
 every = 0
 sequences = 0
@@ -117,6 +118,7 @@ fn a_small_file_gets_the_documented_defaults() {
     assert_eq!(config.optim, Optim::default());
     assert_eq!((config.schedule.min_lr, &config.schedule.plan), (1e-4, &Plan::Cosine));
     assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), 1024));
+    assert_eq!(config.recompute, Recompute::None);
     assert_eq!(config.eval, Eval { every: 100, sequences: 64 });
     assert_eq!(config.checkpoint, Checkpoint { every: 500, keep: 3 });
     let schedule = config.compile_schedule(512, None).unwrap();
@@ -135,6 +137,7 @@ fn a_full_file_means_what_it_says() {
     let rules = &config.optim.groups;
     assert_eq!(rules.iter().map(|r| r.pattern.as_str()).collect::<Vec<_>>(), ["*.bias"]);
     assert_eq!(rules[0].lr_mult, Some(2.0));
+    assert_eq!(config.recompute, Recompute::Cheap);
 }
 
 #[test]
@@ -385,9 +388,16 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         resume_differences(&old, &new).into_iter().map(|d| (d.key, d.kind)).collect()
     };
     assert_eq!(kinds(&[]), []);
-    for set in
-        ["run_dir=x", "threads=1", "batch.micro=2", "eval.every=7", "checkpoint.keep=9", "data.train=[\"x\"]"]
-    {
+    let free = [
+        "run_dir=x",
+        "threads=1",
+        "batch.micro=2",
+        "train.recompute=block",
+        "eval.every=7",
+        "checkpoint.keep=9",
+        "data.train=[\"x\"]",
+    ];
+    for set in free {
         let key = set.split('=').next().unwrap().to_owned();
         assert_eq!(kinds(&[set]), [(key, DifferenceKind::Free)], "{set}");
     }

@@ -39,6 +39,7 @@ impl RawConfig {
             optim: self.optim.validated()?,
             schedule: self.schedule.validate()?,
             train: self.train.validate()?,
+            recompute: self.train.recompute,
             eval: self.eval,
             checkpoint: self.checkpoint.validated()?,
             head: self.head.validate(device)?,

@@ -1,5 +1,5 @@
 //! The loss with its gradient, and the backward pass.
-use super::{GradActs, Layer, LayerActs, Model, Workspace};
+use super::{GradActs, Layer, LayerActs, Model, Pass, Rebuild, Workspace};
 use crate::ops::{Ops, Shape};
 
 impl Model {
@@ -12,6 +12,7 @@ impl Model {
         ops.zero(s, grads.x);
         ops.layernorm_bwd(s, x, ws.last_stats, self.table.final_norm, grads.norm_attn, grads.x, accumulate);
         for (layer, acts) in self.table.layers.iter().zip(&ws.layers).rev() {
+            self.rebuild(ops, layer, acts, s);
             match acts.mid {
                 None => self.block_parallel_bwd(ops, layer, acts, grads, s, accumulate),
                 Some(_) => self.block_sequential_bwd(ops, layer, acts, grads, s, accumulate),
@@ -37,6 +38,28 @@ impl Model {
                 accumulate || i > 0,
             );
             ops.linear_bwd_input(chunk, ws.logits, head, g.norm_attn.from_row(row));
+        }
+    }
+
+    /// Puts back what other blocks have overwritten since this one's forward: the same operations, so the same bits.
+    fn rebuild(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, s: Shape) {
+        match a.rebuild {
+            Rebuild::Nothing => {}
+            Rebuild::Outputs { attn } => {
+                match a.mid {
+                    None => {
+                        let (norms, y) = ([p.norm_attn, p.norm_mlp], [a.norm_attn, a.norm_mlp]);
+                        ops.layernorm_pair(s, a.x, norms, y, a.stats);
+                    }
+                    Some((mid, mid_stats)) => {
+                        ops.layernorm(s, a.x, p.norm_attn, a.norm_attn, a.stats);
+                        ops.layernorm(s, mid, p.norm_mlp, a.norm_mlp, mid_stats);
+                    }
+                }
+                ops.copy(s, attn, a.attn);
+                ops.gelu_again(s, self.config.gelu, a.saved, a.gelu);
+            }
+            Rebuild::Block => self.inner(ops, p, a, s, Pass::Sequences),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The forward pass, written once for training, evaluation and generation.
-use super::{Layer, LayerActs, Model, Workspace};
+use super::{Layer, LayerActs, Model, Rebuild, Workspace};
 use crate::ops::{Ops, Shape};
 
 /// How attention sees the rows of a pass.
@@ -23,13 +23,21 @@ impl Model {
     }
 
     fn block(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, s: Shape, pass: Pass) {
+        self.inner(ops, p, a, s, pass);
         match a.mid {
-            // x + attn(ln1(x)) + mlp(ln2(x)): both inputs from one pass, both outputs in one product.
+            // Both outputs in one product.
+            None => ops.linear(s, a.cat, p.out, [p.dense_bias, Some(p.down_bias)], Some(a.x), a.next),
+            Some((mid, _)) => ops.linear(s, a.gelu, p.down, [Some(p.down_bias), None], Some(mid), a.next),
+        }
+    }
+
+    /// A block up to its output product: all that its backward reads.
+    pub(super) fn inner(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, s: Shape, pass: Pass) {
+        match a.mid {
+            // x + attn(ln1(x)) + mlp(ln2(x)): both inputs from one pass.
             None => {
                 ops.layernorm_pair(s, a.x, [p.norm_attn, p.norm_mlp], [a.norm_attn, a.norm_mlp], a.stats);
                 self.attend(ops, p, a, s, pass);
-                ops.linear_gelu(s, a.norm_mlp, p.up, p.up_bias, self.config.gelu, a.saved, a.gelu);
-                ops.linear(s, a.cat, p.out, [p.dense_bias, Some(p.down_bias)], Some(a.x), a.next);
             }
             // h = x + attn(ln1(x)); h + mlp(ln2(h))
             Some((mid, mid_stats)) => {
@@ -37,10 +45,10 @@ impl Model {
                 self.attend(ops, p, a, s, pass);
                 ops.linear(s, a.attn, p.dense, [p.dense_bias, None], Some(a.x), mid);
                 ops.layernorm(s, mid, p.norm_mlp, a.norm_mlp, mid_stats);
-                ops.linear_gelu(s, a.norm_mlp, p.up, p.up_bias, self.config.gelu, a.saved, a.gelu);
-                ops.linear(s, a.gelu, p.down, [Some(p.down_bias), None], Some(mid), a.next);
             }
         }
+        let again = matches!(a.rebuild, Rebuild::Outputs { .. });
+        ops.linear_gelu(s, a.norm_mlp, p.up, p.up_bias, self.config.gelu, a.saved, a.gelu, again);
     }
 
     fn attend(&self, ops: &mut dyn Ops, p: &Layer, a: &LayerActs, s: Shape, pass: Pass) {
@@ -54,6 +62,9 @@ impl Model {
         match pass {
             Pass::Sequences => ops.attention(s, self.heads, a.qkv, a.attn, a.lse),
             Pass::Token(position) => ops.attention_decode(self.heads, a.qkv, position, a.attn),
+        }
+        if let Rebuild::Outputs { attn } = a.rebuild {
+            ops.copy(s, a.attn, attn);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Sizes are named by one letter everywhere: `B` batch, `T` time, `C` channels (hidden size), `H` heads,
 //! `D` head size, `F` feed-forward (intermediate) size, `V` vocabulary as stored, `L` layers.
+mod acts;
 mod backward;
 mod forward;
 pub(crate) mod init;
@@ -11,11 +12,12 @@ mod workspace;
 
 use crate::ops::Heads;
 
+pub use acts::{GradActs, LayerActs, Purpose, Rebuild, Recompute};
 pub use forward::Pass;
 pub use init::{Init, initialize};
 pub use params::{Layer, Matrix, Norm, Param, ParamTable, Vector};
 pub use sizes::{Gelu, ModelConfig, PRESETS, preset};
-pub use workspace::{GradActs, LayerActs, Purpose, Workspace};
+pub use workspace::Workspace;
 
 /// A model without its weights: what to compute, and where the parameters lie.
 #[derive(Clone, Debug)]

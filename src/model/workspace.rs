@@ -1,61 +1,7 @@
 //! Where every activation lies. All of it is laid out before the first step, by a pure function of the sizes.
 use super::ModelConfig;
+use super::acts::{GradActs, LayerActs, Purpose, Rebuild, Recompute};
 use crate::ops::{Act, Shape, Stat};
-
-/// What a workspace is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Forward and backward: every layer keeps what its backward needs.
-    Train,
-    /// Forward only: layers share their buffers.
-    Evaluate,
-    /// Forward only, one token after the other: layers share all but their keys and values.
-    Generate,
-}
-
-/// The tensors of one block; `R = B·T` rows each.
-#[derive(Clone, Copy, Debug)]
-pub struct LayerActs {
-    /// Residual stream going in, `[R, C]`.
-    pub x: Act,
-    /// Output of `input_layernorm`, `[R, C]`.
-    pub norm_attn: Act,
-    /// Output of `post_attention_layernorm`, `[R, C]`.
-    pub norm_mlp: Act,
-    /// Mean and rstd of `x`, `[R, 2]`.
-    pub stats: Stat,
-    /// Sequential residual only: the stream after attention, `[R, C]`, and its mean and rstd.
-    pub mid: Option<(Act, Stat)>,
-    /// Rotated queries and keys, and values, `[R, 3C]`.
-    pub qkv: Act,
-    /// `[attention | GELU]`, `[R, C+F]`: the input of the block's output matrix.
-    pub cat: Act,
-    /// The first `C` columns of `cat`.
-    pub attn: Act,
-    /// The last `F` columns of `cat`.
-    pub gelu: Act,
-    /// What GELU's backward needs, `[R, F]`.
-    pub saved: Act,
-    /// Log-sum-exp of the attention scores, `[R, H]`.
-    pub lse: Stat,
-    /// Residual stream going out, `[R, C]`; the next block's `x`.
-    pub next: Act,
-}
-
-/// Gradients of activations, shared by all blocks.
-#[derive(Clone, Copy, Debug)]
-pub struct GradActs {
-    /// Of the residual stream, `[R, C]`.
-    pub x: Act,
-    /// Of `cat`, `[R, C+F]`.
-    pub cat: Act,
-    /// Of `qkv`, `[R, 3C]`.
-    pub qkv: Act,
-    /// Of `norm_attn`, and of the final norm's output, `[R, C]`.
-    pub norm_attn: Act,
-    /// Of `norm_mlp`, `[R, C]`.
-    pub norm_mlp: Act,
-}
 
 /// The layout for one shape and purpose.
 #[derive(Clone, Debug)]
@@ -142,22 +88,53 @@ impl Builder {
             saved: self.act(f),
             lse: self.stat(config.num_attention_heads),
             next: self.act(c),
+            rebuild: Rebuild::Nothing,
         }
     }
 
-    /// All blocks: each with buffers of its own, or sharing all that only its own forward reads.
+    /// Block `i > 0` reading `x`: what `purpose` keeps in buffers of its own, the rest in those of the `first` block.
+    fn next_layer(
+        &mut self,
+        config: &ModelConfig,
+        first: LayerActs,
+        purpose: Purpose,
+        i: usize,
+        x: Act,
+    ) -> LayerActs {
+        // Where no backward reads it, the stream alternates between two buffers.
+        let alternate = if i.is_multiple_of(2) { first.next } else { first.x };
+        match purpose {
+            Purpose::Train(Recompute::None) => self.layer(config, x),
+            Purpose::Train(Recompute::Cheap) => LayerActs {
+                x,
+                mid: first.mid.map(|(mid, stats)| (self.act(mid.cols), stats)),
+                qkv: self.act(first.qkv.cols),
+                saved: self.act(first.saved.cols),
+                lse: self.stat(first.lse.cols),
+                next: self.act(x.cols),
+                ..first
+            },
+            Purpose::Train(Recompute::Block) => LayerActs { x, next: self.act(x.cols), ..first },
+            Purpose::Evaluate => LayerActs { x, next: alternate, ..first },
+            Purpose::Generate => LayerActs { x, next: alternate, qkv: self.act(first.qkv.cols), ..first },
+        }
+    }
+
+    /// All blocks.
     fn layers(&mut self, config: &ModelConfig, purpose: Purpose) -> Vec<LayerActs> {
         let mut x = self.act(config.hidden_size);
         let mut layers: Vec<LayerActs> = Vec::with_capacity(config.num_hidden_layers);
         for i in 0..config.num_hidden_layers {
-            let layer = match (purpose, layers.first()) {
-                (Purpose::Train, _) | (_, None) => self.layer(config, x),
-                (_, Some(&first)) => {
-                    // The stream alternates between two buffers.
-                    let next = if i % 2 == 0 { first.next } else { first.x };
-                    let qkv = if purpose == Purpose::Generate { self.act(first.qkv.cols) } else { first.qkv };
-                    LayerActs { x, next, qkv, ..first }
-                }
+            let mut layer = match layers.first() {
+                None => self.layer(config, x),
+                Some(&first) => self.next_layer(config, first, purpose, i, x),
+            };
+            layer.rebuild = match purpose {
+                // Nothing has overwritten the last block's when the backward pass begins.
+                _ if i + 1 == config.num_hidden_layers => Rebuild::Nothing,
+                Purpose::Train(Recompute::Cheap) => Rebuild::Outputs { attn: self.act(x.cols) },
+                Purpose::Train(Recompute::Block) => Rebuild::Block,
+                _ => Rebuild::Nothing,
             };
             x = layer.next;
             layers.push(layer);
@@ -175,7 +152,7 @@ impl Workspace {
         let (last, last_stats, loss) = (b.act(c), b.stat(2), b.stat(1));
         let chunk_rows = chunk_rows.min(shape.rows()).max(1);
         let logits = b.act_rows(chunk_rows, config.vocab_size);
-        let grads = (purpose == Purpose::Train).then(|| GradActs {
+        let grads = matches!(purpose, Purpose::Train(_)).then(|| GradActs {
             x: b.act(c),
             cat: b.act(c + f),
             qkv: b.act(3 * c),

@@ -55,6 +55,11 @@ pub fn bias_grad(s: Shape, cols: usize, e: usize) -> Cost {
     Cost::new(s.rows() * cols * e, s.rows() * cols)
 }
 
+/// In and out.
+pub fn copy(s: Shape, cols: usize, e: usize) -> Cost {
+    Cost::new(2 * s.rows() * cols * e, 0)
+}
+
 /// Two inputs, one output.
 pub fn residual_add(s: Shape, channels: usize, e: usize) -> Cost {
     Cost::new(3 * s.rows() * channels * e, s.rows() * channels)

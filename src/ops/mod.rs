@@ -166,6 +166,8 @@ pub trait Ops {
     fn embedding(&mut self, s: Shape, w: Matrix, x: Act);
     /// `x = 0`.
     fn zero(&mut self, s: Shape, x: Act);
+    /// `to = from`, of equally many columns.
+    fn copy(&mut self, s: Shape, from: Act, to: Act);
     /// `dw[token[i]] += dx[i]`, in order of `i`.
     fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool);
 
@@ -208,9 +210,22 @@ pub trait Ops {
         residual: Option<Act>,
         y: Act,
     );
-    /// `y = gelu(x·wᵀ + bias)`; `saved` is what [`Ops::gelu_bwd`] needs, of the backend's choosing.
+    /// `y = gelu(x·wᵀ + bias)`; `saved` is what [`Ops::gelu_bwd`] needs or, with `again`, [`Ops::gelu_again`], of
+    /// the backend's choosing.
     #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
-    fn linear_gelu(&mut self, s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act);
+    fn linear_gelu(
+        &mut self,
+        s: Shape,
+        x: Act,
+        w: Matrix,
+        bias: Vector,
+        gelu: Gelu,
+        saved: Act,
+        y: Act,
+        again: bool,
+    );
+    /// `y` of a [`Ops::linear_gelu`] with `again`, the same bits; `saved` becomes what [`Ops::gelu_bwd`] needs.
+    fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act);
     /// `dy *= gelu'`, in place.
     fn gelu_bwd(&mut self, s: Shape, gelu: Gelu, saved: Act, dy: Act);
     /// `dx = dy·w`.

@@ -163,7 +163,8 @@ impl Session {
     ) -> Result<Self> {
         let Parts { config, model, order, evaluations, schedule, extra_files, .. } = parts;
         let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
-        let workspace = Workspace::new(&model.config, shape, config.head.chunk_rows, Purpose::Train);
+        let purpose = Purpose::Train(config.recompute);
+        let workspace = Workspace::new(&model.config, shape, config.head.chunk_rows, purpose);
         let (device, sizes, table) = (config.device, &model.config, &model.table);
         let memory = backend::memory_plan(device, sizes, table, &workspace, rayon::current_num_threads());
         let mut ops = backend::open(device, sizes, table, &workspace)?;

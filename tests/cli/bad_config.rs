@@ -44,6 +44,7 @@ fn keys_and_kinds() {
     refuse(&["optim.betas=[0.9]"], &["optim.betas"]);
     refuse(&["train.steps"], &["train.steps", "="]);
     refuse(&["device=\"gpu\""], &["device", "gpu", "cpu"]);
+    refuse(&["train.recompute=full"], &["train.recompute", "none", "cheap", "block"]);
 }
 
 #[test]

@@ -279,6 +279,16 @@ fn plan_agrees_with_the_published_table() {
         assert!((number(&plan["flops_per_token"]) / 1e9 - gflop).abs() < 0.0006, "{name}: {plan}");
         assert_eq!(plan["seq_len"], 2048);
         let memory = &plan["memory_bytes"];
+        let choices = plan["memory_by_recompute"].as_array().unwrap();
+        let names = choices.iter().map(|c| c["recompute"].as_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!((names, &plan["recompute"]), (vec!["none", "cheap", "block"], &"none".into()));
+        for (field, chosen) in [
+            ("activations_bytes", &memory["activations"]),
+            ("memory_bytes_total", &plan["memory_bytes_total"]),
+        ] {
+            let bytes: Vec<u64> = choices.iter().map(|c| c[field].as_u64().unwrap()).collect();
+            assert!(bytes[0] == *chosen && bytes[0] > bytes[1] && bytes[1] > bytes[2], "{field}: {bytes:?}");
+        }
         // f32 weights, gradients and two moments, plus little alignment.
         for (what, factor) in [("weights", 4), ("gradients", 4), ("moments", 8)] {
             let bytes = memory[what].as_u64().unwrap();
@@ -290,6 +300,13 @@ fn plan_agrees_with_the_published_table() {
     }
     let said = line(&dir, "plan --preset pythia-410m --tokens-per-s 5000");
     assert!(said.ok().contains("405334016") && said.out.contains("memory in all"), "{}", said.out);
+    assert!(said.out.contains("train.recompute") && said.out.contains("as above"), "{}", said.out);
+    let planned = |recompute: &str| {
+        let said = line(&dir, &format!("plan --preset pythia-70m --recompute {recompute} --json"));
+        serde_json::from_str::<Value>(said.ok()).unwrap()
+    };
+    let block = planned("block");
+    assert_eq!(block["memory_bytes_total"], block["memory_by_recompute"][2]["memory_bytes_total"]);
     line(&dir, "plan --preset pythia-9b").refused(&["pythia-9b", "pythia-70m"]);
     line(&dir, "plan --preset pythia-70m --seq-len 4096").refused(&["2048", "4096"]);
 }

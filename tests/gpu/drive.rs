@@ -4,7 +4,7 @@ use crate::rig::{Sizes, load, weights};
 use rewarm::Result;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings, SyncSite};
-use rewarm::model::{Model, Purpose, Workspace};
+use rewarm::model::{Model, Purpose, Recompute, Workspace};
 use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::train::{Micro, finish_step, issue_step};
@@ -37,7 +37,7 @@ impl Drive {
     pub fn run(&self, settings: EmulatedSettings) -> Result<(Bits, BTreeSet<SyncSite>)> {
         let model = self.sizes.model();
         let shape = Shape { batch: self.micro[0], time: self.time };
-        let ws = Workspace::new(&model.config, shape, self.time / 2 + 1, Purpose::Train);
+        let ws = Workspace::new(&model.config, shape, self.time / 2 + 1, Purpose::Train(Recompute::None));
         let device = EmulatedDevice::new(settings)?;
         let sites = device.sites();
         let mut gpu = Gpu::new(Box::new(device), &model.config, &model.table, &ws, self.graphs)?;

@@ -2,6 +2,7 @@
 mod bits;
 mod drive;
 mod memory;
+mod recompute;
 #[path = "../reference/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod reference;

@@ -2,7 +2,7 @@
 use crate::rig::{Sizes, weights, workspace};
 use rewarm::backend::gpu::{Gpu, memory_plan};
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
-use rewarm::model::{Model, PRESETS, Purpose, Workspace, preset};
+use rewarm::model::{Model, PRESETS, Purpose, Recompute, Workspace, preset};
 use rewarm::ops::Shape;
 
 #[test]
@@ -10,7 +10,8 @@ fn the_arena_is_the_plan_to_the_byte() {
     for (name, ..) in PRESETS {
         let model = Model::new(preset(name).unwrap());
         let shape = Shape { batch: 4, time: 2048 };
-        for purpose in [Purpose::Train, Purpose::Evaluate] {
+        let train = [Recompute::None, Recompute::Cheap, Recompute::Block].map(Purpose::Train);
+        for purpose in train.into_iter().chain([Purpose::Evaluate]) {
             let ws = Workspace::new(&model.config, shape, 16_384, purpose);
             let plan = memory_plan(&model.config, &model.table, &ws);
             let memory_bytes = Some(plan.total() as u64 - 1);
@@ -21,6 +22,8 @@ fn the_arena_is_the_plan_to_the_byte() {
                 Gpu::new(device, &model.config, &model.table, &ws, true).err().expect("refused").to_string();
             assert!(e.contains("1 bytes too few"), "{name}: {} bytes planned: {e}", plan.total());
             assert!(e.contains("3 sequences at once would fit"), "{name}: {e}");
+            let more = matches!(purpose, Purpose::Train(Recompute::None | Recompute::Cheap));
+            assert_eq!(e.contains("train.recompute = \"block\" would fit"), more, "{name}: {e}");
         }
     }
 }

@@ -4,7 +4,7 @@ use rewarm::Result;
 use rewarm::backend::cpu::Cpu;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
-use rewarm::model::{Gelu, Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
+use rewarm::model::{Gelu, Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
 use rewarm::ops::{Ops, Shape};
 
 /// Sizes of a model.
@@ -60,7 +60,7 @@ pub fn load(ops: &mut dyn Ops, weights: &[f32]) -> Result<()> {
 }
 
 pub fn workspace(model: &Model, shape: Shape) -> Workspace {
-    Workspace::new(&model.config, shape, shape.time / 2 + 1, Purpose::Train)
+    Workspace::new(&model.config, shape, shape.time / 2 + 1, Purpose::Train(Recompute::None))
 }
 
 pub fn cpu(model: &Model, ws: &Workspace, weights: &[f32]) -> Cpu {

@@ -87,15 +87,35 @@ impl Ops for Rounded {
         self.round(s, &[y]);
     }
     /// The pre-activation is rounded, and its slope is that of the rounded one.
-    fn linear_gelu(&mut self, s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act) {
+    fn linear_gelu(
+        &mut self,
+        s: Shape,
+        x: Act,
+        w: Matrix,
+        bias: Vector,
+        gelu: Gelu,
+        saved: Act,
+        y: Act,
+        again: bool,
+    ) {
         self.0.linear(s, x, w, [Some(bias), None], None, saved);
         self.round(s, &[saved]);
+        let pre = self.0.read_act(saved, s.rows()).unwrap();
+        self.gelu_again(s, gelu, saved, y);
+        if again {
+            self.0.write_act(saved, &pre);
+        }
+    }
+    fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
         let pre = self.0.read_act(saved, s.rows()).unwrap();
         let y_values: Vec<f32> = pre.iter().map(|&x| value_and_slope(gelu, x).0).collect();
         let slopes: Vec<f32> = pre.iter().map(|&x| value_and_slope(gelu, x).1).collect();
         self.0.write_act(y, &y_values);
         self.round(s, &[y]);
         self.0.write_act(saved, &slopes);
+    }
+    fn copy(&mut self, s: Shape, from: Act, to: Act) {
+        self.0.copy(s, from, to);
     }
     fn gelu_bwd(&mut self, s: Shape, gelu: Gelu, saved: Act, dy: Act) {
         self.0.gelu_bwd(s, gelu, saved, dy);

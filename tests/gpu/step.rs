@@ -7,12 +7,12 @@ use rewarm::model::{Gelu, Model, Pass, Workspace};
 use rewarm::ops::{Ops, Shape};
 
 /// Losses of a batch, and its gradients.
-struct Step {
-    losses: Vec<f32>,
-    gradients: Vec<f32>,
+pub struct Step {
+    pub losses: Vec<f32>,
+    pub gradients: Vec<f32>,
 }
 
-fn step(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape) -> Step {
+pub fn step(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape) -> Step {
     let mut random = Random::new(5);
     let mut losses = Vec::new();
     // Two micro-batches, the second one added to the first, some targets ignored.

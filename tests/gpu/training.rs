@@ -2,7 +2,7 @@
 use crate::rig::{Sizes, cpu, gpu, weights};
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
-use rewarm::model::{Model, Pass, Purpose, Workspace};
+use rewarm::model::{Model, Pass, Purpose, Recompute, Workspace};
 use rewarm::ops::{Ops, Shape, Update, Work};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::train::{Micro, StepResult, train_step};
@@ -32,7 +32,8 @@ fn train(model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Vec<StepResult> {
 fn fifty_steps_beside_the_cpu() {
     for parallel in [true, false] {
         let model = Sizes { parallel, ..Sizes::new(64, 2) }.model();
-        let ws = Workspace::new(&model.config, Shape { batch: 2, ..SHAPE }, 128, Purpose::Train);
+        let ws =
+            Workspace::new(&model.config, Shape { batch: 2, ..SHAPE }, 128, Purpose::Train(Recompute::None));
         let w = weights(&model, 3);
         let exact = train(&model, &mut cpu(&model, &ws, &w), &ws);
         let found = train(&model, &mut gpu(&model, &ws, &w, EmulatedSettings::default(), true), &ws);
@@ -48,7 +49,7 @@ fn fifty_steps_beside_the_cpu() {
 fn launches(layers: usize, parallel: bool) -> u64 {
     let model = Sizes { layers, parallel, ..Sizes::new(64, 2) }.model();
     let shape = Shape { batch: 1, time: 8 };
-    let ws = Workspace::new(&model.config, shape, 8, Purpose::Train);
+    let ws = Workspace::new(&model.config, shape, 8, Purpose::Train(Recompute::None));
     let device = Box::new(EmulatedDevice::new(EmulatedSettings::default()).unwrap());
     let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true).unwrap();
     crate::rig::load(&mut gpu, &weights(&model, 3)).unwrap();

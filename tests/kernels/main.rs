@@ -7,6 +7,7 @@ mod attention;
 mod bias_grad;
 mod bias_sum;
 mod cast;
+mod copy_rows;
 mod cross_entropy;
 mod embedding;
 mod emulator;

@@ -138,7 +138,7 @@ fn linear_gelu_and_its_gradient() {
             let rows = case.shape.rows();
             let Case { shape, x, w, y, bias, saved, .. } = case;
             let writes = Writes { acts: &[(y, rows), (saved, rows)], ..Writes::default() };
-            case.rig.run(writes, |cpu| cpu.linear_gelu(shape, x, w, bias[0], kind, saved, y));
+            case.rig.run(writes, |cpu| cpu.linear_gelu(shape, x, w, bias[0], kind, saved, y, false));
             let (naive, exact) = (case.exact::<f32>(1, false), case.exact::<f64>(1, false));
             let naive: Vec<_> = naive.iter().map(|&x| gelu(x, kind)).collect();
             let exact: Vec<_> = exact.iter().map(|&x| gelu(x, kind)).collect();
@@ -165,6 +165,40 @@ fn linear_gelu_and_its_gradient() {
         }
     }
     ledger.close();
+}
+
+#[test]
+fn gelu_again_has_the_bits_of_linear_gelu() {
+    let mut random = Random::new(24);
+    let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    for sizes in CASES.into_iter().filter(|s| s.3 < 1000) {
+        for kind in [Gelu::Erf, Gelu::Tanh] {
+            let Case { shape, name, x, w, y, bias, saved, mut rig, .. } = Case::new(sizes, &mut random);
+            let rows = shape.rows();
+            let both = [(y, rows), (saved, rows)];
+            let writes = || Writes { acts: &both, ..Writes::default() };
+            rig.run(writes(), |cpu| cpu.linear_gelu(shape, x, w, bias[0], kind, saved, y, false));
+            let [y_bits, saved_bits] = [y, saved].map(|act| bits(rig.get(act, rows)));
+            rig.run(writes(), |cpu| cpu.linear_gelu(shape, x, w, bias[0], kind, saved, y, true));
+            assert_eq!(bits(rig.get(y, rows)), y_bits, "{name}: y while it is kept");
+            rig.set(y, &vec![f32::NAN; rows * sizes.3]);
+            rig.run(writes(), |cpu| cpu.gelu_again(shape, kind, saved, y));
+            assert_eq!(bits(rig.get(y, rows)), y_bits, "{name}: y");
+            assert_eq!(bits(rig.get(saved, rows)), saved_bits, "{name}: saved");
+        }
+    }
+}
+
+#[test]
+fn a_copy_has_equal_bits() {
+    let mut random = Random::new(25);
+    for sizes in CASES.into_iter().filter(|s| s.3 < 1000) {
+        let Case { shape, name, y, residual, residual_rows, mut rig, .. } = Case::new(sizes, &mut random);
+        let rows = shape.rows();
+        let writes = Writes { acts: &[(y, rows)], ..Writes::default() };
+        rig.run(writes, |cpu| cpu.copy(shape, residual, y));
+        assert_eq!(rig.get(y, rows), residual_rows, "{name}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A backend with tensors at odd places and NaN everywhere else.
 use rewarm::backend::cpu::Cpu;
-use rewarm::model::{Matrix, ModelConfig, Norm, ParamTable, Purpose, Vector, Workspace, preset};
+use rewarm::model::{Matrix, ModelConfig, Norm, ParamTable, Purpose, Recompute, Vector, Workspace, preset};
 use rewarm::ops::{Act, Ops, Shape, Stat};
 
 /// Poisoned elements between two tensors; odd, so that nothing is aligned by luck.
@@ -81,7 +81,7 @@ impl Layout {
             channels,
             acts_len: acts,
             stats_len: stats,
-            ..Workspace::new(&tiny, Shape { batch: 1, time: 1 }, 1, Purpose::Train)
+            ..Workspace::new(&tiny, Shape { batch: 1, time: 1 }, 1, Purpose::Train(Recompute::None))
         };
         let mut rig = Rig { cpu: Cpu::new(&config, &table, &workspace), acts, stats, weights };
         rig.poison();

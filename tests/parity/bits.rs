@@ -1,7 +1,7 @@
-//! The number of threads and the split into micro-batches change no bit of a training run.
+//! The number of threads, the split into micro-batches, and what is recomputed change no bit of a training run.
 use crate::reference::random::Random;
 use crate::run::cpu;
-use rewarm::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
+use rewarm::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
 use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::train::{Micro, train_step};
@@ -27,9 +27,9 @@ fn config(tied: bool) -> ModelConfig {
 }
 
 /// Bits of the losses and norms, weights and moments after [`STEPS`] steps.
-fn train(model: &Model, chunk_rows: usize, micro: usize) -> Vec<u64> {
+fn train(model: &Model, chunk_rows: usize, micro: usize, recompute: Recompute) -> Vec<u64> {
     let shape = Shape { batch: micro, time: TIME };
-    let ws = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train);
+    let ws = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(recompute));
     let mut weights = vec![0.0; model.table.total];
     initialize(&model.config, &model.table, Init::Small, 7, &mut weights);
     let mut ops = cpu(model, &ws, &weights);
@@ -61,7 +61,7 @@ fn check(tied: bool) {
         for threads in [1, 2, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for micro in [1, 2, 4, 8] {
-                let bits = pool.install(|| train(&model, chunk_rows, micro));
+                let bits = pool.install(|| train(&model, chunk_rows, micro, Recompute::None));
                 let first = first.get_or_insert_with(|| bits.clone());
                 let differing = first.iter().zip(&bits).position(|(a, b)| a != b);
                 assert_eq!(
@@ -82,4 +82,14 @@ fn threads_and_micro_batches_change_no_bit_of_an_untied_parallel_model() {
 #[test]
 fn threads_and_micro_batches_change_no_bit_of_a_tied_sequential_model() {
     check(true);
+}
+
+#[test]
+fn recomputing_changes_no_bit() {
+    for tied in [false, true] {
+        let model = Model::new(ModelConfig { num_hidden_layers: 3, ..config(tied) });
+        let [kept, cheap, block] = Recompute::ALL.map(|recompute| train(&model, 29, 4, recompute));
+        assert!(kept == cheap, "tied {tied}, cheap");
+        assert!(kept == block, "tied {tied}, block");
+    }
 }

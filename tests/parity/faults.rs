@@ -119,7 +119,9 @@ impl Ops for Masked {
             s: Shape, x: Act, stats: Stat, norms: [Norm; 2], dy: [Act; 2], dx: Act, acc: bool
         );
         fn linear(s: Shape, x: Act, w: Matrix, bias: [Option<Vector>; 2], residual: Option<Act>, y: Act);
-        fn linear_gelu(s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act);
+        fn linear_gelu(s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act, again: bool);
+        fn gelu_again(s: Shape, gelu: Gelu, saved: Act, y: Act);
+        fn copy(s: Shape, from: Act, to: Act);
         fn gelu_bwd(s: Shape, gelu: Gelu, saved: Act, dy: Act);
         fn linear_bwd_input(s: Shape, dy: Act, w: Matrix, dx: Act);
         fn linear_bwd_weight(s: Shape, dy: Act, x: Act, w: Matrix, bias: [Option<Vector>; 2], acc: bool);

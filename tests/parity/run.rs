@@ -1,7 +1,7 @@
 //! The product's model on its cpu backend, from weights to what tests look at.
 use crate::reference::model::{Params, params_of};
 use rewarm::backend::cpu::Cpu;
-use rewarm::model::{Model, Pass, Purpose, Workspace};
+use rewarm::model::{Model, Pass, Purpose, Recompute, Workspace};
 use rewarm::ops::{Ops, Shape};
 
 /// `[B, T]` tokens and targets.
@@ -48,7 +48,7 @@ pub fn cpu(model: &Model, ws: &Workspace, weights: &[f32]) -> Cpu {
 
 /// A workspace for training on a batch, its logits in chunks that end inside of a sequence.
 pub fn workspace(model: &Model, shape: Shape) -> Workspace {
-    Workspace::new(&model.config, shape, shape.time / 2 + 1, Purpose::Train)
+    Workspace::new(&model.config, shape, shape.time / 2 + 1, Purpose::Train(Recompute::None))
 }
 
 /// Everything about one batch.

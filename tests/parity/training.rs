@@ -2,7 +2,7 @@
 use crate::golden::{Tensors, import};
 use crate::reference::measure::{distance, length};
 use crate::run::cpu;
-use rewarm::model::{Purpose, Workspace};
+use rewarm::model::{Purpose, Recompute, Workspace};
 use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::schedule::{Length, RawSchedule, Schedule};
@@ -35,7 +35,7 @@ fn twenty_steps_agree_with_pytorch() {
     let (model, weights) = import("training");
     let (batches, shape) = file.i32("batches");
     assert_eq!(shape, [STEPS, 8, 17]);
-    let ws = Workspace::new(&model.config, Shape { batch: 2, time: 16 }, 7, Purpose::Train);
+    let ws = Workspace::new(&model.config, Shape { batch: 2, time: 16 }, 7, Purpose::Train(Recompute::None));
     let mut ops = cpu(&model, &ws, &weights);
     let params = assign(&model.table, &[], 0.1);
     let (losses, norms, lrs) = (file.f32("losses"), file.f32("norms"), file.f32("lrs"));

@@ -158,6 +158,7 @@ fn a_kill_and_a_resume_change_nothing() {
         "--set threads=3",
         "--set batch.micro=1",
         "--set batch.micro=4 --set threads=1",
+        "--set train.recompute=block",
         "--set checkpoint.every=7 --set checkpoint.keep=2",
     ];
     let (mut inside, mut between) = (0, 0);
@@ -195,9 +196,13 @@ fn threads_and_micro_batches_are_no_part_of_the_result() {
 #[test]
 fn a_checkpoint_in_the_middle_is_enough() {
     let whole = undisturbed();
-    for (step, sets) in
-        [(5, ""), (10, ""), (10, "--set threads=3 --set batch.micro=1"), (15, "--set batch.micro=4")]
-    {
+    for (step, sets) in [
+        (5, ""),
+        (10, ""),
+        (10, "--set threads=3 --set batch.micro=1"),
+        (10, "--set train.recompute=cheap"),
+        (15, "--set batch.micro=4"),
+    ] {
         let dir = tiny();
         copy(&whole.join("run"), &dir.join("run"));
         let text = fs::read_to_string(dir.join("run/config.toml")).unwrap();

@@ -85,39 +85,61 @@ fn fill(
     true
 }
 
-/// `y = gelu(x·wᵀ + bias)`; `slope` keeps the derivative, so that the backward is one product.
-pub fn forward_gelu(s: Shape, x: Rows, w: Rows, bias: &[f32], kind: Gelu, slope: RowsMut, y: RowsMut) {
+/// `y = gelu(x·wᵀ + bias)`; `saved` keeps the derivative, so that the backward is one product, or, without `slope`,
+/// `x·wᵀ + bias` for [`gelu_again`].
+#[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
+pub fn forward_gelu(
+    s: Shape,
+    x: Rows,
+    w: Rows,
+    bias: &[f32],
+    kind: Gelu,
+    saved: RowsMut,
+    y: RowsMut,
+    slope: bool,
+) {
     let tiles = Tiles { shape: s, cols: y.cols };
     for_parts(
-        [slope, y],
+        [saved, y],
         tiles.count(),
         |t| [tiles.get(t), tiles.get(t)],
-        |t, [mut slope, mut y]| {
+        |t, [mut saved, mut y]| {
             let (r, c) = tiles.get(t);
-            let start = fill(&mut slope, &r, &c, [Some(bias), None], None);
-            gemm(&mut slope, start, Op::N(x.part(r.clone(), 0..x.cols)), Op::T(w.part(c, 0..w.cols)), 1.0);
-            for i in 0..r.len() {
-                let (slope, y) = (slope.row(i), y.row(i));
-                match kind {
-                    Gelu::Erf => vectorize(
-                        #[inline(always)]
-                        || activate(slope, y, gelu_erf),
-                    ),
-                    Gelu::Tanh => vectorize(
-                        #[inline(always)]
-                        || activate(slope, y, gelu_tanh),
-                    ),
-                }
-            }
+            let start = fill(&mut saved, &r, &c, [Some(bias), None], None);
+            gemm(&mut saved, start, Op::N(x.part(r.clone(), 0..x.cols)), Op::T(w.part(c, 0..w.cols)), 1.0);
+            activate_rows(kind, &mut saved, &mut y, slope);
         },
     );
 }
 
-/// Replaces `x` by the slope and writes the value.
+/// `y = gelu(saved)`, and `saved` becomes the derivative.
+pub fn gelu_again(kind: Gelu, saved: RowsMut, y: RowsMut) {
+    for_row_blocks([saved, y], 16, |_, [mut saved, mut y]| activate_rows(kind, &mut saved, &mut y, true));
+}
+
+fn activate_rows(kind: Gelu, x: &mut RowsMut, y: &mut RowsMut, slope: bool) {
+    for i in 0..x.rows {
+        let (x, y) = (x.row(i), y.row(i));
+        match kind {
+            Gelu::Erf => vectorize(
+                #[inline(always)]
+                || activate(x, y, slope, gelu_erf),
+            ),
+            Gelu::Tanh => vectorize(
+                #[inline(always)]
+                || activate(x, y, slope, gelu_tanh),
+            ),
+        }
+    }
+}
+
+/// Writes the value; with `slope`, `x` becomes the derivative.
 #[inline(always)]
-fn activate(x: &mut [f32], y: &mut [f32], gelu: impl Fn(f32) -> (f32, f32)) {
+fn activate(x: &mut [f32], y: &mut [f32], slope: bool, gelu: impl Fn(f32) -> (f32, f32)) {
     for (x, y) in x.iter_mut().zip(y) {
-        (*y, *x) = gelu(*x);
+        let (value, derivative) = gelu(*x);
+        *y = value;
+        *x = if slope { derivative } else { *x };
     }
 }
 

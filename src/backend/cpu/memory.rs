@@ -185,6 +185,12 @@ impl Arena {
         Self(vec![0.0; len])
     }
 
+    /// Elements.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Borrows `rows` rows of several tensors at once: `reads` shared, `writes` exclusively.
     /// Panics if a written tensor overlaps another one.
     pub fn borrow<const R: usize, const W: usize>(

@@ -12,6 +12,8 @@ mod linear;
 pub mod math;
 mod memory;
 pub(super) mod rotary;
+#[cfg(test)]
+mod tests;
 
 use super::MemoryPlan;
 use crate::Result;
@@ -184,6 +186,13 @@ impl Ops for Cpu {
         memory::for_row_blocks([x], 64, |_, [mut x]| (0..x.rows).for_each(|i| x.row(i).fill(0.0)));
     }
 
+    fn copy(&mut self, s: Shape, from: Act, to: Act) {
+        let ([from], [to]) = self.acts.borrow(s.rows(), [from], [to]);
+        memory::for_row_blocks([to], 64, |first, [mut to]| {
+            (0..to.rows).for_each(|i| to.row(i).copy_from_slice(from.row(first + i)));
+        });
+    }
+
     fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
         let dx = self.acts.read(dx, s.rows());
         embedding::backward(&self.tokens[..s.rows()], dx, RowsMut::matrix(&mut self.g, w), accumulate);
@@ -242,9 +251,25 @@ impl Ops for Cpu {
         linear::forward(s, x, Rows::matrix(&self.w, w), bias, residual.map(|_| residual_rows), y);
     }
 
-    fn linear_gelu(&mut self, s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act) {
+    fn linear_gelu(
+        &mut self,
+        s: Shape,
+        x: Act,
+        w: Matrix,
+        bias: Vector,
+        gelu: Gelu,
+        saved: Act,
+        y: Act,
+        again: bool,
+    ) {
         let ([x], [saved, y]) = self.acts.borrow(s.rows(), [x], [saved, y]);
-        linear::forward_gelu(s, x, Rows::matrix(&self.w, w), vector(&self.w, bias), gelu, saved, y);
+        let (w, bias) = (Rows::matrix(&self.w, w), vector(&self.w, bias));
+        linear::forward_gelu(s, x, w, bias, gelu, saved, y, !again);
+    }
+
+    fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
+        let ([], [saved, y]) = self.acts.borrow(s.rows(), [], [saved, y]);
+        linear::gelu_again(gelu, saved, y);
     }
 
     fn gelu_bwd(&mut self, s: Shape, _gelu: Gelu, saved: Act, dy: Act) {

@@ -66,6 +66,12 @@ impl Gpu {
         self.gemm(Gemm { shape, a, b, c, d, bias });
     }
 
+    pub(super) fn copy_rows(&mut self, s: Shape, from: Act, to: Act) {
+        let (rows, cols) = (s.rows(), to.cols);
+        let args = vec![self.act(from), long(from.ld), self.act(to), long(to.ld), int(rows), int(cols)];
+        self.launch("copy_rows", column_grid(rows, cols), 256, 0, args);
+    }
+
     pub(super) fn gelu_forward(&mut self, s: Shape, gelu: Gelu, pre: Act, y: Act) {
         let args = vec![
             self.act(pre),

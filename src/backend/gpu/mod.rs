@@ -11,10 +11,12 @@ mod norm;
 mod ops;
 mod optimizer;
 mod sums;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use crate::device::{Arg, Device, GemmShape, Graph, Kernel, Launch, Span, Stream};
-use crate::model::{Matrix, ModelConfig, ParamTable, Workspace};
+use crate::model::{Matrix, ModelConfig, ParamTable, Purpose, Recompute, Workspace};
 use crate::ops::{Act, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
 use batch::Batches;
@@ -229,17 +231,21 @@ fn check_memory(
     if needed <= free {
         return Ok(());
     }
-    let fits = |batch: &usize| {
-        let shape = Shape { batch: *batch, ..ws.shape };
-        let smaller = Workspace::new(config, shape, ws.chunk_rows, ws.purpose);
+    let fits = |batch: usize, purpose| {
+        let shape = Shape { batch, ..ws.shape };
+        let smaller = Workspace::new(config, shape, ws.chunk_rows, purpose);
         Layout::new(config, table, &smaller).arena.bytes() as u64 <= free
     };
-    let advice = match (1..ws.shape.batch).rev().find(fits) {
+    let mut advice = match (1..ws.shape.batch).rev().find(|&batch| fits(batch, ws.purpose)) {
         Some(batch) => format!("{batch} sequences at once would fit: set batch.micro, or --batch"),
         None => {
             "not even one sequence at once would fit: shorten the sequences, or choose a smaller model".into()
         }
     };
+    let block = Purpose::Train(Recompute::Block);
+    if matches!(ws.purpose, Purpose::Train(_)) && ws.purpose != block && fits(ws.shape.batch, block) {
+        advice += "; train.recompute = \"block\" would fit";
+    }
     let (name, missing) = (device.name(), needed - free);
     Err(Error::refused(format!(
         "{name}: {needed} bytes of memory are needed, {free} of {total} are free: {missing} bytes too few; {advice}"

@@ -26,6 +26,10 @@ impl Ops for Gpu {
         self.fill(self.layout.acts.part(2 * x.offset, 2 * s.rows() * x.cols), 0);
     }
 
+    fn copy(&mut self, s: Shape, from: Act, to: Act) {
+        self.copy_rows(s, from, to);
+    }
+
     fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
         self.embed_backward(s, dx, w, accumulate);
     }
@@ -76,8 +80,23 @@ impl Ops for Gpu {
         self.linear_forward(s, x, w, bias, residual, y);
     }
 
-    fn linear_gelu(&mut self, s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act) {
+    fn linear_gelu(
+        &mut self,
+        s: Shape,
+        x: Act,
+        w: Matrix,
+        bias: Vector,
+        gelu: Gelu,
+        saved: Act,
+        y: Act,
+        _again: bool,
+    ) {
+        // What is saved is the pre-activation, which serves both.
         self.linear_forward(s, x, w, [Some(bias), None], None, saved);
+        self.gelu_forward(s, gelu, saved, y);
+    }
+
+    fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
         self.gelu_forward(s, gelu, saved, y);
     }
 
