@@ -155,7 +155,14 @@ fn wrong_use_is_refused() {
     refused("--set model.num_attention_heads=4", &["no attention kernel for head size 16", "--device cpu"]);
     refused("--set model.vocab_size=65", &["vocab_size is 65", "multiple of 8"]);
     refused("--set model.hidden_size=72 --set model.num_attention_heads=1", &["head size 72"]);
-    // On the processor all of these are fine.
-    line(&dir, "train DIR/small.toml --device cpu --set model.num_attention_heads=4 --set train.steps=2")
+    // On the processor all of these are fine, and stay as they are where the device is not there.
+    line(&dir, "train DIR/small.toml --device cpu --set model.num_attention_heads=4 --set train.steps=7")
         .ok();
+    let before = tree(&dir.join("run"));
+    for device in ["cuda:0", "emulated"] {
+        let words = if device == "cuda:0" { "no CUDA driver" } else { "head size 16" };
+        line(&dir, &format!("resume DIR/run --device {device}")).refused(&[words]);
+        line(&dir, &format!("eval DIR/run --data raw-u16:DIR/other.bin --device {device}")).refused(&[words]);
+    }
+    assert!(before == tree(&dir.join("run")));
 }

@@ -12,7 +12,7 @@ const SHAPE: Shape = Shape { batch: 4, time: 64 };
 
 /// Losses and norms of training on the bytes of a text.
 fn train(model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Vec<StepResult> {
-    let text = include_bytes!("../../docs/architecture.md");
+    let text = include_bytes!("text.txt");
     let params = assign(&model.table, &[], 0.1);
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
     let step = |step: usize| {

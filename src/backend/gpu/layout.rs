@@ -75,8 +75,6 @@ pub struct Layout {
     pub adam: [Span; 2],
     /// Scratch of matrix products.
     pub workspace: Span,
-    /// Where their algorithms are timed between two batches: the activations, if there is room.
-    pub operands: Span,
     /// Bytes by kind.
     pub memory: MemoryPlan,
 }
@@ -126,7 +124,9 @@ impl Layout {
         let m = arena.add(4 * trained(table.total));
         let v = arena.add(4 * trained(table.total));
         kinds.moments = kinds.upto(&arena);
-        let acts = arena.add_tensors(2 * ws.acts_len, ws.act_tensors.iter().map(|&(o, n)| (2 * o, 2 * n)));
+        // Between batches the activations are where algorithms of products are timed.
+        let acts_bytes = (2 * ws.acts_len).max(operand_bytes(config, ws));
+        let acts = arena.add_tensors(acts_bytes, ws.act_tensors.iter().map(|&(o, n)| (2 * o, 2 * n)));
         let stats = arena.add_tensors(4 * ws.stats_len, ws.stat_tensors.iter().map(|&(o, n)| (4 * o, 4 * n)));
         let logits = 2 * ws.logits_len();
         kinds.activations = kinds.upto(&arena) - logits;
@@ -143,8 +143,6 @@ impl Layout {
         let record = arena.add(size_of::<StepRecord>());
         let adam = adam_bytes(table).map(|bytes| arena.add(trained(bytes)));
         let workspace = arena.add(WORKSPACE);
-        let needed = operand_bytes(config, ws);
-        let operands = if needed <= acts.bytes { acts } else { arena.add(needed) };
         let scratch = kinds.upto(&arena);
 
         let Kinds { weights, gradients, moments, activations, .. } = kinds;
@@ -170,7 +168,6 @@ impl Layout {
             record,
             adam,
             workspace,
-            operands,
             memory,
         }
     }
@@ -221,13 +218,13 @@ fn partials_len(config: &ModelConfig, shape: Shape) -> usize {
 /// The most that timing one product takes: bf16 operands of a forward or backward product, or an f32 gradient.
 fn operand_bytes(config: &ModelConfig, ws: &Workspace) -> usize {
     let (c, f, rows) = (config.hidden_size, config.intermediate_size, ws.shape.rows());
-    let products =
-        [(3 * c, c, rows), (f, c, rows), (c, c + f, rows), (config.vocab_size, c, ws.chunk_rows.min(rows))];
+    let chunk = ws.chunk_rows.min(rows);
+    let products = [(3 * c, c, rows), (f, c, rows), (c, c + f, rows), (config.vocab_size, c, chunk)];
     let bytes = |(n, k, rows): (usize, usize, usize)| {
-        let forward = 2 * (n * k + rows * k + 2 * rows * n);
+        let forward = 2 * (n * k + rows * k + rows * n);
         forward.max(2 * (rows * k + rows * n) + 4 * n * k) + 2 * n + 6 * RED_ZONE
     };
-    // Leading dimensions may be those of the wider [attention | GELU].
+    // Rows may be as far apart as those of [attention | GELU], and a residual comes beside the result.
     products.map(bytes).into_iter().max().expect("four of them") + 4 * rows * (c + f)
 }
 

@@ -179,7 +179,7 @@ impl Gpu {
     fn plan(&mut self, shapes: Vec<GemmShape>, work: Work) -> Result<()> {
         let operands = match work {
             Work::Once => Span { offset: 0, bytes: 0 },
-            _ => self.layout.operands,
+            _ => self.layout.acts,
         };
         for shape in shapes {
             if self.planned.insert(shape) {
