@@ -4,7 +4,6 @@ mod drive;
 mod memory;
 mod recompute;
 #[path = "../reference/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod reference;
 mod rig;
 mod rounded;
