@@ -1,7 +1,6 @@
 //! The gpu backend on the emulated device, against the cpu backend and against itself.
-#[path = "../reference/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod reference;
 mod rig;
 mod rounded;
 mod step;
+
+use rewarm::reference;
