@@ -5,7 +5,7 @@
 //! one operation is issued, and what it leaves is compared with [`crate::reference`]. An error may be twice that of a
 //! naive f32 computation with the same rounding points, and one rounding of the output.
 mod cases;
-mod fragments;
+pub mod fragments;
 mod judge;
 mod launch;
 mod naive;
