@@ -70,7 +70,8 @@ pub fn judge(found: &Outputs, expected: &[Expected]) -> Judgement {
 
 fn judge_one(found: &[f32], expected: &Expected) -> Vec<Judgement> {
     let Expected { name, stored, cols, naive, exact } = expected;
-    let judgement = |measure: &str, error, bound| Judgement { what: format!("{name}, {measure}"), error, bound };
+    let judgement =
+        |measure: &str, error, bound| Judgement { what: format!("{name}, {measure}"), error, bound };
     if found.len() != exact.len() {
         return vec![judgement("elements missing", f64::INFINITY, 0.0)];
     }

@@ -40,7 +40,7 @@ pub fn run(name: DeviceName, only: Option<&str>, seen: &mut dyn FnMut(&Row)) -> 
     let (mut step, mut launches) = (Vec::new(), BTreeMap::new());
     if wanted(step::NAME) {
         for parallel in [true, false] {
-            step.extend(test.step(parallel, &mut launches));
+            step.push(test.step(parallel, &mut launches));
         }
     }
     if primitives.is_empty() && rows.is_empty() && step.is_empty() {
@@ -65,7 +65,11 @@ fn unknown(only: &str) -> Error {
     let cases = table::cases();
     let ops = primitives.iter().map(|p| p.op).chain(cases.iter().map(|c| c.op())).chain([step::NAME]);
     let mut names: Vec<&str> = Vec::new();
-    ops.for_each(|op| if !names.contains(&op) { names.push(op) });
+    ops.for_each(|op| {
+        if !names.contains(&op) {
+            names.push(op)
+        }
+    });
     Error::refused(format!("nothing to test is called {only:?}; there are {}", names.join(", ")))
 }
 
@@ -124,15 +128,13 @@ impl Test<'_> {
         })
     }
 
-    fn step(&mut self, parallel: bool, launches: &mut BTreeMap<&'static str, u64>) -> Vec<Row> {
+    fn step(&mut self, parallel: bool, launches: &mut BTreeMap<&'static str, u64>) -> Row {
         let shape = step::residual(parallel);
-        let row = self.line(step::NAME, shape, false, |_, device| {
+        self.line(step::NAME, shape, false, |_, device| {
             let found = step::run(device, parallel)?;
             launches.insert(shape, found.launches);
-            let judgement = found.judgement;
-            Ok(Row::judged(step::NAME, shape, judgement))
-        });
-        vec![row]
+            Ok(Row::judged(step::NAME, shape, found.judgement))
+        })
     }
 }
 
@@ -162,7 +164,8 @@ mod tests {
     #[test]
     fn one_wrong_element_is_found() {
         for case in table::cases() {
-            let small = !["2048", "5120", "601", "20480", "131072", "50"].iter().any(|n| case.shape().contains(n));
+            let small =
+                !["2048", "5120", "601", "20480", "131072", "50"].iter().any(|n| case.shape().contains(n));
             if !small || case.large() {
                 continue;
             }

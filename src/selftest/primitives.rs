@@ -37,7 +37,11 @@ pub fn all() -> Vec<Primitive> {
         atomic(),
         philox(0, 0, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
         // The counter's lower half is the index: 0.
-        philox(0x299f_31d0_a409_3822, 0x0370_7344_1319_8a2e, rounds(0x299f_31d0_a409_3822, 0x0370_7344_1319_8a2e)),
+        philox(
+            0x299f_31d0_a409_3822,
+            0x0370_7344_1319_8a2e,
+            rounds(0x299f_31d0_a409_3822, 0x0370_7344_1319_8a2e),
+        ),
         product(),
     ]
 }
@@ -235,10 +239,8 @@ fn reductions() -> Primitive {
         let found = values::<f32>(&out[1]);
         let sum = |f: fn(f64) -> f64| x.iter().map(|&x| f(f64::from(x))).sum::<f64>();
         let naive = |f: fn(f32) -> f32| x.iter().map(|&x| f(x)).sum::<f32>();
-        let sums = [
-            ("sum", 0, sum(|x| x), naive(|x| x)),
-            ("sum of squares", 512, sum(|x| x * x), naive(|x| x * x)),
-        ];
+        let sums =
+            [("sum", 0, sum(|x| x), naive(|x| x)), ("sum of squares", 512, sum(|x| x * x), naive(|x| x * x))];
         for (name, at, exact, naive) in sums {
             equal(name, &found[at..at + 256], &[found[at]; 256])?;
             agree(name, &found[at..=at], vec![naive], vec![exact])?;

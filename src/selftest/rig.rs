@@ -97,13 +97,15 @@ impl Places {
             layer_norm_eps: EPS,
             ..preset("pythia-14m").expect("a preset")
         };
-        let tiny = ModelConfig { intermediate_size: 8, hidden_size: 8, num_attention_heads: 1, ..config.clone() };
+        let tiny =
+            ModelConfig { intermediate_size: 8, hidden_size: 8, num_attention_heads: 1, ..config.clone() };
         let mut table = ParamTable::new(&tiny);
         let layer = table.layers.pop().expect("one");
         if let Some([first, second]) = self.pair {
             table.layers.push(crate::model::Layer { dense_bias: Some(first), down_bias: second, ..layer });
         }
-        let param = |&place: &Matrix| Param { name: String::new(), shape: vec![place.rows, place.cols], place };
+        let param =
+            |&place: &Matrix| Param { name: String::new(), shape: vec![place.rows, place.cols], place };
         table.params = self.params.iter().map(param).collect();
         (table.total, table.grad_total) = (self.weights.max(GAP), self.weights.max(GAP));
         let workspace = Workspace {
@@ -217,10 +219,7 @@ pub fn draw(random: &mut Random, n: usize, mean: f64, sigma: f64) -> Vec<f32> {
 }
 
 /// What a naive f32 and an exact f64 computation give, one beside the other.
-pub fn both<A: Send, B: Send>(
-    naive: impl FnOnce() -> A + Send,
-    exact: impl FnOnce() -> B + Send,
-) -> (A, B) {
+pub fn both<A: Send, B: Send>(naive: impl FnOnce() -> A + Send, exact: impl FnOnce() -> B + Send) -> (A, B) {
     rayon::join(naive, exact)
 }
 

@@ -100,7 +100,9 @@ fn embeddings() -> Cases {
     for (rows, vocab, cols) in [(1, 8, 8), (300, 56, 264), (65, 50_304, 32), (1100, 40, 520)] {
         let of = Embedding { rows, vocab, cols };
         all.push(Box::new(of));
-        all.extend([false, true].map(|accumulate| Box::new(EmbeddingBackward { of, accumulate }) as Box<dyn Case>));
+        all.extend(
+            [false, true].map(|accumulate| Box::new(EmbeddingBackward { of, accumulate }) as Box<dyn Case>),
+        );
     }
     all
 }

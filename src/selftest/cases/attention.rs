@@ -146,7 +146,8 @@ impl Case for AttentionBackward {
             dqkv
         };
         let (naive, exact) = both(|| naive::backward(d, &qkv, &out, &lse, &dout), exact);
-        let expected = |i| Expected::new(PARTS[i], Bf16, d.size, part(&naive, d.size, i), part(&exact, d.size, i));
+        let expected =
+            |i| Expected::new(PARTS[i], Bf16, d.size, part(&naive, d.size, i), part(&exact, d.size, i));
         (0..3).map(expected).collect()
     }
 }

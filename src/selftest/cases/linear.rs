@@ -105,8 +105,13 @@ impl Linear {
 
     /// Their sum is kept in bf16: a stated rounding point, of which the exact result knows nothing.
     fn two_biases<T: Float>(&self, v: &Values) -> Vec<T> {
-        let sums: Vec<T> = v.bias[0].iter().zip(&v.bias[1]).map(|(&a, &b)| T::of(f64::from(a) + f64::from(b))).collect();
-        if size_of::<T>() == 4 { of(&crate::selftest::judge::bf16s(&of::<f32>(&to_f32(&sums)))) } else { sums }
+        let sums: Vec<T> =
+            v.bias[0].iter().zip(&v.bias[1]).map(|(&a, &b)| T::of(f64::from(a) + f64::from(b))).collect();
+        if size_of::<T>() == 4 {
+            of(&crate::selftest::judge::bf16s(&of::<f32>(&to_f32(&sums))))
+        } else {
+            sums
+        }
     }
 
     fn backward(&self) -> bool {
@@ -156,7 +161,10 @@ impl Case for Linear {
         rig.perform(&mut |ops| self.issue(ops, [x, y, residual], w, bias), |rig| {
             rig.load()?;
             rig.write_act(residual, &v.y)?;
-            rig.write_act(x, if self.product == Product::Input { poison(x) } else { v.x.clone() }.as_slice())?;
+            rig.write_act(
+                x,
+                if self.product == Product::Input { poison(x) } else { v.x.clone() }.as_slice(),
+            )?;
             let given = self.backward() || self.product == Product::Input;
             rig.write_act(y, if given { v.y.clone() } else { poison(y) }.as_slice())
         })?;

@@ -56,8 +56,7 @@ impl Norms {
         let mut random = Random::new(self.seed);
         let n = self.rows * self.cols;
         let x = draw(&mut random, n, 0.5, 1.0);
-        let mut affine =
-            || [random.normals(self.cols, 1.0, 0.2), random.normals(self.cols, 0.0, 0.2)];
+        let mut affine = || [random.normals(self.cols, 1.0, 0.2), random.normals(self.cols, 0.0, 0.2)];
         let affine = (0..self.norms).map(|_| affine()).collect();
         let dy = (0..self.norms).map(|_| draw(&mut random, n, 0.1, 1.0)).collect();
         let dx = draw(&mut random, n, 0.0, 1.0);

@@ -22,7 +22,14 @@ pub struct Rotary {
 
 /// As the reference knows it.
 pub fn dims(s: Shape, heads: Heads) -> Dims {
-    Dims { batch: s.batch, time: s.time, heads: heads.count, size: heads.size, rotary: heads.rotary, base: BASE }
+    Dims {
+        batch: s.batch,
+        time: s.time,
+        heads: heads.count,
+        size: heads.size,
+        rotary: heads.rotary,
+        base: BASE,
+    }
 }
 
 impl Rotary {

@@ -24,8 +24,13 @@ pub struct AdamW {
 }
 
 /// Rows, columns, gap between rows, multiplier of the rate, decay: the first one is also an embedding.
-const TENSORS: [(usize, usize, usize, f64, f64); 5] =
-    [(40, 264, 0, 1.0, 0.1), (85, 200, 56, 0.5, 0.1), (1, 67, 0, 2.0, 0.0), (1, 1, 0, 1.0, 0.0), (1, 50_291, 0, 1.0, 0.01)];
+const TENSORS: [(usize, usize, usize, f64, f64); 5] = [
+    (40, 264, 0, 1.0, 0.1),
+    (85, 200, 56, 0.5, 0.1),
+    (1, 67, 0, 2.0, 0.0),
+    (1, 1, 0, 1.0, 0.0),
+    (1, 50_291, 0, 1.0, 0.01),
+];
 const ADAM: AdamSettings = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
 const RATE: f64 = 3e-3;
 const NAMES: [&str; 3] = ["w", "m", "v"];
@@ -98,10 +103,8 @@ impl Case for AdamW {
         }
         rig.load()?;
         rig.set_applied(self.applied);
-        let param = |(&place, &(_, _, _, lr_mult, weight_decay)): (&Matrix, &(_, _, _, f64, f64))| AdamParam {
-            place,
-            lr_mult,
-            weight_decay,
+        let param = |(&place, &(_, _, _, lr_mult, weight_decay)): (&Matrix, &(_, _, _, f64, f64))| {
+            AdamParam { place, lr_mult, weight_decay }
         };
         let params: Vec<AdamParam> = tensors.iter().zip(&TENSORS).map(param).collect();
         rig.update(&params, Update { adam: ADAM, lr: RATE, step: self.applied });
@@ -116,7 +119,10 @@ impl Case for AdamW {
         let rounded = bf16s(&flat[0][..copy.len()]);
         let agrees = f32::from(u8::from(copy == rounded));
         let mut outputs: Vec<_> = NAMES.into_iter().zip(flat).collect();
-        outputs.extend([("norm", vec![outcome.norm as f32]), ("applied", vec![f32::from(u8::from(outcome.applied))])]);
+        outputs.extend([
+            ("norm", vec![outcome.norm as f32]),
+            ("applied", vec![f32::from(u8::from(outcome.applied))]),
+        ]);
         outputs.push(("bf16 copy", vec![agrees]));
         rig.finish(outputs)
     }
