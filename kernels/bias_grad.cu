@@ -1,19 +1,38 @@
-// bias_grad: partials[c, j] = sum of dy[r, j] over rows 128 c to 128 c + 127; sum_partials, the second stage of
-// every sum over rows: out_g[j] = [out_g[j] +] sum over c of partials[c, g, j].
-// dy [rows, cols] bf16, rows dy_ld apart, cols % 8 == 0; partials [ceil(rows / 128), cols] f32. For sum_partials
-// partials [chunks, groups, cols], cols % 4 == 0, groups <= 4, out_g [cols] f32. Pointers and dy_ld * 2 at multiples
-// of 16 bytes.
-// Grid of bias_grad ceil(rows / 128) x ceil(cols / 256) blocks of 256 threads, 9,216 bytes of shared memory; of
-// sum_partials ceil(cols / 128) x groups blocks of 256 threads, 4,096 bytes.
-// Moves 2*rows*cols + 4*chunks*cols, and 4*groups*cols*(chunks + 1) bytes (+ 2 if it accumulates); one FLOP for
-// each element read: memory-bound.
+// bias_grad: partials[c, j] = sum of dy[r, j] over rows 128 c to 128 c + 127, of up to two matrices at once;
+// sum_partials, the second stage of every sum over rows: out[j] = [out[j] +] sum over c of from[c, j], up to eight of
+// them at once, each with its own numbers of chunks and columns.
+// dy [rows, cols] bf16, rows ld apart, cols % 8 == 0; partials [ceil(rows / 128), cols] f32. For sum_partials from
+// [chunks, cols] f32, rows ld apart, cols and ld % 4 == 0, out [cols] f32. Pointers and the ld * 2 of dy at multiples
+// of 16 bytes. The tables are src/device/sums.rs.
+// Grid of bias_grad ceil(rows / 128) x ceil(largest cols / 256) x matrices blocks of 256 threads, 9,216 bytes of
+// shared memory; of sum_partials ceil(largest cols / 128) x sums blocks of 256 threads, 4,096 bytes.
+// Moves 2*rows*cols + 4*chunks*cols, and 4*cols*(chunks + 1) bytes a sum (+ 2 if it accumulates); one FLOP for each
+// element read: memory-bound.
 // Deterministic: rows in the order of their warp, then warps, then chunks, all fixed by the shape.
 #include "columns.h"
 
-KERNEL(bias_grad, COLUMN_THREADS, const bf16* dy, int64_t dy_ld, float* partials, int rows, int cols) {
+struct ColumnTable {
+    const bf16* dy[2];
+    int64_t ld[2];
+    float* partials[2];
+    int32_t cols[2];
+};
+
+struct SumTable {
+    const float* from[8];
+    float* out[8];
+    int32_t chunks[8], cols[8], ld[8];
+};
+
+static_assert(sizeof(ColumnTable) == 56 && sizeof(SumTable) == 224, "the layout in Rust");
+
+KERNEL(bias_grad, COLUMN_THREADS, IN_PLACE ColumnTable table, int rows) {
     DYNAMIC_SMEM(ColumnSmem, s);
     constexpr int BATCH = 2 * COLUMN_BATCH;   // one tensor in flight instead of two
-    int first = int(blockIdx.y) * COLUMN_TILE;
+    const bf16* dy = table.dy[blockIdx.z];
+    int64_t dy_ld = table.ld[blockIdx.z];
+    int cols = table.cols[blockIdx.z], first = int(blockIdx.y) * COLUMN_TILE;
+    if (first >= cols) return;
     int col = first + 8 * lane_id();
     int end = min(rows, (int(blockIdx.x) + 1) * COLUMN_ROWS);
     float sums[8] = {};
@@ -30,7 +49,7 @@ KERNEL(bias_grad, COLUMN_THREADS, const bf16* dy, int64_t dy_ld, float* partials
     }
     float total = block_columns(sums, s);
     col = first + int(threadIdx.x);
-    if (col < cols) store(partials + int64_t(blockIdx.x) * cols + col, total);
+    if (col < cols) store(table.partials[blockIdx.z] + int64_t(blockIdx.x) * cols + col, total);
 }
 
 namespace {
@@ -45,13 +64,13 @@ struct PartialsSmem {
 
 }   // namespace
 
-KERNEL(sum_partials, THREADS, const float* partials, int chunks, int cols, float* out0, float* out1, float* out2,
-       float* out3, int accumulate) {
+KERNEL(sum_partials, THREADS, IN_PLACE SumTable table, int accumulate) {
     DYNAMIC_SMEM(PartialsSmem, s);
-    int group = int(blockIdx.y);
+    int which = int(blockIdx.y), chunks = table.chunks[which], cols = table.cols[which];
+    if (int(blockIdx.x) * 128 >= cols) return;
     int col = int(blockIdx.x) * 128 + 4 * lane_id();
-    int64_t ld = int64_t(gridDim.y) * cols;
-    const float* from = partials + int64_t(group) * cols + col;
+    int64_t ld = table.ld[which];
+    const float* from = table.from[which] + col;
     Vec<float, 4> sums = {};
     for (int chunk = warp_id(); chunk < chunks; chunk += BATCH * WARPS) {
         Vec<float, 4> p[BATCH];
@@ -67,7 +86,7 @@ KERNEL(sum_partials, THREADS, const float* partials, int chunks, int cols, float
     store_shared(&s.sums[warp_id()][lane_id()], sums);
     sync_block();   // all warps' sums are there
     if (warp_id() > 0 || col >= cols) return;
-    float* out = (group == 0 ? out0 : group == 1 ? out1 : group == 2 ? out2 : out3) + col;
+    float* out = table.out[which] + col;
     for (int w = 1; w < WARPS; w++) {
         Vec<float, 4> more = load_shared(&s.sums[w][lane_id()]);
         UNROLL for (int j = 0; j < 4; j++) sums[j] += more[j];

@@ -14,6 +14,8 @@
 #define UNROLL_TEXT(text) _Pragma(#text)
 // KERNEL(name, threads per block at most, arguments...) { body }
 #define KERNEL(name, threads, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+// A struct among the arguments that is indexed at run time, without a copy of it in local memory.
+#define IN_PLACE const __grid_constant__
 // DYNAMIC_SMEM(T, s): the block's shared memory as `T& s`; the launch gives sizeof(T) bytes.
 #define DYNAMIC_SMEM(T, s)                             \
     extern __shared__ __align__(1024) uint8_t smem_[]; \
@@ -21,6 +23,7 @@
 #else
 #include "emu.h"
 #define DEVICE inline
+#define IN_PLACE const
 #define HERE , emu::Where where = {__builtin_FILE(), __builtin_LINE()}
 #define HERE_ONLY emu::Where where = {__builtin_FILE(), __builtin_LINE()}
 #define PASS , where

@@ -15,5 +15,7 @@ export NVCC=none   # nothing here runs on a GPU
 tests() { cargo test --release --locked --features sanitize --test kernels -- "$@"; }
 
 planted=sanitize::planted_errors_are_reported
-tests --exact "$planted" | tee /dev/stderr | grep >/dev/null "^test $planted ... ok"
+said=$(tests --exact "$planted") || { echo "$said"; exit 1; }
+echo "$said"
+grep -q "^test $planted ... ok" <<< "$said"
 tests "$@" --skip "$planted"

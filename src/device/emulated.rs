@@ -52,9 +52,14 @@ impl<T> Buffer<T> {
         self.at(0)
     }
 
-    /// The address of element `i`.
+    /// The address of element `i` as an argument.
     pub fn at(&self, i: usize) -> Arg {
-        Arg::address(self.address + (i * size_of::<T>()) as u64)
+        Arg::address(self.address(i))
+    }
+
+    /// The address of element `i`.
+    pub fn address(&self, i: usize) -> u64 {
+        self.address + (i * size_of::<T>()) as u64
     }
 }
 

@@ -13,6 +13,7 @@ mod mode;
 mod name;
 mod open;
 mod step;
+mod sums;
 
 pub use cuda::{Cuda, DriverState, Gpu, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;
@@ -24,6 +25,7 @@ pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
 pub use name::DeviceName;
 pub use open::{open, resolve};
 pub use step::{AdamSegment, AdamTile, StepRecord, adam_tables};
+pub use sums::{ColumnTable, MATRICES, SUMS, SumTable};
 
 /// The fat binary of every file of `kernels/`, by its name without `.cu`; empty when built without nvcc.
 pub static FATBINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));

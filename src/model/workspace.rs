@@ -62,6 +62,8 @@ pub struct GradActs {
 pub struct Workspace {
     /// Largest batch it holds.
     pub shape: Shape,
+    /// What it is for.
+    pub purpose: Purpose,
     /// `C`.
     pub channels: usize,
     /// One entry per block.
@@ -183,6 +185,7 @@ impl Workspace {
         let Builder { acts: acts_len, stats: stats_len, act_tensors, stat_tensors, .. } = b;
         Self {
             shape,
+            purpose,
             channels: c,
             layers,
             last,

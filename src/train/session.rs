@@ -10,8 +10,8 @@ use crate::checkpoint::{
 };
 use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, RawConfig, resume_differences};
 use crate::console::note;
-use crate::device::GemmChoices;
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
+use crate::device::GemmChoices;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
 use crate::optim::assign;

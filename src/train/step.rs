@@ -30,6 +30,7 @@ pub struct StepResult {
 /// A step that was issued, and whose result was not yet asked for.
 pub struct Issued {
     time: usize,
+    rows: usize,
     /// Targets that are not ignored.
     counted: usize,
 }
@@ -57,12 +58,13 @@ pub fn issue_step(
     }
     model.finish_gradient(ops);
     ops.update(params, update);
-    Issued { time: input.time, counted }
+    Issued { time: input.time, rows: input.targets.len(), counted }
 }
 
 /// Waits for the oldest step that was issued.
 pub fn finish_step(ops: &mut dyn Ops, issued: Issued) -> Result<StepResult> {
     let Outcome { losses, norm, applied } = ops.outcome()?;
+    assert_eq!(losses.len(), issued.rows, "the backend keeps the losses of all micro-batches");
     // Sequence by sequence, so that the split into micro-batches does not change the order of additions.
     let sequences = losses.chunks(issued.time).map(|s| s.iter().map(|&x| x as f64).sum::<f64>());
     Ok(StepResult { loss: sequences.sum::<f64>() / issued.counted as f64, norm, applied })

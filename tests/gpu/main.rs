@@ -1,6 +1,10 @@
 //! The gpu backend on the emulated device, against the cpu backend and against itself.
+mod bits;
+mod drive;
+mod memory;
 mod rig;
 mod rounded;
 mod step;
+mod training;
 
 use rewarm::reference;

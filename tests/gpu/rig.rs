@@ -1,5 +1,6 @@
 //! Small models, and both backends with the same weights.
 use crate::reference::random::Random;
+use rewarm::Result;
 use rewarm::backend::cpu::Cpu;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
@@ -51,12 +52,11 @@ pub fn weights(model: &Model, seed: u64) -> Vec<f32> {
     w
 }
 
-pub fn load(ops: &mut dyn Ops, weights: &[f32]) {
+pub fn load(ops: &mut dyn Ops, weights: &[f32]) -> Result<()> {
     ops.load_state(&mut |w, _, _| {
         w.copy_from_slice(weights);
         Ok(())
     })
-    .unwrap();
 }
 
 pub fn workspace(model: &Model, shape: Shape) -> Workspace {
@@ -65,13 +65,13 @@ pub fn workspace(model: &Model, shape: Shape) -> Workspace {
 
 pub fn cpu(model: &Model, ws: &Workspace, weights: &[f32]) -> Cpu {
     let mut cpu = Cpu::new(&model.config, &model.table, ws);
-    load(&mut cpu, weights);
+    load(&mut cpu, weights).unwrap();
     cpu
 }
 
 pub fn gpu(model: &Model, ws: &Workspace, weights: &[f32], settings: EmulatedSettings, graphs: bool) -> Gpu {
     let device = Box::new(EmulatedDevice::new(settings).unwrap());
     let mut gpu = Gpu::new(device, &model.config, &model.table, ws, graphs).unwrap();
-    load(&mut gpu, weights);
+    load(&mut gpu, weights).unwrap();
     gpu
 }

@@ -6,7 +6,7 @@ use crate::reference::random::Random;
 use crate::rig::{Run, bf16s, check_traffic, count, deterministic, every_mode, mutations};
 use crate::strided::{COLUMN_ROWS, COLUMN_SMEM, column_grid, spread};
 use rewarm::Result;
-use rewarm::device::{Arg, Buffer};
+use rewarm::device::{Arg, Buffer, ColumnTable, SumTable};
 use rewarm::ops::{Shape, cost};
 
 /// Sums `partials [chunks, out.len(), cols]` over the chunks.
@@ -18,10 +18,14 @@ pub fn sum_partials(
     out: &[Buffer<f32>],
     accumulate: bool,
 ) -> Result<()> {
-    let mut args = vec![partials.arg(), (chunks as i32).into(), (cols as i32).into()];
-    args.extend((0..4).map(|i| out.get(i).map_or(Arg::address(0), Buffer::arg)));
-    args.push(i32::from(accumulate).into());
-    run.launch("sum_partials", [cols.div_ceil(128), out.len(), 1], 256, 4096, &args)?;
+    let count = out.len();
+    let mut table = SumTable::default();
+    for (i, out) in out.iter().enumerate() {
+        let (from, ld) = (partials.address(i * cols), cols * count);
+        table.set(i, from, out.address(0), [chunks, cols, ld]);
+    }
+    let args = [Arg::bytes(&table), i32::from(accumulate).into()];
+    run.launch("sum_partials", [cols.div_ceil(128), count, 1], 256, 4096, &args)?;
     Ok(())
 }
 
@@ -43,8 +47,9 @@ impl Case {
         let (rows, cols, chunks) = (self.rows, self.cols, self.rows.div_ceil(COLUMN_ROWS));
         let dy = run.upload_bf16(&spread(&self.dy, cols, self.ld));
         let partials: Buffer<f32> = run.poisoned(chunks * cols);
-        let args =
-            [dy.arg(), (self.ld as i64).into(), partials.arg(), (rows as i32).into(), (cols as i32).into()];
+        let mut table = ColumnTable::default();
+        table.set(0, dy.address(0), self.ld, partials.address(0), cols);
+        let args = [Arg::bytes(&table), (rows as i32).into()];
         run.launch("bias_grad", column_grid(rows, cols), 256, COLUMN_SMEM, &args)?;
         let out = match &self.before {
             Some(b) => run.upload(b),
@@ -90,6 +95,56 @@ fn constant_rows() {
     }
     case.dy = bf16s(&case.dy);
     case.check();
+}
+
+/// Two matrices and five sums, none of a size with another, in one launch each.
+#[test]
+fn several_at_once() {
+    let (rows, widths) = (300, [264, 40]);
+    let dys = widths.map(|cols| bf16s(&Random::new(cols as u64).normals(rows * cols, 0.1, 1.0)));
+    let long: Vec<f32> = Random::new(9).normals(3 * 7 * 520, 0.0, 1.0);
+    let chunks = rows.div_ceil(COLUMN_ROWS);
+    let outputs = every_mode(|run| {
+        let (mut columns, mut sums) = (ColumnTable::default(), SumTable::default());
+        let outs = widths.map(|cols| run.poisoned::<f32>(cols));
+        for (i, cols) in widths.into_iter().enumerate() {
+            let (dy, partials) = (run.upload_bf16(&dys[i]), run.poisoned::<f32>(chunks * cols));
+            columns.set(i, dy.address(0), cols, partials.address(0), cols);
+            sums.set(i, partials.address(0), outs[i].address(0), [chunks, cols, cols]);
+        }
+        let args = [Arg::bytes(&columns), (rows as i32).into()];
+        let [x, y, _] = column_grid(rows, 264);
+        run.launch("bias_grad", [x, y, 2], 256, COLUMN_SMEM, &args)?;
+        let (from, more) = (run.upload(&long), run.poisoned::<f32>(3 * 520));
+        for i in 0..3 {
+            sums.set(2 + i, from.address(i * 520), more.address(i * 520), [7, 520, 3 * 520]);
+        }
+        run.launch(
+            "sum_partials",
+            [520usize.div_ceil(128), 5, 1],
+            256,
+            4096,
+            &[Arg::bytes(&sums), 0i32.into()],
+        )?;
+        run.output("first", &outs[0]);
+        run.output("second", &outs[1]);
+        run.output("more", &more);
+        Ok(())
+    });
+    let check = |name, values: &[f32], cols| {
+        let exact = column_sums(&cast::<f32, f64>(values), cols);
+        judge(
+            &format!("several {name}"),
+            Stored::F32,
+            outputs.get(name),
+            &column_sums(values, cols),
+            &exact,
+            cols,
+        );
+    };
+    check("first", &dys[0], 264);
+    check("second", &dys[1], 40);
+    check("more", &long, 3 * 520);
 }
 
 /// Thousands of chunks: the sums of the second stage are long as well.

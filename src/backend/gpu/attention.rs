@@ -39,6 +39,7 @@ impl Gpu {
         dout: Act,
         dqkv: Act,
     ) {
+        self.before_write(dqkv);
         let (size, shares) = (heads.size, cut::shares(s.time, heads.size));
         let [stats, dq] = self.layout.attention.map(|a| self.span(a));
         let mut args = vec![self.act(out), long(out.ld), self.act(dout), long(dout.ld), self.stat(lse)];

@@ -209,22 +209,20 @@ fn batch(arena: &mut Arena, rows: usize, train: bool) -> BatchSpans {
     }
 }
 
-/// f32 values of the largest table of column sums.
+/// f32 values of the partial sums of one block: two norms, and the biases of its four products.
 fn partials_len(config: &ModelConfig, shape: Shape) -> usize {
     let (c, rows) = (config.hidden_size, shape.rows());
-    let widest = config.intermediate_size.max(3 * c);
-    (rows.div_ceil(NORM_ROWS) * 4 * c).max(rows.div_ceil(BIAS_ROWS) * widest)
+    let biases = [c, c, 3 * c, config.intermediate_size];
+    let aligned = |len: usize| len.next_multiple_of(64);
+    let sums = |cols: usize| aligned(rows.div_ceil(BIAS_ROWS) * cols);
+    aligned(rows.div_ceil(NORM_ROWS) * 4 * c) + biases.map(sums).iter().sum::<usize>()
 }
 
 /// The most that timing one product takes: bf16 operands of a forward or backward product, or an f32 gradient.
 fn operand_bytes(config: &ModelConfig, ws: &Workspace) -> usize {
     let (c, f, rows) = (config.hidden_size, config.intermediate_size, ws.shape.rows());
-    let products = [
-        (3 * c, c, rows),
-        (f, c, rows),
-        (c, c + f, rows),
-        (config.vocab_size, c, ws.chunk_rows.min(rows)),
-    ];
+    let products =
+        [(3 * c, c, rows), (f, c, rows), (c, c + f, rows), (config.vocab_size, c, ws.chunk_rows.min(rows))];
     let bytes = |(n, k, rows): (usize, usize, usize)| {
         let forward = 2 * (n * k + rows * k + 2 * rows * n);
         forward.max(2 * (rows * k + rows * n) + 4 * n * k) + 2 * n + 6 * RED_ZONE

@@ -1,13 +1,11 @@
 //! Matrix products and what is fused with them. A row-major `[rows, cols]` is a column-major `[cols, rows]`, so
 //! every product is written with its operands exchanged.
 use super::layout::BIAS_ROWS;
-use super::{Gpu, column_grid, int, long};
+use super::sums::{COLUMN_SHARED, column_grid};
+use super::{Gpu, int, long};
 use crate::device::{Arg, Epilogue, Gemm, GemmShape, Type};
 use crate::model::{Gelu, Matrix, Vector};
 use crate::ops::{Act, Shape};
-
-/// Shared memory of the kernels that sum columns.
-const COLUMN_SHARED: usize = 9216;
 
 impl Gpu {
     fn act_address(&self, act: Act) -> u64 {
@@ -83,17 +81,19 @@ impl Gpu {
         self.launch(&format!("gelu_fwd_{}", form(gelu)), column_grid(s.rows(), y.cols), 256, 0, args);
     }
 
-    /// Leaves the column sums of the new `dy` in the partials.
+    /// Sums the columns of the new `dy` on its way.
     pub(super) fn gelu_backward(&mut self, s: Shape, gelu: Gelu, pre: Act, dy: Act) {
-        let partials = self.span(self.layout.partials);
         let (rows, cols) = (s.rows(), dy.cols);
-        let args =
-            vec![self.act(pre), long(pre.ld), self.act(dy), long(dy.ld), partials, int(rows), int(cols)];
+        self.before_write(dy);
+        let partials = self.partials(rows.div_ceil(BIAS_ROWS), cols);
+        let mut args = vec![self.act(pre), long(pre.ld), self.act(dy), long(dy.ld)];
+        args.extend([self.span(partials), int(rows), int(cols)]);
         self.launch(&format!("gelu_bwd_{}", form(gelu)), column_grid(rows, cols), 256, COLUMN_SHARED, args);
-        self.summed = Some(dy);
+        self.columns_summed(dy, partials);
     }
 
     pub(super) fn linear_backward_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act) {
+        self.before_write(dx);
         let shape = GemmShape {
             m: w.cols,
             n: s.rows(),
@@ -138,20 +138,8 @@ impl Gpu {
         let d = self.at(self.layout.g, 4, w.offset);
         let (a, b) = (self.act_address(x), self.act_address(dy));
         self.gemm(Gemm { shape, a, b, c: d, d, bias: 0 });
-        let mut biases = bias.into_iter().flatten().peekable();
-        if biases.peek().is_some() && self.summed != Some(dy) {
-            self.bias_partials(s, dy);
-        }
-        self.summed = None;
-        for b in biases {
-            self.sum_partials(s.rows().div_ceil(BIAS_ROWS), b.len, &[b.offset], accumulate);
-        }
-    }
-
-    fn bias_partials(&mut self, s: Shape, dy: Act) {
-        let partials = self.span(self.layout.partials);
-        let args = vec![self.act(dy), long(dy.ld), partials, int(s.rows()), int(dy.cols)];
-        self.launch("bias_grad", column_grid(s.rows(), dy.cols), 256, COLUMN_SHARED, args);
+        let offsets: Vec<usize> = bias.into_iter().flatten().map(|b| b.offset).collect();
+        self.bias_gradients(s, dy, &offsets, accumulate);
     }
 }
 

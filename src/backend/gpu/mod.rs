@@ -11,16 +11,18 @@ mod linear;
 mod norm;
 mod ops;
 mod optimizer;
+mod sums;
 mod transfer;
 
 use crate::device::{Arg, Device, GemmShape, Graph, Kernel, Launch, Span, Stream};
 use crate::model::{Matrix, ModelConfig, ParamTable, Workspace};
-use crate::ops::{Act, Ops, Stat, Work};
+use crate::ops::{Act, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
 use batch::Batches;
 use layout::Layout;
 use optimizer::Steps;
 use std::collections::{HashMap, HashSet};
+use sums::Pending;
 use transfer::Staging;
 
 pub use layout::check;
@@ -43,8 +45,8 @@ pub struct Gpu {
     /// While it is there, operations only note the products they would compute.
     planning: Option<Vec<GemmShape>>,
     planned: HashSet<GemmShape>,
-    /// Whether `gelu_bwd` has left the column sums of this tensor in the partials.
-    summed: Option<Act>,
+    /// Sums over rows that were left for later.
+    pending: Pending,
     /// The first error, until somebody reads results.
     error: Option<Error>,
     /// Elements of the flat buffers of weights.
@@ -71,6 +73,7 @@ impl Gpu {
     ) -> Result<Self> {
         check(config)?;
         let layout = Layout::new(config, table, workspace);
+        check_memory(&*device, config, table, workspace, &layout)?;
         device.allocate(&layout.arena)?;
         device.set_workspace(layout.workspace);
         let compute = device.stream()?;
@@ -88,7 +91,7 @@ impl Gpu {
             graphs: HashMap::new(),
             planning: None,
             planned: HashSet::new(),
-            summed: None,
+            pending: Pending::default(),
             error: None,
             total: table.total,
             eps: config.layer_norm_eps as f32,
@@ -191,14 +194,14 @@ impl Gpu {
             return self.issue(|gpu| gpu.device.replay(gpu.compute, graph));
         }
         self.planning = Some(Vec::new());
-        body(self);
+        self.perform_all(body);
         let shapes = self.planning.take().expect("set above");
         self.issue(|gpu| gpu.plan(shapes, work));
         if !self.capturing || work == Work::Once {
-            return body(self);
+            return self.perform_all(body);
         }
         self.issue(|gpu| gpu.device.begin_capture(gpu.compute));
-        body(self);
+        self.perform_all(body);
         self.issue(|gpu| {
             let graph = gpu.device.end_capture(gpu.compute)?;
             gpu.graphs.insert(key, graph);
@@ -207,9 +210,41 @@ impl Gpu {
     }
 }
 
-/// Grid of the kernels that give 128 rows and 256 columns to a block.
-fn column_grid(rows: usize, cols: usize) -> [usize; 3] {
-    [rows.div_ceil(layout::BIAS_ROWS), cols.div_ceil(256), 1]
+impl Gpu {
+    /// Issues the work, and what it has left for later.
+    fn perform_all(&mut self, body: &mut dyn FnMut(&mut dyn Ops)) {
+        body(self);
+        self.finish_sums();
+    }
+}
+
+/// Refuses what does not fit, with what is missing and what would fit.
+fn check_memory(
+    device: &dyn Device,
+    config: &ModelConfig,
+    table: &ParamTable,
+    ws: &Workspace,
+    layout: &Layout,
+) -> Result<()> {
+    let ([free, total], needed) = (device.memory()?, layout.arena.bytes() as u64);
+    if needed <= free {
+        return Ok(());
+    }
+    let fits = |batch: &usize| {
+        let shape = Shape { batch: *batch, ..ws.shape };
+        let smaller = Workspace::new(config, shape, ws.chunk_rows, ws.purpose);
+        Layout::new(config, table, &smaller).arena.bytes() as u64 <= free
+    };
+    let advice = match (1..ws.shape.batch).rev().find(fits) {
+        Some(batch) => format!("{batch} sequences at once would fit: set batch.micro, or --batch"),
+        None => {
+            "not even one sequence at once would fit: shorten the sequences, or choose a smaller model".into()
+        }
+    };
+    let (name, missing) = (device.name(), needed - free);
+    Err(Error::refused(format!(
+        "{name}: {needed} bytes of memory are needed, {free} of {total} are free: {missing} bytes too few; {advice}"
+    )))
 }
 
 fn int(x: usize) -> Arg {

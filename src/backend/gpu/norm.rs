@@ -1,7 +1,6 @@
 //! LayerNorm and its gradient.
 use super::layout::NORM_ROWS;
 use super::{Gpu, int, long};
-use crate::device::{Arg, Span};
 use crate::model::Norm;
 use crate::ops::{Act, Shape, Stat};
 
@@ -38,32 +37,18 @@ impl Gpu {
             (_, 0..=4096) => ("layernorm_pair_bwd_4096", 640),
             _ => ("layernorm_pair_bwd_5120", 320),
         };
-        let chunks = s.rows().div_ceil(NORM_ROWS);
+        let (chunks, cols, outs) = (s.rows().div_ceil(NORM_ROWS), x.cols, 2 * norms.len());
+        self.before_write(dx);
+        let partials = self.partials(chunks, outs * cols);
         let mut args = vec![self.act(x), long(x.ld), self.stat(stats)];
         args.extend(norms.iter().map(|n| self.w32(n.weight.offset)));
         args.extend(dy.iter().map(|&dy| self.act(dy)));
-        args.extend([long(dy[0].ld), self.act(dx), long(dx.ld), self.span(self.layout.partials)]);
-        args.extend([int(s.rows()), int(x.cols)]);
-        self.summed = None;
-        self.launch(name, [chunks, 1, 1], 32 * x.cols.div_ceil(256), shared_bytes, args);
-        let outs: Vec<usize> = norms.iter().flat_map(|n| [n.weight.offset, n.bias.offset]).collect();
-        self.sum_partials(chunks, x.cols, &outs, accumulate);
-    }
-
-    /// Adds up the partials `[chunks, outs, cols]` in order, into gradients at these offsets.
-    pub(super) fn sum_partials(&mut self, chunks: usize, cols: usize, outs: &[usize], accumulate: bool) {
-        self.sum_chunks(self.layout.partials, chunks, cols, outs, accumulate);
-    }
-
-    /// Adds f32 values to the gradients from `to` on: a sum of one chunk.
-    pub(super) fn add_f32(&mut self, from: Span, to: usize) {
-        self.sum_chunks(from, 1, from.bytes / 4, &[to], true);
-    }
-
-    fn sum_chunks(&mut self, from: Span, chunks: usize, cols: usize, outs: &[usize], accumulate: bool) {
-        let mut args = vec![self.span(from), int(chunks), int(cols)];
-        args.extend((0..4).map(|i| outs.get(i).map_or(Arg::address(0), |&o| self.gradient(o))));
-        args.push(i32::from(accumulate).into());
-        self.launch("sum_partials", [cols.div_ceil(128), outs.len(), 1], 256, 4096, args);
+        args.extend([long(dy[0].ld), self.act(dx), long(dx.ld), self.span(partials)]);
+        args.extend([int(s.rows()), int(cols)]);
+        self.launch(name, [chunks, 1, 1], 32 * cols.div_ceil(256), shared_bytes, args);
+        for (i, to) in norms.iter().flat_map(|n| [n.weight.offset, n.bias.offset]).enumerate() {
+            self.leave_sum(partials, i * cols, to, [chunks, cols, outs * cols], accumulate);
+        }
+        self.finish_sums();
     }
 }

@@ -22,6 +22,7 @@ impl Ops for Gpu {
 
     fn zero(&mut self, s: Shape, x: Act) {
         assert_eq!(x.ld, x.cols, "a whole tensor");
+        self.before_write(x);
         self.fill(self.layout.acts.part(2 * x.offset, 2 * s.rows() * x.cols), 0);
     }
 
@@ -131,6 +132,7 @@ impl Ops for Gpu {
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
+        self.finish_sums();
         self.issue(|gpu| gpu.end_step(params, update));
     }
 
@@ -185,6 +187,7 @@ impl Ops for Gpu {
     }
 
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {
+        self.finish_sums();
         self.read_f32(self.layout.g).map(Cow::Owned)
     }
 }

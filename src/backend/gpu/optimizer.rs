@@ -19,8 +19,6 @@ struct Slot {
     record: Pinned,
     /// One per micro-batch of the longest step so far.
     losses: Vec<Losses>,
-    /// Micro-batches of the step.
-    used: usize,
     /// Everything of the step has happened.
     done: Event,
 }
@@ -33,10 +31,12 @@ struct Losses {
 
 pub(super) struct Steps {
     ring: [Slot; RING],
-    /// The slot that the next outcome is in, and so on.
-    in_flight: VecDeque<usize>,
+    /// The slot that the next outcome is in with its number of micro-batches, and so on.
+    in_flight: VecDeque<(usize, usize)>,
     /// Of the step that is being issued.
     current: usize,
+    /// Its micro-batches so far.
+    micro: usize,
     graph: Option<Graph>,
     /// Whether the tables of `adamw` are on the device; how many tiles.
     tiles: Option<usize>,
@@ -46,25 +46,25 @@ impl Steps {
     pub fn new(device: &mut dyn Device) -> Result<Self> {
         let mut slot = || -> Result<Slot> {
             let record = device.pinned(2 * size_of::<StepRecord>())?;
-            Ok(Slot { record, losses: Vec::new(), used: 0, done: device.event()? })
+            Ok(Slot { record, losses: Vec::new(), done: device.event()? })
         };
         let ring = [slot()?, slot()?];
-        Ok(Self { ring, in_flight: VecDeque::new(), current: 0, graph: None, tiles: None })
+        Ok(Self { ring, in_flight: VecDeque::new(), current: 0, micro: 0, graph: None, tiles: None })
     }
 }
 
 impl Gpu {
     pub(super) fn download_losses(&mut self, loss: Stat, rows: usize) -> Result<()> {
         let bytes = 4 * rows * loss.cols;
-        let slot = &mut self.steps.ring[self.steps.current];
-        if slot.losses.get(slot.used).is_none_or(|l| l.capacity < bytes) {
+        let (slot, micro) = (&mut self.steps.ring[self.steps.current], self.steps.micro);
+        if slot.losses.get(micro).is_none_or(|l| l.capacity < bytes) {
             let losses = Losses { pinned: self.device.pinned(bytes)?, capacity: bytes, bytes };
-            slot.losses.truncate(slot.used);
+            slot.losses.truncate(micro);
             slot.losses.push(losses);
         }
-        let losses = &mut slot.losses[slot.used];
+        let losses = &mut slot.losses[micro];
         losses.bytes = bytes;
-        slot.used += 1;
+        self.steps.micro += 1;
         self.device.download(self.compute, self.layout.stats.part(4 * loss.offset, bytes), losses.pinned, 0)
     }
 
@@ -88,9 +88,9 @@ impl Gpu {
         self.update_graph()?;
         self.device.download(self.compute, record, pinned, size_of::<StepRecord>())?;
         self.device.record(done, self.compute)?;
-        self.steps.in_flight.push_back(self.steps.current);
+        let micro = std::mem::take(&mut self.steps.micro);
+        self.steps.in_flight.push_back((self.steps.current, micro));
         self.steps.current = (self.steps.current + 1) % RING;
-        self.steps.ring[self.steps.current].used = 0;
         Ok(())
     }
 
@@ -141,11 +141,12 @@ impl Gpu {
 
     pub(super) fn wait_for_step(&mut self) -> Result<Outcome> {
         self.checked()?;
-        let slot = self.steps.in_flight.pop_front().ok_or_else(|| Error::failed("no step was issued"))?;
+        let issued = self.steps.in_flight.pop_front();
+        let (slot, micro) = issued.ok_or_else(|| Error::failed("no step was issued"))?;
         let slot = &self.steps.ring[slot];
         self.device.synchronize(slot.done)?;
         let mut losses = Vec::new();
-        for step in &slot.losses[..slot.used] {
+        for step in &slot.losses[..micro] {
             let host = &self.device.host(step.pinned)[..step.bytes];
             losses.extend(host.chunks_exact(4).map(bytemuck::pod_read_unaligned::<f32>));
         }

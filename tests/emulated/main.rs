@@ -1,0 +1,161 @@
+//! The commands with `--device emulated`: runs that are killed and go on, runs that move between devices, and what
+//! is refused where there is no GPU.
+#[path = "../cli/support.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use support::*;
+
+/// Two heads of 32, two layers, 20 steps of four sequences in two micro-batches.
+const SMALL: &str = r#"
+run_dir = "DIR/run"
+threads = 2
+device = "emulated"
+
+[model]
+vocab_size = 64
+hidden_size = 64
+num_hidden_layers = 2
+num_attention_heads = 2
+max_position_embeddings = 32
+
+[data]
+train = ["raw-u16:DIR/tokens.bin"]
+seq_len = 16
+
+[[data.validation]]
+name = "other"
+paths = ["raw-u16:DIR/other.bin"]
+
+[batch]
+sequences = 4
+micro = 2
+
+[schedule]
+lr = 3e-3
+warmup = 2
+
+[train]
+steps = 20
+
+[eval]
+every = 10
+sequences = 4
+
+[checkpoint]
+every = 5
+"#;
+
+fn tokens(seed: u64, count: usize) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
+    let mut last = 0;
+    let next = |_| {
+        last = (last * 3 + dice.below(4)) % 64;
+        (last as u16).to_le_bytes()
+    };
+    (0..count).flat_map(next).collect()
+}
+
+fn small() -> Dir {
+    let dir = Dir::in_memory();
+    dir.write("tokens.bin", tokens(1, 20_000));
+    dir.write("other.bin", tokens(2, 2_000));
+    dir.config("small.toml", SMALL);
+    dir
+}
+
+/// Losses of the steps.
+fn losses(run: &Path) -> Vec<f64> {
+    log(run).iter().filter(|l| l.get("eval").is_none()).map(|l| l["loss"].as_f64().unwrap()).collect()
+}
+
+fn last_bytes(run: &Path) -> [Vec<u8>; 2] {
+    let step = run.join("step-0000000020");
+    ["model.safetensors", "optimizer.safetensors"].map(|file| fs::read(step.join(file)).unwrap())
+}
+
+#[test]
+fn a_killed_run_goes_on_bit_for_bit() {
+    let (whole, killed) = (small(), small());
+    line(&whole, "train DIR/small.toml").ok();
+    let config = killed.at("small.toml");
+    let mut child = Command::new(REWARM).args(["train", &config]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let found = lines.find(|l| l.as_ref().is_ok_and(|l| l.ends_with("step-0000000010")));
+    assert!(found.is_some(), "step 10 was never saved");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    line(&killed, "resume DIR/run").ok();
+    let (a, b) = (whole.join("run"), killed.join("run"));
+    assert_eq!(curve(&a), curve(&b));
+    assert!(last_bytes(&a) == last_bytes(&b), "the last checkpoints differ");
+}
+
+#[test]
+fn a_run_moves_between_devices() {
+    let cpu = small();
+    line(&cpu, "train DIR/small.toml --device cpu").ok();
+    let expected = losses(&cpu.join("run"));
+    for [first, second] in [["emulated", "cpu"], ["cpu", "emulated"]] {
+        let dir = small();
+        // The first ten steps, of a run of twenty, by a signal that comes when step 10 is saved.
+        let config = dir.at("small.toml");
+        let args = ["train", &config, "--device", first];
+        let mut child = Command::new(REWARM).args(args).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        lines.find(|l| l.as_ref().is_ok_and(|l| l.ends_with("step-0000000010"))).expect("a save").unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = line(&dir, &format!("resume DIR/run --device {second}"));
+        said.ok();
+        assert!(said.err.contains("device"), "the change is told: {}", said.err);
+        let found = losses(&dir.join("run"));
+        assert_eq!(found.len(), 20);
+        for (step, (a, b)) in expected.iter().zip(&found).enumerate() {
+            assert!((a - b).abs() <= 0.02, "{first} to {second}, step {step}: {b} instead of {a}");
+        }
+    }
+}
+
+#[test]
+fn evaluation_and_text_agree_with_the_cpu() {
+    let dir = small();
+    line(&dir, "train DIR/small.toml").ok();
+    let loss = |device: &str| {
+        let command =
+            format!("eval DIR/run --data raw-u16:DIR/other.bin --seq-len 24 --json --device {device}");
+        let value: serde_json::Value = serde_json::from_str(line(&dir, &command).ok()).unwrap();
+        value["loss"].as_f64().unwrap()
+    };
+    let (cpu, emulated) = (loss("cpu"), loss("emulated"));
+    assert!((cpu - emulated).abs() <= 0.01, "{cpu} and {emulated}");
+}
+
+#[test]
+fn wrong_use_is_refused() {
+    let dir = small();
+    let refused = |set: &str, words: &[&str]| {
+        line(&dir, &format!("train DIR/small.toml {set}")).refused(words);
+        assert!(!dir.join("run").join("metrics.jsonl").exists(), "{set}");
+    };
+    // The command line's own error.
+    let said = line(&dir, "train DIR/small.toml --device gpu");
+    assert!(
+        said.code == 1 && said.err.contains("cpu, cuda:0, emulated or auto"),
+        "{}: {}",
+        said.code,
+        said.err
+    );
+    refused("--device cuda:0", &["no CUDA driver", "install"]);
+    refused("--set device=cuda:77", &["no CUDA driver"]);
+    refused("--set model.num_attention_heads=4", &["no attention kernel for head size 16", "--device cpu"]);
+    refused("--set model.vocab_size=65", &["vocab_size is 65", "multiple of 8"]);
+    refused("--set model.hidden_size=72 --set model.num_attention_heads=1", &["head size 72"]);
+    // On the processor all of these are fine.
+    line(&dir, "train DIR/small.toml --device cpu --set model.num_attention_heads=4 --set train.steps=2")
+        .ok();
+}

@@ -1,0 +1,69 @@
+//! Equal bits, whatever the device does first; and every call that orders host, streams and copies is needed.
+use crate::drive::Drive;
+use rewarm::device::{EmulatedSettings, Mode, Order, StreamTiming};
+
+/// Streams of the backend: computation, copies of batches.
+const STREAMS: u32 = 2;
+
+/// Losses are about the logarithm of the vocabulary, but that of a broken step.
+fn assert_plausible(bits: &[u64], drive: Drive) {
+    for (step, bits) in bits.chunks(3).take(drive.steps as usize).enumerate() {
+        let loss = f64::from_bits(bits[0]);
+        assert!((loss - 5.5).abs() < 1.0 || drive.broken == Some(step as u64), "step {step}: {loss}");
+    }
+}
+
+#[test]
+fn twenty_steps_in_every_mode() {
+    let drive = Drive { broken: Some(11), ..Drive::new(20) };
+    let (expected, _) = drive.run(EmulatedSettings::default()).unwrap();
+    assert_plausible(&expected, drive);
+    let applied: Vec<u64> = expected.chunks(3).take(20).map(|step| step[2]).collect();
+    assert_eq!((applied[11], applied.iter().sum::<u64>()), (0, 19), "the eleventh step is skipped");
+    for (i, mode) in Mode::all().into_iter().enumerate() {
+        let mode = Mode { os_threads: 1 + i as u32 % 2, ..mode };
+        for streams in StreamTiming::all(STREAMS).into_iter().skip(i % 2).step_by(2) {
+            let settings = EmulatedSettings { mode: mode.clone(), streams, ..EmulatedSettings::default() };
+            let (found, _) = drive.run(settings).unwrap();
+            let first = expected.iter().zip(&found).position(|(a, b)| a != b);
+            assert_eq!(first, None, "{mode:?} {streams:?}");
+        }
+    }
+}
+
+#[test]
+fn captured_and_not() {
+    let drive = Drive { broken: Some(11), ..Drive::new(20) };
+    for order in [Order::Forward, Order::Shuffled] {
+        let mode = Mode { order, ..Mode::default() };
+        let run = |graphs: bool| {
+            let settings = EmulatedSettings { mode: mode.clone(), ..EmulatedSettings::default() };
+            Drive { graphs, ..drive }.run(settings).unwrap().0
+        };
+        assert_eq!(run(true), run(false));
+    }
+}
+
+#[test]
+fn every_ordering_of_host_and_streams_is_needed() {
+    let drive = Drive { steps: 4, ..Drive::new(4) };
+    let settings = |streams| EmulatedSettings { streams, ..EmulatedSettings::default() };
+    let (expected, sites) = drive.run(settings(StreamTiming::Eager)).unwrap();
+    assert_plausible(&expected, drive);
+    assert!(sites.len() >= 10, "{sites:?}");
+    let mut survivors = Vec::new();
+    for site in &sites {
+        let noticed = StreamTiming::all(STREAMS).into_iter().find_map(|streams| {
+            let disabled = Some(site.clone());
+            match drive.run(EmulatedSettings { disabled, ..settings(streams) }) {
+                Ok((found, _)) => (found != expected).then(|| format!("{streams:?}: other bits")),
+                Err(e) => Some(format!("{streams:?}: {e}")),
+            }
+        });
+        println!("without {site}: {}", noticed.as_deref().unwrap_or("NOBODY NOTICED"));
+        if noticed.is_none() {
+            survivors.push(site);
+        }
+    }
+    assert!(survivors.is_empty(), "{survivors:?}");
+}

@@ -1,0 +1,72 @@
+//! Learning, step by step beside the cpu backend; and what a step costs in launches.
+use crate::rig::{Sizes, cpu, gpu, weights};
+use rewarm::backend::gpu::Gpu;
+use rewarm::device::{EmulatedDevice, EmulatedSettings};
+use rewarm::model::{Model, Pass, Purpose, Workspace};
+use rewarm::ops::{Ops, Shape, Update, Work};
+use rewarm::optim::{AdamSettings, assign};
+use rewarm::train::{Micro, StepResult, train_step};
+
+const STEPS: usize = 50;
+const SHAPE: Shape = Shape { batch: 4, time: 64 };
+
+/// Losses and norms of training on the bytes of a text.
+fn train(model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Vec<StepResult> {
+    let text = include_bytes!("../../docs/architecture.md");
+    let params = assign(&model.table, &[], 0.1);
+    let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
+    let step = |step: usize| {
+        let window = |i: usize| &text[(step * SHAPE.batch + i) * 37 % (text.len() - 65)..][..65];
+        let of = |part: fn(&[u8]) -> &[u8]| -> Vec<i32> {
+            (0..SHAPE.batch).flat_map(|i| part(window(i))).map(|&b| i32::from(b)).collect()
+        };
+        let (tokens, targets) = (of(|w| &w[..64]), of(|w| &w[1..]));
+        let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: 2 };
+        let lr = 3e-3 * ((step + 1) as f64 / 5.0).min(1.0);
+        train_step(model, ops, ws, input, &params, Update { adam, lr, step: step as u64 }).unwrap()
+    };
+    (0..STEPS).map(step).collect()
+}
+
+#[test]
+fn fifty_steps_beside_the_cpu() {
+    for parallel in [true, false] {
+        let model = Sizes { parallel, ..Sizes::new(64, 2) }.model();
+        let ws = Workspace::new(&model.config, Shape { batch: 2, ..SHAPE }, 128, Purpose::Train);
+        let w = weights(&model, 3);
+        let exact = train(&model, &mut cpu(&model, &ws, &w), &ws);
+        let found = train(&model, &mut gpu(&model, &ws, &w, EmulatedSettings::default(), true), &ws);
+        assert!(exact[0].loss - exact[STEPS - 1].loss >= 2.0, "too little was learned to compare: {exact:?}");
+        let apart = exact.iter().zip(&found).map(|(e, f)| (e.loss - f.loss).abs());
+        let worst = apart.fold(0.0, f64::max);
+        println!("loss {:.3} to {:.3}, at most {worst:.4} apart", exact[0].loss, exact[STEPS - 1].loss);
+        assert!(worst <= 0.02, "{worst}");
+    }
+}
+
+/// Kernels and products of one micro-batch.
+fn launches(layers: usize, parallel: bool) -> u64 {
+    let model = Sizes { layers, parallel, ..Sizes::new(64, 2) }.model();
+    let shape = Shape { batch: 1, time: 8 };
+    let ws = Workspace::new(&model.config, shape, 8, Purpose::Train);
+    let device = Box::new(EmulatedDevice::new(EmulatedSettings::default()).unwrap());
+    let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true).unwrap();
+    crate::rig::load(&mut gpu, &weights(&model, 3)).unwrap();
+    let before = gpu.launches();
+    gpu.set_batch(&[1; 8], &[2; 8], 1.0);
+    gpu.perform(Work::MicroBatch { shape, accumulate: false }, &mut |ops| {
+        model.forward(ops, &ws, shape, Pass::Sequences);
+        model.loss_and_gradient(ops, &ws, shape, false);
+    });
+    gpu.read_stat(ws.loss, 8).unwrap();
+    gpu.launches() - before
+}
+
+#[test]
+fn launches_per_layer() {
+    for (parallel, most) in [(true, 20), (false, 27)] {
+        let (two, three) = (launches(2, parallel), launches(3, parallel));
+        println!("parallel {parallel}: {} a layer, {} beside them", three - two, two - 2 * (three - two));
+        assert!(three - two <= most, "{} launches a layer", three - two);
+    }
+}
