@@ -1,7 +1,6 @@
 //! The commands with `--device emulated`: runs that are killed and go on, runs that move between devices, and what
 //! is refused where there is no GPU.
 #[path = "../cli/support.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::fs;

@@ -13,7 +13,7 @@ impl Gpu {
 
     pub(super) fn rotate(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
         let half = heads.rotary / 2;
-        let Some(n) = [8, 4, 2, 1].into_iter().find(|n| half > 0 && half % n == 0) else { return };
+        let Some(n) = [8, 4, 2, 1].into_iter().find(|n| half > 0 && half.is_multiple_of(*n)) else { return };
         let [cos, sin] = self.layout.angles.map(|a| self.span(a));
         let mut args = vec![self.act(qkv), long(qkv.ld), self.positions(s, first), cos, sin];
         args.extend([s.rows(), heads.count, heads.size, heads.rotary].map(int));
