@@ -38,16 +38,19 @@ pub enum Stored {
     Bf16,
     /// 24 significant bits.
     F32,
+    /// The same, by functions that a GPU approximates to 2⁻²².
+    Approximate,
     /// Equal bits are asked for.
     Exact,
 }
 
 impl Stored {
-    /// Relative size of half an ulp.
+    /// Relative size of half an ulp, or of what is allowed instead.
     fn rounding(self) -> f64 {
         match self {
             Self::Bf16 => 2f64.powi(-8),
             Self::F32 => ROUNDING,
+            Self::Approximate => 4.0 * ROUNDING,
             Self::Exact => 0.0,
         }
     }

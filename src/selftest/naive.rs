@@ -1,14 +1,39 @@
-//! Attention in f32 by naive loops, with the rounding points of the kernels: probabilities, and the gradient of the
-//! scores, are bf16 where a product reads them.
+//! What the reference in f32 does not do as the kernels do. Tensor cores truncate their sums (Fasi et al. 2021,
+//! doi:10.7717/peerj-cs.330), here after every 16 products. In attention, probabilities and the gradient of the
+//! scores are bf16 where a product reads them.
 use crate::reference::attention::{Dims, rotary};
+use crate::reference::cast;
 use half::bf16;
 
 fn operand(x: f32) -> f32 {
     bf16::from_f32(x).to_f32()
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(&a, &b)| a * b).sum()
+/// Products that a tensor core adds up at once.
+const DEPTH: usize = 16;
+
+/// The next number of f32 towards 0, as a tensor core leaves its sums.
+fn truncated(x: f64) -> f32 {
+    let rounded = x as f32;
+    if f64::from(rounded).abs() > x.abs() { f32::from_bits(rounded.to_bits() - 1) } else { rounded }
+}
+
+/// A sum of products on a tensor core.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.chunks(DEPTH).zip(b.chunks(DEPTH)).fold(0.0, |sum, (a, b)| {
+        let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+        truncated(f64::from(sum) + products.sum::<f64>())
+    })
+}
+
+/// `dw [outputs, inputs] = dyᵀ·x` on tensor cores.
+pub fn weight_gradient(dy: &[f32], x: &[f32], outputs: usize, inputs: usize) -> Vec<f32> {
+    let mut dw = vec![0.0; outputs * inputs];
+    for (dy, x) in dy.chunks(DEPTH * outputs).zip(x.chunks(DEPTH * inputs)) {
+        let products = crate::reference::ops::linear_bwd_weight::<f64>(&cast(dy), &cast(x), outputs, inputs);
+        dw.iter_mut().zip(products).for_each(|(sum, p)| *sum = truncated(f64::from(*sum) + p));
+    }
+    dw
 }
 
 fn add(to: &mut [f32], factor: f32, x: &[f32]) {

@@ -2,6 +2,7 @@
 use super::fragments::{A_PARTS, B_PARTS, C_PARTS, ROW_FIGURE, STACKED, bits, pack};
 use super::judge::{Expected, bf16s, judge};
 use super::launch::{Input, Program};
+use super::naive::dot;
 use crate::reference::measure::Stored;
 use crate::reference::random::Random;
 use bytemuck::Pod;
@@ -306,7 +307,7 @@ fn product() -> Primitive {
         let (mut naive, mut exact) = (Vec::new(), Vec::new());
         for a in a.chunks(k) {
             for b in b.chunks(k) {
-                naive.push(a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>());
+                naive.push(dot(a, b));
                 exact.push(a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>());
             }
         }

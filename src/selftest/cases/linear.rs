@@ -2,13 +2,14 @@
 use super::Case;
 use crate::Result;
 use crate::device::Device;
-use crate::model::Matrix;
+use crate::model::{Matrix, Vector};
 use crate::ops::{Act, Ops, Shape};
-use crate::reference::Float;
 use crate::reference::measure::Stored::{Bf16, F32};
 use crate::reference::ops::{add, column_sums, linear, linear_bwd_input, linear_bwd_weight};
 use crate::reference::random::Random;
-use crate::selftest::judge::Expected;
+use crate::reference::{Float, cast};
+use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::naive::weight_gradient;
 use crate::selftest::rig::{Found, Places, both, draw, of, row, scatter};
 
 /// What is computed.
@@ -69,7 +70,7 @@ impl Linear {
         }
     }
 
-    fn issue(&self, ops: &mut dyn Ops, [x, y, residual]: [Act; 3], w: Matrix, b: [crate::model::Vector; 2]) {
+    fn issue(&self, ops: &mut dyn Ops, [x, y, residual]: [Act; 3], w: Matrix, b: [Vector; 2]) {
         let s = Shape { batch: 1, time: self.rows };
         match self.product {
             Product::Plain => ops.linear(s, x, w, [None, None], None, y),
@@ -81,14 +82,14 @@ impl Linear {
         }
     }
 
-    fn reference<T: Float>(&self, v: &Values) -> Results<T> {
+    /// The two biases are added up before.
+    fn reference<T: Float>(&self, v: &Values, two: &[T]) -> Results<T> {
         let (x, w, y): (Vec<T>, Vec<T>, Vec<T>) = (of(&v.x), of(&v.w), of(&v.y));
         let (inputs, outputs) = (self.inputs, self.outputs);
-        let accumulate = self.product == Product::Accumulate;
         let mut main = match self.product {
             Product::Plain => linear(&x, &w, None, inputs),
             Product::Bias => linear(&x, &w, Some(&of::<T>(&v.bias[0])), inputs),
-            Product::Residual => linear(&x, &w, Some(&self.two_biases(v)), inputs),
+            Product::Residual => linear(&x, &w, Some(two), inputs),
             Product::Input => linear_bwd_input(&y, &w, inputs),
             _ => linear_bwd_weight(&y, &x, outputs, inputs),
         };
@@ -96,31 +97,28 @@ impl Linear {
             add(&mut main, &y);
         }
         let mut bias = column_sums(&y, outputs);
-        if accumulate {
+        if self.product == Product::Accumulate {
             add(&mut main, &of::<T>(&v.before[0]));
             add(&mut bias, &of::<T>(&v.before[1]));
         }
         Results { main, bias }
     }
 
-    /// Their sum is kept in bf16: a stated rounding point, of which the exact result knows nothing.
-    fn two_biases<T: Float>(&self, v: &Values) -> Vec<T> {
-        let sums: Vec<T> =
-            v.bias[0].iter().zip(&v.bias[1]).map(|(&a, &b)| T::of(f64::from(a) + f64::from(b))).collect();
-        if size_of::<T>() == 4 {
-            of(&crate::selftest::judge::bf16s(&of::<f32>(&to_f32(&sums))))
-        } else {
-            sums
+    /// The kernels keep the sum of two biases in bf16. Sums that stay f32 are those of tensor cores.
+    fn naive(&self, v: &Values, two: &[f64]) -> Results<f32> {
+        let mut results = self.reference(v, &bf16s(&cast::<f64, f32>(two)));
+        if self.backward() {
+            results.main = weight_gradient(&v.y, &v.x, self.outputs, self.inputs);
         }
+        if self.product == Product::Accumulate {
+            add(&mut results.main, &v.before[0]);
+        }
+        results
     }
 
     fn backward(&self) -> bool {
         matches!(self.product, Product::Weight | Product::Accumulate)
     }
-}
-
-fn to_f32<T: Float>(x: &[T]) -> Vec<f32> {
-    crate::reference::cast(x)
 }
 
 impl Case for Linear {
@@ -180,7 +178,9 @@ impl Case for Linear {
 
     fn expect(&self) -> Vec<Expected> {
         let v = self.values();
-        let (naive, exact) = both(|| self.reference::<f32>(&v), || self.reference::<f64>(&v));
+        let [first, second] = v.bias.each_ref().map(|b| of::<f64>(b));
+        let two: Vec<f64> = first.iter().zip(second).map(|(a, b)| a + b).collect();
+        let (naive, exact) = both(|| self.naive(&v, &two), || self.reference::<f64>(&v, &two));
         match self.product {
             Product::Input => vec![Expected::new("dx", Bf16, self.inputs, naive.main, exact.main)],
             _ if self.backward() => vec![
