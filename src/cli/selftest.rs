@@ -1,6 +1,6 @@
 //! `rewarm selftest`: whether a device computes what it should.
 use super::{print_json, with_threads};
-use crate::console::print;
+use crate::console::{note, print};
 use crate::device::DeviceName;
 use crate::selftest::{Report, Row, Verdict, run as test};
 use crate::{Error, Result};
@@ -11,7 +11,7 @@ pub struct SelftestArgs {
     /// What to test: cuda:N, emulated (the kernels on the processor), auto (the first GPU)
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceName,
-    /// Print one JSON object
+    /// Print one JSON object, and the table on stderr
     #[arg(long)]
     json: bool,
     /// Only what has a name that begins with this, as in --only attention
@@ -26,10 +26,10 @@ pub struct SelftestArgs {
 pub fn run(args: &SelftestArgs) -> Result<()> {
     // Each line when it is known: a kernel that never ends should be the next one.
     let mut printed = Ok(());
-    let mut show = |row: &Row| {
-        if !args.json && printed.is_ok() {
-            printed = print(&row.to_string());
-        }
+    let mut show = |row: &Row| match args.json {
+        true => note(&row.to_string()),
+        false if printed.is_ok() => printed = print(&row.to_string()),
+        false => (),
     };
     let report = with_threads(args.threads, || test(args.device, args.only.as_deref(), &mut show))?;
     printed?;

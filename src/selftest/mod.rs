@@ -30,7 +30,8 @@ pub fn run(name: DeviceName, only: Option<&str>, seen: &mut dyn FnMut(&Row)) -> 
     let name = device::resolve(name);
     // Open until the end, which keeps a GPU's context between the rows.
     let first = open(name)?;
-    let mut test = Test { name, dead: false, kernels: BTreeSet::new(), seen };
+    let (again, emulated) = (|| open(name), name == DeviceName::Emulated);
+    let mut test = Test { open: &again, emulated, dead: false, kernels: BTreeSet::new(), seen };
     let wanted = |op: &str| only.is_none_or(|only| op.starts_with(only));
 
     let primitives = primitives::all().into_iter().filter(|p| wanted(p.op));
@@ -75,7 +76,9 @@ fn unknown(only: &str) -> Error {
 
 /// A test that goes on.
 struct Test<'a> {
-    name: DeviceName,
+    /// A fresh device.
+    open: &'a dyn Fn() -> Result<Box<dyn Device>>,
+    emulated: bool,
     /// A GPU's context is of no use after an error.
     dead: bool,
     kernels: BTreeSet<String>,
@@ -83,10 +86,6 @@ struct Test<'a> {
 }
 
 impl Test<'_> {
-    fn emulated(&self) -> bool {
-        self.name == DeviceName::Emulated
-    }
-
     /// Runs `body` on a device unless that makes no sense, and tells what came of it.
     fn line(
         &mut self,
@@ -98,12 +97,12 @@ impl Test<'_> {
         let not_run = |why: &str| Row::plain(op, shape, Verdict::NotRun, Some(why.to_owned()));
         let row = if self.dead {
             not_run("the device has failed")
-        } else if large && self.emulated() {
+        } else if large && self.emulated {
             not_run("for GPUs: too slow on this device")
         } else {
-            let result = open(self.name).and_then(|device| body(self, device));
+            let result = (self.open)().and_then(|device| body(self, device));
             result.unwrap_or_else(|e| {
-                self.dead = !self.emulated() && matches!(e, Error::Failed(_));
+                self.dead = !self.emulated && matches!(e, Error::Failed(_));
                 Row::plain(op, shape, Verdict::Failed, Some(e.to_string()))
             })
         };
@@ -184,6 +183,30 @@ mod tests {
                 assert!(!spoil(&|x| x.truncate(x.len() - 1)), "{name} {}: missing", e.name);
             }
         }
+    }
+
+    /// The rest is named, and does not count as passed.
+    #[test]
+    fn nothing_runs_on_a_device_that_has_failed() {
+        let mut seen = Vec::new();
+        let mut tell = |row: &Row| seen.push((row.verdict, row.note.clone().unwrap()));
+        let mut test = Test {
+            open: &|| Ok(emulated()),
+            emulated: false,
+            dead: false,
+            kernels: BTreeSet::new(),
+            seen: &mut tell,
+        };
+        test.line("a", "", true, |_, _| Err(Error::refused("too little memory")));
+        test.line("b", "", true, |_, _| Err(Error::failed("illegal address")));
+        test.line("c", "", false, |_, _| unreachable!());
+        let note = |text: &str| text.to_owned();
+        let expected = [
+            (Verdict::Failed, note("too little memory")),
+            (Verdict::Failed, note("illegal address")),
+            (Verdict::NotRun, note("the device has failed")),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]
