@@ -8,6 +8,7 @@ pub mod export;
 pub mod generate;
 pub mod plan;
 pub mod schedule;
+pub mod selftest;
 pub mod train;
 
 use crate::{Error, Result};
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// What this machine offers
     Doctor(doctor::DoctorArgs),
+    /// Whether a GPU computes what it should: every kernel against naive arithmetic, one step against the processor
+    Selftest(selftest::SelftestArgs),
 }
 
 /// Runs a command.
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
     }
 }
 

@@ -3,9 +3,9 @@ mod bits;
 mod drive;
 mod memory;
 mod recompute;
-#[path = "../reference/mod.rs"]
-mod reference;
 mod rig;
 mod rounded;
 mod step;
 mod training;
+
+use rewarm::reference;

@@ -1,6 +1,4 @@
 //! Every kernel of `kernels/`, on the emulated device: one module per kernel family. `cargo test --test kernels`.
-#[path = "../reference/mod.rs"]
-mod reference;
 
 mod adamw;
 mod attention;
@@ -24,3 +22,5 @@ mod rotary;
 mod sanitize;
 mod selfcheck;
 mod strided;
+
+use rewarm::reference;

@@ -1,57 +1,11 @@
-//! Each primitive against a statement of its own: fragment layouts as the figures of the PTX ISA draw them
-//! ("Matrix Fragments for mma.m16n8k16", "ldmatrix"), Philox as its authors publish it, bf16 as the crate `half`.
+//! Each primitive against a statement of its own: fragment layouts as the figures of the PTX ISA draw them, Philox as its authors publish it, bf16 as the crate `half`.
 use crate::measure::{Stored, judge};
 use crate::reference::random::Random;
 use crate::rig::{Outputs, Run, bf16s, check_traffic, count, deterministic, every_mode, mutations, once};
 use half::bf16;
 use rewarm::Result;
 use rewarm::device::Mode;
-
-/// Which lane holds each element of an 8 × 8 part of A, C or an `ldmatrix` matrix; two neighbours share a register.
-const ROW_FIGURE: [[usize; 8]; 8] = [
-    [0, 0, 1, 1, 2, 2, 3, 3],
-    [4, 4, 5, 5, 6, 6, 7, 7],
-    [8, 8, 9, 9, 10, 10, 11, 11],
-    [12, 12, 13, 13, 14, 14, 15, 15],
-    [16, 16, 17, 17, 18, 18, 19, 19],
-    [20, 20, 21, 21, 22, 22, 23, 23],
-    [24, 24, 25, 25, 26, 26, 27, 27],
-    [28, 28, 29, 29, 30, 30, 31, 31],
-];
-/// The same for an 8 × 8 part of B (rows k, columns n), and for a transposed `ldmatrix`.
-const COLUMN_FIGURE: [[usize; 8]; 8] = [
-    [0, 4, 8, 12, 16, 20, 24, 28],
-    [0, 4, 8, 12, 16, 20, 24, 28],
-    [1, 5, 9, 13, 17, 21, 25, 29],
-    [1, 5, 9, 13, 17, 21, 25, 29],
-    [2, 6, 10, 14, 18, 22, 26, 30],
-    [2, 6, 10, 14, 18, 22, 26, 30],
-    [3, 7, 11, 15, 19, 23, 27, 31],
-    [3, 7, 11, 15, 19, 23, 27, 31],
-];
-/// First row and column of the part that holds elements (0, 1), (2, 3), (4, 5), (6, 7) of the fragment.
-const A_PARTS: [(usize, usize); 4] = [(0, 0), (8, 0), (0, 8), (8, 8)];
-const B_PARTS: [(usize, usize); 2] = [(0, 0), (8, 0)];
-const C_PARTS: [(usize, usize); 2] = [(0, 0), (8, 0)];
-
-fn bits(x: f32) -> u32 {
-    u32::from(bf16::from_f32(x).to_bits())
-}
-
-/// Registers of all lanes, two bf16 each, of a matrix given by element.
-fn pack(parts: &[(usize, usize)], by_row: bool, at: impl Fn(usize, usize) -> f32) -> Vec<u32> {
-    let mut registers = vec![0u32; 32 * parts.len()];
-    for (r, &(row, col)) in parts.iter().enumerate() {
-        for i in 0..8 {
-            for j in 0..8 {
-                let (lane, half) =
-                    if by_row { (ROW_FIGURE[i][j], j % 2) } else { (COLUMN_FIGURE[i][j], i % 2) };
-                registers[lane * parts.len() + r] |= bits(at(row + i, col + j)) << (16 * half);
-            }
-        }
-    }
-    registers
-}
+use rewarm::selftest::fragments::{A_PARTS, B_PARTS, C_PARTS, ROW_FIGURE, STACKED, bits, pack};
 
 fn tickets(run: &mut Run) -> Result<()> {
     let (counter, out) = (run.upload(&[7i32]), run.poisoned::<i32>(9 * 32));
@@ -130,11 +84,11 @@ fn ldmatrix_fragments_are_those_of_the_ptx_isa() {
     assert_eq!(count(program).bank_conflicts, 0);
 
     fn plain(at: impl Fn(usize, usize) -> f32) -> Vec<u32> {
-        pack(&[(0, 0), (8, 0), (16, 0), (24, 0)], true, at)
+        pack(&STACKED, true, at)
     }
     /// Lane l gets element (j, i) where it would have got (i, j).
     fn transposed(at: impl Fn(usize, usize) -> f32) -> Vec<u32> {
-        pack(&[(0, 0), (8, 0), (16, 0), (24, 0)], false, at)
+        pack(&STACKED, false, at)
     }
 }
 

@@ -7,10 +7,10 @@ mod attention;
 mod linear;
 mod norms;
 mod optimizer;
-#[path = "../reference/mod.rs"]
-mod reference;
 mod rig;
 mod tokens;
+
+use rewarm::reference;
 
 /// Sequence lengths around the tiles: 64 queries of attention and rows of LayerNorm's sums, 512 rows of a product.
 const TIMES: [usize; 7] = [1, 2, 63, 64, 65, 130, 513];

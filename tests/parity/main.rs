@@ -4,8 +4,8 @@ mod bits;
 mod faults;
 mod golden;
 mod oracle;
-#[path = "../reference/mod.rs"]
-mod reference;
 mod run;
 mod sizes;
 mod training;
+
+use rewarm::reference;

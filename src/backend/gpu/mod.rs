@@ -5,6 +5,7 @@
 //! statistics and all sums are f32. Every sum has an order given by shapes alone: equal bits on equal GPUs.
 mod attention;
 mod batch;
+mod inputs;
 mod layout;
 mod linear;
 mod norm;

@@ -1,6 +1,6 @@
 //! AdamW by its definition.
 use super::Float;
-use rewarm::backend::cpu::AdamStep;
+use crate::backend::cpu::AdamStep;
 
 /// Weights and moments of one tensor.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 use super::attention::{Dims, attention, attention_bwd, rotary};
 use super::ops::*;
 use super::{Float, cast};
-use rewarm::model::{ModelConfig, ParamTable};
+use crate::model::{ModelConfig, ParamTable};
 use std::collections::BTreeMap;
 
 /// Tensors by Hugging Face's names, contiguous.

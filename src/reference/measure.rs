@@ -31,6 +31,42 @@ impl Error {
     }
 }
 
+/// What a result is stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// 8 significant bits.
+    Bf16,
+    /// 24 significant bits.
+    F32,
+    /// The same, by functions that a GPU approximates to 2⁻²².
+    Approximate,
+    /// Equal bits are asked for.
+    Exact,
+}
+
+impl Stored {
+    /// Relative size of half an ulp, or of what is allowed instead.
+    fn rounding(self) -> f64 {
+        match self {
+            Self::Bf16 => 2f64.powi(-8),
+            Self::F32 => ROUNDING,
+            Self::Approximate => 4.0 * ROUNDING,
+            Self::Exact => 0.0,
+        }
+    }
+
+    /// What a kernel's error may be: twice that of a naive f32 computation with the same stated rounding points, and
+    /// one rounding of the output.
+    pub fn bound(self, naive: Error, exact: &[f64]) -> Error {
+        let rounding = self.rounding();
+        Error {
+            whole: 2.0 * naive.whole + rounding,
+            row: 2.0 * naive.row + rounding,
+            max: 2.0 * naive.max + rounding * largest(exact),
+        }
+    }
+}
+
 /// The larger one; NaN where there is one.
 fn larger(a: f64, b: f64) -> f64 {
     if b > a || b.is_nan() { b } else { a }

@@ -1,0 +1,38 @@
+//! How tests give a single operation its inputs, and what they ask afterwards. Each call waits.
+use super::Gpu;
+use crate::Result;
+use crate::ops::{Act, Stat};
+use half::bf16;
+
+impl Gpu {
+    /// Overwrites as many rows of a tensor as `values [rows, cols]` has, each value rounded to bf16.
+    pub fn write_act(&mut self, act: Act, values: &[f32]) -> Result<()> {
+        let values: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
+        let rows = if act.ld == act.cols { values.len() } else { act.cols };
+        for (i, row) in values.chunks_exact(rows).enumerate() {
+            self.write(self.layout.acts.part(2 * (act.offset + i * act.ld), 2 * rows), row)?;
+        }
+        Ok(())
+    }
+
+    /// The same of per-row values.
+    pub fn write_stat(&mut self, stat: Stat, values: &[f32]) -> Result<()> {
+        self.write(self.layout.stats.part(4 * stat.offset, 4 * values.len()), values)
+    }
+
+    /// Overwrites the flat buffer of gradients.
+    pub fn write_gradients(&mut self, values: &[f32]) -> Result<()> {
+        self.write(self.layout.g, values)
+    }
+
+    /// Waits for everything; an error where something wrote behind a tensor.
+    pub fn check_red_zones(&mut self) -> Result<()> {
+        self.checked()?;
+        self.device.check_red_zones()
+    }
+
+    /// Names of the kernels launched so far.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.kernels.keys().map(String::as_str)
+    }
+}

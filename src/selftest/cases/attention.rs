@@ -1,0 +1,185 @@
+//! Attention: forward, backward, and one query against a cache.
+use super::Case;
+use super::rotary::dims;
+use crate::Result;
+use crate::device::Device;
+use crate::ops::{Heads, Ops, Shape};
+use crate::reference::attention::{Dims, attend, attention, attention_bwd, rotary};
+use crate::reference::measure::Stored::{Approximate, Bf16};
+use crate::reference::random::Random;
+use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::naive;
+use crate::selftest::rig::{Found, Places, Rig, both, draw, of};
+
+/// Causal attention of whole sequences.
+#[derive(Clone, Copy)]
+pub struct Attention {
+    /// Sequences.
+    pub s: Shape,
+    /// Heads.
+    pub heads: Heads,
+}
+
+/// Its gradient, rotated back.
+#[derive(Clone, Copy)]
+pub struct AttentionBackward(pub Attention);
+
+/// The last query of a single sequence.
+#[derive(Clone, Copy)]
+pub struct Decode(pub Attention);
+
+impl Attention {
+    fn dims(&self) -> Dims {
+        dims(self.s, self.heads)
+    }
+
+    fn channels(&self) -> usize {
+        self.heads.count * self.heads.size
+    }
+
+    /// qkv and the gradient of the output.
+    fn inputs(&self) -> [Vec<f32>; 2] {
+        let mut random = Random::new((self.s.time + self.heads.size) as u64);
+        [3, 1].map(|parts| draw(&mut random, self.s.rows() * parts * self.channels(), 0.0, 1.0))
+    }
+
+    fn text(&self) -> String {
+        let (s, h) = (self.s, self.heads);
+        format!("{} x {} x {} x {}", s.batch, s.time, h.count, h.size)
+    }
+
+    fn build(&self, mut places: Places, device: Box<dyn Device>) -> Result<Rig> {
+        places.heads = Some(self.heads);
+        let mut rig = places.build(device, self.s)?;
+        rig.load()?;
+        Ok(rig)
+    }
+
+    /// `[R, H]` as `[B, H, T]`: the relative error of one logarithm near 0 is a lottery, of a sequence's it is not.
+    fn by_head<T: Copy>(&self, x: &[T]) -> Vec<T> {
+        let (t, h) = (self.s.time, self.heads.count);
+        (0..x.len()).map(|i| x[(i / t / h * t + i % t) * h + i / t % h]).collect()
+    }
+}
+
+impl Case for Attention {
+    fn op(&self) -> &'static str {
+        "attention"
+    }
+
+    fn shape(&self) -> String {
+        self.text()
+    }
+
+    fn large(&self) -> bool {
+        self.s.time >= 2048
+    }
+
+    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+        let (rows, [values, _]) = (self.s.rows(), self.inputs());
+        let mut places = Places::default();
+        let (qkv, out) = (places.view(rows, 3 * self.channels()), places.view(rows, self.channels()));
+        let lse = places.stat(rows, self.heads.count);
+        let mut rig = self.build(places, device)?;
+        rig.write_act(qkv, &values)?;
+        rig.attention(self.s, self.heads, qkv, out, lse);
+        let (out, lse) = (rig.read_act(out, rows)?, rig.read_stat(lse, rows)?);
+        rig.finish(vec![("out", out), ("lse", self.by_head(&lse))])
+    }
+
+    fn expect(&self) -> Vec<Expected> {
+        let (d, [qkv, _]) = (self.dims(), self.inputs());
+        let (naive, exact) = both(|| naive::forward(d, &qkv), || attention::<f64>(d, &of(&qkv), 0));
+        let lse = (self.by_head(&naive.1), self.by_head(&exact.1));
+        vec![
+            Expected::new("out", Bf16, d.size, naive.0, exact.0),
+            Expected::new("lse", Approximate, self.s.time, lse.0, lse.1),
+        ]
+    }
+}
+
+const PARTS: [&str; 3] = ["dq", "dk", "dv"];
+
+/// One of the three of every head.
+fn part<T: Copy>(dqkv: &[T], size: usize, part: usize) -> Vec<T> {
+    dqkv.chunks(size).skip(part).step_by(3).flatten().copied().collect()
+}
+
+impl Case for AttentionBackward {
+    fn op(&self) -> &'static str {
+        "attention_bwd"
+    }
+
+    fn shape(&self) -> String {
+        self.0.text()
+    }
+
+    fn large(&self) -> bool {
+        self.0.large()
+    }
+
+    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+        let (case, [values, gradient]) = (self.0, self.0.inputs());
+        let (rows, c) = (case.s.rows(), case.channels());
+        let mut places = Places::default();
+        let (qkv, dqkv) = (places.view(rows, 3 * c), places.view(rows, 3 * c));
+        let (out, dout, lse) =
+            (places.view(rows, c), places.view(rows, c), places.stat(rows, case.heads.count));
+        let mut rig = case.build(places, device)?;
+        let kept = naive::forward(case.dims(), &values);
+        rig.write_act(qkv, &values)?;
+        rig.write_act(out, &kept.0)?;
+        rig.write_stat(lse, &kept.1)?;
+        rig.write_act(dout, &gradient)?;
+        rig.attention_bwd(case.s, case.heads, qkv, out, lse, dout, dqkv);
+        let found = rig.read_act(dqkv, rows)?;
+        rig.finish((0..3).map(|i| (PARTS[i], part(&found, case.heads.size, i))).collect())
+    }
+
+    fn expect(&self) -> Vec<Expected> {
+        let (d, [qkv, dout]) = (self.0.dims(), self.0.inputs());
+        let (out, lse) = naive::forward(d, &qkv);
+        let out = bf16s(&out);
+        let exact = || {
+            let mut dqkv = attention_bwd::<f64>(d, &of(&qkv), &of(&out), &of(&lse), &of(&dout));
+            rotary(d, &mut dqkv, 0, -1.0);
+            dqkv
+        };
+        let (naive, exact) = both(|| naive::backward(d, &qkv, &out, &lse, &dout), exact);
+        let expected =
+            |i| Expected::new(PARTS[i], Bf16, d.size, part(&naive, d.size, i), part(&exact, d.size, i));
+        (0..3).map(expected).collect()
+    }
+}
+
+impl Case for Decode {
+    fn op(&self) -> &'static str {
+        "attention_decode"
+    }
+
+    fn shape(&self) -> String {
+        self.0.text()
+    }
+
+    fn large(&self) -> bool {
+        self.0.large()
+    }
+
+    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+        let (case, [values, _]) = (self.0, self.0.inputs());
+        let mut places = Places::default();
+        let (qkv, out) = (places.view(case.s.time, 3 * case.channels()), places.act(1, case.channels()));
+        let mut rig = case.build(places, device)?;
+        rig.write_act(qkv, &values)?;
+        rig.attention_decode(case.heads, qkv, case.s.time - 1, out);
+        let out = rig.read_act(out, 1)?;
+        rig.finish(vec![("out", out)])
+    }
+
+    fn expect(&self) -> Vec<Expected> {
+        let (d, [qkv, _]) = (self.0.dims(), self.0.inputs());
+        let last = self.0.s.time - 1;
+        let naive = naive::forward(d, &qkv).0.split_off(last * self.0.channels());
+        vec![Expected::new("out", Bf16, d.size, naive, attend::<f64>(d, &of(&qkv), 0, last, 0).0)]
+    }
+}

@@ -1,0 +1,162 @@
+//! The up-projection with its GELU, and GELU's gradient with that of the bias, which it sums on the way.
+use super::Case;
+use crate::Result;
+use crate::device::Device;
+use crate::model::Gelu;
+use crate::ops::{Ops, Shape};
+use crate::reference::Float;
+use crate::reference::measure::Stored::{Approximate, Bf16, F32};
+use crate::reference::ops::{column_sums, gelu, linear, linear_bwd_weight};
+use crate::reference::random::Random;
+use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::naive::weight_gradient;
+use crate::selftest::rig::{Found, Places, both, draw, of, row, scatter};
+
+/// `rows` rows of `cols` GELUs.
+#[derive(Clone, Copy)]
+pub struct Up {
+    /// Which.
+    pub kind: Gelu,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+/// Its gradient.
+#[derive(Clone, Copy)]
+pub struct UpBackward(pub Up);
+
+/// Features that go in: few, as products have rows of their own.
+const INPUTS: usize = 64;
+
+struct Values {
+    x: Vec<f32>,
+    w: Vec<f32>,
+    bias: Vec<f32>,
+    pre: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+impl Up {
+    fn s(&self) -> Shape {
+        Shape { batch: 1, time: self.rows }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.kind == Gelu::Erf { "erf" } else { "tanh" }
+    }
+
+    fn values(&self) -> Values {
+        let mut random = Random::new((self.rows + self.cols) as u64);
+        let n = self.rows * self.cols;
+        Values {
+            x: draw(&mut random, self.rows * INPUTS, 0.0, 1.0),
+            w: draw(&mut random, self.cols * INPUTS, 0.0, 0.2),
+            bias: draw(&mut random, self.cols, 0.0, 0.5),
+            pre: draw(&mut random, n, 0.0, 1.5),
+            dy: draw(&mut random, n, 0.0, 1.0),
+        }
+    }
+
+    /// dx before it is rounded, its columns' sums, and `dw` of what is rounded.
+    fn gradients<T: Float>(&self, v: &Values) -> [Vec<T>; 2] {
+        let pre: Vec<T> = of(&v.pre);
+        let dy: Vec<T> = of(&v.dy);
+        let dx: Vec<T> = pre.iter().zip(dy).map(|(&x, d)| gelu(x, self.kind).1 * d).collect();
+        let db = column_sums(&dx, self.cols);
+        [dx, db]
+    }
+}
+
+impl Case for Up {
+    fn op(&self) -> &'static str {
+        "linear_gelu"
+    }
+
+    fn shape(&self) -> String {
+        format!("{} x {INPUTS} x {} {}", self.rows, self.cols, self.name())
+    }
+
+    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+        let v = self.values();
+        let mut places = Places::summing(self.cols);
+        let (x, saved) = (places.act(self.rows, INPUTS), places.act(self.rows, self.cols));
+        let y = places.view(self.rows, self.cols);
+        let (w, bias) = (places.matrix(self.cols, INPUTS, 0), places.vector(self.cols));
+        let mut rig = places.build(device, self.s())?;
+        scatter(&mut rig.weights, w, &v.w);
+        scatter(&mut rig.weights, row(bias), &v.bias);
+        let mut issue = |ops: &mut dyn Ops| ops.linear_gelu(self.s(), x, w, bias, self.kind, saved, y, false);
+        rig.perform(&mut issue, |rig| {
+            rig.load()?;
+            rig.write_act(x, &v.x)?;
+            let poison = vec![f32::NAN; self.rows * self.cols];
+            rig.write_act(saved, &poison)?;
+            rig.write_act(y, &poison)
+        })?;
+        let (saved, y) = (rig.read_act(saved, self.rows)?, rig.read_act(y, self.rows)?);
+        rig.finish(vec![("saved", saved), ("y", y)])
+    }
+
+    /// The pre-activation is rounded: a stated rounding point.
+    fn expect(&self) -> Vec<Expected> {
+        let v = self.values();
+        let (naive, exact) = both(
+            || linear(&v.x, &v.w, Some(&v.bias), INPUTS),
+            || linear::<f64>(&of(&v.x), &of(&v.w), Some(&of::<f64>(&v.bias)), INPUTS),
+        );
+        let naive_y = bf16s(&naive).iter().map(|&x| gelu(x, self.kind).0).collect();
+        let exact_y = exact.iter().map(|&x| gelu(x, self.kind).0).collect();
+        vec![
+            Expected::new("saved", Bf16, self.cols, naive, exact),
+            Expected::new("y", Bf16, self.cols, naive_y, exact_y),
+        ]
+    }
+}
+
+impl Case for UpBackward {
+    fn op(&self) -> &'static str {
+        "gelu_bwd"
+    }
+
+    fn shape(&self) -> String {
+        format!("{} x {} {}", self.0.rows, self.0.cols, self.0.name())
+    }
+
+    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+        let (case, v) = (self.0, self.0.values());
+        let mut places = Places::summing(case.cols);
+        let (x, saved) = (places.act(case.rows, INPUTS), places.act(case.rows, case.cols));
+        let dy = places.view(case.rows, case.cols);
+        let (w, bias) = (places.matrix(case.cols, INPUTS, 0), places.vector(case.cols));
+        let mut rig = places.build(device, case.s())?;
+        let mut issue = |ops: &mut dyn Ops| {
+            ops.gelu_bwd(case.s(), case.kind, saved, dy);
+            ops.linear_bwd_weight(case.s(), dy, x, w, [Some(bias), None], false);
+        };
+        rig.perform(&mut issue, |rig| {
+            rig.load()?;
+            rig.write_act(x, &v.x)?;
+            rig.write_act(saved, &v.pre)?;
+            rig.write_act(dy, &v.dy)
+        })?;
+        let dx = rig.read_act(dy, case.rows)?;
+        let (dw, db) = (rig.gradient(w)?, rig.gradient(row(bias))?);
+        rig.finish(vec![("dx", dx), ("dw", dw), ("db", db)])
+    }
+
+    fn expect(&self) -> Vec<Expected> {
+        let (case, v) = (self.0, self.0.values());
+        let (naive, exact) = both(|| case.gradients::<f32>(&v), || case.gradients::<f64>(&v));
+        let ([dx, db], [exact_dx, exact_db]) = (naive, exact);
+        // The product reads the rounded gradient.
+        let dw = weight_gradient(&bf16s(&dx), &v.x, case.cols, INPUTS);
+        let exact_dw = linear_bwd_weight(&exact_dx, &of(&v.x), case.cols, INPUTS);
+        vec![
+            Expected::new("dx", Bf16, case.cols, dx, exact_dx),
+            Expected::new("dw", F32, INPUTS, dw, exact_dw),
+            Expected::new("db", Approximate, case.cols, db, exact_db),
+        ]
+    }
+}

@@ -1,0 +1,30 @@
+//! The rows: one operation each, its inputs and what it must leave.
+pub mod attention;
+pub mod gelu;
+pub mod linear;
+pub mod loss;
+pub mod norm;
+pub mod rotary;
+pub mod tokens;
+pub mod update;
+
+use super::judge::Expected;
+use super::rig::Found;
+use crate::Result;
+use crate::device::Device;
+
+/// One operation on one shape. Its inputs depend on its fields alone.
+pub trait Case: Sync {
+    /// Its name in the vocabulary.
+    fn op(&self) -> &'static str;
+    /// Sizes, for the reader.
+    fn shape(&self) -> String;
+    /// Too slow for an emulated device.
+    fn large(&self) -> bool {
+        false
+    }
+    /// Issues it on the device.
+    fn run(&self, device: Box<dyn Device>) -> Result<Found>;
+    /// By the reference.
+    fn expect(&self) -> Vec<Expected>;
+}

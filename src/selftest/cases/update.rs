@@ -1,0 +1,144 @@
+//! The end of a step: global norm, clipping, AdamW, and the bf16 copy of the weights.
+use super::Case;
+use crate::Result;
+use crate::backend::cpu::AdamStep;
+use crate::device::Device;
+use crate::model::Matrix;
+use crate::ops::{AdamParam, Ops, Shape, Update};
+use crate::optim::AdamSettings;
+use crate::reference::Float;
+use crate::reference::measure::Stored::F32;
+use crate::reference::optimizer::{Moments, adamw};
+use crate::reference::random::Random;
+use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::rig::{Found, Places, both, gather, of, scatter};
+
+/// One update of tensors of every kind: after `applied` others, and with a gradient that is not a number it
+/// must change nothing.
+#[derive(Clone, Copy)]
+pub struct AdamW {
+    /// Updates before.
+    pub applied: u64,
+    /// Whether a gradient is NaN.
+    pub bad: bool,
+}
+
+/// Rows, columns, gap between rows, multiplier of the rate, decay: the first one is also an embedding.
+const TENSORS: [(usize, usize, usize, f64, f64); 5] = [
+    (40, 264, 0, 1.0, 0.1),
+    (85, 200, 56, 0.5, 0.1),
+    (1, 67, 0, 2.0, 0.0),
+    (1, 1, 0, 1.0, 0.0),
+    (1, 50_291, 0, 1.0, 0.01),
+];
+const ADAM: AdamSettings = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
+const RATE: f64 = 3e-3;
+const NAMES: [&str; 3] = ["w", "m", "v"];
+
+/// w, m, v, g of a tensor.
+type Values = [Vec<f32>; 4];
+
+impl AdamW {
+    fn values(&self) -> Vec<Values> {
+        let mut random = Random::new(self.applied);
+        let tensor = |&(rows, cols, ..): &(usize, usize, usize, f64, f64)| {
+            let mut draw = |sigma| random.normals::<f32>(rows * cols, 0.0, sigma);
+            let [w, m, v, g] = [1.0, 0.01, 0.01, 0.01].map(&mut draw);
+            [w, m, v.iter().map(|v| v * v).collect(), g]
+        };
+        TENSORS.iter().map(tensor).collect()
+    }
+
+    fn norm(&self) -> f64 {
+        let squares = self.values().into_iter().flat_map(|[_, _, _, g]| g).map(|g| f64::from(g).powi(2));
+        squares.sum::<f64>().sqrt()
+    }
+
+    /// w, m and v of all tensors.
+    fn reference<T: Float>(&self, values: &[Values]) -> [Vec<T>; 3] {
+        let step = AdamStep {
+            lr: RATE,
+            betas: ADAM.betas,
+            eps: ADAM.eps,
+            grad_scale: ADAM.clip_factor(self.norm()),
+            applied: self.applied + 1,
+        };
+        let mut all = [(); 3].map(|()| Vec::new());
+        for ([w, m, v, g], (_, _, _, lr_mult, decay)) in values.iter().zip(TENSORS) {
+            let mut state = Moments::<T> { w: of(w), m: of(m), v: of(v) };
+            if !self.bad {
+                adamw(&mut state, &of::<T>(g), step, lr_mult, decay);
+            }
+            all.iter_mut().zip([state.w, state.m, state.v]).for_each(|(all, part)| all.extend(part));
+        }
+        all
+    }
+}
+
+impl Case for AdamW {
+    fn op(&self) -> &'static str {
+        "update"
+    }
+
+    fn shape(&self) -> String {
+        format!("{} tensors, step {}{}", TENSORS.len(), self.applied + 1, if self.bad { ", NaN" } else { "" })
+    }
+
+    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+        let mut places = Places::default();
+        let tensors: Vec<Matrix> = TENSORS.iter().map(|&(r, c, gap, ..)| places.matrix(r, c, gap)).collect();
+        places.params.clone_from(&tensors);
+        let rows = tensors[0].rows;
+        let x = places.act(rows, tensors[0].cols);
+        let s = Shape { batch: 1, time: rows };
+        let mut rig = places.build(device, s)?;
+        for (&place, [w, m, v, g]) in tensors.iter().zip(self.values()) {
+            scatter(&mut rig.weights, place, &w);
+            scatter(&mut rig.moments[0], place, &m);
+            scatter(&mut rig.moments[1], place, &v);
+            scatter(&mut rig.gradients, place, &g);
+        }
+        if self.bad {
+            rig.gradients[tensors[4].offset + 40_000] = f32::NAN;
+        }
+        rig.load()?;
+        rig.set_applied(self.applied);
+        let param = |(&place, &(_, _, _, lr_mult, weight_decay)): (&Matrix, &(_, _, _, f64, f64))| {
+            AdamParam { place, lr_mult, weight_decay }
+        };
+        let params: Vec<AdamParam> = tensors.iter().zip(&TENSORS).map(param).collect();
+        rig.update(&params, Update { adam: ADAM, lr: RATE, step: self.applied });
+        let outcome = rig.outcome()?;
+        let tokens: Vec<i32> = (0..rows as i32).collect();
+        rig.set_batch(&tokens, &vec![-1; rows], 0.0);
+        rig.embedding(s, tensors[0], x);
+        let copy = rig.read_act(x, rows)?;
+        let state = rig.state()?;
+        let flat = [&state.w, &state.m, &state.v]
+            .map(|flat| tensors.iter().flat_map(|&t| gather(flat, t)).collect::<Vec<_>>());
+        let rounded = bf16s(&flat[0][..copy.len()]);
+        let agrees = f32::from(u8::from(copy == rounded));
+        let mut outputs: Vec<_> = NAMES.into_iter().zip(flat).collect();
+        outputs.extend([
+            ("norm", vec![outcome.norm as f32]),
+            ("applied", vec![f32::from(u8::from(outcome.applied))]),
+        ]);
+        outputs.push(("bf16 copy", vec![agrees]));
+        rig.finish(outputs)
+    }
+
+    fn expect(&self) -> Vec<Expected> {
+        let values = self.values();
+        let (naive, exact) = both(|| self.reference::<f32>(&values), || self.reference::<f64>(&values));
+        let parts = NAMES.into_iter().zip(naive.into_iter().zip(exact));
+        let mut expected: Vec<_> =
+            parts.map(|(name, (naive, exact))| Expected::new(name, F32, exact.len(), naive, exact)).collect();
+        let norm = self.norm();
+        if !self.bad {
+            expected.push(Expected::new("norm", F32, 1, vec![norm as f32], vec![norm]));
+        }
+        expected.push(Expected::bits("applied", vec![f32::from(u8::from(!self.bad))]));
+        expected.push(Expected::bits("bf16 copy", vec![1.0]));
+        expected
+    }
+}

@@ -1,0 +1,72 @@
+//! One launch on a fresh device, without a backend.
+use crate::Result;
+use crate::device::{Arena, Arg, Device, Launch, Span};
+
+/// An argument.
+pub enum Input {
+    /// A pointer to these bytes.
+    Given(Vec<u8>),
+    /// A pointer to so many bytes of poison.
+    Poison(usize),
+    /// 32 bits.
+    Int(i32),
+    /// 64 bits.
+    Long(u64),
+}
+
+/// A kernel and what it is given.
+pub struct Program {
+    /// Its name.
+    pub kernel: &'static str,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Shared memory of a block.
+    pub shared_bytes: usize,
+    /// Arguments.
+    pub inputs: Vec<Input>,
+}
+
+impl Input {
+    fn bytes(&self) -> Option<usize> {
+        match self {
+            Self::Given(bytes) => Some(bytes.len()),
+            Self::Poison(bytes) => Some(*bytes),
+            _ => None,
+        }
+    }
+}
+
+/// What the buffers hold afterwards, in order.
+pub fn run(mut device: Box<dyn Device>, program: &Program) -> Result<Vec<Vec<u8>>> {
+    let mut arena = Arena::default();
+    let spans: Vec<Option<Span>> = program.inputs.iter().map(|i| i.bytes().map(|n| arena.add(n))).collect();
+    device.allocate(&arena)?;
+    let (stream, done) = (device.stream()?, device.event()?);
+    let pinned = device.pinned(arena.bytes())?;
+    let mut args = Vec::new();
+    for (input, span) in program.inputs.iter().zip(&spans) {
+        if let (Input::Given(bytes), &Some(span)) = (input, span) {
+            device.host(pinned)[span.offset..][..span.bytes].copy_from_slice(bytes);
+            device.upload(stream, pinned, span.offset, span)?;
+        }
+        args.push(match *input {
+            Input::Int(x) => x.into(),
+            Input::Long(x) => x.into(),
+            _ => Arg::address(device.address(span.expect("of a buffer").offset)),
+        });
+    }
+    let Program { grid, threads, shared_bytes, .. } = *program;
+    let kernel = device.kernel(program.kernel)?;
+    device.launch(stream, Launch { kernel, grid, threads, shared_bytes, args })?;
+    let buffers: Vec<Span> = spans.into_iter().flatten().collect();
+    for &span in &buffers {
+        device.download(stream, span, pinned, span.offset)?;
+    }
+    device.record(done, stream)?;
+    device.synchronize(done)?;
+    device.check_red_zones()?;
+    let host = device.host(pinned);
+    Ok(buffers.iter().map(|span| host[span.offset..][..span.bytes].to_vec()).collect())
+}

@@ -1,0 +1,113 @@
+//! The shapes: every instance of every kernel that a training step launches, one row and one that fills no tile.
+use super::cases::Case;
+use super::cases::attention::{Attention, AttentionBackward, Decode};
+use super::cases::gelu::{Up, UpBackward};
+use super::cases::linear::{Linear, Product};
+use super::cases::loss::Loss;
+use super::cases::norm::{Norms, NormsBackward};
+use super::cases::rotary::Rotary;
+use super::cases::tokens::{Embedding, EmbeddingBackward};
+use super::cases::update::AdamW;
+use crate::model::Gelu;
+use crate::ops::attention::SIZES;
+use crate::ops::{Heads, Shape};
+
+/// All rows.
+pub fn cases() -> Vec<Box<dyn Case>> {
+    let parts = [norms(), products(), gelus(), rotations(), attentions(), losses(), embeddings(), updates()];
+    parts.into_iter().flatten().collect()
+}
+
+type Cases = Vec<Box<dyn Case>>;
+
+fn norms() -> Cases {
+    let mut all: Cases = Vec::new();
+    for (rows, cols) in [(3, 512), (65, 768), (37, 2048), (9, 4104), (66, 5120), (1, 520)] {
+        for norms in [1, 2] {
+            let case = Norms { rows, cols, norms, seed: 1 };
+            all.extend([Box::new(case) as Box<dyn Case>, Box::new(NormsBackward(case))]);
+        }
+    }
+    all
+}
+
+fn products() -> Cases {
+    use Product::*;
+    let mut all: Cases = Vec::new();
+    let mut add = |product, rows, inputs, outputs| {
+        all.push(Box::new(Linear { product, rows, inputs, outputs }));
+    };
+    for product in [Plain, Bias, Residual, Input, Weight, Accumulate] {
+        add(product, 1, 64, 192);
+        add(product, 77, 328, 128);
+        add(product, 130, 512, 1536);
+        add(product, 2048, 512, 1536);
+    }
+    all
+}
+
+fn gelus() -> Cases {
+    let mut all: Cases = Vec::new();
+    for kind in [Gelu::Erf, Gelu::Tanh] {
+        for (rows, cols) in [(1, 8), (9, 264), (130, 2048), (3, 20_480)] {
+            let case = Up { kind, rows, cols };
+            all.extend([Box::new(case) as Box<dyn Case>, Box::new(UpBackward(case))]);
+        }
+    }
+    all
+}
+
+fn rotations() -> Cases {
+    let sizes = SIZES.map(|size| (size, size / 4));
+    let mut all: Cases = Vec::new();
+    for (size, rotary) in sizes.into_iter().chain([(64, 6), (64, 64)]) {
+        let heads = Heads { count: 2, size, rotary };
+        all.push(Box::new(Rotary { s: Shape { batch: 2, time: 37 }, heads, first: 0 }));
+        all.push(Box::new(Rotary { s: Shape { batch: 1, time: 1 }, heads, first: 5 }));
+    }
+    all
+}
+
+fn attentions() -> Cases {
+    let mut all: Cases = Vec::new();
+    for size in SIZES {
+        for (batch, time, count) in [(1, 1, 2), (2, 37, 2), (1, 161, 1), (1, 601, 1), (1, 2048, 2)] {
+            let heads = Heads { count, size, rotary: size / 4 };
+            let case = Attention { s: Shape { batch, time }, heads };
+            all.extend([Box::new(case) as Box<dyn Case>, Box::new(AttentionBackward(case))]);
+            if batch == 1 {
+                all.push(Box::new(Decode(case)));
+            }
+        }
+    }
+    all
+}
+
+fn losses() -> Cases {
+    // Pythia's vocabulary; one that is no round number; one too long for the shared memory of any GPU.
+    let sizes = [(1, 8), (3, 50_304), (9, 50_296), (2, 131_072)];
+    let mut all: Cases = Vec::new();
+    for (rows, vocab) in sizes {
+        for (gradient, masked) in [(true, false), (true, true), (false, true)] {
+            all.push(Box::new(Loss { rows, vocab, gradient, masked }));
+        }
+    }
+    all
+}
+
+fn embeddings() -> Cases {
+    let mut all: Cases = Vec::new();
+    for (rows, vocab, cols) in [(1, 8, 8), (300, 56, 264), (65, 50_304, 32), (1100, 40, 520)] {
+        let of = Embedding { rows, vocab, cols };
+        all.push(Box::new(of));
+        all.extend(
+            [false, true].map(|accumulate| Box::new(EmbeddingBackward { of, accumulate }) as Box<dyn Case>),
+        );
+    }
+    all
+}
+
+fn updates() -> Cases {
+    let rows = [(0, false), (7, false), (20_000, false), (7, true)];
+    rows.into_iter().map(|(applied, bad)| Box::new(AdamW { applied, bad }) as Box<dyn Case>).collect()
+}

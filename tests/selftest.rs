@@ -1,0 +1,74 @@
+//! `rewarm selftest`, as it is called.
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+
+fn selftest(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rewarm")).arg("selftest").args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Kernels that no training step launches yet; tests/kernels has them.
+const IDLE: [&str; 10] = [
+    "adamw_bf16",
+    "cast_bf16_f32",
+    "philox_bits",
+    "philox_normal",
+    "philox_uniform",
+    "residual_add",
+    "rotary_bwd_1",
+    "rotary_bwd_2",
+    "rotary_bwd_4",
+    "rotary_bwd_8",
+];
+
+#[test]
+fn the_emulated_device_passes_and_every_kernel_is_in_the_table() {
+    let output = selftest(&["--device", "emulated", "--json"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for part in ["rows", "primitives", "step"] {
+        for row in report[part].as_array().unwrap() {
+            let large = row["note"].as_str().is_some_and(|n| n.contains("too slow on this device"));
+            assert!(row["verdict"] == "ok" || (row["verdict"] == "not_run" && large), "{row}");
+        }
+    }
+    assert!(report["rows"].as_array().unwrap().len() > 100 && report["step"].as_array().unwrap().len() == 2);
+    assert!(report["launches"]["parallel"].as_u64() < report["launches"]["sequential"].as_u64());
+    println!("{} s, {} launches", report["seconds"], report["launches"]);
+
+    let launched: BTreeSet<&str> =
+        report["kernels"].as_array().unwrap().iter().map(|k| k.as_str().unwrap()).collect();
+    let table = include_str!("../kernels/RESOURCES.md").lines();
+    let names = table.filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name));
+    let missing: Vec<&str> =
+        names.filter(|n| !n.starts_with("selfcheck") && !launched.contains(n) && !IDLE.contains(n)).collect();
+    assert!(missing.is_empty(), "not in the self-test: {missing:?}");
+    assert!(IDLE.iter().all(|name| !launched.contains(name)));
+}
+
+#[test]
+fn parts_are_chosen_by_name() {
+    let output = selftest(&["--device", "emulated", "--only", "mma"]);
+    let lines = text(&output.stdout);
+    assert!(output.status.success() && lines.lines().count() == 2, "{lines}");
+    assert!(lines.contains("mma") && lines.contains("emulated (sm_86): 1 of 1 ok"), "{lines}");
+}
+
+/// One error, before anything is tested.
+#[test]
+fn what_is_not_there_is_refused() {
+    let refused = |args: &[&str], words: &[&str]| {
+        let output = selftest(args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(output.stdout.is_empty() && said.matches("error:").count() == 1, "{said}");
+        words.iter().for_each(|word| assert!(said.contains(word), "{word:?} is missing in {said}"));
+    };
+    refused(&["--device", "cuda:63"], &["cuda"]);
+    refused(&["--device", "cpu"], &["doctor", "--device emulated"]);
+    refused(&["--device", "emulated", "--only", "nothing"], &["nothing", "attention_bwd", "step"]);
+}
