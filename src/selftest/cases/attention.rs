@@ -161,10 +161,6 @@ impl Case for Decode {
         self.0.text()
     }
 
-    fn large(&self) -> bool {
-        self.0.large()
-    }
-
     fn run(&self, device: Box<dyn Device>) -> Result<Found> {
         let (case, [values, _]) = (self.0, self.0.inputs());
         let mut places = Places::default();
