@@ -35,7 +35,7 @@ impl Batches {
     }
 }
 
-/// Writes `values` where `part` lies inside of `whole`.
+/// Writes `values` where `part` lies in the pinned copy of the batch.
 fn put<T: bytemuck::Pod>(host: &mut [u8], spans: &BatchSpans, part: Span, values: &[T]) {
     let bytes: &[u8] = bytemuck::cast_slice(values);
     host[part.offset - spans.span.offset..][..bytes.len()].copy_from_slice(bytes);

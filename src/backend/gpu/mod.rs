@@ -27,8 +27,6 @@ use std::collections::{HashMap, HashSet};
 use sums::Pending;
 use transfer::Staging;
 
-pub use layout::check;
-
 use super::MemoryPlan;
 
 /// The backend over one device.
@@ -73,7 +71,7 @@ impl Gpu {
         workspace: &Workspace,
         capturing: bool,
     ) -> Result<Self> {
-        check(config)?;
+        layout::check(config)?;
         let layout = Layout::new(config, table, workspace);
         check_memory(&*device, config, table, workspace, &layout)?;
         device.allocate(&layout.arena)?;
@@ -141,7 +139,9 @@ impl Gpu {
     }
 
     fn fill(&mut self, span: Span, value: u8) {
-        self.issue(|gpu| gpu.device.fill(gpu.compute, span, value));
+        if span.bytes > 0 {
+            self.issue(|gpu| gpu.device.fill(gpu.compute, span, value));
+        }
     }
 
     /// Address of element `index` of `size` bytes of a span.
@@ -190,6 +190,12 @@ impl Gpu {
         Ok(())
     }
 
+    /// Issues the work, and what it has left for later.
+    fn perform_all(&mut self, body: &mut dyn FnMut(&mut dyn Ops)) {
+        body(self);
+        self.finish_sums();
+    }
+
     fn run_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         let key = (work, self.batches.current);
         if let Some(&graph) = self.graphs.get(&key) {
@@ -209,14 +215,6 @@ impl Gpu {
             gpu.graphs.insert(key, graph);
             gpu.device.replay(gpu.compute, graph)
         });
-    }
-}
-
-impl Gpu {
-    /// Issues the work, and what it has left for later.
-    fn perform_all(&mut self, body: &mut dyn FnMut(&mut dyn Ops)) {
-        body(self);
-        self.finish_sums();
     }
 }
 

@@ -98,12 +98,8 @@ impl Gpu {
 
     /// Before something overwrites `act`: column sums of it that are still to be made are made.
     pub(super) fn before_write(&mut self, act: Act) {
-        if self
-            .pending
-            .columns
-            .iter()
-            .any(|c| c.dy.offset < act.offset + act.cols && act.offset < c.dy.offset + c.dy.cols)
-        {
+        let meet = |a: Act, b: Act| a.offset < b.offset + b.cols && b.offset < a.offset + a.cols;
+        if self.pending.columns.iter().any(|c| meet(c.dy, act)) {
             self.sum_columns();
         }
     }
