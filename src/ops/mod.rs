@@ -275,7 +275,7 @@ pub trait Ops {
     fn choices(&self) -> GemmChoices {
         GemmChoices::default()
     }
-    /// Uses the algorithms of an earlier part of the run; not reproducible where they are another device's.
+    /// Uses these algorithms where there are any; not reproducible where they are another device's.
     fn adopt(&mut self, _: &GemmChoices) -> Result<()> {
         Ok(())
     }

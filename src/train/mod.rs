@@ -1,4 +1,5 @@
 //! Training: one step, the loop around it, evaluation and metrics.
+mod choices;
 mod display;
 mod evaluate;
 mod metrics;

@@ -1,8 +1,9 @@
 //! The loop: evaluate, step, log, save. It owns the step counter; everything else is a function of it.
+use super::choices;
 use super::display::Display;
 use super::evaluate::EvalResult;
-use super::metrics::{StepMetrics, replace};
-use super::session::{CHOICES, Session};
+use super::metrics::StepMetrics;
+use super::session::Session;
 use super::step::{Issued, Micro, StepResult, finish_step, issue_step};
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::{Batch, fill_batch};
@@ -153,9 +154,7 @@ impl Session {
         if choices.device.is_empty() || choices == self.choices {
             return Ok(());
         }
-        let text = serde_json::to_vec_pretty(&choices)
-            .map_err(|e| Error::failed(format!("algorithms of matrix products: {e}")))?;
-        replace(&self.config.run_dir.join(CHOICES), &text)?;
+        choices::keep(&choices, &self.config.run_dir)?;
         self.choices = choices;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A run from the moment its configuration is valid: everything that can be refused is refused here, before
 //! the first step.
+use super::choices;
 use super::evaluate::Evaluation;
 use super::metrics::{Metrics, replace};
 use super::source::Source;
@@ -27,9 +28,6 @@ use xxhash_rust::xxh3::xxh3_128;
 /// The resolved configuration in a run directory.
 const CONFIG: &str = "config.toml";
 
-/// The algorithms of matrix products that the run uses, on a GPU.
-pub(super) const CHOICES: &str = "gemm.json";
-
 /// A run that is ready to take its next step.
 pub struct Session {
     pub(super) config: Config,
@@ -48,7 +46,7 @@ pub struct Session {
     pub(super) metrics: Metrics,
     /// What was allocated.
     pub memory: MemoryPlan,
-    /// What stands in [`CHOICES`].
+    /// Algorithms of matrix products as they were written down.
     pub(super) choices: GemmChoices,
     /// When the last step was finished.
     pub(super) finished: Option<Instant>,
@@ -113,6 +111,7 @@ impl Session {
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed) = (parts.config.model.init, parts.config.seed);
         Self::allocate(parts, state, base, lock, true, |model, ops| {
+            ops.adopt(&choices::cached(&ops.choices().device))?;
             ops.load_state(&mut |w, m, v| match &source {
                 Some(source) => source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) }),
                 None => {
@@ -139,7 +138,7 @@ impl Session {
         state.fingerprints.check(&parts.fingerprints)?;
         let base = Some(source.raw_config().clone());
         let choices = match parts.config.device {
-            DeviceName::Cuda(_) if !retune => read_choices(run_dir)?,
+            DeviceName::Cuda(_) if !retune => choices::of_run(run_dir)?,
             _ => GemmChoices::default(),
         };
         // Overrides last: the next resume finds them in the file.
@@ -285,18 +284,6 @@ fn claim(run_dir: &Path) -> Result<RunLock> {
     let lock = RunLock::acquire(run_dir)?;
     clean(&Disk, run_dir)?;
     Ok(lock)
-}
-
-/// The algorithms that the run was started with; none where nothing was chosen.
-fn read_choices(run_dir: &Path) -> Result<GemmChoices> {
-    let path = run_dir.join(CHOICES);
-    match std::fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|e| {
-            Error::refused(format!("{}: {e}; `rewarm resume --retune` chooses anew", path.display()))
-        }),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(GemmChoices::default()),
-        Err(e) => Err(Error::input("read", &path)(e)),
-    }
 }
 
 /// The newest manifest of a run that can be read; refused where there is none.
