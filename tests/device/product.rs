@@ -221,7 +221,7 @@ fn operands_side_by_side_in_wider_rows() {
 
 #[test]
 fn a_product_must_be_planned() {
-    let (mut d, spans) = device(timed(StreamTiming::Eager), &[1 << 16, 64]);
+    let (mut d, spans) = device(timed(StreamTiming::Eager), &[1 << 16, 4096]);
     let (stream, _) = stream_and_event(&mut d);
     let at = d.address(0);
     let gemm = Gemm { shape: shape(8, 8, 8), a: at, b: at + 256, c: at + 512, d: at + 512, bias: 0 };
@@ -232,12 +232,16 @@ fn a_product_must_be_planned() {
     d.plan(&gemm.shape, spans[1]).unwrap();
     d.gemm(stream, gemm).unwrap();
     assert_eq!(d.launches(), 1);
-    assert_eq!(get(&mut d, stream, spans[1]), [0xFF; 64]);
+    assert_eq!(get(&mut d, stream, spans[1]), [0xFF; 4096]);
+    // Where there is too little of it nothing is timed, and nothing written.
+    d.fill(stream, spans[1], 0).unwrap();
+    d.plan(&shape(8, 8, 16), spans[1].part(0, 256)).unwrap();
+    assert_eq!(get(&mut d, stream, spans[1]), [0; 4096]);
     // And products use the workspace.
     d.fill(stream, spans[1], 0).unwrap();
     d.set_workspace(spans[1]);
     d.gemm(stream, gemm).unwrap();
-    assert_eq!(get(&mut d, stream, spans[1]), [0xFF; 64]);
+    assert_eq!(get(&mut d, stream, spans[1]), [0xFF; 4096]);
 }
 
 /// `cargo test --release --test device speed -- --nocapture`.
