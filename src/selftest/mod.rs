@@ -26,12 +26,21 @@ use std::time::Instant;
 /// Tests a device, or those parts whose names begin with `only`. `seen` is told each line when it is known. An error
 /// is one of opening the device, or of `only`; what goes wrong later is in the report.
 pub fn run(name: DeviceName, only: Option<&str>, seen: &mut dyn FnMut(&Row)) -> Result<Report> {
-    let started = Instant::now();
     let name = device::resolve(name);
+    run_on(&|| open(name), name == DeviceName::Emulated, only, seen)
+}
+
+/// The same of a device that `open` makes, as often as it is asked; without what takes too long where it is `emulated`.
+pub fn run_on(
+    open: &dyn Fn() -> Result<Box<dyn Device>>,
+    emulated: bool,
+    only: Option<&str>,
+    seen: &mut dyn FnMut(&Row),
+) -> Result<Report> {
+    let started = Instant::now();
     // Open until the end, which keeps a GPU's context between the rows.
-    let first = open(name)?;
-    let (again, emulated) = (|| open(name), name == DeviceName::Emulated);
-    let mut test = Test { open: &again, emulated, dead: false, kernels: BTreeSet::new(), seen };
+    let first = open()?;
+    let mut test = Test { open, emulated, dead: false, kernels: BTreeSet::new(), seen };
     let wanted = |op: &str| only.is_none_or(|only| op.starts_with(only));
 
     let primitives = primitives::all().into_iter().filter(|p| wanted(p.op));
