@@ -7,6 +7,7 @@ use case::Case;
 use rewarm::device::{Capability, Counters, Mode};
 use rewarm::ops::attention as cut;
 use rewarm::ops::cost::{self, Cost};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 /// Every instance: of each head size that of the smallest GPU, and where larger ones have another, that on one of them.
@@ -89,8 +90,12 @@ fn decode_against_a_cache() {
 
 /// Counters of the forward, and of the three kernels of the backward.
 fn counters(case: &Case) -> [Counters; 2] {
-    let forward = count(|run| case.forward(run));
-    let mut backward = count(|run| case.both(run));
+    let of_forward = RefCell::default();
+    let mut backward = count(|run| {
+        of_forward.replace(case.both_counted(run)?);
+        Ok(())
+    });
+    let forward: Counters = of_forward.take();
     backward.mma_flops -= forward.mma_flops;
     backward.bytes_read -= forward.bytes_read;
     backward.bytes_written -= forward.bytes_written;

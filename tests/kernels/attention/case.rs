@@ -6,7 +6,7 @@ use crate::reference::random::Random;
 use crate::rig::{Outputs, Run, bf16s, every_mode, once};
 use half::bf16;
 use rewarm::Result;
-use rewarm::device::{Arg, Buffer, Capability, Mode};
+use rewarm::device::{Arg, Buffer, Capability, Counters, Mode};
 use rewarm::ops::attention as cut;
 use rewarm::ops::{Heads, Shape};
 
@@ -112,19 +112,12 @@ impl Case {
         self.documents.as_ref().map_or(Arg::address(0), |d| run.upload(d).arg())
     }
 
-    pub fn forward(&self, run: &mut Run) -> Result<()> {
-        let qkv = Self::upload(run, &self.qkv, 3 * self.channels());
-        let document = self.documents_arg(run);
-        self.launch_forward(run, &qkv, document)?;
-        Ok(())
-    }
-
     fn launch_forward(
         &self,
         run: &mut Run,
         qkv: &Buffer<bf16>,
         document: Arg,
-    ) -> Result<(Buffer<bf16>, Buffer<f32>)> {
+    ) -> Result<(Buffer<bf16>, Buffer<f32>, Counters)> {
         let (s, h, c) = (self.s, self.heads, self.channels());
         let out = run.poisoned::<bf16>(s.rows() * (c + PAD));
         let lse = run.poisoned::<f32>(s.rows() * h.count);
@@ -141,20 +134,25 @@ impl Case {
         let grid = [s.time.div_ceil(tile.queries), h.count, s.batch];
         run.on(self.capability);
         let name = format!("attention_fwd_{}{}", h.size, tile.suffix);
-        run.launch(&name, grid, tile.threads, tile.shared_bytes, &args)?;
+        let counters = run.launch(&name, grid, tile.threads, tile.shared_bytes, &args)?;
         run.output("out", &out);
         run.output("lse", &lse);
-        Ok((out, lse))
+        Ok((out, lse, counters))
     }
 
     /// Forward, then the three kernels of the backward.
     pub fn both(&self, run: &mut Run) -> Result<()> {
+        self.both_counted(run).map(|_| ())
+    }
+
+    /// The same; the counters are those of the forward.
+    pub fn both_counted(&self, run: &mut Run) -> Result<Counters> {
         let (s, h, c) = (self.s, self.heads, self.channels());
         let (tile, shares, pairs) = (self.backward_cut(), cut::shares(s.time), h.rotary / 2);
         let qkv = Self::upload(run, &self.qkv, 3 * c);
         let dout = Self::upload(run, &self.dout, c);
         let document = self.documents_arg(run);
-        let (out, lse) = self.launch_forward(run, &qkv, document.clone())?;
+        let (out, lse, forward) = self.launch_forward(run, &qkv, document.clone())?;
         let [stats_len, dq_len] = cut::scratch(s, h);
         let (stats, dq) = (run.poisoned::<f32>(stats_len), run.poisoned::<f32>(dq_len));
         let dqkv = run.poisoned::<bf16>(s.rows() * (3 * c + PAD));
@@ -186,7 +184,7 @@ impl Case {
         let name = format!("attention_bwd_dq_{}{}", h.size, tile.suffix);
         run.launch(&name, grid, 128, cut::dq_shared_bytes(h.size), &args)?;
         run.output("dqkv", &dqkv);
-        Ok(())
+        Ok(forward)
     }
 
     /// The last row of the first sequence is the query.
