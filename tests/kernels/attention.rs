@@ -50,8 +50,14 @@ fn large_scores_documents_constant_rows_and_other_rotations() {
 #[test]
 fn documents_in_several_shares() {
     assert_eq!(cut::shares(1100), 3);
-    for (size, on) in instances() {
-        Case::new(1, 1100, 1, size).on(on).documents(&[300, 400, 900]).check();
+    let case = |size| Case::new(1, 1100, 1, size).documents(&[300, 400, 900]);
+    for size in cut::SIZES {
+        case(size).check();
+    }
+    // All schedules and both timings.
+    let modes = Mode::all();
+    for (size, on) in WIDE {
+        case(size).on(on).check_in(&[0, 3, 4].map(|i: usize| modes[i].clone()));
     }
 }
 
@@ -207,7 +213,7 @@ fn nan_spreads_no_further_than_its_tile() {
 #[test]
 fn wide_tiles_are_deterministic() {
     for (size, on) in WIDE {
-        let case = Case::new(1, 140, 2, size).on(on);
+        let case = Case::new(1, 140, 1, size).on(on);
         assert_eq!(
             [case.forward_cut().suffix, case.backward_cut().suffix],
             [if size == 256 { "_wide" } else { "" }, "_wide"]
@@ -219,10 +225,12 @@ fn wide_tiles_are_deterministic() {
 #[test]
 fn every_synchronisation_is_needed() {
     for (size, on) in instances() {
-        for (what, starts) in [("", &[][..]), (" documents", &[70, 135])] {
-            let case = Case::new(1, 200, 1, size).on(on);
-            let case = if starts.is_empty() { case } else { case.documents(starts) };
-            mutations(&format!("attention {size} {on}{what}"), &[], |run| case.both(run));
+        let case = || Case::new(1, 200, 1, size).on(on);
+        let documents = case().documents(&[70, 135]);
+        mutations(&format!("attention {size} {on} documents"), &[], |run| documents.both(run));
+        // The calls of the wide instances are the same ones, with other tiles.
+        if !WIDE.contains(&(size, on)) {
+            mutations(&format!("attention {size}"), &[], |run| case().both(run));
         }
     }
     for size in cut::SIZES {
