@@ -4,8 +4,9 @@
 //   to 64: infinity and 0 behind T, so that those queries add nothing. Grid (P / 64, H, B) of 128 threads.
 // attention_bwd_<D>: dk, rotated back, and dv into dqkv; dq [SHARES, B, H, P * D] f32, in the order of fragments. A
 //   block walks its share of the key tiles of one (sequence, head) in order, and for each the queries that see it.
-//   Grid (SHARES, H, B) of Shape::THREADS; SHARES is the caller's, from the shape alone: it decides the sum's order.
+//   Grid (SHARES, H, B) of Shape::THREADS; SHARES is the caller's, from the shape alone.
 // attention_bwd_dq_<D>: sums the shares in order, rotates back, rounds. Grid (ceil(T / 32), H, B) of 128.
+// <D>_wide: the two of a larger tile, for devices with the shared memory. The order of dq's sum is that of the tiles.
 // Shared memory sizeof(AttentionBwdSmem), sizeof(FloatTile<32, D>). Five products, 10*D FLOP a pair of query and key,
 // (T + KEYS) / T times the causal half: compute-bound. Bytes: src/ops/attention.rs.
 // Deterministic: dq has one buffer per share, and who adds to it does so in the order of key tiles.
@@ -320,21 +321,24 @@ KERNEL(attention_bwd_stats, 128, const bf16* out, int64_t out_ld, const bf16* do
     else store(stats, row < time ? load(lse + token * heads + head) * LOG2_E : INFINITY);
 }
 
-#define ATTENTION_BWD(D, MK, WK, WD, QUERIES)                                                                         \
-    KERNEL(attention_bwd_##D, 32 * WK * WD, const bf16* qkv, int64_t qkv_ld, const bf16* dout, int64_t dout_ld,       \
+#define ATTENTION_BWD(NAME, D, MK, WK, WD, QUERIES)                                                                   \
+    KERNEL(attention_bwd_##NAME, 32 * WK * WD, const bf16* qkv, int64_t qkv_ld, const bf16* dout, int64_t dout_ld,    \
            const float* stats, const int* document, float* dq, bf16* dqkv, int64_t dqkv_ld, const float* cos,         \
            const float* sin, const int* positions, int rotary, int time) {                                            \
         attention_bwd<Shape<D, MK, WK, WD, QUERIES>>(qkv, qkv_ld, dout, dout_ld, stats, document, dq, dqkv, dqkv_ld,  \
                                                      {cos, sin, positions, rotary / 2}, time);                        \
     }                                                                                                                 \
-    KERNEL(attention_bwd_dq_##D, DQ_THREADS, const float* dq, const int* document, bf16* dqkv, int64_t dqkv_ld,       \
+    KERNEL(attention_bwd_dq_##NAME, DQ_THREADS, const float* dq, const int* document, bf16* dqkv, int64_t dqkv_ld,    \
            const float* cos, const float* sin, const int* positions, int rotary, int time, int shares) {              \
         attention_bwd_dq<Shape<D, MK, WK, WD, QUERIES>>(dq, document, dqkv, dqkv_ld,                                  \
                                                         {cos, sin, positions, rotary / 2}, time, shares);             \
     }
-ATTENTION_BWD(32, 2, 4, 1, 32)
-ATTENTION_BWD(64, 2, 4, 2, 64)
-ATTENTION_BWD(80, 1, 8, 1, 32)
-ATTENTION_BWD(96, 2, 4, 2, 32)
-ATTENTION_BWD(128, 2, 2, 2, 32)
-ATTENTION_BWD(256, 1, 3, 2, 16)
+// The first of a head size fits in 99 KB; src/ops/attention.rs takes the wide one where it fits.
+ATTENTION_BWD(32, 32, 2, 4, 1, 32)
+ATTENTION_BWD(64, 64, 2, 4, 2, 64)
+ATTENTION_BWD(80, 80, 1, 8, 1, 32)
+ATTENTION_BWD(96, 96, 2, 4, 2, 32)
+ATTENTION_BWD(128, 128, 2, 2, 2, 32)
+ATTENTION_BWD(128_wide, 128, 2, 4, 2, 32)
+ATTENTION_BWD(256, 256, 1, 3, 2, 16)
+ATTENTION_BWD(256_wide, 256, 2, 2, 4, 32)

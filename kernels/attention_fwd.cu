@@ -3,7 +3,8 @@
 // lse [B*T, H] f32; document [B*T] int or null: the position in its sequence of the first token of the token's
 // document, which never decreases: a query sees only keys from there on. Pointers and leading dimensions * 2 at
 // multiples of 16 bytes.
-// Grid (ceil(T / QUERIES), H, B) blocks of 128 threads, QUERIES = 64 * MT; shared memory sizeof(AttentionFwdSmem).
+// Grid (ceil(T / QUERIES), H, B) blocks of Shape::THREADS; shared memory sizeof(AttentionFwdSmem).
+// attention_fwd_<D>_wide: more queries, and warps for them, on devices with the shared memory.
 // A block moves its queries and outputs once and the keys and values up to its last query:
 // B*H*(4*T*D + 4*T + 4*D * sum over tiles of min(T, QUERIES * (i + 1))) bytes; 4*D FLOP a pair of query and key,
 // (T + QUERIES) / T times the causal half: compute-bound.
@@ -16,13 +17,10 @@
 
 namespace {
 
-constexpr int WARPS = 4;
-constexpr int THREADS = 32 * WARPS;
-
-// MT tiles of 16 queries per warp share the fragments of a key tile of KEYS; queries stay in registers or, where
-// those are short, in shared memory.
-template <int D_, int MT_, int KEYS_, bool IN_REGISTERS_> struct Shape {
-    static constexpr int D = D_, MT = MT_, KEYS = KEYS_, QUERIES = 16 * MT_ * WARPS;
+// MT tiles of 16 queries in each of WARPS warps share the fragments of a key tile of KEYS; queries stay in registers
+// or, where those are short, in shared memory.
+template <int D_, int WARPS_, int MT_, int KEYS_, bool IN_REGISTERS_> struct Shape {
+    static constexpr int D = D_, MT = MT_, KEYS = KEYS_, THREADS = 32 * WARPS_, QUERIES = 16 * MT_ * WARPS_;
     static constexpr bool IN_REGISTERS = IN_REGISTERS_;
 };
 
@@ -165,9 +163,9 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
     int tile = seen / S::KEYS, tiles = ceil_div(min(time, first + S::QUERIES), S::KEYS);
     auto copy = [&](int j) {
         int key = j * S::KEYS;
-        copy_keys_values<THREADS>(smem.k[j % 2], smem.v[j % 2], q + S::D + key * qkv_ld, qkv_ld, time - key);
+        copy_keys_values<S::THREADS>(smem.k[j % 2], smem.v[j % 2], q + S::D + key * qkv_ld, qkv_ld, time - key);
     };
-    copy_tile<THREADS>(smem.q, q + first * qkv_ld, qkv_ld, time - first);
+    copy_tile<S::THREADS>(smem.q, q + first * qkv_ld, qkv_ld, time - first);
     if constexpr (S::IN_REGISTERS) cp_async_commit();
     copy(tile);
     cp_async_commit();
@@ -209,14 +207,17 @@ DEVICE void attention_fwd(const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t ou
 
 }   // namespace
 
-#define ATTENTION_FWD(D, MT, KEYS, IN_REGISTERS)                                                                     \
-    KERNEL(attention_fwd_##D, THREADS, const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t out_ld, float* lse,        \
+#define ATTENTION_FWD(NAME, D, WARPS, MT, KEYS, IN_REGISTERS)                                                        \
+    KERNEL(attention_fwd_##NAME, 32 * WARPS, const bf16* qkv, int64_t qkv_ld, bf16* out, int64_t out_ld, float* lse,  \
            const int* document, int time) {                                                                           \
-        attention_fwd<Shape<D, MT, KEYS, IN_REGISTERS>>(qkv, qkv_ld, out, out_ld, lse, document, time);               \
+        attention_fwd<Shape<D, WARPS, MT, KEYS, IN_REGISTERS>>(qkv, qkv_ld, out, out_ld, lse, document, time);        \
     }
-ATTENTION_FWD(32, 2, 64, true)
-ATTENTION_FWD(64, 2, 64, true)
-ATTENTION_FWD(80, 2, 32, true)
-ATTENTION_FWD(96, 2, 32, false)
-ATTENTION_FWD(128, 2, 32, false)
-ATTENTION_FWD(256, 1, 32, false)
+// The first of a head size fits in 99 KB; src/ops/attention.rs takes the wide one where it fits, and says why no other
+// head size has one.
+ATTENTION_FWD(32, 32, 4, 2, 64, true)
+ATTENTION_FWD(64, 64, 4, 2, 64, true)
+ATTENTION_FWD(80, 80, 4, 2, 32, true)
+ATTENTION_FWD(96, 96, 4, 2, 32, false)
+ATTENTION_FWD(128, 128, 4, 2, 32, false)
+ATTENTION_FWD(256, 256, 4, 1, 32, false)
+ATTENTION_FWD(256_wide, 256, 8, 1, 32, false)

@@ -44,8 +44,9 @@ fn the_emulated_device_passes_and_every_kernel_is_in_the_table() {
         report["kernels"].as_array().unwrap().iter().map(|k| k.as_str().unwrap()).collect();
     let table = include_str!("../kernels/RESOURCES.md").lines();
     let names = table.filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name));
-    let missing: Vec<&str> =
-        names.filter(|n| !n.starts_with("selfcheck") && !launched.contains(n) && !IDLE.contains(n)).collect();
+    // Wide ones need more shared memory than this device has; a test in src/selftest runs the rows where it is.
+    let elsewhere = |n: &str| n.starts_with("selfcheck") || n.ends_with("_wide") || IDLE.contains(&n);
+    let missing: Vec<&str> = names.filter(|n| !launched.contains(n) && !elsewhere(n)).collect();
     assert!(missing.is_empty(), "not in the self-test: {missing:?}");
     assert!(IDLE.iter().all(|name| !launched.contains(name)));
 }

@@ -142,6 +142,7 @@ mod tests {
     use super::cases::norm::Norms;
     use super::judge::judge;
     use super::*;
+    use crate::device::{Capability, EmulatedDevice, EmulatedSettings, Mode};
 
     fn emulated() -> Box<dyn Device> {
         open(DeviceName::Emulated).unwrap()
@@ -156,6 +157,26 @@ mod tests {
         let wrong = judge(&found, &case(2).expect());
         assert!(!wrong.holds(), "{wrong:?}");
         assert_eq!(Row::judged("layernorm_pair", "", wrong).verdict, Verdict::Wrong);
+    }
+
+    /// Kernels for more shared memory than the emulated device has unless told otherwise.
+    #[test]
+    fn wide_kernels_are_in_the_rows_of_a_device_that_has_room() {
+        let mode = Mode { capability: Capability::Sm90, ..Mode::default() };
+        let settings = EmulatedSettings { mode, ..EmulatedSettings::default() };
+        let mut launched = BTreeSet::new();
+        for case in table::cases() {
+            if case.shape().starts_with("1 x 161 x ") {
+                let device = Box::new(EmulatedDevice::new(settings.clone()).unwrap());
+                let found = case.run(device).unwrap();
+                let judged = judge(&found.outputs, &case.expect());
+                assert!(judged.holds(), "{} {}: {judged:?}", case.op(), case.shape());
+                launched.extend(found.kernels);
+            }
+        }
+        let names = include_str!("../../kernels/RESOURCES.md").split('`').filter(|n| n.ends_with("_wide"));
+        let wide: BTreeSet<String> = names.map(str::to_owned).collect();
+        assert!(!wide.is_empty() && wide.is_subset(&launched), "{wide:?} of {launched:?}");
     }
 
     /// In every row that is quick: one element that is off by a twentieth of the largest, NaN, or

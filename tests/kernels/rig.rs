@@ -2,7 +2,7 @@
 use bytemuck::Pod;
 use half::bf16;
 use rewarm::Result;
-use rewarm::device::{Arg, Buffer, Counters, Emulated, Mode, Order, Schedule, Timing};
+use rewarm::device::{Arg, Buffer, Capability, Counters, Emulated, Mode, Order, Schedule, Timing};
 use std::fmt::Write;
 
 /// One run on a fresh device. A program uploads its inputs, launches, and declares its outputs with
@@ -72,6 +72,11 @@ impl Run {
     fn new(mode: &Mode) -> Result<Self> {
         let (counters, outputs) = Default::default();
         Ok(Self { device: Emulated::new()?, mode: mode.clone(), counters, outputs })
+    }
+
+    /// The rest of the program runs on this GPU, not on the smallest.
+    pub fn on(&mut self, capability: Capability) {
+        self.mode.capability = capability;
     }
 
     /// A buffer of f32, i32, u32...

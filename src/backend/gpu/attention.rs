@@ -21,11 +21,12 @@ impl Gpu {
     }
 
     pub(super) fn attention_forward(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
-        let tile = cut::forward(heads.size);
+        let tile = cut::forward(heads.size, self.device.shared_bytes());
         let mut args = vec![self.act(qkv), long(qkv.ld), self.act(out), long(out.ld), self.stat(lse)];
         args.extend([Arg::address(0), int(s.time)]);
         let grid = [s.time.div_ceil(tile.queries), heads.count, s.batch];
-        self.launch(&format!("attention_fwd_{}", heads.size), grid, 128, tile.shared_bytes, args);
+        let name = format!("attention_fwd_{}{}", heads.size, tile.suffix);
+        self.launch(&name, grid, tile.threads, tile.shared_bytes, args);
     }
 
     #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
@@ -40,7 +41,8 @@ impl Gpu {
         dqkv: Act,
     ) {
         self.before_write(dqkv);
-        let (size, shares) = (heads.size, cut::shares(s.time, heads.size));
+        let (size, shares) = (heads.size, cut::shares(s.time));
+        let tile = cut::backward(size, self.device.shared_bytes());
         let [stats, dq] = self.layout.attention.map(|a| self.span(a));
         let mut args = vec![self.act(out), long(out.ld), self.act(dout), long(dout.ld), self.stat(lse)];
         args.extend([stats.clone(), int(s.time), int(size)]);
@@ -53,15 +55,16 @@ impl Gpu {
         let mut args = vec![self.act(qkv), long(qkv.ld), self.act(dout), long(dout.ld), stats];
         args.extend([document.clone(), dq.clone(), self.act(dqkv), long(dqkv.ld)]);
         args.extend(rotation.clone());
-        let tile = cut::backward(size);
         let grid = [shares, heads.count, s.batch];
-        self.launch(&format!("attention_bwd_{size}"), grid, tile.threads, tile.shared_bytes, args);
+        let name = format!("attention_bwd_{size}{}", tile.suffix);
+        self.launch(&name, grid, tile.threads, tile.shared_bytes, args);
 
         let mut args = vec![dq, document, self.act(dqkv), long(dqkv.ld)];
         args.extend(rotation);
         args.push(int(shares));
         let grid = [s.time.div_ceil(cut::DQ_QUERIES), heads.count, s.batch];
-        self.launch(&format!("attention_bwd_dq_{size}"), grid, 128, cut::dq_shared_bytes(size), args);
+        let name = format!("attention_bwd_dq_{size}{}", tile.suffix);
+        self.launch(&name, grid, 128, cut::dq_shared_bytes(size), args);
     }
 
     pub(super) fn attention_of_one(&mut self, heads: Heads, qkv: Act, position: usize, out: Act) {

@@ -9,7 +9,7 @@ use crate::reference::random::Random;
 use crate::selftest::judge::{Expected, bf16s};
 use crate::selftest::rig::{Found, Places, draw, gather, of, scatter};
 
-/// Rows of a table by token, and a tensor of zeros.
+/// Rows of a table by token, the same copied, and a tensor of zeros.
 #[derive(Clone, Copy)]
 pub struct Embedding {
     /// Tokens.
@@ -65,6 +65,7 @@ impl Case for Embedding {
     fn run(&self, device: Box<dyn Device>) -> Result<Found> {
         let mut places = Places::default();
         let (x, zeros) = (places.view(self.rows, self.cols), places.act(self.rows, self.cols));
+        let copy = places.view(self.rows, self.cols);
         let w = places.matrix(self.vocab, self.cols, 0);
         let mut rig = places.build(device, self.s())?;
         scatter(&mut rig.weights, w, &self.values()[0]);
@@ -72,13 +73,15 @@ impl Case for Embedding {
         rig.set_batch(&self.tokens(), &vec![-1; self.rows], 0.0);
         rig.embedding(self.s(), w, x);
         rig.zero(self.s(), zeros);
-        let (x, zeros) = (rig.read_act(x, self.rows)?, rig.read_act(zeros, self.rows)?);
-        rig.finish(vec![("x", x), ("zero", zeros)])
+        rig.copy(self.s(), x, copy);
+        let [x, zeros, copy] = [x, zeros, copy].map(|act| rig.read_act(act, self.rows));
+        rig.finish(vec![("x", x?), ("zero", zeros?), ("copy", copy?)])
     }
 
     fn expect(&self) -> Vec<Expected> {
         let x = embedding(&self.tokens(), &bf16s(&self.values()[0]), self.cols);
-        vec![Expected::bits("zero", vec![0.0; x.len()]), Expected::bits("x", x)]
+        let zeros = vec![0.0; x.len()];
+        vec![Expected::bits("zero", zeros), Expected::bits("copy", x.clone()), Expected::bits("x", x)]
     }
 }
 

@@ -6,7 +6,7 @@ use crate::reference::random::Random;
 use crate::rig::{Outputs, Run, bf16s, every_mode, once};
 use half::bf16;
 use rewarm::Result;
-use rewarm::device::{Arg, Buffer, Mode};
+use rewarm::device::{Arg, Buffer, Capability, Counters, Mode};
 use rewarm::ops::attention as cut;
 use rewarm::ops::{Heads, Shape};
 
@@ -21,6 +21,8 @@ pub struct Case {
     /// `[rows, H, 3, D]`, without padding.
     pub qkv: Vec<f32>,
     pub dout: Vec<f32>,
+    /// Chooses the instances.
+    capability: Capability,
 }
 
 impl Case {
@@ -33,7 +35,23 @@ impl Case {
             documents: None,
             qkv: bf16s(&random.normals(3 * elements, 0.0, 1.0)),
             dout: bf16s(&random.normals(elements, 0.0, 1.0)),
+            capability: Capability::Sm86,
         }
+    }
+
+    /// On this GPU, not on the smallest.
+    pub fn on(self, capability: Capability) -> Self {
+        Self { capability, ..self }
+    }
+
+    /// The instance of the forward.
+    pub fn forward_cut(&self) -> cut::Forward {
+        cut::forward(self.heads.size, self.capability.shared_bytes())
+    }
+
+    /// The instance of the backward.
+    pub fn backward_cut(&self) -> cut::Backward {
+        cut::backward(self.heads.size, self.capability.shared_bytes())
     }
 
     /// Documents start at these positions, and at 0.
@@ -58,7 +76,8 @@ impl Case {
     pub fn name(&self, what: &str) -> String {
         let documents = if self.documents.is_some() { " documents" } else { "" };
         let (s, h) = (self.s, self.heads);
-        format!("attention {what} {}x{}x{}x{}{documents}", s.batch, s.time, h.count, h.size)
+        let on = self.capability;
+        format!("attention {what} {}x{}x{}x{}{documents} {on}", s.batch, s.time, h.count, h.size)
     }
 
     fn channels(&self) -> usize {
@@ -93,23 +112,16 @@ impl Case {
         self.documents.as_ref().map_or(Arg::address(0), |d| run.upload(d).arg())
     }
 
-    pub fn forward(&self, run: &mut Run) -> Result<()> {
-        let qkv = Self::upload(run, &self.qkv, 3 * self.channels());
-        let document = self.documents_arg(run);
-        self.launch_forward(run, &qkv, document)?;
-        Ok(())
-    }
-
     fn launch_forward(
         &self,
         run: &mut Run,
         qkv: &Buffer<bf16>,
         document: Arg,
-    ) -> Result<(Buffer<bf16>, Buffer<f32>)> {
+    ) -> Result<(Buffer<bf16>, Buffer<f32>, Counters)> {
         let (s, h, c) = (self.s, self.heads, self.channels());
         let out = run.poisoned::<bf16>(s.rows() * (c + PAD));
         let lse = run.poisoned::<f32>(s.rows() * h.count);
-        let tile = cut::forward(h.size);
+        let tile = self.forward_cut();
         let args = [
             qkv.arg(),
             ((3 * c + PAD) as i64).into(),
@@ -120,20 +132,27 @@ impl Case {
             (s.time as i32).into(),
         ];
         let grid = [s.time.div_ceil(tile.queries), h.count, s.batch];
-        run.launch(&format!("attention_fwd_{}", h.size), grid, 128, tile.shared_bytes, &args)?;
+        run.on(self.capability);
+        let name = format!("attention_fwd_{}{}", h.size, tile.suffix);
+        let counters = run.launch(&name, grid, tile.threads, tile.shared_bytes, &args)?;
         run.output("out", &out);
         run.output("lse", &lse);
-        Ok((out, lse))
+        Ok((out, lse, counters))
     }
 
     /// Forward, then the three kernels of the backward.
     pub fn both(&self, run: &mut Run) -> Result<()> {
+        self.both_counted(run).map(|_| ())
+    }
+
+    /// The same; the counters are those of the forward.
+    pub fn both_counted(&self, run: &mut Run) -> Result<Counters> {
         let (s, h, c) = (self.s, self.heads, self.channels());
-        let (cut, shares, pairs) = (cut::backward(h.size), cut::shares(s.time, h.size), h.rotary / 2);
+        let (tile, shares, pairs) = (self.backward_cut(), cut::shares(s.time), h.rotary / 2);
         let qkv = Self::upload(run, &self.qkv, 3 * c);
         let dout = Self::upload(run, &self.dout, c);
         let document = self.documents_arg(run);
-        let (out, lse) = self.launch_forward(run, &qkv, document.clone())?;
+        let (out, lse, forward) = self.launch_forward(run, &qkv, document.clone())?;
         let [stats_len, dq_len] = cut::scratch(s, h);
         let (stats, dq) = (run.poisoned::<f32>(stats_len), run.poisoned::<f32>(dq_len));
         let dqkv = run.poisoned::<bf16>(s.rows() * (3 * c + PAD));
@@ -155,16 +174,17 @@ impl Case {
         let mut args = vec![qkv.arg(), wide.clone(), dout.arg(), ld, stats.arg(), document.clone(), dq.arg()];
         args.extend([dqkv.arg(), wide.clone()]);
         args.extend(rotation.clone());
-        let name = format!("attention_bwd_{}", h.size);
-        run.launch(&name, [shares, h.count, s.batch], cut.threads, cut.shared_bytes, &args)?;
+        let name = format!("attention_bwd_{}{}", h.size, tile.suffix);
+        run.launch(&name, [shares, h.count, s.batch], tile.threads, tile.shared_bytes, &args)?;
 
         let mut args = vec![dq.arg(), document, dqkv.arg(), wide];
         args.extend(rotation);
         args.push(int(shares));
         let grid = [s.time.div_ceil(cut::DQ_QUERIES), h.count, s.batch];
-        run.launch(&format!("attention_bwd_dq_{}", h.size), grid, 128, cut::dq_shared_bytes(h.size), &args)?;
+        let name = format!("attention_bwd_dq_{}{}", h.size, tile.suffix);
+        run.launch(&name, grid, 128, cut::dq_shared_bytes(h.size), &args)?;
         run.output("dqkv", &dqkv);
-        Ok(())
+        Ok(forward)
     }
 
     /// The last row of the first sequence is the query.
