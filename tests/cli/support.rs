@@ -189,6 +189,17 @@ impl Dice {
     }
 }
 
+/// Tokens below 64 as raw u16, each one of four that may follow the one before.
+pub fn tokens(seed: u64, count: usize) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
+    let mut last = 0;
+    let next = |_| {
+        last = (last * 3 + dice.below(4)) % 64;
+        (last as u16).to_le_bytes()
+    };
+    (0..count).flat_map(next).collect()
+}
+
 /// About `bytes` of sentences that are far from random: little entropy per word, so that losses fall.
 pub fn english(seed: u64, bytes: usize) -> String {
     const NOUNS: [&str; 12] = [

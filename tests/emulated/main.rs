@@ -49,16 +49,6 @@ sequences = 4
 every = 5
 "#;
 
-fn tokens(seed: u64, count: usize) -> Vec<u8> {
-    let mut dice = Dice::new(seed);
-    let mut last = 0;
-    let next = |_| {
-        last = (last * 3 + dice.below(4)) % 64;
-        (last as u16).to_le_bytes()
-    };
-    (0..count).flat_map(next).collect()
-}
-
 fn small() -> Dir {
     let dir = Dir::in_memory();
     dir.write("tokens.bin", tokens(1, 20_000));

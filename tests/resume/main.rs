@@ -58,16 +58,6 @@ sequences = 4
 every = 5
 "#;
 
-fn tokens(seed: u64, count: usize) -> Vec<u8> {
-    let mut dice = Dice::new(seed);
-    let mut last = 0;
-    let next = |_| {
-        last = (last * 3 + dice.below(4)) % 64;
-        (last as u16).to_le_bytes()
-    };
-    (0..count).flat_map(next).collect()
-}
-
 /// A directory with data and `tiny.toml`.
 fn tiny() -> Dir {
     let dir = Dir::in_memory();
