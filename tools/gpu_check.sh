@@ -4,7 +4,8 @@
 # Each part runs in a process of its own under a time limit; one that fails is recorded and the next one runs. A part
 # leaves OUTDIR/PART.log, and OUTDIR/PART.json where it has numbers; OUTDIR/summary.json has all of them. Exit code 1
 # where a part failed. Variables: REWARM, the binary; DEVICE=emulated, to try this script without a GPU; BUDGET, the
-# seconds of all parts together.
+# seconds of all parts together. Nothing is compiled: a binary that was built elsewhere with NVCC set is enough (stripped
+# it has 11 MB).
 set -uo pipefail
 
 usage="usage: tools/gpu_check.sh OUTDIR"
