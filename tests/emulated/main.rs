@@ -111,7 +111,7 @@ fn a_run_moves_between_devices() {
 }
 
 #[test]
-fn evaluation_and_text_agree_with_the_cpu() {
+fn evaluation_agrees_with_the_cpu() {
     let dir = small();
     line(&dir, "train DIR/small.toml").ok();
     let loss = |device: &str| {
