@@ -13,6 +13,16 @@ pub enum Type {
     F32,
 }
 
+impl Type {
+    /// Of an element.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
 /// What happens to the product before it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Epilogue {
@@ -20,6 +30,9 @@ pub enum Epilogue {
     None,
     /// `CUBLASLT_EPILOGUE_BIAS`: `bias[i]` is added to row `i` of D; bf16.
     Bias,
+    /// `CUBLASLT_EPILOGUE_BGRADB`: `bias[j]` becomes the sum over `k` of column `j` of op(B), whatever `beta` is: nothing
+    /// is added to what was there. Of the type of D, which must be f32.
+    BiasGradient,
 }
 
 /// All of a product but its addresses: what an algorithm is chosen for. Everything is column-major:
@@ -57,7 +70,11 @@ impl fmt::Display for GemmShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let op = |t| if t { 't' } else { 'n' };
         let output = if self.output == Type::F32 { "f32" } else { "bf16" };
-        let bias = if self.epilogue == Epilogue::Bias { "-bias" } else { "" };
+        let bias = match self.epilogue {
+            Epilogue::None => "",
+            Epilogue::Bias => "-bias",
+            Epilogue::BiasGradient => "-bgradb",
+        };
         write!(f, "{}{}-m{}-n{}-k{}", op(self.transpose_a), op(self.transpose_b), self.m, self.n, self.k)?;
         write!(f, "-a{}-b{}-c{}-d{}", self.lda, self.ldb, self.ldc, self.ldd)?;
         write!(f, "-{output}-beta{}{bias}", self.beta)
@@ -67,12 +84,26 @@ impl fmt::Display for GemmShape {
 impl GemmShape {
     /// Memory that [`super::Device::plan`] needs to time a product of this shape.
     pub fn operand_bytes(&self) -> usize {
-        self.operand_offsets()[4] + self.m * 2
+        self.operand_offsets()[4] + self.bias().map_or(0, |(of, len)| of.bytes() * len)
     }
 
-    /// Where it puts A, B, C, D and the bias. C is D where they look alike.
-    pub(super) fn operand_offsets(&self) -> [usize; 5] {
-        let element = if self.output == Type::F32 { 4 } else { 2 };
+    /// The same product with nothing done to it.
+    pub fn plain(self) -> Self {
+        Self { epilogue: Epilogue::None, ..self }
+    }
+
+    /// Type and length of the bias or its gradient.
+    pub(super) fn bias(&self) -> Option<(Type, usize)> {
+        match self.epilogue {
+            Epilogue::None => None,
+            Epilogue::Bias => Some((Type::Bf16, self.m)),
+            Epilogue::BiasGradient => Some((self.output, self.n)),
+        }
+    }
+
+    /// Where [`super::Device::plan`] puts A, B, C, D and the bias. C is D where they look alike.
+    pub(crate) fn operand_offsets(&self) -> [usize; 5] {
+        let element = self.output.bytes();
         let a = self.lda * if self.transpose_a { self.m } else { self.k } * 2;
         let b = self.ldb * if self.transpose_b { self.k } else { self.n } * 2;
         let c = if self.ldc == self.ldd { 0 } else { self.ldc * self.n * element };
@@ -101,9 +132,12 @@ pub struct Gemm {
     pub c: u64,
     /// D.
     pub d: u64,
-    /// `[m]`, bf16; 0 without the epilogue.
+    /// What the epilogue reads or writes; 0 without one.
     pub bias: u64,
 }
+
+/// The choice where a product does not use its epilogue, see [`super::Device::plan_epilogue`].
+pub(super) const SEPARATE: &str = "separate";
 
 /// Which algorithm was chosen for each shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +145,6 @@ pub struct GemmChoices {
     /// Where they apply: GPU, its number of SMs, versions of cuBLASLt and of the driver. Empty where there is
     /// nothing to choose.
     pub device: String,
-    /// Shape to algorithm, both as text.
+    /// Shape to algorithm, both as text; `separate` where the epilogue is slower than a kernel of its own.
     pub algorithms: BTreeMap<String, String>,
 }

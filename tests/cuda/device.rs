@@ -240,6 +240,81 @@ fn products() {
     again.device.check_red_zones().unwrap();
 }
 
+/// A product with a bias gradient takes 3, without 2, and a launch as much as it has blocks.
+#[test]
+#[ignore = "run by the others, in a process of its own"]
+fn bias_gradients() {
+    if !child() {
+        return;
+    }
+    let shape = GemmShape {
+        m: 6,
+        n: 5,
+        k: 4,
+        transpose_a: false,
+        transpose_b: true,
+        lda: 8,
+        ldb: 8,
+        ldc: 8,
+        ldd: 8,
+        output: Type::F32,
+        beta: 0,
+        epilogue: Epilogue::BiasGradient,
+    };
+    let rig = || {
+        let mut rig = Rig::new(&[128, 128, 512, 64, 256, 8192]);
+        rig.device.set_workspace(rig.spans[4]);
+        let blocks = |rig: &Rig, blocks: u32| Launch { grid: [blocks, 1, 1], ..rig.scale(1.0, 0) };
+        let launches = [1, 2].map(|n| blocks(&rig, n));
+        (rig, launches)
+    };
+    let (mut first, [short, long]) = rig();
+    let scratch = first.spans[5];
+    // Where it takes as long, the kernel of its own; where that takes longer, the epilogue.
+    assert!(!first.device.plan_epilogue(&shape, scratch, short.clone()).unwrap());
+    let wider = GemmShape { n: 7, ..shape };
+    assert!(first.device.plan_epilogue(&wider, scratch, long.clone()).unwrap());
+    // Where cuBLASLt has no algorithm, and where nothing can be timed.
+    let unknown = GemmShape { k: 100, ..shape };
+    assert!(!first.device.plan_epilogue(&unknown, scratch, long.clone()).unwrap());
+    let untimed = GemmShape { n: 3, ..shape };
+    assert!(!first.device.plan_epilogue(&untimed, scratch.part(0, 0), long.clone()).unwrap());
+    assert_eq!(first.device.launches(), 0);
+    let choices = first.device.choices();
+    let chosen = |shape: GemmShape| choices.algorithms[&shape.to_string()].as_str();
+    for separate in [shape, unknown, untimed] {
+        assert_eq!(chosen(separate), "separate");
+        assert_eq!(chosen(separate.plain()).len(), 128);
+    }
+    // The second algorithm: the first does not repeat its bits.
+    assert!(chosen(wider).starts_with(&format!("{:016x}", 2)));
+
+    let values = |n: usize, seed: usize| -> Vec<bf16> {
+        (0..n).map(|i| bf16::from_f32(((i * 7 + seed) % 13) as f32 - 6.0)).collect()
+    };
+    let (a, b, d, sums) = (first.spans[0], first.spans[1], first.spans[2], first.spans[3]);
+    let bv = values(64, 2);
+    first.write(a, &values(64, 1));
+    first.write(b, &bv);
+    let [a, b, d, bias] = [a, b, d, sums].map(|span| first.at(span));
+    let gemm = Gemm { shape: wider, a, b, c: d, d, bias };
+    first.device.gemm(first.stream, gemm).unwrap();
+    let expected: Vec<f32> = (0..7).map(|j| (0..4).map(|l| bv[j + 8 * l].to_f32()).sum()).collect();
+    assert_eq!(first.read::<f32>(sums)[..7], expected);
+
+    // A run that adopts the choices does not time anything, and chooses the same against all evidence.
+    let (mut again, [short, long]) = rig();
+    again.device.adopt(&choices).unwrap();
+    assert!(!again.device.plan_epilogue(&shape, scratch, long).unwrap());
+    assert!(again.device.plan_epilogue(&wider, scratch, short).unwrap());
+    assert_eq!(again.device.choices(), choices);
+    let mut damaged = choices.clone();
+    damaged.algorithms.insert(wider.to_string(), "0".repeat(128));
+    let (mut other, [short, _]) = rig();
+    other.device.adopt(&damaged).unwrap();
+    assert_eq!(other.device.plan_epilogue(&wider, scratch, short).unwrap_err().exit_code(), 4);
+}
+
 #[test]
 #[ignore = "run by the others, in a process of its own"]
 fn failures() {

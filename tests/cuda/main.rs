@@ -156,7 +156,7 @@ fn cublaslt_and_kernels_are_missed_too() {
 #[test]
 fn every_call_against_a_fake_driver() {
     let fake = fake();
-    for test in ["device::work", "device::products", "device::failures"] {
+    for test in ["device::work", "device::products", "device::bias_gradients", "device::failures"] {
         let out = child(test, fake.path(), &[]);
         let error = String::from_utf8_lossy(&out.stderr);
         assert!(out.status.success(), "{test}: {}\n{error}", String::from_utf8_lossy(&out.stdout));

@@ -57,7 +57,7 @@ fn integers(seed: u32) -> impl FnMut() -> f32 {
     }
 }
 
-/// The product, and what f64 makes of it: bytes of all of D, gaps included.
+/// The product, and what f64 makes of it: bytes of all of D, gaps included, and of the bias's gradient.
 fn both(s: GemmShape, in_place: bool) -> [Vec<u8>; 2] {
     let (ar, ac) = if s.transpose_a { (s.k, s.m) } else { (s.m, s.k) };
     let (br, bc) = if s.transpose_b { (s.n, s.k) } else { (s.k, s.n) };
@@ -65,16 +65,20 @@ fn both(s: GemmShape, in_place: bool) -> [Vec<u8>; 2] {
     let b = Stored::new(br, bc, s.ldb, integers(2));
     let c = Stored::new(s.m, s.n, s.ldc, integers(3));
     let bias = Stored::new(s.m, 1, s.m, integers(4));
+    let gradient = s.epilogue == Epilogue::BiasGradient;
     let size = if s.output == Type::F32 { 4 } else { 2 };
     let (d_bytes, c_bytes) = (s.ldd * s.n * size, s.ldc * s.n * size);
-    let sizes = [2 * s.lda * ac, 2 * s.ldb * bc, c_bytes, d_bytes, 2 * s.m, 1 << 17];
+    let bias_bytes = if gradient { 4 * s.n } else { 2 * s.m };
+    let sizes = [2 * s.lda * ac, 2 * s.ldb * bc, c_bytes, d_bytes, bias_bytes, 1 << 17];
     let (mut device, spans) = device(timed(StreamTiming::Lazy), &sizes);
     let stream = device.stream().unwrap();
     device.plan(&s, spans[5]).unwrap();
     put(&mut device, spans[0], &a.bytes(Type::Bf16));
     put(&mut device, spans[1], &b.bytes(Type::Bf16));
     put(&mut device, spans[2], &c.bytes(s.output));
-    put(&mut device, spans[4], &bias.bytes(Type::Bf16));
+    if s.epilogue == Epilogue::Bias {
+        put(&mut device, spans[4], &bias.bytes(Type::Bf16));
+    }
     // In place, D has the values of C; else NaN.
     let mut expected = vec![0xFF; d_bytes];
     if in_place && s.beta == 1 {
@@ -89,16 +93,16 @@ fn both(s: GemmShape, in_place: bool) -> [Vec<u8>; 2] {
         b: at(spans[1]),
         c: at(spans[if in_place || s.beta == 0 { 3 } else { 2 }]),
         d: at(spans[3]),
-        bias: if with_bias { at(spans[4]) } else { 0 },
+        bias: if with_bias || gradient { at(spans[4]) } else { 0 },
     };
     device.set_workspace(spans[5]);
     device.gemm(stream, gemm).unwrap();
-    let got = get(&mut device, stream, spans[3]);
+    let mut got = get(&mut device, stream, spans[3]);
+    let b_at = |k, j| if s.transpose_b { b.at(j, k) } else { b.at(k, j) };
     for j in 0..s.n {
         for i in 0..s.m {
             let a = |k| if s.transpose_a { a.at(k, i) } else { a.at(i, k) };
-            let b = |k| if s.transpose_b { b.at(j, k) } else { b.at(k, j) };
-            let mut sum: f64 = (0..s.k).map(|k| a(k) * b(k)).sum();
+            let mut sum: f64 = (0..s.k).map(|k| a(k) * b_at(k, j)).sum();
             sum += if s.beta == 1 { c.at(i, j) } else { 0.0 };
             sum += if with_bias { bias.at(i, 0) } else { 0.0 };
             let to = &mut expected[(j * s.ldd + i) * size..][..size];
@@ -108,6 +112,11 @@ fn both(s: GemmShape, in_place: bool) -> [Vec<u8>; 2] {
             }
         }
     }
+    if gradient {
+        got.extend(get(&mut device, stream, spans[4]));
+        let sum = |j| (0..s.k).map(|k| b_at(k, j)).sum::<f64>() as f32;
+        expected.extend((0..s.n).flat_map(|j| sum(j).to_ne_bytes()));
+    }
     [got, expected]
 }
 
@@ -115,12 +124,17 @@ fn both(s: GemmShape, in_place: bool) -> [Vec<u8>; 2] {
 fn every_transpose_output_and_epilogue() {
     for case in 0..32 {
         let bit = |i: u32| case >> i & 1 == 1;
-        let (output, bias) = if bit(2) { (Type::F32, false) } else { (Type::Bf16, bit(4)) };
+        let output = if bit(2) { Type::F32 } else { Type::Bf16 };
+        let epilogue = match (output, bit(4)) {
+            (_, false) => Epilogue::None,
+            (Type::Bf16, true) => Epilogue::Bias,
+            (Type::F32, true) => Epilogue::BiasGradient,
+        };
         for (m, n, k) in [(1, 1, 1), (40, 130, 72), (129, 257, 33), (8, 1, 300)] {
             let mut s = shape(m, n, k);
             (s.transpose_a, s.transpose_b, s.output) = (bit(0), bit(1), output);
             s.beta = u8::from(bit(3));
-            s.epilogue = if bias { Epilogue::Bias } else { Epilogue::None };
+            s.epilogue = epilogue;
             // Leading dimensions beyond the rows, all different.
             s.lda = (if bit(0) { k } else { m }).next_multiple_of(8) + 8;
             s.ldb = (if bit(1) { n } else { k }).next_multiple_of(8) + 16;
@@ -202,6 +216,16 @@ fn refuses_what_cublaslt_would() {
     refuse("the bias of a product in f32", &|g, _, _| {
         (g.shape.epilogue, g.bias, g.shape.output) = (Epilogue::Bias, g.a, Type::F32);
     });
+    refuse("a bias gradient has the type of D, bf16, expected f32", &|g, _, _| {
+        g.shape.epilogue = Epilogue::BiasGradient;
+    });
+    let gradient = |g: &mut Gemm, at: u64| {
+        (g.shape.epilogue, g.shape.output, g.bias) = (Epilogue::BiasGradient, Type::F32, at);
+    };
+    refuse("the bias, 128 bytes at", &|g, _, _| gradient(g, 0));
+    refuse("D overlaps the bias", &|g, _, _| gradient(g, g.d));
+    refuse("the bias overlaps A", &|g, _, _| gradient(g, g.a));
+    refuse("the bias overlaps B", &|g, _, _| gradient(g, g.b));
     refuse("A, 24192 bytes at 0xfff00, is not part of a span", &|g, d, s| g.a = d.address(s.bytes - 256));
     refuse("B, 15968 bytes at", &|g, _, _| g.b = 16);
     refuse("D overlaps A", &|g, _, _| (g.c, g.d) = (g.a + 16, g.a + 16));

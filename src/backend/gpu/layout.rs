@@ -222,7 +222,7 @@ fn operand_bytes(config: &ModelConfig, ws: &Workspace) -> usize {
     let products = [(3 * c, c, rows), (f, c, rows), (c, c + f, rows), (config.vocab_size, c, chunk)];
     let bytes = |(n, k, rows): (usize, usize, usize)| {
         let forward = 2 * (n * k + rows * k + rows * n);
-        forward.max(2 * (rows * k + rows * n) + 4 * n * k) + 2 * n + 6 * RED_ZONE
+        forward.max(2 * (rows * k + rows * n) + 4 * n * k) + 4 * n + 6 * RED_ZONE
     };
     // Rows may be as far apart as those of [attention | GELU], and a residual comes beside the result.
     products.map(bytes).into_iter().max().expect("four of them") + 4 * rows * (c + f)

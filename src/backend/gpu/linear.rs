@@ -91,11 +91,12 @@ impl Gpu {
     pub(super) fn gelu_backward(&mut self, s: Shape, gelu: Gelu, pre: Act, dy: Act) {
         let (rows, cols) = (s.rows(), dy.cols);
         self.before_write(dy);
-        let partials = self.partials(rows.div_ceil(BIAS_ROWS), cols);
+        let chunks = rows.div_ceil(BIAS_ROWS);
+        let partials = self.partials(chunks, cols);
         let mut args = vec![self.act(pre), long(pre.ld), self.act(dy), long(dy.ld)];
         args.extend([self.span(partials), int(rows), int(cols)]);
         self.launch(&format!("gelu_bwd_{}", form(gelu)), column_grid(rows, cols), 256, COLUMN_SHARED, args);
-        self.columns_summed(dy, partials);
+        self.columns_summed(dy, partials, chunks);
     }
 
     pub(super) fn linear_backward_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act) {
@@ -127,7 +128,7 @@ impl Gpu {
         bias: [Option<Vector>; 2],
         accumulate: bool,
     ) {
-        let shape = GemmShape {
+        let plain = GemmShape {
             m: w.cols,
             n: w.rows,
             k: s.rows(),
@@ -141,11 +142,28 @@ impl Gpu {
             beta: u8::from(accumulate),
             epilogue: Epilogue::None,
         };
+        let offsets: Vec<usize> = bias.into_iter().flatten().map(|b| b.offset).collect();
         let d = self.at(self.layout.g, 4, w.offset);
         let (a, b) = (self.act_address(x), self.act_address(dy));
-        self.gemm(Gemm { shape, a, b, c: d, d, bias: 0 });
-        let offsets: Vec<usize> = bias.into_iter().flatten().map(|b| b.offset).collect();
+        let product = Gemm { shape: plain, a, b, c: d, d, bias: 0 };
+        let summing = GemmShape { epilogue: Epilogue::BiasGradient, ..plain };
+        if !offsets.is_empty() && !self.has_column_sums(dy) && self.sums_bias(summing) {
+            // Written, not added to: one more row of partial sums.
+            let sums = self.partials(1, dy.cols);
+            self.gemm(Gemm { shape: summing, bias: self.at(sums, 1, 0), ..product });
+            self.columns_summed(dy, sums, 1);
+        } else {
+            self.gemm(product);
+        }
         self.bias_gradients(s, dy, &offsets, accumulate);
+    }
+
+    /// Whether products of this shape sum the gradient of a bias, which is decided once.
+    fn sums_bias(&mut self, shape: GemmShape) -> bool {
+        if let Some(shapes) = &mut self.planning {
+            shapes.push(shape);
+        }
+        self.summing.contains(&shape)
     }
 }
 

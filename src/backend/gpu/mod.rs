@@ -16,7 +16,7 @@ mod sums;
 mod tests;
 mod transfer;
 
-use crate::device::{Arg, Device, GemmShape, Graph, Kernel, Launch, Span, Stream};
+use crate::device::{Arg, Device, Epilogue, GemmShape, Graph, Kernel, Launch, Span, Stream};
 use crate::model::{Matrix, ModelConfig, ParamTable, Purpose, Recompute, Workspace};
 use crate::ops::{Act, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
@@ -45,6 +45,8 @@ pub struct Gpu {
     /// While it is there, operations only note the products they would compute.
     planning: Option<Vec<GemmShape>>,
     planned: HashSet<GemmShape>,
+    /// Products that sum the gradient of a bias on their way.
+    summing: HashSet<GemmShape>,
     /// Sums over rows that were left for later.
     pending: Pending,
     /// The first error, until somebody reads results.
@@ -91,6 +93,7 @@ impl Gpu {
             graphs: HashMap::new(),
             planning: None,
             planned: HashSet::new(),
+            summing: HashSet::new(),
             pending: Pending::default(),
             error: None,
             total: table.total,
@@ -118,17 +121,19 @@ impl Gpu {
         self.error.take().map_or(Ok(()), Err)
     }
 
+    fn kernel(&mut self, name: &str) -> Result<Kernel> {
+        if let Some(&kernel) = self.kernels.get(name) {
+            return Ok(kernel);
+        }
+        let kernel = self.device.kernel(name)?;
+        self.kernels.insert(name.to_string(), kernel);
+        Ok(kernel)
+    }
+
     /// Launches a kernel on `grid` blocks.
     fn launch(&mut self, name: &str, grid: [usize; 3], threads: usize, shared_bytes: usize, args: Vec<Arg>) {
         self.issue(|gpu| {
-            let kernel = match gpu.kernels.get(name) {
-                Some(&kernel) => kernel,
-                None => {
-                    let kernel = gpu.device.kernel(name)?;
-                    gpu.kernels.insert(name.to_string(), kernel);
-                    kernel
-                }
-            };
+            let kernel = gpu.kernel(name)?;
             let [x, y, z] = grid.map(u32::try_from);
             let (Ok(x), Ok(y), Ok(z)) = (x, y, z) else {
                 return Err(Error::refused(format!("{name}: no GPU launches a grid of {grid:?} blocks")));
@@ -183,8 +188,16 @@ impl Gpu {
             _ => self.layout.acts,
         };
         for shape in shapes {
-            if self.planned.insert(shape) {
+            if !self.planned.insert(shape) {
+                continue;
+            }
+            if shape.epilogue != Epilogue::BiasGradient {
                 self.device.plan(&shape, operands)?;
+                continue;
+            }
+            let instead = self.column_sums_of(&shape, operands)?;
+            if self.device.plan_epilogue(&shape, operands, instead)? {
+                self.summing.insert(shape);
             }
         }
         Ok(())

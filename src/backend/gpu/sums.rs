@@ -2,7 +2,8 @@
 //! of a whole block are one launch, and so are the first stages of biases that no other kernel sums on its way.
 use super::layout::BIAS_ROWS;
 use super::{Gpu, int};
-use crate::device::{Arg, ColumnTable, MATRICES, SUMS, Span, SumTable};
+use crate::Result;
+use crate::device::{Arg, ColumnTable, GemmShape, Launch, MATRICES, SUMS, Span, SumTable};
 use crate::ops::{Act, Shape};
 
 /// Shared memory of the kernels that sum columns.
@@ -28,6 +29,12 @@ struct Sum {
     accumulate: bool,
 }
 
+struct Summed {
+    dy: Act,
+    partials: Span,
+    chunks: usize,
+}
+
 /// What was left for later.
 #[derive(Default)]
 pub(super) struct Pending {
@@ -35,8 +42,8 @@ pub(super) struct Pending {
     sums: Vec<Sum>,
     /// Bytes of the partials in use.
     used: usize,
-    /// Column sums that a kernel has already made of this tensor.
-    summed: Option<(Act, Span)>,
+    /// `chunks` rows of column sums that were made of this tensor on the way.
+    summed: Option<Summed>,
 }
 
 impl Gpu {
@@ -51,18 +58,24 @@ impl Gpu {
         span
     }
 
-    /// A kernel has left the column sums of `dy` there.
-    pub(super) fn columns_summed(&mut self, dy: Act, partials: Span) {
-        self.pending.summed = Some((dy, partials));
+    /// Something has left column sums of `dy` there, in so many rows.
+    pub(super) fn columns_summed(&mut self, dy: Act, partials: Span, chunks: usize) {
+        self.pending.summed = Some(Summed { dy, partials, chunks });
+    }
+
+    /// Whether something has.
+    pub(super) fn has_column_sums(&self, dy: Act) -> bool {
+        self.pending.summed.as_ref().is_some_and(|s| s.dy == dy)
     }
 
     /// The gradient of biases: column sums of `dy`, which must not change before they are made.
     pub(super) fn bias_gradients(&mut self, s: Shape, dy: Act, offsets: &[usize], accumulate: bool) {
-        let (rows, chunks) = (s.rows(), s.rows().div_ceil(BIAS_ROWS));
-        let partials = match self.pending.summed.take() {
-            Some((summed, partials)) if summed == dy => partials,
+        let rows = s.rows();
+        let (partials, chunks) = match self.pending.summed.take() {
+            Some(summed) if summed.dy == dy => (summed.partials, summed.chunks),
             _ if offsets.is_empty() => return,
             _ => {
+                let chunks = rows.div_ceil(BIAS_ROWS);
                 let partials = self.partials(chunks, dy.cols);
                 if self.pending.columns.len() == MATRICES
                     || self.pending.columns.iter().any(|c| c.rows != rows)
@@ -70,7 +83,7 @@ impl Gpu {
                     self.sum_columns();
                 }
                 self.pending.columns.push(Columns { dy, rows, partials });
-                partials
+                (partials, chunks)
             }
         };
         for &offset in offsets {
@@ -124,6 +137,22 @@ impl Gpu {
         let [x, y, _] = column_grid(rows, widest);
         let args = vec![Arg::bytes(&table), int(rows)];
         self.launch("bias_grad", [x, y, columns.len()], 256, COLUMN_SHARED, args);
+    }
+
+    /// The launch without which a product that sums a bias gradient can do: the sums of its B, in the memory that
+    /// such products are timed on.
+    pub(super) fn column_sums_of(&mut self, shape: &GemmShape, operands: Span) -> Result<Launch> {
+        let [_, b, ..] = shape.operand_offsets();
+        let partials = self.layout.partials;
+        let mut table = ColumnTable::default();
+        table.set(0, self.at(operands, 1, b), shape.ldb, self.at(partials, 1, 0), shape.n);
+        Ok(Launch {
+            kernel: self.kernel("bias_grad")?,
+            grid: column_grid(shape.k, shape.n).map(|blocks| blocks as u32),
+            threads: 256,
+            shared_bytes: COLUMN_SHARED,
+            args: vec![Arg::bytes(&table), int(shape.k)],
+        })
     }
 
     fn sum_chunks(&mut self) {

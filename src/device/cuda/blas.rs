@@ -4,7 +4,9 @@ use super::api::Blas;
 use crate::device::{Epilogue, Gemm, GemmChoices, GemmShape, Span, Type};
 use crate::{Error, Result};
 use cudarc::cublaslt::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
-use cudarc::cublaslt::sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+use cudarc::cublaslt::sys::cublasLtEpilogue_t::{
+    CUBLASLT_EPILOGUE_BGRADB, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_DEFAULT,
+};
 use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t::{self, *};
 use cudarc::cublaslt::sys::cudaDataType_t::{self, CUDA_R_16BF, CUDA_R_32F};
 use cudarc::cublaslt::sys::{
@@ -23,9 +25,9 @@ pub struct Products {
     pub handle: cublasLtHandle_t,
     /// GPU, SMs and versions: where choices apply.
     place: String,
-    plans: HashMap<GemmShape, Plan>,
-    /// Choices of an earlier run, by [`GemmShape`]'s name.
-    adopted: BTreeMap<String, String>,
+    pub plans: HashMap<GemmShape, Plan>,
+    /// Choices of an earlier run, and epilogues that are not used, by [`GemmShape`]'s name.
+    pub adopted: BTreeMap<String, String>,
 }
 
 /// What a product of one shape needs.
@@ -120,7 +122,7 @@ impl Cuda {
         let workspace = if self.workspace.bytes == 0 { 0 } else { self.place(self.workspace)? };
         let Products { blas, handle, .. } = self.products.as_ref().expect("made by open");
         let Descriptors { product, a, b, c, d, .. } = plan.of;
-        if gemm.shape.epilogue == Epilogue::Bias
+        if gemm.shape.epilogue != Epilogue::None
             && let Err(why) = plan.of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, gemm.bias)
         {
             return Ok(Err(why));
@@ -174,13 +176,19 @@ impl Descriptors {
         blas.check("cublasLtMatmulDescCreate", status)?;
         of.set(CUBLASLT_MATMUL_DESC_TRANSA, i32::from(transpose_a))?;
         of.set(CUBLASLT_MATMUL_DESC_TRANSB, i32::from(transpose_b))?;
-        if shape.epilogue == Epilogue::Bias {
-            of.set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS as u32)?;
-            of.set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF as i32)?;
+        let cuda_type = |of| if of == Type::F32 { CUDA_R_32F } else { CUDA_R_16BF };
+        let epilogue = match shape.epilogue {
+            Epilogue::None => CUBLASLT_EPILOGUE_DEFAULT,
+            Epilogue::Bias => CUBLASLT_EPILOGUE_BIAS,
+            Epilogue::BiasGradient => CUBLASLT_EPILOGUE_BGRADB,
+        };
+        of.set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue as u32)?;
+        if let Some((bias, _)) = shape.bias() {
+            of.set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(bias) as i32)?;
         }
         let stored =
             |transposed: bool, rows, columns| if transposed { (columns, rows) } else { (rows, columns) };
-        let output = if shape.output == Type::F32 { CUDA_R_32F } else { CUDA_R_16BF };
+        let output = cuda_type(shape.output);
         of.a = layout(blas, CUDA_R_16BF, stored(transpose_a, m, k), lda)?;
         of.b = layout(blas, CUDA_R_16BF, stored(transpose_b, k, n), ldb)?;
         of.c = layout(blas, output, (m, n), ldc)?;

@@ -114,33 +114,8 @@ impl Device for Cuda {
 
     fn launch(&mut self, on: Stream, launch: Launch) -> Result<()> {
         self.enter()?;
-        self.launchable(&launch)?;
-        let Launch { kernel, grid, threads, shared_bytes, args } = &launch;
-        let function = self.kernels.get_mut().prepare(self.driver, kernel, *shared_bytes);
-        let function = self.outcome_of(function)?;
-        let stream = self.queue(on);
-        self.arguments.clear();
-        self.arguments.extend(args.iter().map(|arg| arg.pointer()));
-        // SAFETY: as many pointers as the kernel has arguments, each to as many bytes as the argument has, as just
-        // checked; the driver copies them before it returns. What the kernel does with addresses is its own.
-        let code = unsafe {
-            (self.driver.cuLaunchKernel)(
-                function,
-                grid[0],
-                grid[1],
-                grid[2],
-                *threads,
-                1,
-                1,
-                *shared_bytes as u32,
-                stream,
-                self.arguments.as_mut_ptr(),
-                null_mut(),
-            )
-        };
-        let what = || format!("{}: cuLaunchKernel of {grid:?} blocks of {threads} threads", kernel.name);
-        self.outcome(if code == 0 { Ok(()) } else { self.driver.check(&what(), code) })?;
-        self.count(kernel.name);
+        self.start_kernel(self.queue(on), &launch)?;
+        self.count(launch.kernel.name);
         Ok(())
     }
 
@@ -151,6 +126,11 @@ impl Device for Cuda {
     fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()> {
         self.enter_outside_capture("a product was planned")?;
         self.plan_product(shape, operands)
+    }
+
+    fn plan_epilogue(&mut self, shape: &GemmShape, operands: Span, instead: Launch) -> Result<bool> {
+        self.enter_outside_capture("a product was planned")?;
+        self.choose_epilogue(shape, operands, &instead)
     }
 
     fn choices(&self) -> GemmChoices {

@@ -1,9 +1,10 @@
-//! What is checked before a call, and what a failed wait says.
+//! What is checked before a call, launches, and what a failed wait says.
 use super::Cuda;
 use crate::device::{Launch, Pinned, Stream};
 use crate::{Error, Result};
 use cudarc::driver::sys::CUstream;
 use std::ffi::c_void;
+use std::ptr::null_mut;
 
 impl Cuda {
     pub(super) fn queue(&self, on: Stream) -> CUstream {
@@ -32,7 +33,37 @@ impl Cuda {
         }))
     }
 
-    pub(super) fn launchable(&self, launch: &Launch) -> Result<()> {
+    /// One launch, uncounted.
+    pub(super) fn start_kernel(&self, stream: CUstream, launch: &Launch) -> Result<()> {
+        self.launchable(launch)?;
+        let Launch { kernel, grid, threads, shared_bytes, args } = launch;
+        let function = self.kernels.borrow_mut().prepare(self.driver, kernel, *shared_bytes);
+        let function = self.outcome_of(function)?;
+        let mut arguments = self.arguments.borrow_mut();
+        arguments.clear();
+        arguments.extend(args.iter().map(|arg| arg.pointer()));
+        // SAFETY: as many pointers as the kernel has arguments, each to as many bytes as the argument has, as just
+        // checked; the driver copies them before it returns. What the kernel does with addresses is its own.
+        let code = unsafe {
+            (self.driver.cuLaunchKernel)(
+                function,
+                grid[0],
+                grid[1],
+                grid[2],
+                *threads,
+                1,
+                1,
+                *shared_bytes as u32,
+                stream,
+                arguments.as_mut_ptr(),
+                null_mut(),
+            )
+        };
+        let what = || format!("{}: cuLaunchKernel of {grid:?} blocks of {threads} threads", kernel.name);
+        self.outcome(if code == 0 { Ok(()) } else { self.driver.check(&what(), code) })
+    }
+
+    fn launchable(&self, launch: &Launch) -> Result<()> {
         let Launch { kernel, grid, threads, shared_bytes, args } = launch;
         let (name, most, limit) = (kernel.name, kernel.threads_max, self.gpu.shared_bytes);
         if *shared_bytes > limit {

@@ -47,7 +47,7 @@ pub struct Cuda {
     /// The kernel or product that was launched last.
     last: String,
     /// Pointers to the arguments of the launch at hand.
-    arguments: Vec<*mut c_void>,
+    arguments: RefCell<Vec<*mut c_void>>,
 }
 
 // SAFETY: the driver's handles belong to a context, not to a thread; every call makes that context current first.
@@ -113,7 +113,7 @@ impl Cuda {
             workspace: Span { offset: 0, bytes: 0 },
             launches: 0,
             last: String::new(),
-            arguments: Vec::new(),
+            arguments: RefCell::default(),
         };
         this.enter()?;
         this.kernels.get_mut().load(driver, fatbins).map_err(Error::failed)?;

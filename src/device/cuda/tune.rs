@@ -4,7 +4,8 @@ use super::Cuda;
 use super::api::Driver;
 use super::blas::{ALIGNMENT, Descriptors, Plan, from_text};
 use super::candidates::candidates;
-use crate::device::{Epilogue, Gemm, GemmShape, Span};
+use crate::device::gemm::SEPARATE;
+use crate::device::{Epilogue, Gemm, GemmShape, Launch, Span};
 use crate::model::init::normal;
 use crate::{Error, Result};
 use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
@@ -26,16 +27,81 @@ const HOPELESS: f32 = 4.0;
 const CHUNK: usize = 32 << 20;
 
 impl Cuda {
+    /// The trait's `plan_epilogue`.
+    pub(super) fn choose_epilogue(
+        &mut self,
+        shape: &GemmShape,
+        operands: Span,
+        instead: &Launch,
+    ) -> Result<bool> {
+        self.plan_product(&shape.plain(), operands)?;
+        let name = shape.to_string();
+        let products = self.products.as_ref().expect("made by open");
+        let adopted = products.adopted.get(&name).map(|choice| choice != SEPARATE);
+        if products.plans.contains_key(shape) || adopted == Some(true) {
+            self.plan_product(shape, operands)?;
+            return Ok(true);
+        }
+        let timed = adopted.is_none() && shape.operand_bytes() <= operands.bytes;
+        let faster = if timed { self.faster_with_epilogue(shape, operands, instead)? } else { None };
+        if let Some(plan) = &faster {
+            self.warm(plan, shape, operands)?;
+        }
+        let products = self.products.as_mut().expect("made by open");
+        let used = faster.is_some();
+        match faster {
+            Some(plan) => drop(products.plans.insert(*shape, plan)),
+            None => drop(products.adopted.insert(name, SEPARATE.into())),
+        }
+        Ok(used)
+    }
+
+    /// The plan with the epilogue, where cuBLASLt has one and it takes less time than a plain product and `instead`.
+    fn faster_with_epilogue(
+        &self,
+        shape: &GemmShape,
+        operands: Span,
+        instead: &Launch,
+    ) -> Result<Option<Plan>> {
+        let products = self.products.as_ref().expect("made by open");
+        let of = self.outcome(Descriptors::new(products.blas, shape))?;
+        let Ok(plan) = self.fastest(shape, of, operands)? else { return Ok(None) };
+        let clock = self.outcome(Clock::new(self.driver))?;
+        let (gemm, _) = self.place_operands(shape, operands)?;
+        let (plain_gemm, _) = self.place_operands(&shape.plain(), operands)?;
+        let plain = &products.plans[&shape.plain()];
+        let with = self.time(&clock, f32::INFINITY, &|| self.multiply(clock.stream, &plan, &gemm))?;
+        let without = self.time(&clock, f32::INFINITY, &|| {
+            let done = self.multiply(clock.stream, plain, &plain_gemm)?;
+            self.start_kernel(clock.stream, instead)?;
+            Ok(done)
+        })?;
+        Ok(with.zip(without).is_some_and(|(with, without)| with < without).then_some(plan))
+    }
+
     /// The fastest algorithm that gives the same bits twice.
     pub(super) fn fastest_plan(&self, shape: &GemmShape, of: Descriptors, operands: Span) -> Result<Plan> {
+        let found = self.fastest(shape, of, operands)?;
+        self.outcome(found.map_err(|why| format!("{shape}: {why}")))
+    }
+
+    /// The same, or why there is none.
+    fn fastest(
+        &self,
+        shape: &GemmShape,
+        of: Descriptors,
+        operands: Span,
+    ) -> Result<Result<Plan, String>> {
         let (gemm, output) = self.place_operands(shape, operands)?;
-        if shape.epilogue == Epilogue::Bias {
+        if shape.epilogue != Epilogue::None {
             // Candidates depend on the alignment of the bias.
             self.outcome(of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, gemm.bias))?;
         }
         let products = self.products.as_ref().expect("made by open");
-        let found = candidates(products.blas, products.handle, &of, self.workspace.bytes);
-        let found = self.outcome(found.map_err(|why| format!("{shape}: {why}")))?;
+        let found = match candidates(products.blas, products.handle, &of, self.workspace.bytes) {
+            Ok(found) => found,
+            Err(why) => return Ok(Err(why)),
+        };
         let clock = self.outcome(Clock::new(self.driver))?;
         // SAFETY: waits for everything, so that nothing else runs while candidates are timed.
         self.waited("cuCtxSynchronize", unsafe { (self.driver.cuCtxSynchronize)() })?;
@@ -45,7 +111,8 @@ impl Cuda {
         let (mut timed, mut best) = (Vec::new(), f32::INFINITY);
         for candidate in found {
             (plan.algorithm, plan.workspace) = candidate;
-            if let Some(time) = self.time(&clock, &plan, &gemm, best)? {
+            let time = self.time(&clock, best, &|| self.multiply(clock.stream, &plan, &gemm))?;
+            if let Some(time) = time {
                 timed.push((time, candidate));
                 best = best.min(time);
             }
@@ -55,15 +122,15 @@ impl Cuda {
             (plan.algorithm, plan.workspace) = candidate;
             let run = || self.bits(&clock, &plan, &gemm, output);
             if run()? == run()? {
-                return Ok(plan);
+                return Ok(Ok(plan));
             }
         }
-        Err(Error::failed(format!("{shape}: cuBLASLt has no algorithm that gives the same bits twice")))
+        Ok(Err("cuBLASLt has no algorithm that gives the same bits twice".into()))
     }
 
     /// cuBLASLt's own first choice, where there is no memory to time it on.
     pub(super) fn first_plan(&self, shape: &GemmShape, of: Descriptors) -> Result<Plan> {
-        if shape.epilogue == Epilogue::Bias {
+        if shape.epilogue != Epilogue::None {
             // Candidates depend on the alignment of the bias.
             self.outcome(of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, self.place(self.workspace)?))?;
         }
@@ -117,7 +184,7 @@ impl Cuda {
         self.finish(&clock)
     }
 
-    /// A product within `operands`, in place where C and D look alike; and its D.
+    /// A product within `operands`, in place where C and D look alike; and all from its D on, where its results are.
     fn place_operands(&self, shape: &GemmShape, operands: Span) -> Result<(Gemm, Span)> {
         let need = shape.operand_bytes();
         if need > operands.bytes {
@@ -132,7 +199,7 @@ impl Cuda {
         }
         let [a, b, c, d, bias] = shape.operand_offsets();
         let at = |offset: usize| start + offset as u64;
-        let output = operands.part(d, bias - d);
+        let output = operands.part(d, need - d);
         Ok((Gemm { shape: *shape, a: at(a), b: at(b), c: at(c), d: at(d), bias: at(bias) }, output))
     }
 
@@ -157,16 +224,21 @@ impl Cuda {
         Ok(())
     }
 
-    /// Milliseconds of a product, if cuBLASLt can do it this way.
-    fn time(&self, clock: &Clock, plan: &Plan, gemm: &Gemm, best: f32) -> Result<Option<f32>> {
-        if self.multiply(clock.stream, plan, gemm)?.is_err() {
+    /// Milliseconds of what `issue` puts on the clock's stream, if cuBLASLt can do it this way.
+    fn time(
+        &self,
+        clock: &Clock,
+        best: f32,
+        issue: &dyn Fn() -> Result<Result<(), String>>,
+    ) -> Result<Option<f32>> {
+        if issue()?.is_err() {
             return Ok(None);
         }
         self.finish(clock)?;
         let run = |products: usize| -> Result<f32> {
             self.outcome(clock.record(0))?;
             for _ in 0..products {
-                self.outcome(self.multiply(clock.stream, plan, gemm)?)?;
+                self.outcome(issue()?)?;
             }
             self.outcome(clock.record(1))?;
             self.finish(clock)?;
@@ -185,7 +257,7 @@ impl Cuda {
         Ok(Some(times[SAMPLES / 2]))
     }
 
-    /// A hash of D after one product on fresh operands.
+    /// A hash of the results of one product on fresh operands.
     fn bits(&self, clock: &Clock, plan: &Plan, gemm: &Gemm, output: Span) -> Result<u128> {
         self.randomise(clock.stream, output)?;
         self.outcome(self.multiply(clock.stream, plan, gemm)?)?;

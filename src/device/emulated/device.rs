@@ -1,5 +1,6 @@
 //! The emulated device as the `gpu` backend sees it: streams that run when the settings say, memory that the host
 //! cannot reach, and calls for ordering that can be left out one by one.
+use super::super::gemm::SEPARATE;
 use super::super::{
     Arena, Counters, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span,
     Stream, SyncSite,
@@ -14,6 +15,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::panic::Location;
 use std::sync::{Arc, Mutex};
 
+/// Where choices of every emulated device apply.
+const PLACE: &str = "emulated";
+/// The choice where a product uses its epilogue.
+const EPILOGUE: &str = "epilogue";
+
 /// A device of this process, for tests. Commands run inside calls of its methods, one at a time.
 ///
 /// The first command that fails (a kernel at fault, a write between the spans of the arena) ends all work: nothing
@@ -27,6 +33,8 @@ pub struct EmulatedDevice {
     /// The stream, and what was noted.
     pub(super) capture: Option<(usize, Vec<Arc<Command>>)>,
     planned: HashSet<GemmShape>,
+    /// Whether epilogues are used: what was chosen here or adopted.
+    choices: GemmChoices,
     pub(super) sites: Arc<Mutex<BTreeSet<SyncSite>>>,
     /// The host has seen the error of the first command that failed.
     pub(super) reported: bool,
@@ -42,6 +50,7 @@ impl EmulatedDevice {
             graphs: Vec::new(),
             capture: None,
             planned: HashSet::new(),
+            choices: GemmChoices::default(),
             sites: Arc::default(),
             reported: false,
             settings,
@@ -170,19 +179,39 @@ impl Device for EmulatedDevice {
         self.machine.rest()
     }
 
+    fn plan_epilogue(&mut self, shape: &GemmShape, operands: Span, instead: Launch) -> Result<bool> {
+        let Launch { kernel, grid, threads, shared_bytes, args } = &instead;
+        Emulated::check(kernel, *grid, *threads, *shared_bytes, args, &self.settings.mode)?;
+        let name = shape.to_string();
+        let chosen = self.choices.algorithms.get(&name).map(|choice| choice != SEPARATE);
+        let used = chosen.unwrap_or(self.settings.epilogues && operands.bytes >= shape.operand_bytes());
+        // Without the setting there is nothing to choose.
+        if self.settings.epilogues && chosen.is_none() {
+            let choice = if used { EPILOGUE } else { SEPARATE };
+            self.choices.device = PLACE.into();
+            self.choices.algorithms.insert(name, choice.into());
+        }
+        self.plan(&if used { *shape } else { shape.plain() }, operands)?;
+        Ok(used)
+    }
+
     fn choices(&self) -> GemmChoices {
-        GemmChoices::default()
+        self.choices.clone()
     }
 
     fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
-        if *choices == self.choices() {
+        if *choices == GemmChoices::default() {
             return Ok(());
         }
-        Err(Error::NotReproducible(format!(
-            "matrix products were chosen on {:?}; {} has other ones",
-            choices.device,
-            self.name()
-        )))
+        if choices.device != PLACE {
+            return Err(Error::NotReproducible(format!(
+                "matrix products were chosen on {:?}; {} has other ones",
+                choices.device,
+                self.name()
+            )));
+        }
+        self.choices = choices.clone();
+        Ok(())
     }
 
     fn gemm(&mut self, on: Stream, gemm: Gemm) -> Result<()> {

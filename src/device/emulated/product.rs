@@ -10,15 +10,6 @@ use rayon::prelude::*;
 /// Columns of D that are computed together.
 const COLUMNS: usize = 128;
 
-impl Type {
-    fn bytes(self) -> usize {
-        match self {
-            Self::Bf16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
-
 /// An operand as it is stored: columns of `rows` consecutive elements.
 #[derive(Clone, Copy)]
 struct Matrix {
@@ -92,10 +83,15 @@ pub fn check_shape(s: &GemmShape) -> Result<()> {
             );
         }
     }
-    if s.epilogue == Epilogue::Bias && s.output == Type::F32 {
-        return refused(s, "the bias of a product in f32 is f32, expected one in bf16".into());
+    match (s.epilogue, s.output) {
+        (Epilogue::Bias, Type::F32) => {
+            refused(s, "the bias of a product in f32 is f32, expected one in bf16".into())
+        }
+        (Epilogue::BiasGradient, Type::Bf16) => {
+            refused(s, "a bias gradient has the type of D, bf16, expected f32".into())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses addresses that cuBLASLt would not take or that are not those of one span each.
@@ -103,9 +99,15 @@ pub fn check(memory: &Memory, g: &Gemm) -> Result<()> {
     let s = &g.shape;
     check_shape(s)?;
     let all = operands(g);
-    let bias = Matrix { name: 'b', address: g.bias, of: Type::Bf16, rows: s.m, columns: 1, ld: s.m };
-    let biases = if s.epilogue == Epilogue::Bias { vec![bias] } else { vec![] };
-    for x in all.iter().chain(&biases) {
+    let bias = s.bias().map(|(of, len)| Matrix {
+        name: 'b',
+        address: g.bias,
+        of,
+        rows: len,
+        columns: 1,
+        ld: len,
+    });
+    for x in all.iter().chain(&bias) {
         let name = if x.name == 'b' { "the bias".to_owned() } else { x.name.to_string() };
         if !x.address.is_multiple_of(16) {
             return refused(s, format!("{name} is at {:#x}, expected a multiple of 16 bytes", x.address));
@@ -123,11 +125,16 @@ pub fn check(memory: &Memory, g: &Gemm) -> Result<()> {
         return refused(s, "a bias without the epilogue that adds it".into());
     }
     let [a, b, c, d] = all;
-    for x in [a, b].iter().chain(&biases) {
+    for x in [a, b].iter().chain(&bias) {
         if d.overlaps(x) {
             let name = if x.name == 'b' { "the bias".to_owned() } else { x.name.to_string() };
             return refused(s, format!("D overlaps {name}"));
         }
+    }
+    if s.epilogue == Epilogue::BiasGradient
+        && let Some(x) = [a, b, c].iter().find(|x| bias.is_some_and(|bias| bias.overlaps(x)))
+    {
+        return refused(s, format!("the bias overlaps {}", x.name));
     }
     let same = c.address == d.address && c.ld == d.ld;
     if !same && (s.beta == 0 || c.overlaps(&d)) {
@@ -194,6 +201,19 @@ fn columns(s: &GemmShape, a: &[f32], b: &[f32], first: usize, d: &mut [f32]) {
     }
 }
 
+/// Sum of every column of op(B) `[k, n]`, from its first row to its last.
+fn column_sums(s: &GemmShape, b: &[f32]) -> Vec<f32> {
+    let mut sums = vec![0f32; s.n];
+    if s.transpose_b {
+        for row in b.chunks(s.n) {
+            sums.iter_mut().zip(row).for_each(|(sum, b)| *sum += b);
+        }
+    } else {
+        sums.iter_mut().zip(b.chunks(s.k)).for_each(|(sum, column)| column.iter().for_each(|b| *sum += b));
+    }
+    sums
+}
+
 /// Does what [`check`] found to be right.
 pub fn run(device: &mut Emulated, base: u64, g: &Gemm) {
     let s = &g.shape;
@@ -206,11 +226,15 @@ pub fn run(device: &mut Emulated, base: u64, g: &Gemm) {
         let c = dense(device, base, &c);
         sums.iter_mut().zip(c).for_each(|(sum, c)| *sum += c);
     }
-    if s.epilogue == Epilogue::Bias {
-        let span = Span { offset: (g.bias - base) as usize, bytes: 2 * s.m };
-        let bias: &[bf16] = bytemuck::cast_slice(device.bytes(span));
-        for column in sums.chunks_mut(s.m) {
-            column.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias.to_f32());
+    if let Some((of, len)) = s.bias() {
+        let span = Span { offset: (g.bias - base) as usize, bytes: of.bytes() * len };
+        if s.epilogue == Epilogue::BiasGradient {
+            device.bytes_mut(span).copy_from_slice(bytemuck::cast_slice(&column_sums(s, &b)));
+        } else {
+            let bias: &[bf16] = bytemuck::cast_slice(device.bytes(span));
+            for column in sums.chunks_mut(s.m) {
+                column.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias.to_f32());
+            }
         }
     }
     let to = device.bytes_mut(d.span(base));

@@ -38,12 +38,15 @@ pub struct EmulatedSettings {
     pub streams: StreamTiming,
     /// Bytes of device memory; without, what this machine has available.
     pub memory_bytes: Option<u64>,
+    /// Whether products use epilogues that a GPU takes where they are faster.
+    pub epilogues: bool,
     /// A call of the host to `record`, `wait` or `synchronize` that does nothing.
     pub disabled: Option<SyncSite>,
 }
 
 impl Default for EmulatedSettings {
     fn default() -> Self {
-        Self { mode: Mode::default(), streams: StreamTiming::Eager, memory_bytes: None, disabled: None }
+        let (mode, streams) = (Mode::default(), StreamTiming::Eager);
+        Self { mode, streams, memory_bytes: None, epilogues: false, disabled: None }
     }
 }
