@@ -12,10 +12,13 @@ mod naive;
 mod primitives;
 mod report;
 mod rig;
+mod rounded;
 mod step;
 mod table;
 
+pub use judge::Judgement;
 pub use report::{Build, Report, Row, Verdict};
+pub use rounded::{Rounded, judge_gradients, rounded_weights};
 
 use crate::device::{self, Device, DeviceName};
 use crate::{Error, Result};

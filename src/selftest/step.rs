@@ -1,5 +1,6 @@
 //! Training steps of a small model, against the cpu backend.
 use super::judge::Judgement;
+use super::rounded::{Rounded, judge_gradients, rounded_weights};
 use crate::Result;
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::Gpu;
@@ -7,15 +8,12 @@ use crate::device::Device;
 use crate::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
 use crate::ops::{Ops, Shape, Update};
 use crate::optim::{AdamSettings, assign};
-use crate::reference::measure::{distance, length};
 use crate::reference::random::Random;
 use crate::train::{Micro, StepResult, train_step};
 
 /// Of the test.
 pub const NAME: &str = "step";
 
-/// Of every gradient: bf16 has 8 bits, and errors of two layers add up.
-const GRADIENT_BOUND: f64 = 2e-2;
 /// Of losses and of the global norm.
 const LOSS_BOUND: f64 = 1e-2;
 /// Two micro-batches of two sequences.
@@ -80,10 +78,9 @@ fn step(model: &Model, ops: &mut dyn Ops, ws: &Workspace, index: u64) -> Result<
     train_step(model, ops, ws, input, &params, Update { adam, lr: 1e-3, step: index })
 }
 
-fn steps(model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Result<Steps> {
-    let values = weights(model);
+fn steps(model: &Model, ops: &mut dyn Ops, ws: &Workspace, weights: &[f32]) -> Result<Steps> {
     ops.load_state(&mut |w, _, _| {
-        w.copy_from_slice(&values);
+        w.copy_from_slice(weights);
         Ok(())
     })?;
     let first = step(model, ops, ws, 0)?;
@@ -91,22 +88,24 @@ fn steps(model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Result<Steps> {
     Ok(Steps { first, gradients, second: step(model, ops, ws, 1)? })
 }
 
-/// Runs them on both.
+/// Runs them on the device, on the processor, and on one that rounds as a naive GPU would.
 pub fn run(device: Box<dyn Device>, parallel: bool) -> Result<Found> {
     let model = model(parallel);
     let ws = Workspace::new(&model.config, SHAPE, SHAPE.time / 2 + 1, Purpose::Train(Recompute::None));
-    let mut cpu = Cpu::new(&model.config, &model.table, &ws);
-    let exact = steps(&model, &mut cpu, &ws)?;
+    let cpu = || Cpu::new(&model.config, &model.table, &ws);
+    let weights = weights(&model);
+    let exact = steps(&model, &mut cpu(), &ws, &weights)?;
+    let naive = steps(&model, &mut Rounded(cpu()), &ws, &rounded_weights(&model, &weights))?;
     let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true)?;
-    let found = steps(&model, &mut gpu, &ws)?;
+    let found = steps(&model, &mut gpu, &ws, &weights)?;
     let before = gpu.launches();
     step(&model, &mut gpu, &ws, 2)?;
     let launches = gpu.launches() - before;
     gpu.check_red_zones()?;
-    Ok(Found { judgement: worst(&model, &found, &exact), launches })
+    Ok(Found { judgement: worst(&model, &found, &naive, &exact), launches })
 }
 
-fn worst(model: &Model, found: &Steps, exact: &Steps) -> Judgement {
+fn worst(model: &Model, found: &Steps, naive: &Steps, exact: &Steps) -> Judgement {
     let judgement = |what: &str, error, bound| Judgement { what: what.to_owned(), error, bound };
     let relative = |a: f64, b: f64| (a - b).abs() / b.abs();
     let number =
@@ -116,9 +115,6 @@ fn worst(model: &Model, found: &Steps, exact: &Steps) -> Judgement {
         number("norm", |s| s.first.norm),
         number("second loss", |s| s.second.loss),
     ];
-    for p in &model.table.params {
-        let [f, e] = [found, exact].map(|s| p.gather(&s.gradients));
-        all.push(judgement(&p.name, distance(&f, &e) / length(&e), GRADIENT_BOUND));
-    }
+    all.extend(judge_gradients(model, &found.gradients, &naive.gradients, &exact.gradients));
     all.into_iter().max_by(|a, b| a.share().total_cmp(&b.share())).expect("three at least")
 }

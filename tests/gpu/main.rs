@@ -5,7 +5,6 @@ mod drive;
 mod memory;
 mod recompute;
 mod rig;
-mod rounded;
 mod step;
 mod training;
 

@@ -1,13 +1,29 @@
 //! The naive bf16 model: the cpu backend, with every weight of a product and every result that a GPU keeps in bf16
-//! rounded once, where its operation ends.
+//! rounded once, where its operation ends; and how far from the exact one a GPU's gradients may be because of it.
+use super::judge::{Judgement, bf16s};
+use crate::Result;
+use crate::backend::cpu::Cpu;
+use crate::model::{Gelu, Matrix, Model, Norm, Param, Vector};
+use crate::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
+use crate::reference::measure::{distance, length};
 use crate::reference::ops::gelu;
-use half::bf16;
-use rewarm::Result;
-use rewarm::backend::cpu::Cpu;
-use rewarm::model::{Gelu, Matrix, Model, Norm, Vector};
-use rewarm::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
 use std::borrow::Cow;
 
+/// Relative error of any tensor's gradient: bf16 has 8 bits, and errors of two layers add up.
+const GRADIENT_BOUND: f64 = 2e-2;
+
+/// Every tensor's gradient of a step: its relative error may be 2e-2, and twice that of the naive model.
+pub fn judge_gradients(model: &Model, found: &[f32], naive: &[f32], exact: &[f32]) -> Vec<Judgement> {
+    let judge = |p: &Param| {
+        let [found, naive, exact] = [found, naive, exact].map(|all| p.gather(all));
+        let error = |of: &[f32]| distance(of, &exact) / length(&exact);
+        let bound = GRADIENT_BOUND.min(2.0 * error(&naive));
+        Judgement { what: p.name.clone(), error: error(&found), bound }
+    };
+    model.table.params.iter().map(judge).collect()
+}
+
+/// The backend that rounds.
 pub struct Rounded(pub Cpu);
 
 /// The weights as the products see them: norms stay f32.
@@ -16,8 +32,7 @@ pub fn rounded_weights(model: &Model, weights: &[f32]) -> Vec<f32> {
     for p in
         model.table.params.iter().filter(|p| !p.name.contains("layernorm") && !p.name.contains("layer_norm"))
     {
-        let values: Vec<f32> = p.gather(&w).iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
-        p.scatter(&values, &mut w);
+        p.scatter(&bf16s(&p.gather(&w)), &mut w);
     }
     w
 }
@@ -25,10 +40,13 @@ pub fn rounded_weights(model: &Model, weights: &[f32]) -> Vec<f32> {
 impl Rounded {
     fn round(&mut self, s: Shape, acts: &[Act]) {
         for &act in acts {
-            let values: Vec<f32> = self.0.read_act(act, s.rows()).unwrap();
-            let values: Vec<f32> = values.iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
-            self.0.write_act(act, &values);
+            let values = self.values(s, act);
+            self.0.write_act(act, &bf16s(&values));
         }
+    }
+
+    fn values(&mut self, s: Shape, act: Act) -> Vec<f32> {
+        self.0.read_act(act, s.rows()).expect("memory of this process")
     }
 }
 
@@ -100,14 +118,14 @@ impl Ops for Rounded {
     ) {
         self.0.linear(s, x, w, [Some(bias), None], None, saved);
         self.round(s, &[saved]);
-        let pre = self.0.read_act(saved, s.rows()).unwrap();
+        let pre = self.values(s, saved);
         self.gelu_again(s, gelu, saved, y);
         if again {
             self.0.write_act(saved, &pre);
         }
     }
     fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
-        let pre = self.0.read_act(saved, s.rows()).unwrap();
+        let pre = self.values(s, saved);
         let y_values: Vec<f32> = pre.iter().map(|&x| value_and_slope(gelu, x).0).collect();
         let slopes: Vec<f32> = pre.iter().map(|&x| value_and_slope(gelu, x).1).collect();
         self.0.write_act(y, &y_values);
