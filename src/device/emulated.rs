@@ -176,6 +176,11 @@ impl Emulated {
 
 #[cfg(not(emulated_kernels))]
 impl Emulated {
+    /// None.
+    pub fn kernels() -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// No build without a C++ compiler has one.
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         Err(Error::failed(format!("{name}: {}", env!("REWARM_NO_EMULATION"))))
@@ -232,6 +237,11 @@ mod launching {
     }
 
     impl Emulated {
+        /// Names of all kernels of this build.
+        pub fn kernels() -> Vec<&'static str> {
+            table().iter().map(|kernel| kernel.name).collect()
+        }
+
         /// The kernel of this name.
         pub fn kernel(&self, name: &str) -> Result<Kernel> {
             let kernels = table();

@@ -1,4 +1,4 @@
-//! Random inputs: splitmix64 (Steele et al. 2014) and the Box-Muller transform.
+//! Random inputs: splitmix64 (Steele et al. 2014) and the Box-Muller transform; and the kernels' random numbers.
 use super::Float;
 
 /// A stream of numbers that depends on its seed alone.
@@ -37,4 +37,18 @@ impl Random {
     pub fn tokens(&mut self, n: usize, vocab: usize) -> Vec<i32> {
         (0..n).map(|_| self.below(vocab) as i32).collect()
     }
+}
+
+/// Philox4x32-10 of a key and a counter, low half first, the rounds as the paper writes them (Salmon et al. 2011).
+pub fn philox(key: u64, counter: [u64; 2]) -> [u32; 4] {
+    let halves = |x: u64| [x as u32, (x >> 32) as u32];
+    let ([c0, c1], [c2, c3]) = (halves(counter[0]), halves(counter[1]));
+    let (mut c, mut k) = ([c0, c1, c2, c3], halves(key));
+    for _ in 0..10 {
+        let [a0, a1] = halves(0xd251_1f53 * u64::from(c[0]));
+        let [b0, b1] = halves(0xcd9e_8d57 * u64::from(c[2]));
+        c = [b1 ^ c[1] ^ k[0], b0, a1 ^ c[3] ^ k[1], a0];
+        k = [k[0].wrapping_add(0x9e37_79b9), k[1].wrapping_add(0xbb67_ae85)];
+    }
+    c
 }

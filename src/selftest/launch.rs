@@ -1,6 +1,8 @@
 //! One launch on a fresh device, without a backend.
 use crate::Result;
 use crate::device::{Arena, Arg, Device, Launch, Span};
+use bytemuck::{AnyBitPattern, NoUninit};
+use half::bf16;
 
 /// An argument.
 pub enum Input {
@@ -12,6 +14,12 @@ pub enum Input {
     Int(i32),
     /// 64 bits.
     Long(u64),
+    /// 32 bits of floating point.
+    Float(f32),
+    /// Two members of 32 bits.
+    Struct([u32; 2]),
+    /// No pointer.
+    Null,
 }
 
 /// A kernel and what it is given.
@@ -38,6 +46,31 @@ impl Input {
     }
 }
 
+/// A pointer to these values.
+pub fn given<T: NoUninit>(values: &[T]) -> Input {
+    Input::Given(bytemuck::cast_slice(values).to_vec())
+}
+
+/// The same, each as bf16.
+pub fn halves(values: &[f32]) -> Input {
+    given(&values.iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>())
+}
+
+/// A pointer to so many elements of poison.
+pub fn poison<T>(len: usize) -> Input {
+    Input::Poison(len * size_of::<T>())
+}
+
+/// What lies in a buffer.
+pub fn values<T: AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
+    bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
+}
+
+/// The same, of bf16.
+pub fn half_values(bytes: &[u8]) -> Vec<f32> {
+    values::<bf16>(bytes).into_iter().map(bf16::to_f32).collect()
+}
+
 /// What the buffers hold afterwards, in order.
 pub fn run(mut device: Box<dyn Device>, program: &Program) -> Result<Vec<Vec<u8>>> {
     let mut arena = Arena::default();
@@ -54,6 +87,9 @@ pub fn run(mut device: Box<dyn Device>, program: &Program) -> Result<Vec<Vec<u8>
         args.push(match *input {
             Input::Int(x) => x.into(),
             Input::Long(x) => x.into(),
+            Input::Float(x) => x.into(),
+            Input::Struct(x) => Arg::bytes(&x),
+            Input::Null => Arg::address(0),
             _ => Arg::address(device.address(span.expect("of a buffer").offset)),
         });
     }

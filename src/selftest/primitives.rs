@@ -1,11 +1,10 @@
 //! Each primitive of `kernels/prim.h`, by `kernels/selfcheck.cu`, against a statement of its own.
 use super::fragments::{A_PARTS, B_PARTS, C_PARTS, ROW_FIGURE, STACKED, bits, pack};
 use super::judge::{Expected, bf16s, judge};
-use super::launch::{Input, Program};
+use super::launch::{Input, Program, given, halves, poison, values};
 use super::naive::dot;
 use crate::reference::measure::Stored;
-use crate::reference::random::Random;
-use bytemuck::Pod;
+use crate::reference::random::{Random, philox};
 use std::fmt::Debug;
 
 /// What is wrong with the buffers that a program left.
@@ -27,36 +26,26 @@ pub struct Primitive {
 pub fn all() -> Vec<Primitive> {
     vec![
         indices(),
+        grid(),
         warp(),
         numbers(),
         nan(),
         mma(),
         ldmatrix(),
         copies(),
+        shared_vectors(),
         named_barriers(),
         reductions(),
         atomic(),
-        philox(0, 0, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+        random_bits(0, 0, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
         // The counter's lower half is the index: 0.
-        philox(
+        random_bits(
             0x299f_31d0_a409_3822,
             0x0370_7344_1319_8a2e,
-            rounds(0x299f_31d0_a409_3822, 0x0370_7344_1319_8a2e),
+            philox(0x299f_31d0_a409_3822, [0, 0x0370_7344_1319_8a2e]),
         ),
         product(),
     ]
-}
-
-fn given<T: Pod>(values: &[T]) -> Input {
-    Input::Given(bytemuck::cast_slice(values).to_vec())
-}
-
-fn poison<T>(len: usize) -> Input {
-    Input::Poison(len * size_of::<T>())
-}
-
-fn values<T: Pod>(bytes: &[u8]) -> Vec<T> {
-    bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
 }
 
 fn equal<T: PartialEq + Debug>(what: &str, found: &[T], expected: &[T]) -> Result<(), String> {
@@ -80,6 +69,20 @@ fn indices() -> Primitive {
         what: "lane, warp, threads",
         program: block("selfcheck_indices", 96, 0, vec![poison::<i32>(3 * 96)]),
         check: Box::new(move |out| equal("out", &values::<i32>(&out[0]), &expected)),
+    }
+}
+
+fn grid() -> Primitive {
+    let [x, y, z] = [3, 4, 5];
+    let n = 32 * x * y * z;
+    let pair = Input::Struct([0.5f32.to_bits(), 7]);
+    let expected: Vec<f32> = (0..n).map(|i| 0.5 * i as f32 + 7.0).collect();
+    let inputs = vec![pair, poison::<f32>(n as usize)];
+    Primitive {
+        op: "grid",
+        what: "blocks in three dimensions",
+        program: Program { grid: [x, y, z], ..block("selfcheck_grid", 32, 0, inputs) },
+        check: Box::new(move |out| equal("out", &values::<f32>(&out[0]), &expected)),
     }
 }
 
@@ -221,6 +224,16 @@ fn copies() -> Primitive {
     }
 }
 
+fn shared_vectors() -> Primitive {
+    let expected = [1f32, 2.0, 3.0, 4.0].repeat(32);
+    Primitive {
+        op: "shared",
+        what: "four values of a lane, strided",
+        program: block("selfcheck_banks", 32, 4 * 1280, vec![Input::Int(36), poison::<f32>(128)]),
+        check: Box::new(move |out| equal("out", &values::<f32>(&out[0]), &expected)),
+    }
+}
+
 fn named_barriers() -> Primitive {
     let input: Vec<i32> = (0..7 * 32).collect();
     let expected: Vec<i32> = (0..7 * 32).map(|i| 2 * (i / 32 * 32 + 31 - i % 32)).collect();
@@ -272,7 +285,7 @@ fn atomic() -> Primitive {
 }
 
 /// Known answers of Random123 (kat_vectors: philox4x32 10).
-fn philox(key: u64, high: u64, expected: [u32; 4]) -> Primitive {
+fn random_bits(key: u64, high: u64, expected: [u32; 4]) -> Primitive {
     let inputs = vec![Input::Long(key), Input::Long(high), poison::<u32>(4), Input::Int(1)];
     Primitive {
         op: "philox",
@@ -282,25 +295,13 @@ fn philox(key: u64, high: u64, expected: [u32; 4]) -> Primitive {
     }
 }
 
-/// The rounds as the paper writes them (Salmon et al. 2011), of a counter whose lower half is 0.
-fn rounds(key: u64, high: u64) -> [u32; 4] {
-    let (mut c, mut k) = ([0, 0, high as u32, (high >> 32) as u32], [key as u32, (key >> 32) as u32]);
-    for _ in 0..10 {
-        let (a, b) = (0xd251_1f53u64 * u64::from(c[0]), 0xcd9e_8d57u64 * u64::from(c[2]));
-        c = [(b >> 32) as u32 ^ c[1] ^ k[0], b as u32, (a >> 32) as u32 ^ c[3] ^ k[1], a as u32];
-        k = [k[0].wrapping_add(0x9e37_79b9), k[1].wrapping_add(0xbb67_ae85)];
-    }
-    c
-}
-
 /// Copies, ldmatrix and mma together.
 fn product() -> Primitive {
     let (m, n, k) = (64, 96, 256);
     let mut random = Random::new(5);
     let (a, b) = (bf16s(&random.normals(m * k, 0.0, 1.0)), bf16s(&random.normals(n * k, 0.0, 1.0)));
-    let half = |x: &[f32]| given(&x.iter().map(|&x| bits(x) as u16).collect::<Vec<_>>());
     let sizes = [Input::Int(n as i32), Input::Int(k as i32)];
-    let inputs = [half(&a), half(&b), poison::<f32>(m * n)].into_iter().chain(sizes).collect();
+    let inputs = [halves(&a), halves(&b), poison::<f32>(m * n)].into_iter().chain(sizes).collect();
     let program =
         Program { grid: [n as u32 / 32, m as u32 / 32, 1], ..block("selfcheck_gemm", 128, 8192, inputs) };
     let check = move |out: &[Vec<u8>]| {

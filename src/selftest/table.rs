@@ -1,21 +1,23 @@
-//! The shapes: every instance of every kernel that a training step launches, one row and one that fills no tile.
+//! The shapes: every instance of every kernel, one row and one that fills no tile.
 use super::cases::Case;
 use super::cases::attention::{Attention, AttentionBackward, Decode};
+use super::cases::direct::{Cast, Draw, Philox, ResidualAdd, RotaryBackward};
 use super::cases::gelu::{Up, UpBackward};
 use super::cases::linear::{Linear, Product};
 use super::cases::loss::Loss;
+use super::cases::moments::Bf16Moments;
 use super::cases::norm::{Norms, NormsBackward};
 use super::cases::rotary::Rotary;
 use super::cases::tokens::{Embedding, EmbeddingBackward};
 use super::cases::update::AdamW;
 use crate::model::Gelu;
-use crate::ops::attention::SIZES;
+use crate::ops::attention::{SIZES, backward, forward};
 use crate::ops::{Heads, Shape};
 
 /// All rows.
 pub fn cases() -> Vec<Box<dyn Case>> {
-    let parts = [norms(), products(), gelus(), rotations(), attentions(), losses(), embeddings(), updates()];
-    parts.into_iter().flatten().collect()
+    let model = [norms(), products(), gelus(), rotations(), attentions(), losses(), embeddings()];
+    model.into_iter().chain([updates(), others()]).flatten().collect()
 }
 
 type Cases = Vec<Box<dyn Case>>;
@@ -34,14 +36,11 @@ fn norms() -> Cases {
 fn products() -> Cases {
     use Product::*;
     let mut all: Cases = Vec::new();
-    let mut add = |product, rows, inputs, outputs| {
-        all.push(Box::new(Linear { product, rows, inputs, outputs }));
-    };
-    for product in [Plain, Bias, Residual, Input, Weight, Accumulate] {
-        add(product, 1, 64, 192);
-        add(product, 77, 328, 128);
-        add(product, 130, 512, 1536);
-        add(product, 2048, 512, 1536);
+    let alone = [Plain, Bias, Residual, Input, Weight, Accumulate].map(|product| (product, false));
+    for (product, sums_bias) in alone.into_iter().chain([Weight, Accumulate].map(|product| (product, true))) {
+        for (rows, inputs, outputs) in [(1, 64, 192), (77, 328, 128), (130, 512, 1536), (2048, 512, 1536)] {
+            all.push(Box::new(Linear { product, rows, inputs, outputs, sums_bias }));
+        }
     }
     all
 }
@@ -62,8 +61,10 @@ fn rotations() -> Cases {
     let mut all: Cases = Vec::new();
     for (size, rotary) in sizes.into_iter().chain([(64, 6), (64, 64)]) {
         let heads = Heads { count: 2, size, rotary };
-        all.push(Box::new(Rotary { s: Shape { batch: 2, time: 37 }, heads, first: 0 }));
-        all.push(Box::new(Rotary { s: Shape { batch: 1, time: 1 }, heads, first: 5 }));
+        for (batch, time, first) in [(2, 37, 0), (1, 1, 5)] {
+            let case = Rotary { s: Shape { batch, time }, heads, first };
+            all.extend([Box::new(case) as Box<dyn Case>, Box::new(RotaryBackward(case))]);
+        }
     }
     all
 }
@@ -73,8 +74,15 @@ fn attentions() -> Cases {
     for size in SIZES {
         for (batch, time, count) in [(1, 1, 2), (2, 37, 2), (1, 161, 1), (1, 601, 1), (1, 2048, 1)] {
             let heads = Heads { count, size, rotary: size / 4 };
-            let case = Attention { s: Shape { batch, time }, heads };
+            let case = Attention { s: Shape { batch, time }, heads, wide: false };
             all.extend([Box::new(case) as Box<dyn Case>, Box::new(AttentionBackward(case))]);
+            let wide = Attention { wide: true, ..case };
+            if forward(size, usize::MAX) != forward(size, 0) {
+                all.push(Box::new(wide));
+            }
+            if backward(size, usize::MAX) != backward(size, 0) {
+                all.push(Box::new(AttentionBackward(wide)));
+            }
             if batch == 1 && !case.large() {
                 all.push(Box::new(Decode(case)));
             }
@@ -110,4 +118,21 @@ fn embeddings() -> Cases {
 fn updates() -> Cases {
     let rows = [(0, false), (7, false), (20_000, false), (7, true)];
     rows.into_iter().map(|(applied, bad)| Box::new(AdamW { applied, bad }) as Box<dyn Case>).collect()
+}
+
+/// Kernels that no operation launches.
+fn others() -> Cases {
+    let mut all: Cases = [0, 7].map(|applied| Box::new(Bf16Moments { applied }) as Box<dyn Case>).into();
+    for n in [1, 4097, 50_291] {
+        all.push(Box::new(Cast(n)));
+        for draw in [Draw::Bits, Draw::Uniform, Draw::Normal] {
+            all.push(Box::new(Philox { draw, n }));
+        }
+    }
+    for (rows, cols) in [(1, 8), (129, 264), (3, 5120)] {
+        for biases in [0, 1, 2] {
+            all.push(Box::new(ResidualAdd { rows, cols, biases }));
+        }
+    }
+    all
 }

@@ -9,6 +9,7 @@ use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::train::{Micro, finish_step, issue_step};
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 /// A short training run.
 #[derive(Clone, Copy)]
@@ -33,22 +34,28 @@ impl Drive {
         Self { sizes, steps, micro: [1, 3], time: 24, graphs: true, broken: None }
     }
 
-    /// On a fresh device with these settings; also the calls for ordering that it met.
-    pub fn run(&self, settings: EmulatedSettings) -> Result<(Bits, BTreeSet<SyncSite>)> {
+    pub fn model(&self) -> (Model, Workspace) {
         let model = self.sizes.model();
         let shape = Shape { batch: self.micro[0], time: self.time };
         let ws = Workspace::new(&model.config, shape, self.time / 2 + 1, Purpose::Train(Recompute::None));
+        (model, ws)
+    }
+
+    /// On a fresh device with these settings; also the calls for ordering that it met.
+    pub fn run(&self, settings: EmulatedSettings) -> Result<(Bits, BTreeSet<SyncSite>)> {
+        let (model, ws) = self.model();
         let device = EmulatedDevice::new(settings)?;
         let sites = device.sites();
         let mut gpu = Gpu::new(Box::new(device), &model.config, &model.table, &ws, self.graphs)?;
         load(&mut gpu, &weights(&model, 3))?;
         gpu.set_applied(0);
-        let bits = self.steps(&model, &mut gpu, &ws)?;
+        let bits = self.steps(&model, &mut gpu, &ws, 0..self.steps)?;
         let sites = sites.lock().unwrap().clone();
         Ok((bits, sites))
     }
 
-    fn steps(&self, model: &Model, gpu: &mut Gpu, ws: &Workspace) -> Result<Bits> {
+    /// The steps of `range`, which see the batches that they would see after the others.
+    pub fn steps(&self, model: &Model, gpu: &mut Gpu, ws: &Workspace, range: Range<u64>) -> Result<Bits> {
         let params = assign(&model.table, &[], 0.1);
         let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
         let mut random = Random::new(7);
@@ -58,12 +65,15 @@ impl Drive {
             bits.extend([result.loss.to_bits(), result.norm.to_bits(), u64::from(result.applied)]);
             Ok(())
         };
-        for step in 0..self.steps {
+        for step in 0..range.end {
             let tokens = random.tokens(self.micro[0] * self.micro[1] * self.time, model.config.vocab_size);
             let mut targets = random.tokens(tokens.len(), model.config.vocab_size);
             targets.iter_mut().step_by(13).for_each(|t| *t = -1);
             if self.broken == Some(step) {
                 targets[1] = model.config.vocab_size as i32;
+            }
+            if step < range.start {
+                continue;
             }
             let input = Micro { tokens: &tokens, targets: &targets, time: self.time, batch: self.micro[0] };
             let update = Update { adam, lr: 1e-3 * (step + 1).min(5) as f64, step };

@@ -2,6 +2,7 @@
 mod bits;
 mod decode;
 mod drive;
+mod epilogues;
 mod memory;
 mod recompute;
 mod rig;

@@ -43,8 +43,10 @@ fn gradients_on_the_cpu_are_equal_in_bits() {
 
 #[test]
 fn gradients_on_the_gpu_are_equal_in_bits() {
-    let settings = EmulatedSettings::default;
-    check("gpu", |model, ws, w| step(model, &mut gpu(model, ws, w, settings(), true), ws, SHAPE));
+    for epilogues in [false, true] {
+        let settings = || EmulatedSettings { epilogues, ..EmulatedSettings::default() };
+        check("gpu", |model, ws, w| step(model, &mut gpu(model, ws, w, settings(), true), ws, SHAPE));
+    }
 }
 
 #[test]

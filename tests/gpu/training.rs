@@ -67,10 +67,15 @@ fn launches(layers: usize, parallel: bool, epilogues: bool) -> u64 {
 #[test]
 fn launches_per_layer() {
     // Where products sum all biases that no kernel sums on its way, no launch is left for them.
-    for (parallel, epilogues, most) in [(true, false, 20), (true, true, 19), (false, false, 27), (false, true, 25)] {
+    for (parallel, epilogues, most) in
+        [(true, false, 20), (true, true, 19), (false, false, 27), (false, true, 25)]
+    {
         let (two, three) = (launches(2, parallel, epilogues), launches(3, parallel, epilogues));
         let layer = three - two;
-        println!("parallel {parallel}, epilogues {epilogues}: {layer} a layer, {} beside them", two - 2 * layer);
+        println!(
+            "parallel {parallel}, epilogues {epilogues}: {layer} a layer, {} beside them",
+            two - 2 * layer
+        );
         assert!(layer <= most, "{layer} launches a layer");
     }
 }

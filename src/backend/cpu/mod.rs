@@ -11,7 +11,7 @@ mod layernorm;
 mod linear;
 pub mod math;
 mod memory;
-pub(super) mod rotary;
+pub(crate) mod rotary;
 #[cfg(test)]
 mod tests;
 

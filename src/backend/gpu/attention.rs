@@ -21,7 +21,7 @@ impl Gpu {
     }
 
     pub(super) fn attention_forward(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
-        let tile = cut::forward(heads.size, self.device.shared_bytes());
+        let tile = cut::forward(heads.size, self.shared_bytes);
         let mut args = vec![self.act(qkv), long(qkv.ld), self.act(out), long(out.ld), self.stat(lse)];
         args.extend([Arg::address(0), int(s.time)]);
         let grid = [s.time.div_ceil(tile.queries), heads.count, s.batch];
@@ -42,7 +42,7 @@ impl Gpu {
     ) {
         self.before_write(dqkv);
         let (size, shares) = (heads.size, cut::shares(s.time));
-        let tile = cut::backward(size, self.device.shared_bytes());
+        let tile = cut::backward(size, self.shared_bytes);
         let [stats, dq] = self.layout.attention.map(|a| self.span(a));
         let mut args = vec![self.act(out), long(out.ld), self.act(dout), long(dout.ld), self.stat(lse)];
         args.extend([stats.clone(), int(s.time), int(size)]);

@@ -111,7 +111,7 @@ impl Gpu {
         // The scale is in the weights: it changes from batch to batch, and launches do not.
         args.extend([weights, self.stat(loss), 1f32.into(), int(vocab), int(vocab)]);
         let row_bytes = 256 + 2 * vocab;
-        if row_bytes <= self.device.shared_bytes() {
+        if row_bytes <= self.shared_bytes {
             self.launch("cross_entropy_fwd_bwd", grid, 512, row_bytes, args);
         } else {
             self.launch("cross_entropy_fwd_bwd_long", grid, 512, 256, args);

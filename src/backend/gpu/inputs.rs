@@ -1,7 +1,8 @@
-//! How tests give a single operation its inputs, and what they ask afterwards. Each call waits.
+//! How tests give a single operation its inputs, what they decide instead of the device, and what they ask afterwards.
+//! Calls that touch memory wait.
 use super::Gpu;
-use crate::Result;
 use crate::ops::{Act, Stat};
+use crate::{Error, Result};
 use half::bf16;
 
 impl Gpu {
@@ -23,6 +24,24 @@ impl Gpu {
     /// Overwrites the flat buffer of gradients.
     pub fn write_gradients(&mut self, values: &[f32]) -> Result<()> {
         self.write(self.layout.g, values)
+    }
+
+    /// From now on all gradients of biases that products can sum are summed by them, or none; refused later where the
+    /// device has no such product.
+    pub fn sum_biases_in_products(&mut self, all: bool) {
+        self.sum_in_products = Some(all);
+    }
+
+    /// Kernels are chosen as on a device whose blocks have so much shared memory; refused where these have less.
+    pub fn assume_shared_bytes(&mut self, bytes: usize) -> Result<()> {
+        let most = self.device.shared_bytes();
+        if bytes > most {
+            let why =
+                format!("needs {bytes} bytes of shared memory a block, {} has {most}", self.device.name());
+            return Err(Error::refused(why));
+        }
+        self.shared_bytes = bytes;
+        Ok(())
     }
 
     /// Waits for everything; an error where something wrote behind a tensor.

@@ -45,8 +45,11 @@ pub struct Gpu {
     /// While it is there, operations only note the products they would compute.
     planning: Option<Vec<GemmShape>>,
     planned: HashSet<GemmShape>,
-    /// Products that sum the gradient of a bias on their way.
+    /// Products that sum the gradient of a bias on their way: those that the device chooses, or all or none of them.
     summing: HashSet<GemmShape>,
+    sum_in_products: Option<bool>,
+    /// Shared memory of a block, by which kernels are chosen.
+    shared_bytes: usize,
     /// Sums over rows that were left for later.
     pending: Pending,
     /// The first error, until somebody reads results.
@@ -78,7 +81,7 @@ impl Gpu {
         check_memory(&*device, config, table, workspace, &layout)?;
         device.allocate(&layout.arena)?;
         device.set_workspace(layout.workspace);
-        let compute = device.stream()?;
+        let (compute, shared_bytes) = (device.stream()?, device.shared_bytes());
         let batches = Batches::new(&mut *device, &layout, workspace.trains())?;
         let (steps, staging) = (Steps::new(&mut *device)?, Staging::new(&mut *device)?);
         let mut gpu = Self {
@@ -94,6 +97,8 @@ impl Gpu {
             planning: None,
             planned: HashSet::new(),
             summing: HashSet::new(),
+            sum_in_products: None,
+            shared_bytes,
             pending: Pending::default(),
             error: None,
             total: table.total,
@@ -121,19 +126,17 @@ impl Gpu {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    fn kernel(&mut self, name: &str) -> Result<Kernel> {
-        if let Some(&kernel) = self.kernels.get(name) {
-            return Ok(kernel);
-        }
-        let kernel = self.device.kernel(name)?;
-        self.kernels.insert(name.to_string(), kernel);
-        Ok(kernel)
-    }
-
     /// Launches a kernel on `grid` blocks.
     fn launch(&mut self, name: &str, grid: [usize; 3], threads: usize, shared_bytes: usize, args: Vec<Arg>) {
         self.issue(|gpu| {
-            let kernel = gpu.kernel(name)?;
+            let kernel = match gpu.kernels.get(name) {
+                Some(&kernel) => kernel,
+                None => {
+                    let kernel = gpu.device.kernel(name)?;
+                    gpu.kernels.insert(name.to_string(), kernel);
+                    kernel
+                }
+            };
             let [x, y, z] = grid.map(u32::try_from);
             let (Ok(x), Ok(y), Ok(z)) = (x, y, z) else {
                 return Err(Error::refused(format!("{name}: no GPU launches a grid of {grid:?} blocks")));
@@ -195,8 +198,15 @@ impl Gpu {
                 self.device.plan(&shape, operands)?;
                 continue;
             }
-            let instead = self.column_sums_of(&shape, operands)?;
-            if self.device.plan_epilogue(&shape, operands, instead)? {
+            let sums = match self.sum_in_products {
+                Some(true) => self.device.plan(&shape, operands).map(|()| true)?,
+                Some(false) => false,
+                None => {
+                    let instead = self.column_sums_of(&shape, operands)?;
+                    self.device.plan_epilogue(&shape, operands, instead)?
+                }
+            };
+            if sums {
                 self.summing.insert(shape);
             }
         }

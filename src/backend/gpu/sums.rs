@@ -141,13 +141,13 @@ impl Gpu {
 
     /// The launch without which a product that sums a bias gradient can do: the sums of its B, in the memory that
     /// such products are timed on.
-    pub(super) fn column_sums_of(&mut self, shape: &GemmShape, operands: Span) -> Result<Launch> {
+    pub(super) fn column_sums_of(&self, shape: &GemmShape, operands: Span) -> Result<Launch> {
         let [_, b, ..] = shape.operand_offsets();
         let partials = self.layout.partials;
         let mut table = ColumnTable::default();
         table.set(0, self.at(operands, 1, b), shape.ldb, self.at(partials, 1, 0), shape.n);
         Ok(Launch {
-            kernel: self.kernel("bias_grad")?,
+            kernel: self.device.kernel("bias_grad")?,
             grid: column_grid(shape.k, shape.n).map(|blocks| blocks as u32),
             threads: 256,
             shared_bytes: COLUMN_SHARED,

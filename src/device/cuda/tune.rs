@@ -82,16 +82,11 @@ impl Cuda {
     /// The fastest algorithm that gives the same bits twice.
     pub(super) fn fastest_plan(&self, shape: &GemmShape, of: Descriptors, operands: Span) -> Result<Plan> {
         let found = self.fastest(shape, of, operands)?;
-        self.outcome(found.map_err(|why| format!("{shape}: {why}")))
+        found.map_err(|why| Error::refused(format!("{shape}: {why}")))
     }
 
     /// The same, or why there is none.
-    fn fastest(
-        &self,
-        shape: &GemmShape,
-        of: Descriptors,
-        operands: Span,
-    ) -> Result<Result<Plan, String>> {
+    fn fastest(&self, shape: &GemmShape, of: Descriptors, operands: Span) -> Result<Result<Plan, String>> {
         let (gemm, output) = self.place_operands(shape, operands)?;
         if shape.epilogue != Epilogue::None {
             // Candidates depend on the alignment of the bias.

@@ -99,14 +99,8 @@ pub fn check(memory: &Memory, g: &Gemm) -> Result<()> {
     let s = &g.shape;
     check_shape(s)?;
     let all = operands(g);
-    let bias = s.bias().map(|(of, len)| Matrix {
-        name: 'b',
-        address: g.bias,
-        of,
-        rows: len,
-        columns: 1,
-        ld: len,
-    });
+    let bias =
+        s.bias().map(|(of, len)| Matrix { name: 'b', address: g.bias, of, rows: len, columns: 1, ld: len });
     for x in all.iter().chain(&bias) {
         let name = if x.name == 'b' { "the bias".to_owned() } else { x.name.to_string() };
         if !x.address.is_multiple_of(16) {

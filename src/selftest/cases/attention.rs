@@ -3,7 +3,7 @@ use super::Case;
 use super::rotary::dims;
 use crate::Result;
 use crate::device::Device;
-use crate::ops::{Heads, Ops, Shape};
+use crate::ops::{Heads, Ops, Shape, attention as cut};
 use crate::reference::attention::{Dims, attend, attention, attention_bwd, rotary};
 use crate::reference::measure::Stored::{Approximate, Bf16};
 use crate::reference::random::Random;
@@ -18,6 +18,8 @@ pub struct Attention {
     pub s: Shape,
     /// Heads.
     pub heads: Heads,
+    /// Whether the kernel is the one for devices with more shared memory than the smallest.
+    pub wide: bool,
 }
 
 /// Its gradient, rotated back.
@@ -45,14 +47,22 @@ impl Attention {
 
     fn text(&self) -> String {
         let (s, h) = (self.s, self.heads);
-        format!("{} x {} x {} x {}", s.batch, s.time, h.count, h.size)
+        let wide = if self.wide { ", wide" } else { "" };
+        format!("{} x {} x {} x {}{wide}", s.batch, s.time, h.count, h.size)
     }
 
-    fn build(&self, mut places: Places, device: Box<dyn Device>) -> Result<Rig> {
+    /// With the kernel that `shared_bytes` of [`Attention::room`] chooses.
+    fn build(&self, mut places: Places, device: Box<dyn Device>, shared_bytes: usize) -> Result<Rig> {
         places.heads = Some(self.heads);
         let mut rig = places.build(device, self.s)?;
+        rig.assume_shared_bytes(shared_bytes)?;
         rig.load()?;
         Ok(rig)
+    }
+
+    /// What `cut` is given for the wide kernel or the other one.
+    fn room(&self) -> usize {
+        if self.wide { usize::MAX } else { 0 }
     }
 
     /// `[R, H]` as `[B, H, T]`: the relative error of one logarithm near 0 is a lottery, of a sequence's it is not.
@@ -75,12 +85,17 @@ impl Case for Attention {
         self.s.time >= 2048
     }
 
+    fn optional(&self) -> bool {
+        self.wide
+    }
+
     fn run(&self, device: Box<dyn Device>) -> Result<Found> {
         let (rows, [values, _]) = (self.s.rows(), self.inputs());
         let mut places = Places::default();
         let (qkv, out) = (places.view(rows, 3 * self.channels()), places.view(rows, self.channels()));
         let lse = places.stat(rows, self.heads.count);
-        let mut rig = self.build(places, device)?;
+        let room = cut::forward(self.heads.size, self.room()).shared_bytes;
+        let mut rig = self.build(places, device, room)?;
         rig.write_act(qkv, &values)?;
         rig.attention(self.s, self.heads, qkv, out, lse);
         let (out, lse) = (rig.read_act(out, rows)?, rig.read_stat(lse, rows)?);
@@ -118,6 +133,10 @@ impl Case for AttentionBackward {
         self.0.large()
     }
 
+    fn optional(&self) -> bool {
+        self.0.wide
+    }
+
     fn run(&self, device: Box<dyn Device>) -> Result<Found> {
         let (case, [values, gradient]) = (self.0, self.0.inputs());
         let (rows, c) = (case.s.rows(), case.channels());
@@ -125,7 +144,8 @@ impl Case for AttentionBackward {
         let (qkv, dqkv) = (places.view(rows, 3 * c), places.view(rows, 3 * c));
         let (out, dout, lse) =
             (places.view(rows, c), places.view(rows, c), places.stat(rows, case.heads.count));
-        let mut rig = case.build(places, device)?;
+        let room = cut::backward(case.heads.size, case.room()).shared_bytes;
+        let mut rig = case.build(places, device, room)?;
         let kept = naive::forward(case.dims(), &values);
         rig.write_act(qkv, &values)?;
         rig.write_act(out, &kept.0)?;
@@ -165,7 +185,7 @@ impl Case for Decode {
         let (case, [values, _]) = (self.0, self.0.inputs());
         let mut places = Places::default();
         let (qkv, out) = (places.view(case.s.time, 3 * case.channels()), places.act(1, case.channels()));
-        let mut rig = case.build(places, device)?;
+        let mut rig = case.build(places, device, cut::decode_shared_bytes(case.heads.size))?;
         rig.write_act(qkv, &values)?;
         rig.attention_decode(case.heads, qkv, case.s.time - 1, out);
         let out = rig.read_act(out, 1)?;

@@ -40,6 +40,8 @@ pub struct Linear {
     pub inputs: usize,
     /// Output features.
     pub outputs: usize,
+    /// Whether the product of a weight's gradient sums the bias's too.
+    pub sums_bias: bool,
 }
 
 struct Values {
@@ -132,7 +134,12 @@ impl Case for Linear {
 
     fn shape(&self) -> String {
         let what = format!("{:?}", self.product).to_lowercase();
-        format!("{} x {} x {} {what}", self.rows, self.inputs, self.outputs)
+        let fused = if self.sums_bias { " with bias" } else { "" };
+        format!("{} x {} x {} {what}{fused}", self.rows, self.inputs, self.outputs)
+    }
+
+    fn optional(&self) -> bool {
+        self.sums_bias
     }
 
     fn large(&self) -> bool {
@@ -149,6 +156,7 @@ impl Case for Linear {
         let bias = [(); 2].map(|()| places.vector(self.outputs));
         places.pair = (self.product == Product::Residual).then_some(bias);
         let mut rig = places.build(device, Shape { batch: 1, time: rows })?;
+        rig.sum_biases_in_products(self.sums_bias);
         scatter(&mut rig.weights, w, &v.w);
         scatter(&mut rig.gradients, w, &v.before[0]);
         for (place, values) in bias.into_iter().zip(&v.bias) {

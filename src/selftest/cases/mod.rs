@@ -1,8 +1,10 @@
 //! The rows: one operation each, its inputs and what it must leave.
 pub mod attention;
+pub mod direct;
 pub mod gelu;
 pub mod linear;
 pub mod loss;
+pub mod moments;
 pub mod norm;
 pub mod rotary;
 pub mod tokens;
@@ -15,12 +17,16 @@ use crate::device::Device;
 
 /// One operation on one shape. Its inputs depend on its fields alone.
 pub trait Case: Sync {
-    /// Its name in the vocabulary.
+    /// Its name in the vocabulary, or that of a kernel which has none there.
     fn op(&self) -> &'static str;
     /// Sizes, for the reader.
     fn shape(&self) -> String;
     /// Too slow for an emulated device.
     fn large(&self) -> bool {
+        false
+    }
+    /// Not every device can run it: one that refuses has not failed.
+    fn optional(&self) -> bool {
         false
     }
     /// Issues it on the device.

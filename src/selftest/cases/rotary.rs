@@ -33,7 +33,8 @@ pub fn dims(s: Shape, heads: Heads) -> Dims {
 }
 
 impl Rotary {
-    fn qkv(&self) -> Vec<f32> {
+    /// What is rotated.
+    pub fn qkv(&self) -> Vec<f32> {
         let width = dims(self.s, self.heads).width();
         draw(&mut Random::new(self.heads.rotary as u64), self.s.rows() * width, 0.0, 1.0)
     }
