@@ -5,6 +5,7 @@
 //! statistics and all sums are f32. Every sum has an order given by shapes alone: equal bits on equal GPUs.
 mod attention;
 mod batch;
+mod clock;
 mod inputs;
 mod layout;
 mod linear;
@@ -21,6 +22,7 @@ use crate::model::{Matrix, ModelConfig, ParamTable, Purpose, Recompute, Workspac
 use crate::ops::{Act, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
 use batch::Batches;
+use clock::Clock;
 use layout::Layout;
 use optimizer::Steps;
 use std::collections::{HashMap, HashSet};
@@ -47,6 +49,7 @@ pub struct Gpu {
     planned: HashSet<GemmShape>,
     /// Sums over rows that were left for later.
     pending: Pending,
+    clock: Clock,
     /// The first error, until somebody reads results.
     error: Option<Error>,
     /// Elements of the flat buffers of weights.
@@ -92,6 +95,7 @@ impl Gpu {
             planning: None,
             planned: HashSet::new(),
             pending: Pending::default(),
+            clock: Clock::default(),
             error: None,
             total: table.total,
             eps: config.layer_norm_eps as f32,
@@ -120,7 +124,7 @@ impl Gpu {
 
     /// Launches a kernel on `grid` blocks.
     fn launch(&mut self, name: &str, grid: [usize; 3], threads: usize, shared_bytes: usize, args: Vec<Arg>) {
-        self.issue(|gpu| {
+        self.issue_named(name, |gpu| {
             let kernel = match gpu.kernels.get(name) {
                 Some(&kernel) => kernel,
                 None => {
@@ -140,7 +144,7 @@ impl Gpu {
 
     fn fill(&mut self, span: Span, value: u8) {
         if span.bytes > 0 {
-            self.issue(|gpu| gpu.device.fill(gpu.compute, span, value));
+            self.issue_named("fill", |gpu| gpu.device.fill(gpu.compute, span, value));
         }
     }
 
@@ -198,18 +202,21 @@ impl Gpu {
 
     fn run_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         let key = (work, self.batches.current);
-        if let Some(&graph) = self.graphs.get(&key) {
+        let capturing = self.capturing && !self.clock.profiling;
+        if let Some(&graph) = self.graphs.get(&key).filter(|_| capturing) {
             return self.issue(|gpu| gpu.device.replay(gpu.compute, graph));
         }
         self.planning = Some(Vec::new());
         self.perform_all(body);
         let shapes = self.planning.take().expect("set above");
         self.issue(|gpu| gpu.plan(shapes, work));
-        if !self.capturing || work == Work::Once {
+        if !capturing || work == Work::Once {
             return self.perform_all(body);
         }
         self.issue(|gpu| gpu.device.begin_capture(gpu.compute));
+        self.clock.capturing = true;
         self.perform_all(body);
+        self.clock.capturing = false;
         self.issue(|gpu| {
             let graph = gpu.device.end_capture(gpu.compute)?;
             gpu.graphs.insert(key, graph);
