@@ -1,5 +1,6 @@
 //! rewarm: continual pre-training of GPT-NeoX (Pythia) language models.
 pub mod backend;
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod schedule;
 pub mod selftest;
 pub mod train;
+pub mod work;
 
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
@@ -46,7 +47,7 @@ enum Command {
     Schedule(schedule::ScheduleArgs),
     /// Parameters, FLOPs, memory and time of a run, before it is started
     Plan(plan::PlanArgs),
-    /// Throughput
+    /// Measure: training steps, operations, data, checkpoints
     Bench(bench::BenchArgs),
     /// What this machine offers
     Doctor(doctor::DoctorArgs),

@@ -1,4 +1,5 @@
 //! The sections of a validated configuration.
+use crate::device::DeviceName;
 use crate::model::{Gelu, Init, ModelConfig};
 use crate::optim::{AdamSettings, GroupRule};
 use serde::{Deserialize, Serialize};
@@ -151,4 +152,11 @@ impl Default for Checkpoint {
 pub struct Head {
     /// Rows of logits in memory at once; part of the arithmetic, since gradients are summed per chunk.
     pub chunk_rows: usize,
+}
+
+impl Head {
+    /// What is used where nothing is said.
+    pub fn of(device: DeviceName) -> Self {
+        Self { chunk_rows: if device == DeviceName::Cpu { 1024 } else { 16_384 } }
+    }
 }

@@ -275,7 +275,7 @@ impl RawHead {
         match self.chunk_rows {
             Some(0) => refuse("head.chunk_rows is 0; give at least 1, such as 1024"),
             Some(chunk_rows) => Ok(Head { chunk_rows }),
-            None => Ok(Head { chunk_rows: if device == DeviceName::Cpu { 1024 } else { 16_384 } }),
+            None => Ok(Head::of(device)),
         }
     }
 }

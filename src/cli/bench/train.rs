@@ -1,0 +1,162 @@
+//! `rewarm bench train`.
+use crate::bench::{Ceilings, Machine, Record, Workload, largest_micro, measure, memory_available};
+use crate::cli::work::{WorkArgs, check_writable};
+use crate::cli::{print_json, with_threads};
+use crate::{Error, Result, console};
+use clap::Args;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+#[derive(Debug, Args)]
+pub struct TrainBench {
+    #[command(flatten)]
+    work: WorkArgs,
+    /// Steps timed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Steps before those
+    #[arg(long, default_value_t = 3)]
+    warmup: u32,
+    /// Measure several: micro-batch (powers of two, as many as fit) or micro-batch=1,2,4
+    #[arg(long, value_name = "WHAT", conflicts_with = "find_batch")]
+    sweep: Option<Sweep>,
+    /// Measure the largest micro-batch that fits into memory
+    #[arg(long, conflicts_with = "micro")]
+    find_batch: bool,
+    /// Print one JSON object per measurement
+    #[arg(long)]
+    json: bool,
+    /// Write them to a file, too
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// The micro-batches of a sweep; empty: powers of two.
+#[derive(Clone, Debug)]
+struct Sweep(Vec<usize>);
+
+impl FromStr for Sweep {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = || {
+            Error::refused(format!(
+                "{text:?} is neither micro-batch nor micro-batch=1,2,4 (numbers from 1 on)"
+            ))
+        };
+        let list = text.strip_prefix("micro-batch").ok_or_else(refused)?;
+        if list.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let number = |n: &str| n.parse().ok().filter(|n| *n > 0).ok_or_else(refused);
+        list.strip_prefix('=').ok_or_else(refused)?.split(',').map(number).collect::<Result<_>>().map(Self)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &TrainBench) -> Result<()> {
+    args.out.as_deref().map(check_writable).transpose()?;
+    let (workload, threads) = args.work.workload()?;
+    with_threads(threads, || {
+        let mut lines = String::new();
+        for (i, record) in measurements(args, workload)?.into_iter().enumerate() {
+            if args.json {
+                print_json(&record)?;
+            } else {
+                console::print(&describe(&record, i == 0))?;
+            }
+            lines += &serde_json::to_string(&record).expect("plain fields with string keys");
+            lines.push('\n');
+        }
+        match &args.out {
+            Some(path) => std::fs::write(path, lines).map_err(Error::io("write", path)),
+            None => Ok(()),
+        }
+    })
+}
+
+fn measurements(args: &TrainBench, workload: Workload) -> Result<Vec<Record>> {
+    let (steps, warmup) = (args.steps as usize, args.warmup as usize);
+    let mut outcomes = Vec::new();
+    for micro in micro_batches(args, &workload)? {
+        let sized = Workload { micro, ..workload.clone() };
+        let outcome = match measure(&sized, steps, warmup, outcomes.is_empty()) {
+            // What the plan says must be shown by a step; the next smaller one is tried where it is not.
+            Err(e) if args.find_batch && micro > 1 => {
+                console::note(&format!("{micro} sequences at once: {e}"));
+                continue;
+            }
+            other => other?,
+        };
+        outcomes.push((sized, outcome));
+        if args.find_batch {
+            break;
+        }
+    }
+    // After the steps, which want the memory, and whose first comes as early as it does in training.
+    let (ceilings, machine) = (Ceilings::measure(workload.device)?, Machine::detect(workload.device));
+    Ok(outcomes.into_iter().map(|(w, o)| o.record(&w, warmup, &machine, ceilings, None)).collect())
+}
+
+/// What is measured, in order.
+fn micro_batches(args: &TrainBench, workload: &Workload) -> Result<Vec<usize>> {
+    let largest = || {
+        let available = memory_available(workload.device)?.ok_or_else(|| {
+            Error::refused("this system does not tell how much memory there is; give --micro or a list")
+        })?;
+        match largest_micro(workload, available) {
+            Some(micro) => Ok(micro),
+            None => crate::bench::check_fits(&Workload { micro: 1, ..workload.clone() }).map(|()| 1),
+        }
+    };
+    match &args.sweep {
+        Some(Sweep(list)) if !list.is_empty() => Ok(list.clone()),
+        Some(_) => {
+            let most = largest()?;
+            Ok(std::iter::successors(Some(1), |micro| Some(2 * micro)).take_while(|m| *m <= most).collect())
+        }
+        // From the plan's answer down, an eighth less each time.
+        None if args.find_batch => {
+            Ok(std::iter::successors(Some(largest()?), |m| (*m > 1).then_some(m - m.div_ceil(8))).collect())
+        }
+        None => Ok(vec![workload.micro]),
+    }
+}
+
+/// For a person: a line or two.
+fn describe(record: &Record, first: bool) -> String {
+    let (d, s) = (&record.derived, &record.settings);
+    let number = |v: &Value, scale: f64, unit: &str| {
+        v.as_f64().map_or("n/a".to_owned(), |x| format!("{:.1}{unit}", x * scale))
+    };
+    let ms = [record.summary.median, record.summary.p20, record.summary.p80].map(|x| x * 1e3);
+    let mut text = String::new();
+    if first {
+        let m = &record.machine;
+        let of = m.gpu.as_deref().or(m.cpu.as_deref()).unwrap_or("an unknown processor");
+        text = format!("{} on {} ({of}), {}\n", record.name, s["device"], s["precision"]).replace('"', "");
+    }
+    text + &format!(
+        "micro-batch {} x {} tokens, {} of them a step, recompute {}: {:.0} tokens/s, {:.1} ms a step (20 to 80 %: {:.1} \
+         to {:.1}, {} steps)\n  {} GFLOP/s useful, MFU {} (dense peak, attention at half of T²), {} of the speed of light \
+         (the products alone, at {} GFLOP/s), memory {} MB of {} planned, first step after {}, loss {:.4}",
+        s["micro_batch"],
+        s["seq_len"],
+        s["accumulation"],
+        s["recompute"].as_str().unwrap_or(""),
+        d["tokens_per_s"].as_f64().unwrap_or(f64::NAN),
+        ms[0],
+        ms[1],
+        ms[2],
+        record.samples.len(),
+        number(&d["gflop_per_s"], 1.0, ""),
+        number(&d["mfu"], 100.0, " %"),
+        number(&d["speed_of_light"], 100.0, " %"),
+        number(&d["matmul_gflop_per_s"], 1.0, ""),
+        number(&d["peak_bytes"], 1e-6, ""),
+        number(&d["planned_bytes"]["total"], 1e-6, ""),
+        d["first_step_s"].as_f64().map_or("n/a".to_owned(), |x| format!("{x:.2} s")),
+        d["loss"].as_f64().unwrap_or(f64::NAN),
+    )
+}
