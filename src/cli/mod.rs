@@ -7,6 +7,7 @@ pub mod eval;
 pub mod export;
 pub mod generate;
 pub mod plan;
+pub mod profile;
 pub mod schedule;
 pub mod selftest;
 pub mod train;
@@ -49,6 +50,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Measure: training steps, operations, data, checkpoints
     Bench(bench::BenchArgs),
+    /// Where the time of a training step goes: every operation timed, a table, a trace and a report
+    Profile(profile::ProfileArgs),
     /// What this machine offers
     Doctor(doctor::DoctorArgs),
     /// Whether a GPU computes what it should: every kernel against naive arithmetic, one step against the processor
@@ -68,6 +71,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Schedule(args) => schedule::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Selftest(args) => selftest::run(&args),
     }
