@@ -64,7 +64,7 @@ pub fn check_fits(workload: &Workload) -> Result<()> {
     for recompute in Recompute::ALL {
         let changed = Workload { recompute, ..workload.clone() };
         let line = match largest_micro(&changed, available) {
-            None => format!("{:>23} {:>13}", "none", "-"),
+            None => format!("{:>23} {:>13}", "not even one", "-"),
             Some(micro) => {
                 let memory = Workload { micro, ..changed }.memory().total() as u64;
                 format!("{micro:>23} {:>10.0} MB", megabytes(memory))

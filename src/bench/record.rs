@@ -1,5 +1,6 @@
 //! The form of every result.
 use super::Machine;
+use crate::Result;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -82,14 +83,14 @@ impl Summary {
 }
 
 /// Calls `f` at least `least` times and for at least `time`; seconds of each call.
-pub fn time_s(least: usize, time: Duration, mut f: impl FnMut()) -> Vec<f64> {
+pub fn time_s(least: usize, time: Duration, mut f: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
     let (started, mut samples) = (Instant::now(), Vec::new());
     while samples.len() < least || started.elapsed() < time {
         let began = Instant::now();
-        f();
+        f()?;
         samples.push(began.elapsed().as_secs_f64());
     }
-    samples
+    Ok(samples)
 }
 
 #[cfg(test)]

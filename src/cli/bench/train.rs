@@ -1,11 +1,11 @@
 //! `rewarm bench train`.
+use super::Output;
 use crate::bench::{Ceilings, Machine, Record, Workload, largest_micro, measure, memory_available};
-use crate::cli::work::{WorkArgs, check_writable};
-use crate::cli::{print_json, with_threads};
+use crate::cli::with_threads;
+use crate::cli::work::WorkArgs;
 use crate::{Error, Result, console};
 use clap::Args;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 #[derive(Debug, Args)]
@@ -24,12 +24,8 @@ pub struct TrainBench {
     /// Measure the largest micro-batch that fits into memory
     #[arg(long, conflicts_with = "micro")]
     find_batch: bool,
-    /// Print one JSON object per measurement
-    #[arg(long)]
-    json: bool,
-    /// Write them to a file, too
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// The micro-batches of a sweep; empty: powers of two.
@@ -56,23 +52,13 @@ impl FromStr for Sweep {
 
 /// Runs the command.
 pub fn run(args: &TrainBench) -> Result<()> {
-    args.out.as_deref().map(check_writable).transpose()?;
+    let mut out = args.output.open()?;
     let (workload, threads) = args.work.workload()?;
     with_threads(threads, || {
-        let mut lines = String::new();
-        for (i, record) in measurements(args, workload)?.into_iter().enumerate() {
-            if args.json {
-                print_json(&record)?;
-            } else {
-                console::print(&describe(&record, i == 0))?;
-            }
-            lines += &serde_json::to_string(&record).expect("plain fields with string keys");
-            lines.push('\n');
+        for (i, record) in measurements(args, workload)?.iter().enumerate() {
+            out.put(record, &describe(record, i == 0))?;
         }
-        match &args.out {
-            Some(path) => std::fs::write(path, lines).map_err(Error::io("write", path)),
-            None => Ok(()),
-        }
+        out.finish()
     })
 }
 
