@@ -91,7 +91,7 @@ impl Cases {
             Ok(())
         })?;
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let rows = self.workspace().shape.rows();
+        let rows = self.shape.rows();
         let tokens: Vec<i32> =
             (0..rows).map(|_| (rng.next_u32() as usize % model.config.vocab_size) as i32).collect();
         ops.set_batch(&tokens, &tokens, 1.0 / rows as f32);

@@ -65,7 +65,7 @@ fn processor(sizes: &ModelConfig) -> Result<()> {
         w.copy_from_slice(&weights);
         Ok(())
     })?;
-    ops.set_batch(&tokens, &targets, 1.0);
+    ops.set_batch(&tokens, &targets, 1.0 / SHAPE.rows() as f32);
     model.forward(&mut ops, &ws, SHAPE, Pass::Sequences);
     model.loss_and_gradient(&mut ops, &ws, SHAPE, false);
     model.finish_gradient(&mut ops);
