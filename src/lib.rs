@@ -13,6 +13,7 @@ pub mod generate;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod perf;
 pub mod profile;
 pub mod reference;
 pub mod report;
