@@ -1,6 +1,6 @@
 //! `rewarm plan`: what a run needs, without starting it.
 use super::print_json;
-use crate::backend::{MemoryPlan, memory_plan};
+use crate::backend::{self, MemoryPlan, memory_plan};
 use crate::config::Config;
 use crate::device::{self, DeviceName};
 use crate::model::{Model, ModelConfig, Purpose, Recompute, Workspace, preset};
@@ -159,7 +159,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
     Ok(Parts {
         sizes,
         shape: Shape { batch: config.batch.micro, time },
-        chunk_rows: config.head.chunk_rows,
+        chunk_rows: config.head.chunk_rows.unwrap_or(backend::most_chunk_rows(config.device)),
         tokens: Some(tokens),
         device: config.device,
         recompute: config.recompute,

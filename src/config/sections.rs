@@ -1,5 +1,4 @@
 //! The sections of a validated configuration.
-use crate::device::DeviceName;
 use crate::model::{Gelu, Init, ModelConfig};
 use crate::optim::{AdamSettings, GroupRule};
 use serde::{Deserialize, Serialize};
@@ -150,13 +149,7 @@ impl Default for Checkpoint {
 /// `[head]`: the output layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Rows of logits in memory at once; part of the arithmetic, since gradients are summed per chunk.
-    pub chunk_rows: usize,
-}
-
-impl Head {
-    /// What is used where nothing is said.
-    pub fn of(device: DeviceName) -> Self {
-        Self { chunk_rows: if device == DeviceName::Cpu { 1024 } else { 16_384 } }
-    }
+    /// Rows of logits in memory at once; part of the arithmetic, since gradients are summed per chunk. `None` until a
+    /// run starts and [`crate::backend::chunk_rows`] settles it for good.
+    pub chunk_rows: Option<usize>,
 }

@@ -237,20 +237,25 @@ fn check_memory(
     if needed <= free {
         return Ok(());
     }
-    let fits = |batch: usize, purpose| {
+    let fits = |batch: usize, chunk_rows: usize, purpose| {
         let shape = Shape { batch, ..ws.shape };
-        let smaller = Workspace::new(config, shape, ws.chunk_rows, purpose);
+        let smaller = Workspace::new(config, shape, chunk_rows, purpose);
         Layout::new(config, table, &smaller).arena.bytes() as u64 <= free
     };
-    let mut advice = match (1..ws.shape.batch).rev().find(|&batch| fits(batch, ws.purpose)) {
+    let mut advice = match (1..ws.shape.batch).rev().find(|&batch| fits(batch, ws.chunk_rows, ws.purpose)) {
         Some(batch) => format!("{batch} sequences at once would fit: set batch.micro, or --batch"),
         None => {
             "not even one sequence at once would fit: shorten the sequences, or choose a smaller model".into()
         }
     };
     let block = Purpose::Train(Recompute::Block);
-    if matches!(ws.purpose, Purpose::Train(_)) && ws.purpose != block && fits(ws.shape.batch, block) {
+    let trains = matches!(ws.purpose, Purpose::Train(_));
+    if trains && ws.purpose != block && fits(ws.shape.batch, ws.chunk_rows, block) {
         advice += "; train.recompute = \"block\" would fit";
+    }
+    let fewer = [4096, 1024, 256].into_iter().filter(|&rows| rows < ws.chunk_rows);
+    if let Some(rows) = fewer.into_iter().find(|&rows| trains && fits(ws.shape.batch, rows, ws.purpose)) {
+        advice += &format!("; head.chunk_rows = {rows} would fit");
     }
     let (name, missing) = (device.name(), needed - free);
     Err(Error::refused(format!(
