@@ -191,3 +191,95 @@ fn sample(cases: &Cases, case: &Case, ops: &mut dyn Ops, calls: usize, turn: &mu
     let (first, last) = marks.ok_or_else(|| Error::failed("the device does not tell the time"))?;
     Ok(moments[last] - moments[first])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Trainer, Workload};
+    use crate::config::Optim;
+    use crate::model::{Recompute, preset};
+    use crate::train::finish_step;
+
+    fn kernels(parallel: bool, only: Option<&str>) -> Kernels {
+        let sizes = ModelConfig {
+            vocab_size: 96,
+            hidden_size: 64,
+            intermediate_size: 256,
+            num_attention_heads: 2,
+            num_hidden_layers: 2,
+            use_parallel_residual: parallel,
+            ..preset("pythia-14m").unwrap()
+        };
+        Kernels {
+            model: "tiny".into(),
+            sizes,
+            device: DeviceName::Cpu,
+            shape: Shape { batch: 2, time: 32 },
+            chunk_rows: 32,
+            only: only.map(str::to_owned),
+        }
+    }
+
+    /// Labels of all operations of a step.
+    fn labels(k: &Kernels, recompute: Recompute) -> BTreeSet<String> {
+        let workload = Workload {
+            model: k.model.clone(),
+            sizes: k.sizes.clone(),
+            device: k.device,
+            time: k.shape.time,
+            micro: k.shape.batch,
+            accumulation: 1,
+            recompute,
+            chunk_rows: Some(k.chunk_rows),
+            available: None,
+            optim: Optim::default(),
+            data: Vec::new(),
+        };
+        let Trainer { mut job, mut ops } = Trainer::open(&workload).unwrap();
+        let mut log = Log::new(k.device, &job.model);
+        let step = observe(&mut *ops, &mut log, &mut |ops| {
+            let issued = job.issue(ops)?;
+            finish_step(ops, issued).map(|_| ())
+        });
+        step.unwrap().calls.iter().map(Call::label).collect()
+    }
+
+    /// What a step does, with any recompute, is what is timed; transfers are not operations of the device.
+    #[test]
+    fn the_cases_are_the_operations_of_a_step() {
+        for parallel in [true, false] {
+            let k = kernels(parallel, None);
+            let mut expected: BTreeSet<String> = Recompute::ALL.iter().flat_map(|&r| labels(&k, r)).collect();
+            expected.retain(|name| !["set_batch", "keep_losses"].contains(&name.as_str()));
+            let found: BTreeSet<String> =
+                CASES.iter().filter(|c| k.wants(c)).map(|c| c.name.to_owned()).collect();
+            assert_eq!(found, expected, "parallel: {parallel}");
+        }
+    }
+
+    #[test]
+    fn every_case_does_what_its_name_says() {
+        for parallel in [true, false] {
+            let k = kernels(parallel, None);
+            let cases = Cases::new(k.device, &k.sizes, k.shape, k.chunk_rows, 2);
+            let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
+            for case in CASES.iter().filter(|c| k.wants(c)) {
+                assert_eq!(one(&cases, case, &mut *ops, &mut log).unwrap().label(), case.name);
+                assert!(sample(&cases, case, &mut *ops, 1, &mut 0).unwrap() > 0.0, "{}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_processor_is_checked_before_it_is_timed() {
+        for parallel in [true, false] {
+            check::check(DeviceName::Cpu, &kernels(parallel, None).sizes, &BTreeSet::new()).unwrap();
+        }
+    }
+
+    #[test]
+    fn unknown_operations_are_named() {
+        let error = kernels(true, Some("lineer")).run(&mut |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("lineer") && error.contains("linear qkv"), "{error}");
+    }
+}

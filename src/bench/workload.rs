@@ -2,7 +2,7 @@
 use crate::backend::{self, MemoryPlan};
 use crate::data::{Batch, Corpus, Order, Side, Split, fill_batch};
 use crate::device::DeviceName;
-use crate::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize};
+use crate::model::{Init, Model, ModelConfig, ParamTable, Purpose, Recompute, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape, Update};
 use crate::optim::assign;
 use crate::train::{Issued, Micro, StepResult, finish_step, issue_step};
@@ -37,8 +37,10 @@ pub struct Workload {
     pub accumulation: usize,
     /// What the backward computes again.
     pub recompute: Recompute,
-    /// Rows of logits at once.
-    pub chunk_rows: usize,
+    /// Rows of logits at once; none: as training settles it.
+    pub chunk_rows: Option<usize>,
+    /// Bytes that the device can give; `None` where the system does not tell.
+    pub available: Option<u64>,
     /// Of the update.
     pub optim: config::Optim,
     /// Token shards; none: random tokens.
@@ -71,12 +73,22 @@ impl Workload {
 
     /// The layout of a model's activations.
     pub fn workspace(&self) -> Workspace {
-        Workspace::new(&self.sizes, self.shape(), self.chunk_rows, Purpose::Train(self.recompute))
+        Workspace::new(&self.sizes, self.shape(), self.chunk_rows(), Purpose::Train(self.recompute))
+    }
+
+    /// Rows of logits at once, as they were chosen or as they fit.
+    pub fn chunk_rows(&self) -> usize {
+        self.chunk_rows.unwrap_or_else(|| {
+            let table = ParamTable::new(&self.sizes);
+            let what = (self.shape(), Purpose::Train(self.recompute));
+            let (threads, free) = (rayon::current_num_threads(), self.available.unwrap_or(u64::MAX));
+            backend::chunk_rows(self.device, &self.sizes, &table, what, threads, free)
+        })
     }
 
     /// What it allocates.
     pub fn memory(&self) -> MemoryPlan {
-        let table = crate::model::ParamTable::new(&self.sizes);
+        let table = ParamTable::new(&self.sizes);
         let threads = rayon::current_num_threads();
         backend::memory_plan(self.device, &self.sizes, &table, &self.workspace(), threads)
     }
@@ -94,7 +106,7 @@ impl Workload {
             "micro_batch": self.micro,
             "accumulation": self.accumulation,
             "recompute": self.recompute,
-            "chunk_rows": self.chunk_rows,
+            "chunk_rows": self.chunk_rows(),
             "threads": rayon::current_num_threads(),
             "data": data,
         })

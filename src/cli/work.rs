@@ -1,6 +1,6 @@
 //! The arguments that say which training steps are measured: of `bench train` and `profile`.
-use crate::bench::Workload;
-use crate::config::{Config, Head, Optim};
+use crate::bench::{Workload, memory_available};
+use crate::config::{Config, Optim};
 use crate::device::{self, DeviceName};
 use crate::model::{ModelConfig, PRESETS, Recompute, preset};
 use crate::train::Source;
@@ -62,7 +62,6 @@ impl WorkArgs {
             _ => (shape(self.shape.as_deref().unwrap_or("small"))?, 0),
         };
         let device = device::resolve(self.device.unwrap_or(named.device));
-        let head = if device == named.device { named.chunk_rows } else { Head::of(device).chunk_rows };
         let data = if self.synthetic { Vec::new() } else { self.data.clone() };
         let workload = Workload {
             device,
@@ -70,12 +69,14 @@ impl WorkArgs {
             micro: self.micro.unwrap_or(named.micro),
             accumulation: self.accumulate.unwrap_or(named.accumulation),
             recompute: self.recompute.unwrap_or(named.recompute),
-            chunk_rows: self.chunk_rows.unwrap_or(head),
+            chunk_rows: self.chunk_rows.or(named.chunk_rows),
+            available: memory_available(device)?,
             data: if data.is_empty() && !self.synthetic { named.data } else { data },
             ..named
         };
         let longest = workload.sizes.max_position_embeddings;
-        let Workload { time, micro, accumulation, chunk_rows, .. } = workload;
+        let Workload { time, micro, accumulation, .. } = workload;
+        let chunk_rows = workload.chunk_rows.unwrap_or(1);
         if time == 0 || time > longest || micro == 0 || accumulation == 0 || chunk_rows == 0 {
             return Err(Error::refused(format!(
                 "--seq-len must be 1 to {longest}, --micro, --accumulate and --chunk-rows at least 1; found {time}, \
@@ -103,7 +104,8 @@ fn defaults(model: &str, sizes: ModelConfig, time: usize, micro: usize) -> Workl
         micro,
         accumulation: 1,
         recompute: Recompute::None,
-        chunk_rows: Head::of(device).chunk_rows,
+        chunk_rows: None,
+        available: None,
         optim: Optim::default(),
         data: Vec::new(),
     }
@@ -157,6 +159,7 @@ fn from_config(path: &Path, set: &[String]) -> Result<(Workload, usize)> {
         accumulation: config.batch.sequences / config.batch.micro, // it divides
         recompute: config.recompute,
         chunk_rows: config.head.chunk_rows,
+        available: None,
         optim: config.optim.clone(),
         data: config.data.train.clone(),
     };

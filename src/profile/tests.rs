@@ -24,7 +24,8 @@ fn workload(device: DeviceName) -> Workload {
         micro: if large { 4 } else { 1 },
         accumulation: 2,
         recompute: Recompute::None,
-        chunk_rows: if large { 256 } else { 16 },
+        chunk_rows: Some(if large { 256 } else { 16 }),
+        available: None,
         optim: Optim::default(),
         data: Vec::new(),
     }

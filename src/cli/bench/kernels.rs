@@ -1,6 +1,7 @@
 //! `rewarm bench kernels`.
 use super::Output;
 use crate::Result;
+use crate::backend::most_chunk_rows;
 use crate::bench::{Kernels, Record};
 use crate::cli::with_threads;
 use crate::cli::work::WorkArgs;
@@ -26,7 +27,7 @@ pub fn run(args: &KernelBench) -> Result<()> {
         model: w.model,
         sizes: w.sizes,
         device: w.device,
-        chunk_rows: w.chunk_rows,
+        chunk_rows: w.chunk_rows.unwrap_or(most_chunk_rows(w.device)),
         only: args.only.clone(),
     };
     with_threads(threads, || {

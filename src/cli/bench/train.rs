@@ -1,8 +1,9 @@
 //! `rewarm bench train`.
 use super::Output;
-use crate::bench::{Ceilings, Machine, Record, Workload, largest_micro, measure, memory_available};
+use crate::bench::{Ceilings, Machine, Record, Workload, check_fits, largest_micro, measure};
 use crate::cli::with_threads;
 use crate::cli::work::WorkArgs;
+use crate::perf::gpus::of_device;
 use crate::{Error, Result, console};
 use clap::Args;
 use serde_json::Value;
@@ -82,19 +83,19 @@ fn measurements(args: &TrainBench, workload: Workload) -> Result<Vec<Record>> {
     }
     // After the steps, which want the memory, and whose first comes as early as it does in training.
     let (ceilings, machine) = (Ceilings::measure(workload.device)?, Machine::detect(workload.device));
-    Ok(outcomes.into_iter().map(|(w, o)| o.record(&w, warmup, &machine, ceilings, None)).collect())
+    let peak = machine.gpu.as_deref().and_then(of_device).map(|gpu| gpu.bf16_tflops * 1e12);
+    Ok(outcomes.into_iter().map(|(w, o)| o.record(&w, warmup, &machine, ceilings, peak)).collect())
 }
 
 /// What is measured, in order.
 fn micro_batches(args: &TrainBench, workload: &Workload) -> Result<Vec<usize>> {
     let largest = || {
-        let available = memory_available(workload.device)?.ok_or_else(|| {
+        workload.available.ok_or_else(|| {
             Error::refused("this system does not tell how much memory there is; give --micro or a list")
         })?;
-        match largest_micro(workload, available) {
-            Some(micro) => Ok(micro),
-            None => crate::bench::check_fits(&Workload { micro: 1, ..workload.clone() }).map(|()| 1),
-        }
+        // Where not one sequence fits, the error says so.
+        largest_micro(workload)
+            .map_or_else(|| check_fits(&Workload { micro: 1, ..workload.clone() }).map(|()| 1), Ok)
     };
     match &args.sweep {
         Some(Sweep(list)) if !list.is_empty() => Ok(list.clone()),
