@@ -62,7 +62,11 @@ impl WorkArgs {
             _ => (shape(self.shape.as_deref().unwrap_or("small"))?, 0),
         };
         let device = device::resolve(self.device.unwrap_or(named.device));
-        let data = if self.synthetic { Vec::new() } else { self.data.clone() };
+        let data = match &self.data[..] {
+            _ if self.synthetic => Vec::new(),
+            [] => named.data,
+            given => given.to_vec(),
+        };
         let workload = Workload {
             device,
             time: self.seq_len.unwrap_or(named.time),
@@ -71,7 +75,7 @@ impl WorkArgs {
             recompute: self.recompute.unwrap_or(named.recompute),
             chunk_rows: self.chunk_rows.or(named.chunk_rows),
             available: memory_available(device)?,
-            data: if data.is_empty() && !self.synthetic { named.data } else { data },
+            data,
             ..named
         };
         let longest = workload.sizes.max_position_embeddings;

@@ -315,14 +315,18 @@ fn plan_agrees_with_the_published_table() {
 fn every_command_explains_itself() {
     let dir = Dir::new();
     let all = line(&dir, "--help");
-    let commands =
-        ["train", "resume", "eval", "generate", "export", "data", "schedule", "plan", "bench", "doctor"];
+    let commands = [
+        "train", "resume", "eval", "generate", "export", "data", "schedule", "plan", "bench", "profile",
+        "doctor",
+    ];
     for command in commands {
         assert!(all.ok().contains(&format!("  {command} ")), "{command} is missing in:\n{}", all.out);
         let help = line(&dir, &format!("{command} --help"));
         assert!(help.ok().contains("Usage: rewarm ") && help.out.len() > 150, "{}", help.out);
     }
-    for command in ["data tokenize", "data inspect", "data verify", "schedule show", "bench train"] {
+    for command in
+        ["data tokenize", "data inspect", "data verify", "schedule show", "bench train", "bench kernels"]
+    {
         line(&dir, &format!("{command} --help")).ok();
     }
     assert!(line(&dir, "--version").ok().starts_with("rewarm "));

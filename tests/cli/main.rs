@@ -2,6 +2,7 @@
 mod bad_config;
 mod bad_input;
 mod bad_run;
+mod bench;
 mod demo;
 mod formats;
 mod happy;

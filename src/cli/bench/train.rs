@@ -111,39 +111,53 @@ fn micro_batches(args: &TrainBench, workload: &Workload) -> Result<Vec<usize>> {
     }
 }
 
-/// For a person: a line or two.
+/// For a person.
 fn describe(record: &Record, first: bool) -> String {
     let (d, s) = (&record.derived, &record.settings);
-    let number = |v: &Value, scale: f64, unit: &str| {
-        v.as_f64().map_or("n/a".to_owned(), |x| format!("{:.1}{unit}", x * scale))
-    };
+    let of = |v: &Value, scale: f64| v.as_f64().map_or("n/a".to_owned(), |x| format!("{:.1}", x * scale));
     let ms = [record.summary.median, record.summary.p20, record.summary.p80].map(|x| x * 1e3);
     let mut text = String::new();
     if first {
         let m = &record.machine;
-        let of = m.gpu.as_deref().or(m.cpu.as_deref()).unwrap_or("an unknown processor");
-        text = format!("{} on {} ({of}), {}\n", record.name, s["device"], s["precision"]).replace('"', "");
+        let machine = m.gpu.as_deref().or(m.cpu.as_deref()).unwrap_or("unknown");
+        let word = |key: &str| s[key].as_str().unwrap_or("").to_owned();
+        let (device, precision, recompute) = (word("device"), word("precision"), word("recompute"));
+        text = format!("{} on {device} ({machine}), {precision}, recompute {recompute}\n", record.name);
     }
-    text + &format!(
-        "micro-batch {} x {} tokens, {} of them a step, recompute {}: {:.0} tokens/s, {:.1} ms a step (20 to 80 %: {:.1} \
-         to {:.1}, {} steps)\n  {} GFLOP/s useful, MFU {} (dense peak, attention at half of T²), {} of the speed of light \
-         (the products alone, at {} GFLOP/s), memory {} MB of {} planned, first step after {}, loss {:.4}",
+    text += &format!(
+        "micro-batch {} x {} tokens, {} a step: {} tokens/s\n",
         s["micro_batch"],
         s["seq_len"],
         s["accumulation"],
-        s["recompute"].as_str().unwrap_or(""),
-        d["tokens_per_s"].as_f64().unwrap_or(f64::NAN),
+        of(&d["tokens_per_s"], 1.0)
+    );
+    text += &format!(
+        "  step            {:.1} ms (20 to 80 %: {:.1} to {:.1}, {} steps), the first after {} s, loss {:.4}\n",
         ms[0],
         ms[1],
         ms[2],
         record.samples.len(),
-        number(&d["gflop_per_s"], 1.0, ""),
-        number(&d["mfu"], 100.0, " %"),
-        number(&d["speed_of_light"], 100.0, " %"),
-        number(&d["matmul_gflop_per_s"], 1.0, ""),
-        number(&d["peak_bytes"], 1e-6, ""),
-        number(&d["planned_bytes"]["total"], 1e-6, ""),
-        d["first_step_s"].as_f64().map_or("n/a".to_owned(), |x| format!("{x:.2} s")),
-        d["loss"].as_f64().unwrap_or(f64::NAN),
+        d["first_step_s"].as_f64().map_or("n/a".to_owned(), |x| format!("{x:.2}")),
+        d["loss"].as_f64().unwrap_or(f64::NAN)
+    );
+    text += &format!(
+        "  useful          {} GFLOP/s (6 per matmul parameter, attention at half of T²); MFU {} %, of a dense peak of {} \
+         GFLOP/s\n",
+        of(&d["gflop_per_s"], 1.0),
+        of(&d["mfu"], 1e2),
+        of(&d["peak_gflop_per_s"], 1.0)
+    );
+    text += &format!(
+        "  speed of light  {} % (its products alone, at {} GFLOP/s of a large one in this call)\n",
+        of(&d["speed_of_light"], 1e2),
+        of(&d["matmul_gflop_per_s"], 1.0)
+    );
+    let kinds = d["planned_bytes"].as_object().into_iter().flatten().filter(|kind| kind.0 != "total");
+    let kinds: Vec<_> = kinds.map(|(kind, bytes)| format!("{kind} {}", of(bytes, 1e-6))).collect();
+    text + &format!(
+        "  memory          {} MB at most, {} planned: {}",
+        of(&d["peak_bytes"], 1e-6),
+        of(&d["planned_bytes"]["total"], 1e-6),
+        kinds.join(", ")
     )
 }
