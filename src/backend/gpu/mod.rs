@@ -24,6 +24,7 @@ use crate::{Error, Result};
 use batch::Batches;
 use clock::Clock;
 use layout::Layout;
+pub use layout::check;
 use optimizer::Steps;
 use std::collections::{HashMap, HashSet};
 use sums::Pending;
@@ -74,7 +75,7 @@ impl Gpu {
         workspace: &Workspace,
         capturing: bool,
     ) -> Result<Self> {
-        layout::check(config)?;
+        check(config)?;
         let layout = Layout::new(config, table, workspace);
         check_memory(&*device, config, table, workspace, &layout)?;
         device.allocate(&layout.arena)?;
