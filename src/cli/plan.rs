@@ -76,6 +76,7 @@ struct Plan {
     recompute: Recompute,
     chunk_rows: usize,
     memory_bytes: MemoryPlan,
+    process_bytes: usize,
     memory_bytes_total: usize,
     memory_by_recompute: Vec<Choice>,
     what_would_fit: Vec<String>,
@@ -160,6 +161,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         sequences: parts.sequences,
         recompute,
         chunk_rows: chosen.chunk_rows,
+        process_bytes: chosen.process_bytes,
         memory_bytes_total: chosen.memory_bytes_total,
         memory_bytes: chosen.memory_bytes,
         memory_by_recompute: choices,
@@ -273,6 +275,14 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "sequences         {:>14} at once, {} a step", self.micro_batch, self.sequences)?;
         write!(f, "{}", self.memory_bytes)?;
+        if self.process_bytes > 0 {
+            writeln!(
+                f,
+                "process and all    {:>13.1} MB, {:.1} MB",
+                mb(self.process_bytes),
+                mb(self.memory_bytes_total)
+            )?;
+        }
         self.write_choices(f)?;
         self.write_time(f)?;
         self.write_checkpoints(f)?;

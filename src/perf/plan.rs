@@ -82,7 +82,9 @@ pub struct Choice {
     pub memory_bytes: MemoryPlan,
     /// Of those, for a table.
     pub activations_bytes: usize,
-    /// The sum.
+    /// Memory of the process itself, on the processor.
+    pub process_bytes: usize,
+    /// The sum of all.
     pub memory_bytes_total: usize,
     /// Rows of logits at once with which that is so.
     pub chunk_rows: usize,
@@ -106,7 +108,7 @@ impl Request<'_> {
     fn choice(&self, recompute: Recompute) -> Choice {
         let workspace = self.workspace(recompute, self.shape.batch);
         let memory = self.memory(&workspace);
-        let total = memory.total();
+        let total = memory.total() + self.process_bytes();
         let predicted = self.target.spec.map(|gpu| {
             let step = Ledger::of_step(self.model, &workspace, self.accumulation);
             let tokens = self.accumulation * self.shape.rows();
@@ -116,6 +118,7 @@ impl Request<'_> {
             recompute,
             activations_bytes: memory.activations,
             memory_bytes: memory,
+            process_bytes: self.process_bytes(),
             memory_bytes_total: total,
             chunk_rows: self.chunk_rows_for(recompute, self.shape.batch),
             fits: self.target.free.map(|free| total as u64 <= free),
@@ -145,8 +148,14 @@ impl Request<'_> {
         backend::memory_plan(self.target.device, config, table, workspace, self.threads)
     }
 
+    /// A GPU's memory holds nothing but what is planned.
+    fn process_bytes(&self) -> usize {
+        if self.target.on_gpu() { 0 } else { backend::cpu::process_bytes(self.threads) }
+    }
+
     /// The most sequences at once that `free` bytes hold.
     fn largest(&self, recompute: Recompute, free: u64) -> usize {
+        let free = free.saturating_sub(self.process_bytes() as u64);
         let fits = |batch: usize| self.memory(&self.workspace(recompute, batch)).total() as u64 <= free;
         let (mut fit, mut too_many) = (0, MOST_SEQUENCES + 1);
         while too_many - fit > 1 {
@@ -180,11 +189,10 @@ impl Request<'_> {
             advice.push("shorter sequences (data.seq_len)".into());
         }
         if self.target.on_gpu() {
-            let enough = |gpu: &&&GpuSpec| {
-                let need = choices.iter().map(|c| c.memory_bytes_total as u64).min();
-                need.is_some_and(|need| need + CONTEXT_BYTES <= gpu.memory_bytes())
-            };
-            let names: Vec<_> = GPUS.iter().filter(|gpu| enough(&gpu)).map(|gpu| gpu.name).collect();
+            let need =
+                choices.iter().find(|c| c.recompute == chosen).map_or(0, |c| c.memory_bytes_total as u64);
+            let enough = |gpu: &&GpuSpec| need + CONTEXT_BYTES <= gpu.memory_bytes();
+            let names: Vec<_> = GPUS.iter().filter(enough).map(|gpu| gpu.name).collect();
             if !names.is_empty() {
                 advice.push(format!("a GPU with more memory, such as {}", names.join(", ")));
             }

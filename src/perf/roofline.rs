@@ -58,7 +58,7 @@ pub fn predict(gpu: &GpuSpec, step: &Ledger, tokens: usize, flops_per_token: f64
 
 /// What a prediction assumes, for a person.
 pub fn assumptions(gpu: &GpuSpec) -> Vec<String> {
-    let source = |measured: bool| if measured { "measured" } else { "assumed share" };
+    let source = |measured: bool| if measured { "measured," } else { "an assumed share" };
     let [forward, backward] = [false, true].map(|backward| attention_rate(gpu, 64, backward) / 1e12);
     vec![
         format!(

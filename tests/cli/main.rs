@@ -6,4 +6,5 @@ mod bench;
 mod demo;
 mod formats;
 mod happy;
+mod plan;
 mod support;
