@@ -276,12 +276,8 @@ impl fmt::Display for Plan {
         writeln!(f, "sequences         {:>14} at once, {} a step", self.micro_batch, self.sequences)?;
         write!(f, "{}", self.memory_bytes)?;
         if self.process_bytes > 0 {
-            writeln!(
-                f,
-                "process and all    {:>13.1} MB, {:.1} MB",
-                mb(self.process_bytes),
-                mb(self.memory_bytes_total)
-            )?;
+            let [process, all] = [self.process_bytes, self.memory_bytes_total].map(mb);
+            writeln!(f, "with the process  {all:>14.1} MB, itself {process:.1} MB")?;
         }
         self.write_choices(f)?;
         self.write_time(f)?;
