@@ -1,5 +1,6 @@
 //! rewarm: continual pre-training of GPT-NeoX (Pythia) language models.
 pub mod backend;
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
@@ -12,6 +13,8 @@ pub mod generate;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod perf;
+pub mod profile;
 pub mod reference;
 pub mod report;
 pub mod schedule;

@@ -1,36 +1,82 @@
 #!/usr/bin/env bash
-# Everything to learn from a machine with an NVIDIA GPU in one call of at most ten minutes:
-#     tools/gpu_check.sh OUTDIR
-# Each part runs in a process of its own under a time limit; one that fails is recorded and the next one runs. A part
-# leaves OUTDIR/PART.log, and OUTDIR/PART.json where it has numbers; OUTDIR/summary.json has all of them. Exit code 1
-# where a part failed. Variables: REWARM, the binary; DEVICE=emulated, to try this script without a GPU; BUDGET, the
-# seconds of all parts together. Nothing is compiled: a binary that was built elsewhere with NVCC set is enough (stripped
-# it has 11 MB).
+# Everything to learn from a machine with an NVIDIA GPU, in three calls of at most nine minutes, each usable alone:
+#     tools/gpu_check.sh correctness OUTDIR    whether it computes what it should
+#     tools/gpu_check.sh kernels OUTDIR        our operations beside PyTorch's, in turn (A B A B)
+#     tools/gpu_check.sh train OUTDIR          training steps beside PyTorch's, in turn (A B A B)
+# Every part runs in a process of its own under a time limit; one that fails is recorded and the next one runs. Records
+# come as they are into OUTDIR/*.jsonl, how each part ended into OUTDIR/passes-CALL.jsonl, clocks and power into
+# OUTDIR/dmon-CALL.log, ratios into OUTDIR/comparison.md. `correctness` leaves PART.log, PART.json and summary.json.
+# Exit code 1 where a part failed. Copied to benches/results/MACHINE, OUTDIR is what tools/performance_doc.py makes
+# docs/performance.md from. Variables: REWARM, the binary; PYTHON, one with torch and transformers; DEVICE=emulated, to
+# try this script without a GPU; CONFIGS, what `train` measures; BUDGET, the seconds of a call. Nothing is compiled here
+# but by torch.compile: a binary that was built elsewhere with NVCC set is enough (stripped it has 11 MB).
 set -uo pipefail
 
-usage="usage: tools/gpu_check.sh OUTDIR"
-mkdir -p "${1:?$usage}" || exit 1
-out=$(cd "$1" && pwd)
+usage="usage: tools/gpu_check.sh correctness|kernels|train OUTDIR"
+call=${1:?$usage}
+[[ $call == correctness || $call == kernels || $call == train ]] || { echo "error: no call \"$call\"; $usage" >&2; exit 1; }
+mkdir -p "${2:?$usage}" || exit 1
+out=$(cd "$2" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 rewarm=$(realpath "${REWARM:-target/release/rewarm}")
+python=${PYTHON:-python3}
 device=${DEVICE:-cuda:0}
-skipped=77   # exit code of a part that this machine cannot run
+deadline=$((SECONDS + ${BUDGET:-530}))
+passes=$out/passes-$call.jsonl
+source tools/passes.sh
 
-# Part and seconds at most, what matters most first.
-parts="facts:30 selftest:150 data:60 losses:150 repeat:90 throughput:120 memcheck:120 racecheck:90"
+# PRESET:MICRO:ACCUMULATION of `train`, what matters most first; 410m:1:1 is bound by launches.
+configs=${CONFIGS:-pythia-410m:16:1 pythia-160m:32:1 pythia-1.4b:8:1 pythia-410m:1:1 pythia-410m:16:4}
+# Parts of `correctness` and the seconds of each at most, what matters most first.
+parts="selftest:150 data:30 losses:120 repeat:80 memcheck:90 racecheck:60"
 
 emulated() { [[ $device == emulated ]]; }
 
-# ------------------------------------------------------------------------------------------------ the parts
+# ------------------------------------------------------------------------------------------------ kernels and train
 
-part_facts() {
-    local gpu doctor
-    gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,memory.total,power.limit \
-        --format=csv,noheader 2>/dev/null | tr '\n' ';')
-    nvidia-smi || emulated || echo "no nvidia-smi"
-    doctor=$("$rewarm" doctor --json) || return
-    printf '{"gpu":"%s","doctor":%s}\n' "$gpu" "${doctor//$'\n'/}" >"$out/facts.json"
+# PRESET MICRO TIME: the operations of a model.
+kernel_round() {
+    local peer=(--model "$1") ours=(--preset "$1") on=cuda
+    emulated && { peer=(--model small --threads 1 --seconds 0.01) ours=(--shape small) on=cpu; }
+    pass kernels 110 "$rewarm" bench kernels "${ours[@]}" --micro "$2" --seq-len "$3" --device "$device" --json
+    pass kernels 110 "$python" tools/bench_kernels_pytorch.py "${peer[@]}" --micro "$2" --seq-len "$3" --device $on \
+        $(emulated || echo --compile)
 }
+
+call_kernels() {
+    emulated && { in_turn kernel_round small 1 32; return; }
+    in_turn kernel_round pythia-410m 16 2048
+    in_turn kernel_round pythia-160m 32 2048
+    in_turn kernel_round pythia-1.4b 16 2048
+}
+
+# PRESET MICRO ACCUMULATION: every implementation once.
+train_round() {
+    local sizes=(--micro "$2" --accumulate "$3") variant
+    emulated && { train_emulated; return; }
+    pass train 60 "$rewarm" bench train --preset "$1" --seq-len 2048 "${sizes[@]}" --device "$device" --steps 20 --warmup 8 --json
+    for variant in "neox-compile --sdpa cudnn" "neox-compile --sdpa flash" hf-eager; do
+        # shellcheck disable=SC2086 # a mode and its options
+        pass train 130 "$python" tools/bench_pytorch.py --model "$1" "${sizes[@]}" --device cuda --precision P1 \
+            --steps 20 --warmup 20 --mode $variant
+    done
+}
+
+train_emulated() {
+    pass train 120 "$rewarm" bench train --shape small --micro 1 --seq-len 32 --device emulated --steps 2 --warmup 1 --json
+    pass train 120 "$python" tools/bench_pytorch.py --model small --micro 1 --seq-len 32 --threads 1 --steps 2 --warmup 1
+}
+
+call_train() {
+    local config preset micro accumulation
+    for config in $configs; do
+        IFS=: read -r preset micro accumulation <<<"$config"
+        in_turn train_round "$preset" "$micro" "$accumulation"
+        emulated && break
+    done
+}
+
+# ------------------------------------------------------------------------------------------------ parts of correctness
 
 part_selftest() { "$rewarm" selftest --device "$device" --json >"$out/selftest.json"; }
 
@@ -62,23 +108,6 @@ part_repeat() {
     log_of repeat-2 >"$out/resumed.curve"
     cmp "$out/repeat-1.curve" "$out/repeat-2.curve" && cmp "$out/repeat-1.curve" "$out/resumed.curve" || return
     printf '{"steps":%d,"equal_logs":true,"resume_equal":true}\n' $((2 * half)) >"$out/repeat.json"
-}
-
-# The largest micro-batch that fits.
-part_throughput() {
-    local preset=pythia-160m time=2048 steps=14 micro
-    emulated && { preset=pythia-14m time=32 steps=3; }
-    for micro in 16 8 4 1; do
-        emulated && micro=1
-        [[ -s $out/data/repository.idx ]] || { echo "no data"; return 1; }
-        rm -rf "$out/throughput"
-        "$rewarm" train --device "$device" --set "run_dir=$out/throughput" --set "model.preset=$preset" \
-            --set "data.train=[\"$out/data\"]" --set "data.seq_len=$time" --set "batch.sequences=$micro" \
-            --set "train.steps=$steps" --set schedule.lr=1e-4 --set eval.every=0 || continue
-        speed "$preset" "$time" "$micro" >"$out/throughput.json"
-        return
-    done
-    return 1
 }
 
 part_memcheck() { sanitize memcheck; }
@@ -119,19 +148,6 @@ difference() {
         }'
 }
 
-# PRESET TIME MICRO: the median step of the second half of the run.
-speed() {
-    local lines
-    lines=$(sed -n '/"eval"/!s/.*"tokens_per_s":\([^,}]*\).*/\1/p' "$out/throughput/metrics.jsonl")
-    tail -n "$((($(wc -l <<<"$lines") + 1) / 2))" <<<"$lines" | sort -g | awk -v head="$1 $2 $3" '
-        { x[NR] = $1 }
-        END {
-            split(head, h, " ")
-            printf "{\"model\":\"%s\",\"time\":%d,\"micro\":%d,\"tokens_per_s\":%.0f,\"steps\":%d}\n", h[1], h[2], h[3],
-                x[int((NR + 1) / 2)], NR
-        }'
-}
-
 # A tool of NVIDIA by its name: in PATH, the toolkit, or Python's packages.
 find_tool() {
     local found
@@ -152,7 +168,7 @@ sanitize() {
         left=$((${LIMIT:-600} - SECONDS - 3))
         [[ $left -gt 5 ]] || break
         timeout "$left" "$program" --tool "$1" --error-exitcode 9 "$rewarm" selftest --device "$device" --only $op
-        status=$(name_of $?)
+        status=$(status_of $?)
         results+=("\"$op\":\"$status\"")
         [[ $status == failed ]] && code=1
         printf '{%s}\n' "$(IFS=,; echo "${results[*]}")" >"$out/$1.json"
@@ -168,33 +184,24 @@ add_libraries() {
     done
 }
 
-# ------------------------------------------------------------------------------------------------ one by one
+# ------------------------------------------------------------------------------------------------ correctness
 
-# NAME SECONDS: runs a part and appends its line to the summary.
+# NAME SECONDS: runs a part in a process of its own.
 run_part() {
-    local name=$1 left=$((deadline - SECONDS)) limit=$2 start=$SECONDS code status
-    [[ $limit -gt $left ]] && limit=$left
-    rm -f "$out/$name.json"
-    if [[ $limit -lt 5 ]]; then
-        code=-1 status="no time left"
-    else
-        LIMIT=$limit timeout -k 5 "$limit" tools/gpu_check.sh "$out" "$name" >"$out/$name.log" 2>&1
-        code=$?
-        status=$(name_of $code)
-    fi
-    [[ $status == failed || $status == "ran out of time" ]] && failed=1
-    summary+=("$(printf '{"part":"%s","status":"%s","code":%d,"seconds":%d,"result":%s}' "$name" "$status" "$code" \
-        $((SECONDS - start)) "$(result_of "$name")")")
-    echo "$name: $status, $((SECONDS - start)) s"
+    rm -f "$out/$1.json" "$out/$1.log"
+    LIMIT=$2 pass "$1" "$2" tools/gpu_check.sh correctness "$out" "$1"
 }
 
-name_of() {
-    case $1 in
-        0) echo ok ;;
-        "$skipped") echo skipped ;;
-        124 | 137) echo "ran out of time" ;;
-        *) echo failed ;;
-    esac
+call_correctness() {
+    local part lines
+    for part in $parts; do run_part "${part%:*}" "${part#*:}"; done
+    lines=$(while IFS= read -r part; do
+        name=$(sed 's/.*"file":"\([^"]*\)".*/\1/' <<<"$part")
+        printf '%s,"result":%s}\n' "${part%\}}" "$(result_of "$name")"
+    done <"$passes" | paste -sd,)
+    printf '{"device":"%s","passed":%s,"seconds":%d,"parts":[%s]}\n' "$device" \
+        "$([[ $failed == 0 ]] && echo true || echo false)" "$SECONDS" "$lines" >"$out/summary.json"
+    echo "$out/summary.json"
 }
 
 # The part's JSON where it is one whole object.
@@ -204,19 +211,21 @@ result_of() {
     [[ $text == \{*\} ]] && echo "$text" || echo null
 }
 
-main() {
-    local part
-    failed=0 summary=() deadline=$((SECONDS + ${BUDGET:-590}))
-    for part in $parts; do run_part "${part%:*}" "${part#*:}"; done
-    printf '{"device":"%s","passed":%s,"seconds":%d,"parts":[%s]}\n' "$device" \
-        "$([[ $failed == 0 ]] && echo true || echo false)" "$SECONDS" "$(IFS=,; echo "${summary[*]}")" >"$out/summary.json"
-    echo "$out/summary.json"
-    return "$failed"
-}
+# ------------------------------------------------------------------------------------------------ a call
 
-if [[ $# -gt 1 ]]; then
-    "part_$2"
-else
-    add_libraries
-    main
+if [[ $# -gt 2 ]]; then
+    "part_$3"
+    exit
 fi
+add_libraries
+fresh "$call"
+facts "tools/gpu_check.sh"
+monitor=
+if command -v nvidia-smi >/dev/null; then
+    nvidia-smi dmon -s pucm -d 1 >"$out/dmon-$call.log" 2>&1 &
+    monitor=$!
+fi
+"call_$call"
+[[ -n $monitor ]] && kill "$monitor"
+[[ $call == correctness ]] || emulated || "$python" tools/compare.py "$out" | tee "$out/comparison.md" || failed=1
+exit "$failed"

@@ -3,9 +3,10 @@ pub mod cpu;
 pub mod gpu;
 
 use crate::Result;
-use crate::device::{self, DeviceName};
-use crate::model::{ModelConfig, ParamTable, Workspace};
-use crate::ops::Ops;
+use crate::config::machine;
+use crate::device::{self, Device, DeviceName};
+use crate::model::{ModelConfig, ParamTable, Purpose, Workspace};
+use crate::ops::{Ops, Shape};
 
 /// A backend on this device, its memory allocated; [`DeviceName::Auto`] is resolved first. Refused where the device
 /// is not there, or cannot run this model, or has too little memory.
@@ -15,10 +16,54 @@ pub fn open(
     table: &ParamTable,
     ws: &Workspace,
 ) -> Result<Box<dyn Ops>> {
-    Ok(match device::open(name)? {
+    on(device::open(name)?, config, table, ws)
+}
+
+/// As [`open`], on a device that is open; none: the processor.
+pub fn on(
+    device: Option<Box<dyn Device>>,
+    config: &ModelConfig,
+    table: &ParamTable,
+    ws: &Workspace,
+) -> Result<Box<dyn Ops>> {
+    Ok(match device {
         None => Box::new(cpu::Cpu::new(config, table, ws)),
         Some(device) => Box::new(gpu::Gpu::new(device, config, table, ws, true)?),
     })
+}
+
+/// Bytes that a backend on this device (none: the processor) may allocate now; `None` where the system does not tell.
+pub fn free_memory(device: Option<&dyn Device>) -> Result<Option<u64>> {
+    match device {
+        Some(device) => device.memory().map(|[free, _]| Some(free)),
+        None => Ok(machine::memory().1),
+    }
+}
+
+/// Rows of logits at once where memory does not matter: a GPU wants products with many rows, a processor wants the
+/// chunk in its cache.
+pub fn most_chunk_rows(name: DeviceName) -> usize {
+    if name == DeviceName::Cpu { 1024 } else { 16_384 }
+}
+
+/// The fewest rows of logits at once that [`chunk_rows`] goes down to.
+const LEAST_CHUNK_ROWS: usize = 256;
+
+/// [`most_chunk_rows`], halved until everything fits into `free` bytes; where nothing does, the fewest.
+pub fn chunk_rows(
+    name: DeviceName,
+    config: &ModelConfig,
+    table: &ParamTable,
+    (shape, purpose): (Shape, Purpose),
+    threads: usize,
+    free: u64,
+) -> usize {
+    let fits = |rows: &usize| {
+        let ws = Workspace::new(config, shape, *rows, purpose);
+        memory_plan(name, config, table, &ws, threads).total() as u64 <= free
+    };
+    let halves = std::iter::successors(Some(most_chunk_rows(name)), |rows| Some(rows / 2));
+    halves.take_while(|rows| *rows >= LEAST_CHUNK_ROWS).find(fits).unwrap_or(LEAST_CHUNK_ROWS)
 }
 
 /// What [`open`] allocates.

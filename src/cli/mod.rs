@@ -7,9 +7,11 @@ pub mod eval;
 pub mod export;
 pub mod generate;
 pub mod plan;
+pub mod profile;
 pub mod schedule;
 pub mod selftest;
 pub mod train;
+pub mod work;
 
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
@@ -46,8 +48,10 @@ enum Command {
     Schedule(schedule::ScheduleArgs),
     /// Parameters, FLOPs, memory and time of a run, before it is started
     Plan(plan::PlanArgs),
-    /// Throughput
+    /// Measure: training steps, operations, data, checkpoints
     Bench(bench::BenchArgs),
+    /// Where the time of a training step goes: every operation timed, a table, a trace and a report
+    Profile(profile::ProfileArgs),
     /// What this machine offers
     Doctor(doctor::DoctorArgs),
     /// Whether a GPU computes what it should: every kernel against naive arithmetic, one step against the processor
@@ -67,6 +71,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Schedule(args) => schedule::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Selftest(args) => selftest::run(&args),
     }

@@ -1,13 +1,16 @@
 //! `rewarm plan`: what a run needs, without starting it.
 use super::print_json;
-use crate::backend::{MemoryPlan, memory_plan};
-use crate::config::Config;
+use crate::backend::MemoryPlan;
+use crate::config::{Checkpoint, Config};
 use crate::device::{self, DeviceName};
-use crate::model::{Model, ModelConfig, Purpose, Recompute, Workspace, preset};
+use crate::model::{Model, ModelConfig, PRESETS, Recompute, preset};
 use crate::ops::Shape;
+use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
+use crate::perf::{gpus, roofline};
+use crate::schedule::TokenCount;
 use crate::train::Source;
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -29,18 +32,30 @@ pub struct PlanArgs {
     /// Sequences of a micro-batch, with --preset
     #[arg(long, value_name = "B", requires = "preset", default_value_t = 4)]
     micro: usize,
-    /// Rows of logits at once, with --preset
-    #[arg(long, value_name = "ROWS", requires = "preset", default_value_t = 1024)]
-    chunk_rows: usize,
+    /// Sequences of a step, with --preset [default: one micro-batch]
+    #[arg(long, value_name = "N", requires = "preset")]
+    sequences: Option<usize>,
+    /// Length of the run, as 300B, with --preset
+    #[arg(long, value_name = "TOKENS", requires = "preset", value_parser = token_count)]
+    tokens: Option<u64>,
+    /// Rows of logits at once, with --preset [default: what a run would take]
+    #[arg(long, value_name = "ROWS", requires = "preset")]
+    chunk_rows: Option<usize>,
     /// What the backward pass computes again, with --preset
     #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Recompute::None)]
     recompute: Recompute,
-    /// Tokens per second, to tell how long the run takes
-    #[arg(long, value_name = "RATE")]
-    tokens_per_s: Option<f64>,
+    /// A GPU of the table, which need not be here: h200, h100-sxm, a100-80gb, rtx-4090, ...
+    #[arg(long, value_name = "NAME", conflicts_with = "device")]
+    gpu: Option<String>,
     /// Device, with --preset; a configuration names its own
     #[arg(long, value_name = "DEVICE", requires = "preset", default_value_t = DeviceName::Cpu)]
     device: DeviceName,
+    /// Tokens per second as measured, instead of a prediction
+    #[arg(long, value_name = "RATE")]
+    tokens_per_s: Option<f64>,
+    /// Price of an hour of the device, in any currency
+    #[arg(long, value_name = "PRICE")]
+    price_per_hour: Option<f64>,
     /// Threads; 0: all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -53,97 +68,166 @@ pub struct PlanArgs {
 struct Plan {
     parameters: u64,
     flops_per_token: f64,
+    device: String,
+    free_bytes: Option<u64>,
     seq_len: usize,
     micro_batch: usize,
+    sequences: usize,
     recompute: Recompute,
+    chunk_rows: usize,
     memory_bytes: MemoryPlan,
+    process_bytes: usize,
     memory_bytes_total: usize,
     memory_by_recompute: Vec<Choice>,
+    what_would_fit: Vec<String>,
+    assumptions: Vec<String>,
     tokens: Option<u64>,
+    /// As given, else as predicted.
     tokens_per_s: Option<f64>,
     days: Option<f64>,
-}
-
-/// Memory with one value of `train.recompute`.
-#[derive(Serialize)]
-struct Choice {
-    recompute: Recompute,
-    activations_bytes: usize,
-    memory_bytes_total: usize,
-}
-
-/// Runs the command.
-pub fn run(args: &PlanArgs) -> Result<()> {
-    let Parts { sizes, shape, chunk_rows, tokens, device, recompute } = match &args.preset {
-        Some(name) => from_preset(args, name)?,
-        None => from_config(args)?,
-    };
-    let model = Model::new(sizes);
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if args.threads == 0 { cores() } else { args.threads };
-    let device = device::resolve(device);
-    let memory_with = |recompute| {
-        let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(recompute));
-        memory_plan(device, &model.config, &model.table, &workspace, threads)
-    };
-    let choice = |recompute| {
-        let memory = memory_with(recompute);
-        Choice { recompute, activations_bytes: memory.activations, memory_bytes_total: memory.total() }
-    };
-    let memory = memory_with(recompute);
-    let rate = args.tokens_per_s.filter(|r| r.is_finite() && *r > 0.0);
-    if rate != args.tokens_per_s {
-        return Err(Error::refused("--tokens-per-s must be a positive number"));
-    }
-    let plan = Plan {
-        parameters: model.config.parameters(),
-        flops_per_token: model.config.flops_per_token(shape.time),
-        seq_len: shape.time,
-        micro_batch: shape.batch,
-        recompute,
-        memory_bytes_total: memory.total(),
-        memory_bytes: memory,
-        memory_by_recompute: Recompute::ALL.map(choice).into(),
-        tokens,
-        tokens_per_s: rate,
-        days: tokens.zip(rate).map(|(t, r)| t as f64 / r / 86400.0),
-    };
-    if args.json {
-        return print_json(&plan);
-    }
-    crate::console::print(&plan.to_string())
+    cost: Option<f64>,
+    checkpoint: CheckpointPlan,
 }
 
 /// What a plan is made from.
 struct Parts {
     sizes: ModelConfig,
     shape: Shape,
-    chunk_rows: usize,
+    sequences: usize,
+    chunk_rows: Option<usize>,
     tokens: Option<u64>,
     device: DeviceName,
     recompute: Recompute,
+    checkpoint: Checkpoint,
+}
+
+/// Runs the command.
+pub fn run(args: &PlanArgs) -> Result<()> {
+    let rate = positive("--tokens-per-s", args.tokens_per_s)?;
+    let price = positive("--price-per-hour", args.price_per_hour)?;
+    let parts = match &args.preset {
+        Some(name) => from_preset(args, name)?,
+        None => from_config(args)?,
+    };
+    let target = match &args.gpu {
+        Some(name) => Target::of_table(gpus::find(name)?),
+        None => Target::here(device::resolve(parts.device)),
+    };
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let request = Request {
+        model: &Model::new(parts.sizes.clone()),
+        shape: parts.shape,
+        accumulation: parts.sequences / parts.shape.batch,
+        chunk_rows: parts.chunk_rows,
+        target,
+        threads: if args.threads == 0 { cores() } else { args.threads },
+    };
+    let plan = make(&request, &parts, rate, price)?;
+    if args.json {
+        print_json(&plan)?
+    } else {
+        crate::console::print(&plan.to_string())?
+    }
+    // A GPU would refuse the run; a processor would begin to swap.
+    if request.target.device != DeviceName::Cpu && !plan.what_would_fit.is_empty() {
+        return Err(does_not_fit(&request.target, plan.memory_bytes_total, &plan.what_would_fit));
+    }
+    Ok(())
+}
+
+fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>) -> Result<Plan> {
+    let (config, shape, recompute) = (&request.model.config, parts.shape, parts.recompute);
+    let choices = request.choices()?;
+    let chosen = choices.iter().find(|c| c.recompute == recompute).expect("all values are there").clone();
+    let fits = chosen.fits.unwrap_or(true);
+    let advice = if fits { Vec::new() } else { request.advice(&choices, recompute, parts.sequences) };
+    let tokens_per_s = rate.or(chosen.predicted.map(|p| p.tokens_per_s));
+    if price.is_some() && tokens_per_s.is_none() {
+        return Err(Error::refused(
+            "--price-per-hour needs a speed: give --gpu NAME, for a prediction, or --tokens-per-s, as `rewarm bench` measures it",
+        ));
+    }
+    let days = parts.tokens.zip(tokens_per_s).map(|(tokens, rate)| tokens as f64 / rate / 86400.0);
+    let tokens_per_step = parts.sequences * shape.time;
+    let steps = parts.tokens.map(|tokens| tokens.div_ceil(tokens_per_step as u64));
+    let step_s = tokens_per_s.map(|rate| tokens_per_step as f64 / rate);
+    Ok(Plan {
+        parameters: config.parameters(),
+        flops_per_token: config.flops_per_token(shape.time),
+        device: request.target.name.clone(),
+        free_bytes: request.target.free,
+        seq_len: shape.time,
+        micro_batch: shape.batch,
+        sequences: parts.sequences,
+        recompute,
+        chunk_rows: chosen.chunk_rows,
+        process_bytes: chosen.process_bytes,
+        memory_bytes_total: chosen.memory_bytes_total,
+        memory_bytes: chosen.memory_bytes,
+        memory_by_recompute: choices,
+        what_would_fit: advice,
+        assumptions: request.target.spec.map_or_else(Vec::new, roofline::assumptions),
+        tokens: parts.tokens,
+        tokens_per_s,
+        days,
+        cost: price.zip(days).map(|(price, days)| price * 24.0 * days),
+        checkpoint: CheckpointPlan::new(config.parameters(), parts.checkpoint, steps, step_s),
+    })
+}
+
+fn positive(flag: &str, value: Option<f64>) -> Result<Option<f64>> {
+    match value {
+        Some(x) if !(x.is_finite() && x > 0.0) => {
+            Err(Error::refused(format!("{flag} is {x}; it must be a positive number")))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// `10M`, `300B`, as `train.tokens` has it.
+fn token_count(text: &str) -> std::result::Result<u64, String> {
+    let text = serde_json::Value::String(text.into());
+    TokenCount::deserialize(text).map(|count| count.0).map_err(|e| e.to_string())
 }
 
 fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
     let sizes = preset(name).ok_or_else(|| {
-        let names: Vec<_> = crate::model::PRESETS.iter().map(|p| p.0).collect();
-        Error::refused(format!("--preset {name} is not known; choose one of {}", names.join(", ")))
+        let nearest = PRESETS
+            .iter()
+            .map(|p| p.0)
+            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+        let names: Vec<_> = PRESETS.iter().map(|p| p.0).collect();
+        Error::refused(format!(
+            "--preset {name} is not known; nearest is {}, choose one of {}",
+            nearest.unwrap_or_default(),
+            names.join(", ")
+        ))
     })?;
     let longest = sizes.max_position_embeddings;
     let time = args.seq_len.unwrap_or(longest);
-    if time == 0 || time > longest || args.micro == 0 || args.chunk_rows == 0 {
+    if time == 0 || time > longest || args.micro == 0 || args.chunk_rows == Some(0) {
         return Err(Error::refused(format!(
             "--seq-len must be 1 to {longest}, --micro and --chunk-rows at least 1; found {time}, {} and {}",
-            args.micro, args.chunk_rows
+            args.micro,
+            args.chunk_rows.map_or("none".into(), |rows| rows.to_string())
+        )));
+    }
+    let sequences = args.sequences.unwrap_or(args.micro);
+    if sequences == 0 || !sequences.is_multiple_of(args.micro) {
+        return Err(Error::refused(format!(
+            "--sequences {sequences} must be a multiple of --micro {}",
+            args.micro
         )));
     }
     Ok(Parts {
         sizes,
         shape: Shape { batch: args.micro, time },
+        sequences,
         chunk_rows: args.chunk_rows,
-        tokens: None,
+        tokens: args.tokens,
         device: args.device,
         recompute: args.recompute,
+        checkpoint: Checkpoint::default(),
     })
 }
 
@@ -159,15 +243,29 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
     Ok(Parts {
         sizes,
         shape: Shape { batch: config.batch.micro, time },
+        sequences: config.batch.sequences,
         chunk_rows: config.head.chunk_rows,
         tokens: Some(tokens),
         device: config.device,
         recompute: config.recompute,
+        checkpoint: config.checkpoint,
     })
+}
+
+/// 10⁶ bytes.
+fn mb(bytes: impl TryInto<u64>) -> f64 {
+    bytes.try_into().unwrap_or(u64::MAX) as f64 / 1e6
+}
+
+/// `n/a` where there is none.
+fn known<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or("n/a".into(), show)
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = known(self.free_bytes, |bytes| format!("{:.0} MB free", mb(bytes)));
+        writeln!(f, "device            {:>14}, {free}", self.device)?;
         writeln!(f, "parameters        {:>14}", self.parameters)?;
         writeln!(
             f,
@@ -175,21 +273,89 @@ impl fmt::Display for Plan {
             self.flops_per_token / 1e9,
             self.seq_len
         )?;
+        writeln!(f, "sequences         {:>14} at once, {} a step", self.micro_batch, self.sequences)?;
         write!(f, "{}", self.memory_bytes)?;
-        writeln!(f, "train.recompute      activations     memory in all")?;
-        for choice in &self.memory_by_recompute {
-            let megabytes = [choice.activations_bytes, choice.memory_bytes_total].map(|b| b as f64 / 1e6);
-            let chosen = if choice.recompute == self.recompute { "  as above" } else { "" };
-            let name = choice.recompute;
-            writeln!(f, "  {name:<16}{:>11.1} MB {:>14.1} MB{chosen}", megabytes[0], megabytes[1])?;
+        if self.process_bytes > 0 {
+            let [process, all] = [self.process_bytes, self.memory_bytes_total].map(mb);
+            writeln!(f, "with the process  {all:>14.1} MB, itself {process:.1} MB")?;
+        }
+        self.write_choices(f)?;
+        self.write_time(f)?;
+        self.write_checkpoints(f)?;
+        if !self.what_would_fit.is_empty() {
+            writeln!(f, "does not fit; what would:")?;
+            self.what_would_fit.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
+        if !self.assumptions.is_empty() {
+            writeln!(f, "predicted, not measured, from")?;
+            self.assumptions.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// One line for each value of `train.recompute`.
+    fn write_choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "train.recompute      activations     memory in all  logit rows  fits  most at once  predicted tokens/s"
+        )?;
+        for c in &self.memory_by_recompute {
+            let chosen = if c.recompute == self.recompute { "  as above" } else { "" };
+            let [activations, all] = [c.activations_bytes, c.memory_bytes_total].map(mb);
+            let fits = known(c.fits, |fits| if fits { "yes" } else { "no" }.into());
+            let most = known(c.largest_micro_batch, |most| most.to_string());
+            let rate = known(c.predicted, |p| format!("{:.0} ({:.0} % MFU)", p.tokens_per_s, 100.0 * p.mfu));
+            writeln!(
+                f,
+                "  {:<16}{activations:>11.1} MB {all:>14.1} MB {:>11} {fits:>5} {most:>13}  {rate}{chosen}",
+                c.recompute, c.chunk_rows
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let chosen = self.memory_by_recompute.iter().find(|c| c.recompute == self.recompute);
+        if let Some(p) = chosen.and_then(|c| c.predicted) {
+            let ms = |seconds: f64| 1e3 * seconds;
+            writeln!(
+                f,
+                "step              {:>14.1} ms predicted: products {:.1}, attention {:.1}, memory {:.1}, logits {:.1}, \
+                 update {:.1}, gaps {:.1}, over the calibration",
+                ms(p.step_s),
+                ms(p.products_s),
+                ms(p.attention_s),
+                ms(p.memory_s),
+                ms(p.logits_s),
+                ms(p.update_s),
+                ms(p.gaps_s)
+            )?;
         }
         if let Some(tokens) = self.tokens {
             writeln!(f, "tokens            {tokens:>14}")?;
         }
         if let (Some(rate), Some(days)) = (self.tokens_per_s, self.days) {
-            writeln!(f, "time              {days:>14.3} days at {rate} tokens/s")?;
+            writeln!(f, "time              {days:>14.3} days at {rate:.0} tokens/s")?;
+        }
+        if let Some(cost) = self.cost {
+            writeln!(f, "cost              {cost:>14.2} in the currency of the price")?;
         }
         Ok(())
+    }
+
+    fn write_checkpoints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.checkpoint;
+        let written = known(c.bytes_written, |bytes| format!("{:.1} GB", bytes as f64 / 1e9));
+        let rate = known(c.bytes_per_s, |rate| format!("{:.1} MB/s on average", rate / 1e6));
+        writeln!(
+            f,
+            "checkpoint        {:>14.1} MB every {} steps: {rate}, {written} written in all, at most {:.1} GB on disk",
+            mb(c.bytes),
+            c.every_steps,
+            c.bytes_on_disk as f64 / 1e9
+        )
     }
 }
 

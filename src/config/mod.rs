@@ -127,7 +127,7 @@ impl Config {
         table
     }
 
-    /// What one would write to get this configuration, with every key given.
+    /// What one would write to get this configuration, with every key given that is settled.
     fn to_raw(&self) -> RawConfig {
         let mut fields = self.model.config.as_ref().map_or_else(Table::new, |config| {
             Table::try_from(config).expect("sizes are below 2^31 and names are plain identifiers")
@@ -167,7 +167,7 @@ impl Config {
             train: RawTrain { steps, tokens, recompute: self.recompute },
             eval: self.eval,
             checkpoint: self.checkpoint,
-            head: RawHead { chunk_rows: Some(self.head.chunk_rows) },
+            head: RawHead { chunk_rows: self.head.chunk_rows },
         }
     }
 }

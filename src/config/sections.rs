@@ -149,6 +149,7 @@ impl Default for Checkpoint {
 /// `[head]`: the output layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Rows of logits in memory at once; part of the arithmetic, since gradients are summed per chunk.
-    pub chunk_rows: usize,
+    /// Rows of logits in memory at once; part of the arithmetic, since gradients are summed per chunk. `None` until a
+    /// run starts and [`crate::backend::chunk_rows`] settles it for good.
+    pub chunk_rows: Option<usize>,
 }

@@ -117,7 +117,7 @@ fn a_small_file_gets_the_documented_defaults() {
     assert_eq!(config.batch, Batch { sequences: 8, micro: 8 });
     assert_eq!(config.optim, Optim::default());
     assert_eq!((config.schedule.min_lr, &config.schedule.plan), (1e-4, &Plan::Cosine));
-    assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), 1024));
+    assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), None));
     assert_eq!(config.recompute, Recompute::None);
     assert_eq!(config.eval, Eval { every: 100, sequences: 64 });
     assert_eq!(config.checkpoint, Checkpoint { every: 500, keep: 3 });

@@ -42,7 +42,7 @@ impl RawConfig {
             recompute: self.train.recompute,
             eval: self.eval,
             checkpoint: self.checkpoint.validated()?,
-            head: self.head.validate(device)?,
+            head: self.head.validate()?,
         };
         config.check_lengths()?;
         Ok(config)
@@ -270,12 +270,10 @@ impl Checkpoint {
 }
 
 impl RawHead {
-    /// A GPU wants products with many rows; a processor wants the chunk in its cache.
-    fn validate(self, device: DeviceName) -> Result<Head> {
+    fn validate(self) -> Result<Head> {
         match self.chunk_rows {
             Some(0) => refuse("head.chunk_rows is 0; give at least 1, such as 1024"),
-            Some(chunk_rows) => Ok(Head { chunk_rows }),
-            None => Ok(Head { chunk_rows: if device == DeviceName::Cpu { 1024 } else { 16_384 } }),
+            chunk_rows => Ok(Head { chunk_rows }),
         }
     }
 }

@@ -110,6 +110,11 @@ pub trait Device: Send {
     fn stream(&mut self) -> Result<Stream>;
     /// A new event.
     fn event(&mut self) -> Result<Event>;
+    /// A new event that also keeps when it happened.
+    fn timer(&mut self) -> Result<Event>;
+    /// Seconds from one event of [`Device::timer`] to another. Both were recorded, and the host has waited for what came
+    /// last.
+    fn seconds_between(&mut self, first: Event, last: Event) -> Result<f64>;
     /// New pinned memory, readable at full speed.
     fn pinned(&mut self, bytes: usize) -> Result<Pinned>;
     /// Its bytes. Whether copies from or to it have happened is for events to say.

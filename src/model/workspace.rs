@@ -178,6 +178,43 @@ impl Workspace {
         }
     }
 
+    /// The same tensors from row `row` on, for a batch that lies behind others; the chunk of logits is shared.
+    pub fn from_row(&self, row: usize) -> Self {
+        let (act, stat) = (|act: Act| act.from_row(row), |stat: Stat| stat.from_row(row));
+        let layer = |l: &LayerActs| LayerActs {
+            x: act(l.x),
+            norm_attn: act(l.norm_attn),
+            norm_mlp: act(l.norm_mlp),
+            stats: stat(l.stats),
+            mid: l.mid.map(|(mid, stats)| (act(mid), stat(stats))),
+            qkv: act(l.qkv),
+            cat: act(l.cat),
+            attn: act(l.attn),
+            gelu: act(l.gelu),
+            saved: act(l.saved),
+            lse: stat(l.lse),
+            next: act(l.next),
+            rebuild: match l.rebuild {
+                Rebuild::Outputs { attn } => Rebuild::Outputs { attn: act(attn) },
+                other => other,
+            },
+        };
+        Self {
+            layers: self.layers.iter().map(layer).collect(),
+            last: act(self.last),
+            last_stats: stat(self.last_stats),
+            loss: stat(self.loss),
+            grads: self.grads.as_ref().map(|g| GradActs {
+                x: act(g.x),
+                cat: act(g.cat),
+                qkv: act(g.qkv),
+                norm_attn: act(g.norm_attn),
+                norm_mlp: act(g.norm_mlp),
+            }),
+            ..self.clone()
+        }
+    }
+
     /// Whether it holds a backward pass.
     pub fn trains(&self) -> bool {
         self.grads.is_some()

@@ -19,6 +19,11 @@ impl Cost {
         Self { bytes: bytes as f64, flops: flops as f64 }
     }
 
+    /// Both.
+    pub fn plus(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, flops: self.flops + other.flops }
+    }
+
     pub(super) fn times(self, n: usize) -> Self {
         Self { bytes: self.bytes * n as f64, flops: self.flops * n as f64 }
     }
@@ -60,6 +65,11 @@ pub fn copy(s: Shape, cols: usize, e: usize) -> Cost {
     Cost::new(2 * s.rows() * cols * e, 0)
 }
 
+/// Zeros out.
+pub fn zero(s: Shape, cols: usize, e: usize) -> Cost {
+    Cost::new(s.rows() * cols * e, 0)
+}
+
 /// Two inputs, one output.
 pub fn residual_add(s: Shape, channels: usize, e: usize) -> Cost {
     Cost::new(3 * s.rows() * channels * e, s.rows() * channels)
@@ -79,6 +89,11 @@ pub fn cast(elements: usize) -> Cost {
 pub fn linear(s: Shape, input: usize, output: usize, e: usize) -> Cost {
     let rows = s.rows();
     Cost::new(e * (rows * input + input * output + rows * output), 2 * rows * input * output)
+}
+
+/// The product, and what GELU's backward needs out beside `y`; GELU itself rides along.
+pub fn linear_gelu(s: Shape, input: usize, inner: usize, e: usize) -> Cost {
+    linear(s, input, inner, e).plus(Cost::new(s.rows() * inner * e, 0))
 }
 
 /// `dw` in f32, read and written when it accumulates.
@@ -132,6 +147,11 @@ pub fn cross_entropy_fwd(s: Shape, vocab: usize, e: usize) -> Cost {
     Cost::new(s.rows() * (vocab * e + 8), 3 * s.rows() * vocab)
 }
 
+/// One f32 gradient in, the other read and written.
+pub fn add_gradient(elements: usize) -> Cost {
+    Cost::new(12 * elements, elements)
+}
+
 /// Gradients in.
 pub fn global_norm(elements: usize) -> Cost {
     Cost::new(4 * elements, 2 * elements)
@@ -151,21 +171,38 @@ pub fn philox(elements: usize) -> Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::preset;
+    use crate::model::{PRESETS, preset};
 
     /// The products of a step add up to the convention for useful FLOPs; the attention backward executes five
     /// products of which four are useful.
     #[test]
     fn products_add_up_to_the_flops_of_a_step() {
-        let config = preset("pythia-160m").unwrap();
-        let (c, f, v) = (config.hidden_size, config.intermediate_size, config.vocab_size);
-        let s = Shape { batch: 3, time: 384 };
-        let heads = Heads { count: config.num_attention_heads, size: config.head_size(), rotary: 16 };
-        let products = [linear(s, c, 3 * c, 4), linear(s, c, f, 4), linear(s, c + f, c, 4)];
-        let layer: f64 = products.iter().map(|p| 3.0 * p.flops).sum::<f64>()
-            + attention(s, heads, 4).flops
-            + attention_bwd(s, heads, 4).flops * 4.0 / 5.0;
-        let step = layer * config.num_hidden_layers as f64 + 3.0 * linear(s, c, v, 4).flops;
-        assert_eq!(step, config.flops_per_token(s.time) * s.rows() as f64);
+        for &(name, ..) in PRESETS {
+            let config = preset(name).unwrap();
+            let (c, f, v) = (config.hidden_size, config.intermediate_size, config.vocab_size);
+            let (s, heads) = (Shape { batch: 3, time: 384 }, config.heads());
+            let products = [linear(s, c, 3 * c, 4), linear_gelu(s, c, f, 4), linear(s, c + f, c, 4)];
+            let layer: f64 = products.iter().map(|p| 3.0 * p.flops).sum::<f64>()
+                + attention(s, heads, 4).flops
+                + attention_bwd(s, heads, 4).flops * 4.0 / 5.0;
+            let step = layer * config.num_hidden_layers as f64 + 3.0 * linear(s, c, v, 4).flops;
+            assert_eq!(step, config.flops_per_token(s.time) * s.rows() as f64, "{name}");
+        }
+    }
+
+    /// Useful GFLOP a token at T = 2048, from its own formula: 6(12 L d² + V d) + 6 L T d.
+    #[test]
+    fn useful_flops_are_those_of_the_convention() {
+        for &(name, layers, hidden, _, vocab) in PRESETS {
+            let products = 6 * (12 * layers * hidden * hidden + vocab * hidden);
+            let expected = (products + 6 * layers * 2048 * hidden) as f64;
+            assert_eq!(preset(name).unwrap().flops_per_token(2048), expected, "{name}");
+        }
+        let published = [("160m", 0.855), ("410m", 2.423), ("1.4b", 8.470), ("6.9b", 41.50)];
+        for (name, gflop) in published {
+            let config = preset(&format!("pythia-{name}")).unwrap();
+            let found = config.flops_per_token(2048) / 1e9;
+            assert!((found / gflop - 1.0).abs() < 1e-3, "{name}: {found}");
+        }
     }
 }

@@ -148,6 +148,15 @@ pub struct State<'a> {
     pub v: Cow<'a, [f32]>,
 }
 
+/// When things happened, in seconds on the clock of whoever computes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timeline {
+    /// In order; a mark is an index into them.
+    pub moments: Vec<f64>,
+    /// Kernels and products by name, with the marks of their beginnings and ends. A processor has none.
+    pub launches: Vec<(String, [usize; 2])>,
+}
+
 /// Fills the flat buffers of weights, first and second moments.
 pub type LoadState<'a> = &'a mut dyn FnMut(&mut [f32], &mut [f32], &mut [f32]) -> Result<()>;
 
@@ -278,6 +287,18 @@ pub trait Ops {
     /// Uses these algorithms where there are any; not reproducible where they are another device's.
     fn adopt(&mut self, _: &GemmChoices) -> Result<()> {
         Ok(())
+    }
+
+    /// While this is on nothing is captured, and launches are noted in the timeline.
+    fn set_profiling(&mut self, _on: bool) {}
+    /// Notes the moment at which all that was issued so far is done: an index into [`Timeline::moments`]. `None` while
+    /// nothing is computed, because what will be needed is looked at first.
+    fn mark(&mut self) -> Option<usize> {
+        None
+    }
+    /// Everything that was noted since the last call; waits for it.
+    fn timeline(&mut self) -> Result<Timeline> {
+        Ok(Timeline::default())
     }
 
     /// Copies `rows` rows of per-row values to the host.

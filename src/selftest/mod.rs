@@ -6,7 +6,7 @@
 //! be twice that of a naive f32 computation with the same rounding points, and one rounding of the output.
 mod cases;
 pub mod fragments;
-mod judge;
+pub(crate) mod judge;
 mod launch;
 mod naive;
 mod primitives;
@@ -53,6 +53,11 @@ pub fn run(name: DeviceName, only: Option<&str>, seen: &mut dyn FnMut(&Row)) -> 
     let (device, kernels) = (first.name(), test.kernels);
     let seconds = started.elapsed().as_secs_f64();
     Ok(Report { device, build: Build::this(), rows, primitives, step, launches, kernels, seconds })
+}
+
+/// Whether an operation is among the rows.
+pub fn tests(op: &str) -> bool {
+    table::cases().iter().any(|case| case.op() == op)
 }
 
 fn open(name: DeviceName) -> Result<Box<dyn Device>> {

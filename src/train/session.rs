@@ -12,7 +12,7 @@ use crate::checkpoint::{
 use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, RawConfig, resume_differences};
 use crate::console::note;
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
-use crate::device::{DeviceName, GemmChoices};
+use crate::device::{self, Device, DeviceName, GemmChoices};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
 use crate::optim::assign;
@@ -27,6 +27,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// The resolved configuration in a run directory.
 const CONFIG: &str = "config.toml";
+
+/// A device, none for the processor, or why there is none.
+type Opened = Result<Option<Box<dyn Device>>>;
 
 /// A run that is ready to take its next step.
 pub struct Session {
@@ -67,6 +70,11 @@ struct Parts {
 impl Session {
     /// Starts a new phase in a run directory that holds none.
     pub fn start(config: Config) -> Result<Self> {
+        Self::start_with(config, device::open)
+    }
+
+    /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
+    pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
         let source = config.start.as_ref().map(|s| Source::open(&s.from)).transpose()?;
         let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
         if let Some(Source::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
@@ -104,13 +112,13 @@ impl Session {
             seed: parts.config.seed,
             run_id: run_id(),
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
-            run_config: parts.config.to_json(),
+            run_config: Value::Null, // once it is settled
             fingerprints: parts.fingerprints.clone(),
             extra: before.map_or(Value::Null, |m| json!({ "previous_lr": m.state.extra["lr"] })),
         };
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed) = (parts.config.model.init, parts.config.seed);
-        Self::allocate(parts, state, base, lock, true, |model, ops| {
+        Self::allocate(parts, state, base, lock, (open, true), |model, ops| {
             ops.adopt(&choices::cached(&ops.choices().device))?;
             ops.load_state(&mut |w, m, v| match &source {
                 Some(source) => source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) }),
@@ -130,9 +138,8 @@ impl Session {
         clean(&Disk, run_dir)?;
         let source = Source::newest(run_dir)?;
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
-        let mut state = manifest.state.clone();
+        let state = manifest.state.clone();
         let config = resumed_config(&state.run_config, run_dir, sets)?;
-        state.run_config = config.to_json();
         let previous = state.extra["previous_lr"].as_f64();
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         state.fingerprints.check(&parts.fingerprints)?;
@@ -142,7 +149,8 @@ impl Session {
             _ => GemmChoices::default(),
         };
         // Overrides last: the next resume finds them in the file.
-        let mut session = Self::allocate(parts, state, base, lock, !sets.is_empty(), |model, ops| {
+        let how = (device::open, !sets.is_empty());
+        let mut session = Self::allocate(parts, state, base, lock, how, |model, ops| {
             ops.adopt(&choices)?;
             ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))
         })?;
@@ -154,19 +162,21 @@ impl Session {
     /// leaves no trace of a run. The configuration is written where `configure` says so.
     fn allocate(
         parts: Parts,
-        state: RunState,
+        mut state: RunState,
         base_config: Option<Value>,
         lock: RunLock,
-        configure: bool,
+        (open, configure): (impl FnOnce(DeviceName) -> Opened, bool),
         load: impl FnOnce(&Model, &mut dyn Ops) -> Result<()>,
     ) -> Result<Self> {
-        let Parts { config, model, order, evaluations, schedule, extra_files, .. } = parts;
+        let Parts { mut config, model, order, evaluations, schedule, extra_files, .. } = parts;
         let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
-        let purpose = Purpose::Train(config.recompute);
-        let workspace = Workspace::new(&model.config, shape, config.head.chunk_rows, purpose);
-        let (device, sizes, table) = (config.device, &model.config, &model.table);
-        let memory = backend::memory_plan(device, sizes, table, &workspace, rayon::current_num_threads());
-        let mut ops = backend::open(device, sizes, table, &workspace)?;
+        let device = open(config.device)?;
+        let chunk_rows = settle_chunk_rows(&mut config, &model, shape, device.as_deref())?;
+        state.run_config = config.to_json();
+        let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(config.recompute));
+        let (sizes, table, threads) = (&model.config, &model.table, rayon::current_num_threads());
+        let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads);
+        let mut ops = backend::on(device, sizes, table, &workspace)?;
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
         let params = assign(&model.table, &config.optim.groups, config.optim.weight_decay);
@@ -278,6 +288,33 @@ impl Parts {
     }
 }
 
+/// The run's rows of logits at once: its own, or what fits into the memory of the device, from now on its own.
+fn settle_chunk_rows(
+    config: &mut Config,
+    model: &Model,
+    shape: Shape,
+    device: Option<&dyn Device>,
+) -> Result<usize> {
+    if let Some(rows) = config.head.chunk_rows {
+        return Ok(rows);
+    }
+    let most = backend::most_chunk_rows(config.device);
+    let rows = match backend::free_memory(device)? {
+        Some(free) => {
+            let (use_, threads) = ((shape, Purpose::Train(config.recompute)), rayon::current_num_threads());
+            backend::chunk_rows(config.device, &model.config, &model.table, use_, threads, free)
+        }
+        None => most,
+    };
+    if rows < most {
+        note(&format!(
+            "head.chunk_rows is {rows} in this run: {most}, the default, need more memory than is free"
+        ));
+    }
+    config.head.chunk_rows = Some(rows);
+    Ok(rows)
+}
+
 /// Creates and locks a run directory and clears what interrupted saves left.
 fn claim(run_dir: &Path) -> Result<RunLock> {
     create_run_dir(&Disk, run_dir)?;
@@ -319,7 +356,9 @@ fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Confi
 
 /// [`wanted_config`], refused where it differs from the checkpoint's in more than may change.
 fn resumed_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let config = wanted_config(saved, run_dir, sets)?;
+    let mut config = wanted_config(saved, run_dir, sets)?;
+    let settled = saved["head"]["chunk_rows"].as_u64().map(|rows| rows as usize);
+    config.head.chunk_rows = config.head.chunk_rows.or(settled);
     let mut refused = Vec::new();
     for d in resume_differences(saved, &config.to_json()) {
         match d.kind {

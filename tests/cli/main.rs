@@ -2,7 +2,9 @@
 mod bad_config;
 mod bad_input;
 mod bad_run;
+mod bench;
 mod demo;
 mod formats;
 mod happy;
+mod plan;
 mod support;

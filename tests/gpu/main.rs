@@ -1,5 +1,6 @@
 //! The gpu backend on the emulated device, against the cpu backend and against itself.
 mod bits;
+mod chunk;
 mod decode;
 mod drive;
 mod epilogues;

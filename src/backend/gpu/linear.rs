@@ -20,7 +20,7 @@ impl Gpu {
         if let Some(shapes) = &mut self.planning {
             shapes.push(gemm.shape);
         }
-        self.issue(|gpu| gpu.device.gemm(gpu.compute, gemm));
+        self.issue_named("a matrix product", |gpu| gpu.device.gemm(gpu.compute, gemm));
     }
 
     /// Address of the sum of these biases, 0 without one.

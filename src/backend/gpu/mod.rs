@@ -5,6 +5,7 @@
 //! statistics and all sums are f32. Every sum has an order given by shapes alone: equal bits on equal GPUs.
 mod attention;
 mod batch;
+mod clock;
 mod inputs;
 mod layout;
 mod linear;
@@ -21,7 +22,9 @@ use crate::model::{Matrix, ModelConfig, ParamTable, Purpose, Recompute, Workspac
 use crate::ops::{Act, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
 use batch::Batches;
+use clock::Clock;
 use layout::Layout;
+pub use layout::check;
 use optimizer::Steps;
 use std::collections::{HashMap, HashSet};
 use sums::Pending;
@@ -52,6 +55,7 @@ pub struct Gpu {
     shared_bytes: usize,
     /// Sums over rows that were left for later.
     pending: Pending,
+    clock: Clock,
     /// The first error, until somebody reads results.
     error: Option<Error>,
     /// Elements of the flat buffers of weights.
@@ -76,7 +80,7 @@ impl Gpu {
         workspace: &Workspace,
         capturing: bool,
     ) -> Result<Self> {
-        layout::check(config)?;
+        check(config)?;
         let layout = Layout::new(config, table, workspace);
         check_memory(&*device, config, table, workspace, &layout)?;
         device.allocate(&layout.arena)?;
@@ -100,6 +104,7 @@ impl Gpu {
             sum_in_products: None,
             shared_bytes,
             pending: Pending::default(),
+            clock: Clock::default(),
             error: None,
             total: table.total,
             eps: config.layer_norm_eps as f32,
@@ -128,7 +133,7 @@ impl Gpu {
 
     /// Launches a kernel on `grid` blocks.
     fn launch(&mut self, name: &str, grid: [usize; 3], threads: usize, shared_bytes: usize, args: Vec<Arg>) {
-        self.issue(|gpu| {
+        self.issue_named(name, |gpu| {
             let kernel = match gpu.kernels.get(name) {
                 Some(&kernel) => kernel,
                 None => {
@@ -148,7 +153,7 @@ impl Gpu {
 
     fn fill(&mut self, span: Span, value: u8) {
         if span.bytes > 0 {
-            self.issue(|gpu| gpu.device.fill(gpu.compute, span, value));
+            self.issue_named("fill", |gpu| gpu.device.fill(gpu.compute, span, value));
         }
     }
 
@@ -221,18 +226,21 @@ impl Gpu {
 
     fn run_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         let key = (work, self.batches.current);
-        if let Some(&graph) = self.graphs.get(&key) {
+        let capturing = self.capturing && !self.clock.profiling;
+        if let Some(&graph) = self.graphs.get(&key).filter(|_| capturing) {
             return self.issue(|gpu| gpu.device.replay(gpu.compute, graph));
         }
         self.planning = Some(Vec::new());
         self.perform_all(body);
         let shapes = self.planning.take().expect("set above");
         self.issue(|gpu| gpu.plan(shapes, work));
-        if !self.capturing || work == Work::Once {
+        if !capturing || work == Work::Once {
             return self.perform_all(body);
         }
         self.issue(|gpu| gpu.device.begin_capture(gpu.compute));
+        self.clock.capturing = true;
         self.perform_all(body);
+        self.clock.capturing = false;
         self.issue(|gpu| {
             let graph = gpu.device.end_capture(gpu.compute)?;
             gpu.graphs.insert(key, graph);
@@ -253,20 +261,25 @@ fn check_memory(
     if needed <= free {
         return Ok(());
     }
-    let fits = |batch: usize, purpose| {
+    let fits = |batch: usize, chunk_rows: usize, purpose| {
         let shape = Shape { batch, ..ws.shape };
-        let smaller = Workspace::new(config, shape, ws.chunk_rows, purpose);
+        let smaller = Workspace::new(config, shape, chunk_rows, purpose);
         Layout::new(config, table, &smaller).arena.bytes() as u64 <= free
     };
-    let mut advice = match (1..ws.shape.batch).rev().find(|&batch| fits(batch, ws.purpose)) {
+    let mut advice = match (1..ws.shape.batch).rev().find(|&batch| fits(batch, ws.chunk_rows, ws.purpose)) {
         Some(batch) => format!("{batch} sequences at once would fit: set batch.micro, or --batch"),
         None => {
             "not even one sequence at once would fit: shorten the sequences, or choose a smaller model".into()
         }
     };
     let block = Purpose::Train(Recompute::Block);
-    if matches!(ws.purpose, Purpose::Train(_)) && ws.purpose != block && fits(ws.shape.batch, block) {
+    let trains = matches!(ws.purpose, Purpose::Train(_));
+    if trains && ws.purpose != block && fits(ws.shape.batch, ws.chunk_rows, block) {
         advice += "; train.recompute = \"block\" would fit";
+    }
+    let fewer = [4096, 1024, 256].into_iter().filter(|&rows| rows < ws.chunk_rows);
+    if let Some(rows) = fewer.into_iter().find(|&rows| trains && fits(ws.shape.batch, rows, ws.purpose)) {
+        advice += &format!("; head.chunk_rows = {rows} would fit");
     }
     let (name, missing) = (device.name(), needed - free);
     Err(Error::refused(format!(

@@ -3,7 +3,9 @@ use super::{Gpu, optimizer};
 use crate::Result;
 use crate::device::{GemmChoices, Span};
 use crate::model::{Gelu, Matrix, Norm, Vector};
-use crate::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
+use crate::ops::{
+    Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
+};
 use half::bf16;
 use std::borrow::Cow;
 
@@ -173,6 +175,18 @@ impl Ops for Gpu {
 
     fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
         if choices.device.is_empty() { Ok(()) } else { self.device.adopt(choices) }
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.clock.profiling = on;
+    }
+
+    fn mark(&mut self) -> Option<usize> {
+        self.moment()
+    }
+
+    fn timeline(&mut self) -> Result<Timeline> {
+        self.read_clock()
     }
 
     fn read_stat(&mut self, stat: Stat, rows: usize) -> Result<Vec<f32>> {

@@ -96,12 +96,12 @@ impl Gpu {
 
     /// The kernels of the update, captured once.
     fn update_graph(&mut self) -> Result<()> {
-        if let Some(graph) = self.steps.graph {
-            return self.device.replay(self.compute, graph);
-        }
-        if !self.capturing {
+        if !self.capturing || self.clock.profiling {
             self.update_kernels();
             return self.checked();
+        }
+        if let Some(graph) = self.steps.graph {
+            return self.device.replay(self.compute, graph);
         }
         self.device.begin_capture(self.compute)?;
         self.update_kernels();

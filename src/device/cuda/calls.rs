@@ -81,14 +81,21 @@ impl Device for Cuda {
     }
 
     fn event(&mut self) -> Result<Event> {
-        self.enter_outside_capture("an event was asked for")?;
-        let mut event = null_mut();
-        // SAFETY: writes one value.
-        let code =
-            unsafe { (self.driver.cuEventCreate)(&mut event, CUevent_flags::CU_EVENT_DISABLE_TIMING as u32) };
-        self.outcome(self.driver.check("cuEventCreate", code))?;
-        self.events.push((event, false));
-        Ok(Event(self.events.len() - 1))
+        self.new_event(CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    }
+
+    fn timer(&mut self) -> Result<Event> {
+        self.new_event(CUevent_flags::CU_EVENT_DEFAULT)
+    }
+
+    fn seconds_between(&mut self, first: Event, last: Event) -> Result<f64> {
+        self.enter_outside_capture("a time was asked for")?;
+        let mut ms = 0.0;
+        let [first, last] = [first, last].map(|event| self.events[event.0].0);
+        // SAFETY: handles of this context; one value is written.
+        let code = unsafe { (self.driver.cuEventElapsedTime_v2)(&mut ms, first, last) };
+        self.outcome(self.driver.check("cuEventElapsedTime", code))?;
+        Ok(f64::from(ms) / 1e3)
     }
 
     fn pinned(&mut self, bytes: usize) -> Result<Pinned> {

@@ -14,9 +14,9 @@ use self::api::Driver;
 use self::blas::Products;
 use self::kernels::Kernels;
 use self::probe::Toolkit;
-use super::{Arena, Device, FATBINS, Span, Stream};
+use super::{Arena, Device, Event, FATBINS, Span, Stream};
 use crate::{Error, Result};
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraphExec, CUstream};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUevent_flags, CUgraphExec, CUstream};
 use std::cell::{OnceCell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -160,6 +160,16 @@ impl Cuda {
             Err(Error::Failed(why)) => self.outcome(Err(why)),
             other => other,
         }
+    }
+
+    fn new_event(&mut self, flags: CUevent_flags) -> Result<Event> {
+        self.enter_outside_capture("an event was asked for")?;
+        let mut event = null_mut();
+        // SAFETY: writes one value.
+        let code = unsafe { (self.driver.cuEventCreate)(&mut event, flags as u32) };
+        self.outcome(self.driver.check("cuEventCreate", code))?;
+        self.events.push((event, false));
+        Ok(Event(self.events.len() - 1))
     }
 
     /// Counts one launch, where it happens or is noted.

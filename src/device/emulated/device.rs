@@ -29,6 +29,8 @@ pub struct EmulatedDevice {
     pub(super) machine: Machine,
     pub(super) streams: Streams,
     pub(super) events: Vec<Option<Position>>,
+    /// Those that keep their time.
+    timers: HashSet<Event>,
     graphs: Vec<Vec<Arc<Command>>>,
     /// The stream, and what was noted.
     pub(super) capture: Option<(usize, Vec<Arc<Command>>)>,
@@ -47,6 +49,7 @@ impl EmulatedDevice {
             machine: Machine::new(settings.mode.clone())?,
             streams: Streams::new(settings.streams),
             events: Vec::new(),
+            timers: HashSet::new(),
             graphs: Vec::new(),
             capture: None,
             planned: HashSet::new(),
@@ -145,6 +148,22 @@ impl Device for EmulatedDevice {
         self.not_captured("a new event")?;
         self.events.push(None);
         Ok(Event(self.events.len() - 1))
+    }
+
+    fn timer(&mut self) -> Result<Event> {
+        let event = self.event()?;
+        self.timers.insert(event);
+        Ok(event)
+    }
+
+    fn seconds_between(&mut self, first: Event, last: Event) -> Result<f64> {
+        self.not_captured("asking for a time")?;
+        let stamp = |event: Event| {
+            let never = || Error::refused("an event that has not happened, or that does not keep its time");
+            self.machine.stamps.get(&event.0).copied().ok_or_else(never)
+        };
+        let (first, last) = (stamp(first)?, stamp(last)?);
+        Ok(last.saturating_duration_since(first).as_secs_f64())
     }
 
     fn pinned(&mut self, bytes: usize) -> Result<Pinned> {
@@ -250,6 +269,9 @@ impl Device for EmulatedDevice {
         self.find_event(event)?;
         self.ordered(on, "recording an event")?;
         if enabled {
+            if self.timers.contains(&event) {
+                self.give(on, Command::Stamp(event.0))?;
+            }
             self.events[event.0] = Some(self.streams.position(on));
         }
         Ok(())

@@ -4,6 +4,8 @@ use super::memory::Memory;
 use super::product;
 use super::queue::Command;
 use crate::{Error, Result};
+use std::collections::HashMap;
+use std::time::Instant;
 
 /// Bytes at the start of the workspace that a product is sure to overwrite.
 const SCRATCHED: usize = 64 << 10;
@@ -18,6 +20,8 @@ pub struct Machine {
     pub launches: u64,
     /// Of launches, while [`Mode::count`] is set.
     pub counters: Counters,
+    /// When events that keep their time happened.
+    pub stamps: HashMap<usize, Instant>,
     /// What the first command that failed said; none runs after it.
     pub failure: Option<String>,
 }
@@ -32,6 +36,7 @@ impl Machine {
             workspace: None,
             launches: 0,
             counters: Counters::default(),
+            stamps: HashMap::new(),
             failure: None,
         })
     }
@@ -81,6 +86,9 @@ impl Machine {
                 self.pinned[pinned][at..][..from.bytes].copy_from_slice(device.bytes(from));
             }
             &Command::Fill(span, value) => device.bytes_mut(span).fill(value),
+            &Command::Stamp(event) => {
+                self.stamps.insert(event, Instant::now());
+            }
             Command::Wait(_) => (),
         }
         Ok(())

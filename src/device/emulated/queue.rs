@@ -14,6 +14,8 @@ pub enum Command {
     Download(Span, usize, usize),
     Fill(Span, u8),
     Wait(Position),
+    /// Number of the event whose time it is.
+    Stamp(usize),
 }
 
 /// The first `commands` of a stream: what an event stands for.

@@ -1,0 +1,242 @@
+//! Every operation of a training step, one by one, at the shapes of a model: what `bench kernels` and the criterion
+//! benchmarks time.
+use crate::Result;
+use crate::backend;
+use crate::device::DeviceName;
+use crate::model::{
+    GradActs, Init, Layer, LayerActs, Model, ModelConfig, Pass, Purpose, Recompute, Workspace, initialize,
+};
+use crate::ops::{AdamParam, Ops, Shape, Update, Work};
+use crate::optim::{AdamSettings, assign};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// One block of a model with several sets of activations.
+pub struct Cases {
+    /// With one block.
+    pub model: Model,
+    /// Of a micro-batch.
+    pub shape: Shape,
+    /// The activations of a micro-batch, several times: used in turn they fill more than a cache.
+    pub views: Vec<Workspace>,
+    device: DeviceName,
+    params: Vec<AdamParam>,
+}
+
+/// One operation.
+pub struct Case {
+    /// As a profile has it.
+    pub name: &'static str,
+    /// Puts back operands that many calls in place would wear out.
+    pub refresh: Option<Issue>,
+    /// Issues it.
+    pub run: Issue,
+}
+
+/// Issues something.
+pub type Issue = fn(&At, &mut dyn Ops);
+
+/// What an operation is issued on.
+pub struct At<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// Of the micro-batch.
+    pub s: Shape,
+    /// Of the head's first chunk of it.
+    pub chunk: Shape,
+    /// Activations.
+    pub ws: &'a Workspace,
+    p: &'a Layer,
+    a: &'a LayerActs,
+    g: &'a GradActs,
+    params: &'a [AdamParam],
+}
+
+impl Cases {
+    /// `views` sets of activations of a model's block.
+    pub fn new(
+        device: DeviceName,
+        sizes: &ModelConfig,
+        shape: Shape,
+        chunk_rows: usize,
+        views: usize,
+    ) -> Self {
+        let model = Model::new(ModelConfig { num_hidden_layers: 1, ..sizes.clone() });
+        let all = Shape { batch: shape.batch * views, ..shape };
+        let purpose = Purpose::Train(Recompute::None);
+        let whole = Workspace::new(&model.config, all, chunk_rows.min(shape.rows()), purpose);
+        let views = (0..views).map(|i| whole.from_row(i * shape.rows())).collect();
+        let params = assign(&model.table, &[], 0.1);
+        Self { model, shape, views, device, params }
+    }
+
+    /// What [`Self::open`] allocates, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let threads = rayon::current_num_threads();
+        let (model, ws) = (&self.model, self.workspace());
+        backend::memory_plan(self.device, &model.config, &model.table, ws, threads).total()
+    }
+
+    /// The first view is the whole: others are parts of it.
+    fn workspace(&self) -> &Workspace {
+        &self.views[0]
+    }
+
+    /// A backend whose buffers hold what they would hold in training.
+    pub fn open(&self) -> Result<Box<dyn Ops>> {
+        let model = &self.model;
+        let mut ops = backend::open(self.device, &model.config, &model.table, self.workspace())?;
+        ops.load_state(&mut |w, _, _| {
+            initialize(&model.config, &model.table, Init::Normal, 1, w);
+            Ok(())
+        })?;
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let rows = self.shape.rows();
+        let tokens: Vec<i32> =
+            (0..rows).map(|_| (rng.next_u32() as usize % model.config.vocab_size) as i32).collect();
+        ops.set_batch(&tokens, &tokens, 1.0 / rows as f32);
+        ops.set_profiling(true); // nothing is captured
+        for view in &self.views {
+            // Chooses algorithms of products at the first of them.
+            ops.perform(Work::MicroBatch { shape: self.shape, accumulate: false }, &mut |ops| {
+                model.forward(ops, view, self.shape, Pass::Sequences);
+                model.loss_and_gradient(ops, view, self.shape, false);
+            });
+        }
+        ops.set_profiling(false);
+        ops.gradients()?; // errors so far
+        Ok(ops)
+    }
+
+    /// What the operation is issued on, for the `i`-th time.
+    pub fn at(&self, i: usize) -> At<'_> {
+        let ws = &self.views[i % self.views.len()];
+        let chunk = ws.chunks(self.shape)[0].1;
+        At {
+            model: &self.model,
+            s: self.shape,
+            chunk,
+            ws,
+            p: &self.model.table.layers[0],
+            a: &ws.layers[0],
+            g: ws.grads.as_ref().expect("a workspace for training"),
+            params: &self.params,
+        }
+    }
+}
+
+/// Everything that a training step issues, in either form of the residual and with any recompute.
+pub const CASES: &[Case] = &[
+    case("embedding", |t, ops| ops.embedding(t.s, t.model.table.embed, t.a.x)),
+    case("layernorm_pair", |t, ops| {
+        ops.layernorm_pair(
+            t.s,
+            t.a.x,
+            [t.p.norm_attn, t.p.norm_mlp],
+            [t.a.norm_attn, t.a.norm_mlp],
+            t.a.stats,
+        )
+    }),
+    case("layernorm", |t, ops| {
+        ops.layernorm(t.s, t.a.next, t.model.table.final_norm, t.ws.last, t.ws.last_stats)
+    }),
+    case("linear qkv", |t, ops| ops.linear(t.s, t.a.norm_attn, t.p.qkv, [t.p.qkv_bias, None], None, t.a.qkv)),
+    case("rotary", |t, ops| ops.rotary(t.s, t.model.heads, t.a.qkv, 0)),
+    case("attention", |t, ops| ops.attention(t.s, t.model.heads, t.a.qkv, t.a.attn, t.a.lse)),
+    case("linear_gelu up", |t, ops| {
+        let gelu = t.model.config.gelu;
+        ops.linear_gelu(t.s, t.a.norm_mlp, t.p.up, t.p.up_bias, gelu, t.a.saved, t.a.gelu, false)
+    }),
+    case("linear out", |t, ops| {
+        ops.linear(t.s, t.a.cat, t.p.out, [t.p.dense_bias, Some(t.p.down_bias)], Some(t.a.x), t.a.next)
+    }),
+    case("linear dense", |t, ops| {
+        ops.linear(t.s, t.a.attn, t.p.dense, [t.p.dense_bias, None], Some(t.a.x), t.a.next)
+    }),
+    case("linear down", |t, ops| {
+        ops.linear(t.s, t.a.gelu, t.p.down, [Some(t.p.down_bias), None], Some(t.a.x), t.a.next)
+    }),
+    case("linear head", |t, ops| head(t, ops)),
+    Case {
+        name: "cross_entropy",
+        refresh: Some(|t, ops| head(t, ops)),
+        run: |t, ops| ops.cross_entropy(t.chunk, t.ws.logits, 0, t.ws.loss, true),
+    },
+    case("linear_bwd_weight head", |t, ops| {
+        ops.linear_bwd_weight(t.chunk, t.ws.logits, t.ws.last, t.model.table.head_grad, [None, None], true)
+    }),
+    case("linear_bwd_input head", |t, ops| {
+        ops.linear_bwd_input(t.chunk, t.ws.logits, t.model.table.head, t.g.norm_attn)
+    }),
+    case("zero", |t, ops| ops.zero(t.s, t.g.x)),
+    case("layernorm_bwd", |t, ops| {
+        let norm = t.model.table.final_norm;
+        ops.layernorm_bwd(t.s, t.a.next, t.ws.last_stats, norm, t.g.norm_attn, t.g.x, true)
+    }),
+    case("linear_bwd_weight out", |t, ops| {
+        let bias = [t.p.dense_bias, Some(t.p.down_bias)];
+        ops.linear_bwd_weight(t.s, t.g.x, t.a.cat, t.p.out, bias, true)
+    }),
+    case("linear_bwd_input out", |t, ops| ops.linear_bwd_input(t.s, t.g.x, t.p.out, t.g.cat)),
+    case("linear_bwd_weight dense", |t, ops| {
+        ops.linear_bwd_weight(t.s, t.g.x, t.a.attn, t.p.dense, [t.p.dense_bias, None], true)
+    }),
+    case("linear_bwd_input dense", |t, ops| {
+        ops.linear_bwd_input(t.s, t.g.x, t.p.dense, t.g.cat.columns(0, t.a.attn.cols))
+    }),
+    case("linear_bwd_weight down", |t, ops| {
+        ops.linear_bwd_weight(t.s, t.g.x, t.a.gelu, t.p.down, [Some(t.p.down_bias), None], true)
+    }),
+    case("linear_bwd_input down", |t, ops| {
+        ops.linear_bwd_input(t.s, t.g.x, t.p.down, t.g.cat.columns(t.a.attn.cols, t.a.gelu.cols))
+    }),
+    case("attention_bwd", |t, ops| {
+        let d_attn = t.g.cat.columns(0, t.a.attn.cols);
+        ops.attention_bwd(t.s, t.model.heads, t.a.qkv, t.a.attn, t.a.lse, d_attn, t.g.qkv)
+    }),
+    case("linear_bwd_weight qkv", |t, ops| {
+        ops.linear_bwd_weight(t.s, t.g.qkv, t.a.norm_attn, t.p.qkv, [t.p.qkv_bias, None], true)
+    }),
+    case("linear_bwd_input qkv", |t, ops| ops.linear_bwd_input(t.s, t.g.qkv, t.p.qkv, t.g.norm_attn)),
+    Case {
+        name: "gelu_bwd",
+        // Many slopes multiplied are zero.
+        refresh: Some(|t, ops| ops.linear_bwd_input(t.s, t.g.x, t.p.out, t.g.cat)),
+        run: |t, ops| ops.gelu_bwd(t.s, t.model.config.gelu, t.a.saved, d_gelu(t)),
+    },
+    case("linear_bwd_weight up", |t, ops| {
+        ops.linear_bwd_weight(t.s, d_gelu(t), t.a.norm_mlp, t.p.up, [Some(t.p.up_bias), None], true)
+    }),
+    case("linear_bwd_input up", |t, ops| ops.linear_bwd_input(t.s, d_gelu(t), t.p.up, t.g.norm_mlp)),
+    case("layernorm_pair_bwd", |t, ops| {
+        let (norms, dy) = ([t.p.norm_attn, t.p.norm_mlp], [t.g.norm_attn, t.g.norm_mlp]);
+        ops.layernorm_pair_bwd(t.s, t.a.x, t.a.stats, norms, dy, t.g.x, true)
+    }),
+    case("embedding_bwd", |t, ops| ops.embedding_bwd(t.s, t.g.x, t.model.table.embed, true)),
+    case("copy", |t, ops| ops.copy(t.s, t.a.attn, t.g.norm_attn)),
+    Case {
+        name: "gelu_again",
+        // On a processor what is saved becomes the slope.
+        refresh: Some(|t, ops| {
+            let gelu = t.model.config.gelu;
+            ops.linear_gelu(t.s, t.a.norm_mlp, t.p.up, t.p.up_bias, gelu, t.a.saved, t.a.gelu, true)
+        }),
+        run: |t, ops| ops.gelu_again(t.s, t.model.config.gelu, t.a.saved, t.a.gelu),
+    },
+    case("update", |t, ops| {
+        let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
+        ops.update(t.params, Update { adam, lr: 1e-6, step: 0 });
+    }),
+];
+
+const fn case(name: &'static str, run: Issue) -> Case {
+    Case { name, refresh: None, run }
+}
+
+fn head(t: &At, ops: &mut dyn Ops) {
+    ops.linear(t.chunk, t.ws.last, t.model.table.head, [None, None], None, t.ws.logits);
+}
+
+fn d_gelu(t: &At) -> crate::ops::Act {
+    t.g.cat.columns(t.a.attn.cols, t.a.gelu.cols)
+}

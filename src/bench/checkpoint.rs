@@ -1,0 +1,138 @@
+//! Saving and loading checkpoints, and what a save costs training.
+use super::{Machine, Record, Summary, Trainer, Workload};
+use crate::checkpoint::{Buffers, Disk, Fingerprints, RunState, Snapshot, find_newest, load, save};
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What is saved, and where.
+pub struct Checkpoints {
+    /// The training that is interrupted.
+    pub workload: Workload,
+    /// A folder of the file system that is measured; a new folder in it is made, and removed again.
+    pub dir: PathBuf,
+    /// How often.
+    pub repeats: usize,
+}
+
+/// A folder that goes when this does.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(dir: &Path) -> Result<Self> {
+        let path = dir.join(format!("rewarm-bench-{}", std::process::id()));
+        fs::create_dir(&path).map_err(|e| {
+            Error::refused(format!("cannot write into {}: {e}; name another folder", dir.display()))
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // what is left is what could not be removed
+    }
+}
+
+/// Samples in seconds.
+#[derive(Default)]
+struct Samples {
+    plain_steps: Vec<f64>,
+    steps_with_save: Vec<f64>,
+    saves: Vec<f64>,
+    finds: Vec<f64>,
+    loads: Vec<f64>,
+}
+
+impl Checkpoints {
+    /// Trains, saves between steps, then finds and loads what was saved.
+    pub fn run(&self, machine: &Machine) -> Result<Vec<Record>> {
+        let scratch = Scratch::new(&self.dir)?;
+        let mut trainer = Trainer::open(&self.workload)?;
+        trainer.steps(1, &mut |_| ())?;
+        let (mut samples, mut bytes) = (Samples::default(), 0);
+        for step in 1..=self.repeats as u64 {
+            samples.plain_steps.push(seconds(|| trainer.steps(1, &mut |_| ()))?.0);
+            let (with_save, saved) = seconds(|| {
+                let (took, saved) = seconds(|| self.save(&mut trainer, &scratch.0, step))?;
+                samples.saves.push(took);
+                trainer.steps(1, &mut |_| ())?;
+                Ok(saved)
+            })?;
+            samples.steps_with_save.push(with_save);
+            bytes = size_of_folder(&saved)?;
+        }
+        let model = &trainer.job.model;
+        let [mut w, mut m, mut v] = [(); 3].map(|()| vec![0f32; model.table.total]);
+        for _ in 0..self.repeats {
+            let (took, found) = seconds(|| find_newest(&Disk, &scratch.0))?;
+            samples.finds.push(took);
+            let into = Buffers { w: &mut w, moments: Some((&mut m, &mut v)) };
+            let loading = seconds(|| load(&Disk, &found.dir, false, &model.table, into))?;
+            samples.loads.push(loading.0);
+        }
+        Ok(self.records(machine, samples, bytes as f64))
+    }
+
+    /// As training does; the folder of the step.
+    fn save(&self, trainer: &mut Trainer, dir: &Path, step: u64) -> Result<PathBuf> {
+        let state = RunState {
+            step,
+            applied: step,
+            sample: 0,
+            tokens: 0,
+            seed: 1,
+            run_id: "bench".into(),
+            parent: None,
+            run_config: Value::Null,
+            fingerprints: Fingerprints::default(),
+            extra: Value::Null,
+        };
+        let model = &trainer.job.model;
+        let flat = trainer.ops.state()?;
+        let snapshot = Snapshot {
+            config: &model.config,
+            table: &model.table,
+            w: &flat.w,
+            m: &flat.m,
+            v: &flat.v,
+            state: &state,
+            base_config: None,
+            extra_files: &[],
+        };
+        Ok(save(&Disk, dir, &snapshot, 2)?.dir)
+    }
+
+    fn records(&self, machine: &Machine, samples: Samples, bytes: f64) -> Vec<Record> {
+        let Samples { plain_steps, steps_with_save, saves, finds, loads } = samples;
+        let median = |samples: &[f64]| Summary::of(samples).median;
+        let stall = median(&steps_with_save) - median(&plain_steps);
+        let record = |name: &str, samples: Vec<f64>, stall: Option<f64>| {
+            let mut settings = self.workload.settings();
+            settings["dir"] = json!(self.dir);
+            Record::new("bench checkpoint", machine, format!("checkpoint {name}"), settings, samples, |s| {
+                let mut derived = json!({"bytes": bytes, "gb_per_s": bytes / s.median / 1e9});
+                if let Some(stall) = stall {
+                    derived["step_s"] = json!(median(&plain_steps));
+                    derived["stall_s"] = json!(stall);
+                }
+                derived
+            })
+        };
+        vec![record("save", saves, Some(stall)), record("find", finds, None), record("load", loads, None)]
+    }
+}
+
+fn seconds<R>(f: impl FnOnce() -> Result<R>) -> Result<(f64, R)> {
+    let started = Instant::now();
+    let result = f()?;
+    Ok((started.elapsed().as_secs_f64(), result))
+}
+
+fn size_of_folder(dir: &Path) -> Result<u64> {
+    let entries = fs::read_dir(dir).map_err(Error::io("read", dir))?;
+    let sizes = entries.map(|entry| entry.and_then(|e| e.metadata()).map(|m| m.len()));
+    sizes.sum::<std::io::Result<u64>>().map_err(Error::io("read", dir))
+}

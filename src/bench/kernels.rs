@@ -1,0 +1,285 @@
+//! Operations one by one, against what the machine has to give.
+use super::cases::{CASES, Case, Cases};
+use super::machine::cache_bytes;
+use super::{Ceilings, Machine, Record, check, memory_available, precision};
+use crate::device::DeviceName;
+use crate::model::ModelConfig;
+use crate::ops::cost::Cost;
+use crate::ops::{Ops, Shape, Work};
+use crate::profile::{Call, Log, observe};
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Samples of an operation, and device seconds that they take in all.
+const SAMPLES: usize = 10;
+const SECONDS: f64 = 0.6;
+/// Of a sample, in seconds: calls are timed together until they take so long.
+const SAMPLE_S: f64 = 1e-3;
+/// Buffers used in turn hold at least this: three times the L2 of an H200 (60 MB), 1.4 times that of a B200.
+const GPU_CACHES: usize = 180 << 20;
+
+/// What is timed.
+pub struct Kernels {
+    /// Name of the model.
+    pub model: String,
+    /// Its sizes.
+    pub sizes: ModelConfig,
+    /// Where.
+    pub device: DeviceName,
+    /// Of a micro-batch.
+    pub shape: Shape,
+    /// Rows of logits at once.
+    pub chunk_rows: usize,
+    /// Beginning of the names that are wanted.
+    pub only: Option<String>,
+}
+
+impl Kernels {
+    /// Checks, measures the ceilings, then tells of each operation when it is timed.
+    pub fn run(&self, seen: &mut dyn FnMut(&Record) -> Result<()>) -> Result<()> {
+        self.sizes.validate()?;
+        let cases = self.cases()?;
+        let wanted: Vec<&Case> = CASES.iter().filter(|case| self.wants(case)).collect();
+        if wanted.is_empty() {
+            let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
+            let only = self.only.as_deref().unwrap_or("");
+            return Err(Error::refused(format!(
+                "no operation is called {only:?}; there are {}",
+                names.join(", ")
+            )));
+        }
+        let operations =
+            wanted.iter().filter_map(|case| case.name.split(' ').next()).collect::<BTreeSet<_>>();
+        check::check(self.device, &self.sizes, &operations)?;
+        let ceilings = Ceilings::measure(self.device)?;
+        let machine = Machine::detect(self.device);
+        let (mut ops, mut log) = (cases.open()?, Log::new(self.device, &cases.model));
+        for case in wanted {
+            let call = one(&cases, case, &mut *ops, &mut log)?;
+            let samples = samples(&cases, case, &mut *ops)?;
+            seen(&self.record(&cases, case, &call, samples, ceilings, &machine))?;
+        }
+        Ok(())
+    }
+
+    fn cases(&self) -> Result<Cases> {
+        let element = if self.device == DeviceName::Cpu { 4 } else { 2 };
+        let caches = match self.device {
+            DeviceName::Cpu => 2 * cache_bytes().unwrap_or(64 << 20),
+            DeviceName::Emulated => 0, // it has no cache, and its time means nothing
+            _ => GPU_CACHES,
+        };
+        // So many that the smallest tensor alone, [R, C], exceeds the caches.
+        let tensor = self.shape.rows() * self.sizes.hidden_size * element;
+        let views = caches.div_ceil(tensor).max(2);
+        let cases = Cases::new(self.device, &self.sizes, self.shape, self.chunk_rows, views);
+        let needed = cases.memory_bytes() as u64;
+        match memory_available(self.device)? {
+            Some(available) if needed > available => Err(Error::refused(format!(
+                "one block of {} with {views} sets of activations of {} sequences of {} tokens needs {:.0} MB, {} has \
+                 {:.0} MB to give; lower --micro or --seq-len",
+                self.model,
+                self.shape.batch,
+                self.shape.time,
+                needed as f64 / 1e6,
+                self.device,
+                available as f64 / 1e6
+            ))),
+            _ => Ok(cases),
+        }
+    }
+
+    /// Those of the model's form of the residual, and of the user's wish.
+    fn wants(&self, case: &Case) -> bool {
+        let parallel = self.sizes.use_parallel_residual;
+        let form = match case.name.split_once(' ') {
+            Some((_, "dense" | "down")) => !parallel,
+            Some((_, "out")) => parallel,
+            _ => parallel || !case.name.contains("pair"),
+        };
+        form && self.only.as_deref().is_none_or(|only| case.name.starts_with(only))
+    }
+
+    fn record(
+        &self,
+        cases: &Cases,
+        case: &Case,
+        call: &Call,
+        samples: Vec<f64>,
+        ceilings: Ceilings,
+        machine: &Machine,
+    ) -> Record {
+        let settings = json!({
+            "implementation": "rewarm",
+            "model": self.model,
+            "device": self.device,
+            "precision": precision(self.device),
+            "seq_len": self.shape.time,
+            "micro_batch": self.shape.batch,
+            "chunk_rows": self.chunk_rows,
+            "threads": rayon::current_num_threads(),
+            "buffers": cases.views.len(),
+        });
+        let name = format!("kernel {}", case.name);
+        Record::new("bench kernels", machine, name, settings, samples, |summary| {
+            rates(call.cost, summary.median, ceilings)
+        })
+    }
+}
+
+fn rates(cost: Cost, seconds: f64, c: Ceilings) -> Value {
+    let (bytes_per_s, flops_per_s) = (cost.bytes / seconds, cost.flops / seconds);
+    json!({
+        "bytes": cost.bytes,
+        "flops": cost.flops,
+        "gb_per_s": bytes_per_s / 1e9,
+        "gflop_per_s": flops_per_s / 1e9,
+        "copy_gb_per_s": c.copy_bytes_per_s / 1e9,
+        "matmul_gflop_per_s": c.matmul_flops_per_s / 1e9,
+        "share_of_copy": bytes_per_s / c.copy_bytes_per_s,
+        "share_of_matmul": flops_per_s / c.matmul_flops_per_s,
+        "share_of_roofline": c.least_s(cost.bytes, cost.flops) / seconds,
+    })
+}
+
+/// The operation once, with its cost.
+fn one(cases: &Cases, case: &Case, ops: &mut dyn Ops, log: &mut Log) -> Result<Call> {
+    let step = observe(ops, log, &mut |ops| {
+        ops.perform(Work::Once, &mut |ops| (case.run)(&cases.at(0), ops));
+        settle(case, ops, 1)
+    })?;
+    step.calls.into_iter().next().ok_or_else(|| Error::failed("an operation left no trace"))
+}
+
+/// What was ended is asked for.
+fn settle(case: &Case, ops: &mut dyn Ops, calls: usize) -> Result<()> {
+    if case.name == "update" { (0..calls).try_for_each(|_| ops.outcome().map(|_| ())) } else { Ok(()) }
+}
+
+/// Seconds of a call, each the mean of several that are timed together.
+fn samples(cases: &Cases, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
+    let (mut samples, mut total, mut calls, mut turn) = (Vec::new(), 0.0, 1, 0);
+    // The first warms up, and says how many make a sample. Ends of steps are not issued ahead of each other.
+    let first = sample(cases, case, ops, 1, &mut turn)?;
+    if case.name != "update" {
+        calls = ((SAMPLE_S / first.max(1e-7)) as usize).clamp(1, 1000);
+    }
+    while samples.len() < SAMPLES || total < SECONDS {
+        let seconds = sample(cases, case, ops, calls, &mut turn)?;
+        samples.push(seconds / calls as f64);
+        total += seconds;
+    }
+    Ok(samples)
+}
+
+/// Device seconds of some calls. What is left for later by several operations together is not in them.
+fn sample(cases: &Cases, case: &Case, ops: &mut dyn Ops, calls: usize, turn: &mut usize) -> Result<f64> {
+    if let Some(refresh) = case.refresh {
+        (0..cases.views.len()).for_each(|i| ops.perform(Work::Once, &mut |ops| refresh(&cases.at(i), ops)));
+    }
+    ops.timeline()?;
+    let mut marks = None;
+    ops.perform(Work::Once, &mut |ops| {
+        let first = ops.mark();
+        (0..calls).for_each(|i| (case.run)(&cases.at(*turn + i), ops));
+        marks = first.zip(ops.mark());
+    });
+    settle(case, ops, calls)?;
+    *turn += calls;
+    let moments = ops.timeline()?.moments;
+    let (first, last) = marks.ok_or_else(|| Error::failed("the device does not tell the time"))?;
+    Ok(moments[last] - moments[first])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Trainer, Workload};
+    use crate::config::Optim;
+    use crate::model::{Recompute, preset};
+    use crate::train::finish_step;
+
+    fn kernels(parallel: bool, only: Option<&str>) -> Kernels {
+        let sizes = ModelConfig {
+            vocab_size: 96,
+            hidden_size: 64,
+            intermediate_size: 256,
+            num_attention_heads: 2,
+            num_hidden_layers: 2,
+            use_parallel_residual: parallel,
+            ..preset("pythia-14m").unwrap()
+        };
+        Kernels {
+            model: "tiny".into(),
+            sizes,
+            device: DeviceName::Cpu,
+            shape: Shape { batch: 2, time: 32 },
+            chunk_rows: 32,
+            only: only.map(str::to_owned),
+        }
+    }
+
+    /// Labels of all operations of a step.
+    fn labels(k: &Kernels, recompute: Recompute) -> BTreeSet<String> {
+        let workload = Workload {
+            model: k.model.clone(),
+            sizes: k.sizes.clone(),
+            device: k.device,
+            time: k.shape.time,
+            micro: k.shape.batch,
+            accumulation: 1,
+            recompute,
+            chunk_rows: Some(k.chunk_rows),
+            available: None,
+            optim: Optim::default(),
+            data: Vec::new(),
+        };
+        let Trainer { mut job, mut ops } = Trainer::open(&workload).unwrap();
+        let mut log = Log::new(k.device, &job.model);
+        let step = observe(&mut *ops, &mut log, &mut |ops| {
+            let issued = job.issue(ops)?;
+            finish_step(ops, issued).map(|_| ())
+        });
+        step.unwrap().calls.iter().map(Call::label).collect()
+    }
+
+    /// What a step does, with any recompute, is what is timed; transfers are not operations of the device.
+    #[test]
+    fn the_cases_are_the_operations_of_a_step() {
+        for parallel in [true, false] {
+            let k = kernels(parallel, None);
+            let mut expected: BTreeSet<String> = Recompute::ALL.iter().flat_map(|&r| labels(&k, r)).collect();
+            expected.retain(|name| !["set_batch", "keep_losses"].contains(&name.as_str()));
+            let found: BTreeSet<String> =
+                CASES.iter().filter(|c| k.wants(c)).map(|c| c.name.to_owned()).collect();
+            assert_eq!(found, expected, "parallel: {parallel}");
+        }
+    }
+
+    #[test]
+    fn every_case_does_what_its_name_says() {
+        for parallel in [true, false] {
+            let k = kernels(parallel, None);
+            let cases = Cases::new(k.device, &k.sizes, k.shape, k.chunk_rows, 2);
+            let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
+            for case in CASES.iter().filter(|c| k.wants(c)) {
+                assert_eq!(one(&cases, case, &mut *ops, &mut log).unwrap().label(), case.name);
+                assert!(sample(&cases, case, &mut *ops, 1, &mut 0).unwrap() > 0.0, "{}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_processor_is_checked_before_it_is_timed() {
+        for parallel in [true, false] {
+            check::check(DeviceName::Cpu, &kernels(parallel, None).sizes, &BTreeSet::new()).unwrap();
+        }
+    }
+
+    #[test]
+    fn unknown_operations_are_named() {
+        let error = kernels(true, Some("lineer")).run(&mut |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("lineer") && error.contains("linear qkv"), "{error}");
+    }
+}

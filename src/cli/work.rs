@@ -1,0 +1,182 @@
+//! The arguments that say which training steps are measured: of `bench train` and `profile`.
+use crate::bench::{Workload, memory_available};
+use crate::config::{Config, Optim};
+use crate::device::{self, DeviceName};
+use crate::model::{ModelConfig, PRESETS, Recompute, preset};
+use crate::train::Source;
+use crate::{Error, Result};
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+/// Which steps.
+#[derive(Debug, clap::Args)]
+pub struct WorkArgs {
+    /// Run configuration (TOML): its model, data, batch and device
+    #[arg(value_name = "FILE", conflicts_with_all = ["preset", "shape"])]
+    config: Option<PathBuf>,
+    /// Override a key of the configuration
+    #[arg(long, value_name = "KEY=VALUE", requires = "config")]
+    set: Vec<String>,
+    /// A published size instead of a configuration
+    #[arg(long, value_name = "NAME", conflicts_with = "shape")]
+    preset: Option<String>,
+    /// One of the shapes that are compared with PyTorch; small (L4 d256 h8 V4096 T256 B8) where nothing is named,
+    /// pythia-70m (T512 B4)
+    #[arg(long, value_parser = ["small", "pythia-70m"])]
+    shape: Option<String>,
+    /// Where to compute: cpu, cuda:N, emulated, auto
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "T")]
+    seq_len: Option<usize>,
+    /// Sequences of a micro-batch
+    #[arg(long, value_name = "B")]
+    micro: Option<usize>,
+    /// Micro-batches of a step
+    #[arg(long, value_name = "N")]
+    accumulate: Option<usize>,
+    /// What the backward pass computes again: none, cheap, block
+    #[arg(long, value_name = "WHAT")]
+    recompute: Option<Recompute>,
+    /// Rows of logits at once
+    #[arg(long, value_name = "ROWS")]
+    chunk_rows: Option<usize>,
+    /// Token shards instead of random tokens; a configuration names its own
+    #[arg(long, value_name = "SHARDS")]
+    data: Vec<String>,
+    /// Random tokens, whatever the configuration names
+    #[arg(long, conflicts_with = "data")]
+    synthetic: bool,
+    /// Threads; 0: all cores
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl WorkArgs {
+    /// What is to be measured, and with how many threads.
+    pub fn workload(&self) -> Result<(Workload, usize)> {
+        let (named, threads) = match (&self.config, &self.preset) {
+            (Some(path), _) => from_config(path, &self.set)?,
+            (_, Some(name)) => (from_preset(name)?, 0),
+            _ => (shape(self.shape.as_deref().unwrap_or("small"))?, 0),
+        };
+        let device = device::resolve(self.device.unwrap_or(named.device));
+        let data = match &self.data[..] {
+            _ if self.synthetic => Vec::new(),
+            [] => named.data,
+            given => given.to_vec(),
+        };
+        let workload = Workload {
+            device,
+            time: self.seq_len.unwrap_or(named.time),
+            micro: self.micro.unwrap_or(named.micro),
+            accumulation: self.accumulate.unwrap_or(named.accumulation),
+            recompute: self.recompute.unwrap_or(named.recompute),
+            chunk_rows: self.chunk_rows.or(named.chunk_rows),
+            available: memory_available(device)?,
+            data,
+            ..named
+        };
+        let longest = workload.sizes.max_position_embeddings;
+        let Workload { time, micro, accumulation, .. } = workload;
+        let chunk_rows = workload.chunk_rows.unwrap_or(1);
+        if time == 0 || time > longest || micro == 0 || accumulation == 0 || chunk_rows == 0 {
+            return Err(Error::refused(format!(
+                "--seq-len must be 1 to {longest}, --micro, --accumulate and --chunk-rows at least 1; found {time}, \
+                 {micro}, {accumulation} and {chunk_rows}"
+            )));
+        }
+        let tokens = micro.checked_mul(accumulation).and_then(|n| n.checked_mul(time));
+        if tokens.is_none_or(|n| n >= 1 << 31) {
+            return Err(Error::refused(format!(
+                "a step of {accumulation} x {micro} sequences of {time} tokens is too large; a step holds fewer than 2^31"
+            )));
+        }
+        Ok((workload, self.threads.unwrap_or(threads)))
+    }
+}
+
+/// A workload of one model with everything else as it is by default.
+fn defaults(model: &str, sizes: ModelConfig, time: usize, micro: usize) -> Workload {
+    let device = DeviceName::Cpu;
+    Workload {
+        model: model.into(),
+        sizes,
+        device,
+        time,
+        micro,
+        accumulation: 1,
+        recompute: Recompute::None,
+        chunk_rows: None,
+        available: None,
+        optim: Optim::default(),
+        data: Vec::new(),
+    }
+}
+
+/// The sizes of a published model.
+pub fn sizes_of(name: &str) -> Result<ModelConfig> {
+    preset(name).ok_or_else(|| {
+        let names: Vec<_> = PRESETS.iter().map(|p| p.0).collect();
+        Error::refused(format!("--preset {name} is not known; choose one of {}", names.join(", ")))
+    })
+}
+
+fn from_preset(name: &str) -> Result<Workload> {
+    let sizes = sizes_of(name)?;
+    let time = sizes.max_position_embeddings;
+    Ok(defaults(name, sizes, time, 4))
+}
+
+/// The two shapes of `tools/bench_pytorch.py`.
+fn shape(name: &str) -> Result<Workload> {
+    let base = sizes_of("pythia-70m")?;
+    if name == "pythia-70m" {
+        return Ok(defaults(name, base, 512, 4));
+    }
+    let small = ModelConfig {
+        vocab_size: 4096,
+        hidden_size: 256,
+        num_hidden_layers: 4,
+        intermediate_size: 1024,
+        ..base
+    };
+    Ok(defaults(name, small, 256, 8))
+}
+
+/// And the threads it asks for.
+fn from_config(path: &Path, set: &[String]) -> Result<(Workload, usize)> {
+    let config = Config::load(Some(path), set)?;
+    let sizes = match (&config.start, config.model_config()?) {
+        (Some(start), _) => Source::open(&start.from)?.config().clone(),
+        (None, Some(sizes)) => sizes,
+        (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
+    };
+    let model = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let workload = Workload {
+        time: config.seq_len(&sizes)?,
+        model,
+        sizes,
+        device: device::resolve(config.device),
+        micro: config.batch.micro,
+        accumulation: config.batch.sequences / config.batch.micro, // it divides
+        recompute: config.recompute,
+        chunk_rows: config.head.chunk_rows,
+        available: None,
+        optim: config.optim.clone(),
+        data: config.data.train.clone(),
+    };
+    Ok((workload, config.threads))
+}
+
+/// Refuses a file that cannot be written, before the work for it is done. What is there is left alone.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let there = path.exists();
+    let refused = |e| Error::refused(format!("cannot write {}: {e}; name another file", path.display()));
+    OpenOptions::new().append(true).create(true).open(path).map_err(refused)?;
+    if !there {
+        let _ = std::fs::remove_file(path); // it was empty
+    }
+    Ok(())
+}

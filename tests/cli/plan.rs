@@ -1,0 +1,178 @@
+//! `rewarm plan`: sizes, FLOPs and memory as published and as measured; times as far as they can be checked.
+use crate::support::*;
+use rewarm::model::PRESETS;
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+fn plan(dir: &Dir, arguments: &str) -> Value {
+    serde_json::from_str(line(dir, &format!("plan {arguments} --json")).ok()).unwrap()
+}
+
+/// Sizes and FLOPs per token at T = 2048 as published (shared reference, formats.md D3).
+#[test]
+fn plan_agrees_with_the_published_table() {
+    let dir = Dir::new();
+    let table: [(&str, u64, f64); 10] = [
+        ("14m", 14_067_712, 0.055),
+        ("31m", 30_494_720, 0.124),
+        ("70m", 70_426_624, 0.306),
+        ("160m", 162_322_944, 0.855),
+        ("410m", 405_334_016, 2.423),
+        ("1b", 1_011_781_632, 5.853),
+        ("1.4b", 1_414_647_808, 8.470),
+        ("2.8b", 2_775_208_960, 16.879),
+        ("6.9b", 6_857_302_016, 41.505),
+        ("12b", 11_846_072_320, 71.770),
+    ];
+    for (name, parameters, gflop) in table {
+        let plan = plan(&dir, &format!("--preset pythia-{name}"));
+        assert_eq!(plan["parameters"], parameters, "{name}");
+        let flops = plan["flops_per_token"].as_f64().unwrap();
+        assert!((flops / 1e9 - gflop).abs() < 0.0006, "{name}: {plan}");
+        // performance.md 5.1, to the last digit: 6(12Ld² + Vd) + 6LTd.
+        let (_, l, d, _, v) = *PRESETS.iter().find(|p| p.0 == format!("pythia-{name}")).unwrap();
+        assert_eq!(flops, (6 * (12 * l * d * d + v * d) + 6 * l * 2048 * d) as f64, "{name}");
+        assert_eq!(plan["seq_len"], 2048);
+        let memory = &plan["memory_bytes"];
+        let choices = plan["memory_by_recompute"].as_array().unwrap();
+        let names = choices.iter().map(|c| c["recompute"].as_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!((names, &plan["recompute"]), (vec!["none", "cheap", "block"], &"none".into()));
+        for (field, chosen) in [
+            ("activations_bytes", &memory["activations"]),
+            ("memory_bytes_total", &plan["memory_bytes_total"]),
+        ] {
+            let bytes: Vec<u64> = choices.iter().map(|c| c[field].as_u64().unwrap()).collect();
+            assert!(bytes[0] == *chosen && bytes[0] > bytes[1] && bytes[1] > bytes[2], "{field}: {bytes:?}");
+        }
+        // f32 weights, gradients and two moments, plus little alignment.
+        for (what, factor) in [("weights", 4), ("gradients", 4), ("moments", 8)] {
+            let bytes = memory[what].as_u64().unwrap();
+            assert!(
+                bytes >= factor * parameters && bytes < factor * parameters * 101 / 100,
+                "{name} {what} {bytes}"
+            );
+        }
+    }
+    let said = line(&dir, "plan --preset pythia-410m --tokens-per-s 5000");
+    assert!(said.ok().contains("405334016") && said.out.contains("memory in all"), "{}", said.out);
+    assert!(said.out.contains("train.recompute") && said.out.contains("as above"), "{}", said.out);
+    let planned = |recompute: &str| plan(&dir, &format!("--preset pythia-70m --recompute {recompute}"));
+    let block = planned("block");
+    assert_eq!(block["memory_bytes_total"], block["memory_by_recompute"][2]["memory_bytes_total"]);
+    line(&dir, "plan --preset pythia-9b").refused(&["pythia-9b", "pythia-70m"]);
+    line(&dir, "plan --preset pythia-70m --seq-len 4096").refused(&["2048", "4096"]);
+}
+
+#[test]
+fn a_gpu_need_not_be_there() {
+    let dir = Dir::new();
+    let run = "--preset pythia-410m --gpu h200 --micro 16 --sequences 64 --tokens 300B --price-per-hour 2.5";
+    let plan = plan(&dir, run);
+    let choices = plan["memory_by_recompute"].as_array().unwrap();
+    let all = |field: &str| choices.iter().map(|c| c[field].as_f64().unwrap()).collect::<Vec<_>>();
+    let most = all("largest_micro_batch");
+    assert!(most[0] >= 64.0 && most[0] < most[1] && most[1] < most[2], "{most:?}");
+    // What is computed again takes time.
+    let speed = choices.iter().map(|c| c["predicted"]["tokens_per_s"].as_f64().unwrap()).collect::<Vec<_>>();
+    assert!(speed[0] > speed[1] && speed[1] > speed[2], "{speed:?}");
+    let (rate, days) = (plan["tokens_per_s"].as_f64().unwrap(), plan["days"].as_f64().unwrap());
+    assert_eq!(rate, speed[0]);
+    assert!((days - 300e9 / rate / 86400.0).abs() < 1e-9);
+    assert!((plan["cost"].as_f64().unwrap() - 60.0 * days).abs() < 1e-6);
+    let checkpoint = &plan["checkpoint"];
+    assert_eq!(checkpoint["bytes"], 12 * 405_334_016u64);
+    let saves = (300_000_000_000u64.div_ceil(64 * 2048)).div_ceil(500);
+    assert_eq!(checkpoint["bytes_written"], saves * 12 * 405_334_016);
+    let text = line(&dir, &format!("plan {run}"));
+    for words in ["predicted, not measured", "dense", "FlashAttention-2", "currency", "MB every 500 steps"] {
+        assert!(text.ok().contains(words), "{words:?} in {}", text.out);
+    }
+    // A measured rate comes before a predicted one.
+    assert_eq!(self::plan(&dir, &format!("{run} --tokens-per-s 1000"))["tokens_per_s"], 1000.0);
+}
+
+#[test]
+fn what_does_not_fit_comes_with_what_would() {
+    let dir = Dir::new();
+    let refused = |arguments: &str, words: &[&str]| line(&dir, &format!("plan {arguments}")).refused(words);
+    let much = "--preset pythia-1.4b --gpu l40s --micro 8";
+    refused(
+        much,
+        &["bytes of memory are needed", "l40s", "batch.micro = 4", "train.recompute = \"block\"", "h200"],
+    );
+    let said = line(&dir, &format!("plan {much} --json"));
+    let plan: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(plan["memory_by_recompute"][0]["fits"], false);
+    assert_eq!(plan["memory_by_recompute"][2]["fits"], true);
+    assert!(plan["what_would_fit"].as_array().unwrap().len() > 2, "{plan}");
+    // What it says would fit does.
+    line(&dir, "plan --preset pythia-1.4b --gpu l40s --micro 4").ok();
+    line(&dir, "plan --preset pythia-1.4b --gpu l40s --micro 8 --recompute block").ok();
+    refused("--preset pythia-6.9b --gpu rtx-4090 --micro 1", &["a GPU with more memory, such as h200"]);
+    refused("--preset pythia-70m --gpu h20", &["--gpu h20", "nearest is h200", "rtx-3090"]);
+    refused("--preset pythia-70m --price-per-hour 2", &["--price-per-hour", "--gpu"]);
+    refused("--preset pythia-70m --gpu h200 --price-per-hour 0", &["--price-per-hour", "positive"]);
+    refused("--preset pythia-70m --micro 4 --sequences 6", &["--sequences 6", "multiple of --micro 4"]);
+    refused("--preset pythia-70m --chunk-rows 0", &["--chunk-rows"]);
+}
+
+/// A run of three steps of this `[model]` section; its plan and its largest resident set, in bytes.
+fn planned_and_measured(name: &str, model: &str, time: usize, micro: usize) -> (f64, f64) {
+    let dir = Dir::in_memory();
+    dir.write("tokens.bin", tokens(1, 40_000));
+    let text = format!(
+        "run_dir = \"DIR/run\"\nthreads = 2\n[model]\n{model}\n[data]\ntrain = [\"raw-u16:DIR/tokens.bin\"]\n\
+         seq_len = {time}\n[batch]\nsequences = {micro}\n[schedule]\nlr = 1e-3\n[train]\nsteps = 3\n[eval]\n\
+         every = 0\n"
+    );
+    let config = dir.config("run.toml", &text);
+    let planned = plan(&dir, &format!("{config} --threads 2"))["memory_bytes_total"].as_f64().unwrap();
+    let mut child = Command::new(REWARM)
+        .args(["train", &config])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0.0;
+    let code = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        if let Some(line) = text.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            peak = 1024.0 * line.trim().trim_end_matches(" kB").parse::<f64>().unwrap();
+        }
+        if let Some(code) = child.try_wait().unwrap() {
+            break code;
+        }
+        sleep(Duration::from_millis(5));
+    };
+    assert!(code.success(), "{name}: {code}");
+    println!("{name}: {:.1} MB planned, {:.1} MB measured", planned / 1e6, peak / 1e6);
+    (planned, peak)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_on_the_cpu_is_within_five_percent_of_the_measured_peak() {
+    let sizes = |vocab: usize, hidden: usize, layers: usize, more: &str| {
+        format!(
+            "vocab_size = {vocab}\nhidden_size = {hidden}\nnum_hidden_layers = {layers}\nnum_attention_heads = 4\n\
+             max_position_embeddings = 512\n{more}"
+        )
+    };
+    for (name, model, time, micro) in [
+        ("small", sizes(4096, 256, 4, ""), 256, 8),
+        ("pythia-14m", "preset = \"pythia-14m\"".into(), 512, 2),
+        (
+            "sequential and tied",
+            sizes(8192, 512, 2, "use_parallel_residual = false\ntie_word_embeddings = true"),
+            128,
+            8,
+        ),
+    ] {
+        let (planned, measured) = planned_and_measured(name, &model, time, micro);
+        assert!((planned / measured - 1.0).abs() <= 0.05, "{name}: {planned} planned, {measured} measured");
+    }
+}
