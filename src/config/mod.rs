@@ -22,7 +22,7 @@ pub use sections::{
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute};
-use crate::schedule::{Schedule, ScheduleConfig, TokenCount};
+use crate::schedule::{RunSize, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -106,7 +106,12 @@ impl Config {
 
     /// The schedule in steps. `previous` is the last rate of the run this one starts from, where it has one.
     pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
-        self.schedule.compile(self.total_steps(seq_len), self.tokens_per_step(seq_len), previous)
+        let run = RunSize {
+            steps: self.total_steps(seq_len),
+            tokens_per_step: self.tokens_per_step(seq_len),
+            samples_per_step: self.batch.sequences as u64,
+        };
+        self.schedule.compile(&run, previous)
     }
 
     /// The whole configuration as TOML, defaults included; [`Config::from_toml_str`] gives it back.

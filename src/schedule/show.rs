@@ -49,7 +49,7 @@ pub fn csv(points: &[Point]) -> String {
 pub fn json(schedule: &Schedule, points: &[Point]) -> serde_json::Value {
     serde_json::json!({
         "total_steps": schedule.total,
-        "warmup_steps": schedule.warmup.steps,
+        "warmup_steps": schedule.warmup_steps,
         "peak": schedule.peak(),
         "points": points,
     })
