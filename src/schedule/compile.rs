@@ -95,7 +95,13 @@ impl ScheduleConfig {
             )));
         }
         let last = (self.tail == Tail::MinLr).then_some(self.min_lr);
-        Ok(Schedule::new(builder.finish(last), warmup_steps, run.steps, self.counter))
+        let mut schedule = Schedule::new(builder.finish(last), warmup_steps, run.steps, self.counter);
+        schedule.feedback = match self.plan {
+            Plan::Preset(Preset::Plateau(rule)) => Some(Feedback::Plateau(rule)),
+            Plan::Preset(Preset::Greedy(rule)) => Some(Feedback::Greedy(rule)),
+            _ => None,
+        };
+        Ok(schedule)
     }
 
     fn warmup_start(&self, previous: Option<f64>) -> Result<f64> {

@@ -104,7 +104,8 @@ impl Builder {
 
     /// `rate`, or the last one, for ever.
     pub fn finish(mut self, rate: Option<f64>) -> Vec<Phase> {
-        self.phases.push(Phase::constant(self.end, rate.unwrap_or(self.rate).max(self.floor)));
+        let last = Phase::constant(self.end, rate.unwrap_or(self.rate));
+        self.phases.push(Phase { floor: self.floor, ..last });
         self.phases
     }
 }

@@ -24,7 +24,7 @@ mod warmup;
 
 pub use config::{Counter, Named, PhaseConfig, RawPhase, RawSchedule, ScheduleConfig, Tail};
 pub use curve::Curve;
-pub use feedback::{Greedy, Plateau};
+pub use feedback::{Feedback, FeedbackState, Greedy, Plateau};
 pub use phase::Phase;
 pub use plan::{Infinite, Plan, Preset, Spacing};
 pub use shape::{Interpolation, Shape};
@@ -43,6 +43,8 @@ pub struct Schedule {
     pub total: u64,
     /// What [`Schedule::lr`] is to be asked for.
     pub counter: Counter,
+    /// The rule of a schedule that looks at the loss; its rates come from [`Schedule::lr_after`].
+    pub feedback: Option<Feedback>,
 }
 
 impl Schedule {
@@ -56,13 +58,18 @@ impl Schedule {
             }
         }
         assert!(phases.first().is_some_and(|first| first.start == 0), "a rate exists from step 0 on");
-        Self { phases, warmup_steps, total, counter }
+        Self { phases, warmup_steps, total, counter, feedback: None }
     }
 
     /// The rate of step `step`, counted from 0. Finite, at least 0 and at most [`Schedule::peak`].
     pub fn lr(&self, step: u64) -> f64 {
         let after = self.phases.partition_point(|phase| phase.start <= step);
         self.phases[after - 1].rate(step as f64) // the first phase starts at 0
+    }
+
+    /// Whether a rate depends on how the steps before it went.
+    pub fn looks_back(&self) -> bool {
+        self.feedback.is_some() || self.counter == Counter::Applied
     }
 
     /// The pieces, in order.
