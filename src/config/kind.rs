@@ -2,7 +2,7 @@
 use crate::device::DeviceName;
 use crate::schedule::catalogue::{self, Entry};
 use crate::schedule::{self, Scalar, TokenCount};
-use toml::Value;
+use toml::{Table, Value};
 
 /// The kinds of values. Ranges that depend on other keys are `validate`'s business.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +63,12 @@ impl Kind {
                 return list.iter().try_for_each(|x| Self::Length.check(x));
             }
             (Self::Rates, Value::Array(list)) => return list.iter().try_for_each(|x| Self::Rate.check(x)),
-            (Self::Entry(lists) | Self::Shape(lists), Value::String(s)) => return entry(s, lists).map(drop),
-            (Self::Shape(lists), Value::Table(table)) => return shape(table, lists),
+            (Self::Entry(lists), Value::String(s)) => return entry(s, lists).map(drop),
+            (Self::Shape(lists), Value::String(s)) => return shape(s, &Table::new(), lists),
+            (Self::Shape(lists), Value::Table(table)) => match table.get("shape") {
+                Some(Value::String(name)) => return shape(name, table, lists),
+                _ => return Err(format!("has no `shape`; give {}", self.expected())),
+            },
             (Self::Device, Value::String(s)) => s.parse::<DeviceName>().is_ok(),
             (Self::Length, value) => return parsed(value, self, schedule::Length::try_from),
             (Self::Tokens, value) => return parsed(value, self, TokenCount::try_from),
@@ -131,10 +135,7 @@ fn entry(name: &str, lists: &[&'static [Entry]]) -> Result<&'static Entry, Strin
 }
 
 /// A shape with its arguments: all of them it takes, and none that it needs is missing.
-fn shape(table: &toml::Table, lists: &[&'static [Entry]]) -> Result<(), String> {
-    let Some(Value::String(name)) = table.get("shape") else {
-        return Err(format!("has no `shape`; give {}", Kind::Shape(&[]).expected()));
-    };
+fn shape(name: &str, table: &Table, lists: &[&'static [Entry]]) -> Result<(), String> {
     let entry = entry(name, lists)?;
     for (key, value) in table.iter().filter(|(key, _)| *key != "shape") {
         match super::keys::kind_of(&format!("schedule.{key}")) {

@@ -127,6 +127,7 @@ impl ScheduleConfig {
             WarmupShape::Constant => Curve::Constant,
         };
         let mut draft = Draft::new(curve, exact, Some(from), to, "schedule.warmup_from");
+        draft.falls = false;
         let whole = steps as f64;
         Ok(match self.warmup_convention {
             WarmupConvention::ZeroBased => vec![draft],

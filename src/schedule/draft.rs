@@ -17,6 +17,8 @@ pub(super) struct Draft {
     pub of: Option<(f64, f64)>,
     /// As [`Phase::stairs`].
     pub stairs: f64,
+    /// Whether a rise would be a mistake.
+    pub falls: bool,
     /// The key that set `to`, for messages.
     pub key: String,
 }
@@ -24,7 +26,8 @@ pub(super) struct Draft {
 impl Draft {
     /// The whole of a curve.
     pub fn new(curve: Curve, length: f64, from: Option<f64>, to: f64, key: &str) -> Self {
-        Self { curve, length, from, to, of: None, stairs: 0.0, key: key.to_owned() }
+        let falls = curve.only_falls();
+        Self { curve, length, from, to, of: None, stairs: 0.0, falls, key: key.to_owned() }
     }
 
     /// `rate`, or the last one.
@@ -41,7 +44,7 @@ impl Draft {
                 "{key} is {to}, and the phase starts at {from}; the shape needs two positive rates"
             )));
         }
-        if to > from && self.curve.only_falls() {
+        if to > from && self.falls {
             return Err(Error::refused(format!(
                 "{key} is {to}, and the phase starts at {from}; the shape decays to a rate below its start, lower {key}, or rise by \"linear\" or \"cosine\""
             )));

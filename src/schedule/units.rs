@@ -1,4 +1,5 @@
 //! The quantities of a schedule as a configuration writes them: lengths, token counts and rates.
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -178,6 +179,16 @@ pub enum Rate {
 }
 
 impl Rate {
+    /// Refuses what is not finite or below 0.
+    pub(super) fn check(self, key: &str) -> Result<()> {
+        match self {
+            Self::Value(x) | Self::OfPeak(x) if !(x.is_finite() && x >= 0.0) => {
+                Err(Error::refused(format!("{key} is {x}; a rate must be finite and at least 0")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The rate, where `previous` is the last one and `peak` the highest.
     pub fn value(self, previous: f64, peak: f64) -> f64 {
         match self {

@@ -39,12 +39,9 @@ impl RawSchedule {
         }
         let (warmup, warmup_from, warmup_shape) = plan.warmup();
         let warmup_from = self.warmup_from.unwrap_or(warmup_from);
-        if let Rate::Value(from) = warmup_from
-            && !(from.is_finite() && from >= 0.0)
-        {
-            return Err(Error::refused(format!("schedule.warmup_from is {from}; it must be at least 0")));
-        }
+        warmup_from.check("schedule.warmup_from")?;
         let pre_hold_lr = self.pre_hold_lr.unwrap_or(Rate::Value(0.0));
+        pre_hold_lr.check("schedule.pre_hold_lr")?;
         if self.pre_hold_lr.is_some() && self.pre_hold.is_none() {
             return Err(Error::refused(
                 "schedule.pre_hold_lr is given without schedule.pre_hold; give the length of the hold, or remove it",
@@ -129,11 +126,11 @@ impl RawPhase {
             Some(Rate::Previous) => Err(Error::refused(format!(
                 "{at}.to is \"previous\"; give a number, a share of the peak such as \"10%\", or take shape \"constant\""
             ))),
-            Some(Rate::Value(to)) if !(to.is_finite() && to >= 0.0) => {
-                Err(Error::refused(format!("{at}.to is {to}; a rate must be finite and at least 0")))
-            }
-            _ => Ok(()),
+            Some(to) => to.check(&format!("{at}.to")),
+            None => Ok(()),
         }?;
+        let from = self.from.unwrap_or(Rate::Previous);
+        from.check(&format!("{at}.from"))?;
         let part = self.part.unwrap_or([0.0, 1.0]);
         if !(0.0 <= part[0] && part[0] < part[1] && part[1] <= 1.0) {
             return Err(Error::refused(format!(
@@ -144,13 +141,7 @@ impl RawPhase {
         if self.part.is_some() && !shape.has_parts() {
             return Err(Error::refused(format!("{at}.part is given but shape {name:?} has none; remove it")));
         }
-        Ok(PhaseConfig {
-            shape,
-            length: self.length,
-            from: self.from.unwrap_or(Rate::Previous),
-            to: self.to,
-            part,
-        })
+        Ok(PhaseConfig { shape, length: self.length, from, to: self.to, part })
     }
 }
 
@@ -200,7 +191,7 @@ impl ScheduleConfig {
             pre_hold: (self.pre_hold != Length::Steps(0)).then_some(self.pre_hold),
             warmup: Some(self.warmup),
             warmup_from: Some(self.warmup_from),
-            warmup_shape: (self.warmup_shape != WarmupShape::Linear).then_some(Named(self.warmup_shape)),
+            warmup_shape: (self.warmup_shape != self.plan.warmup().2).then_some(Named(self.warmup_shape)),
             warmup_convention: Some(self.warmup_convention),
             tail: (self.tail != Tail::Hold).then_some(self.tail),
             counter: (self.counter != Counter::Attempted).then_some(self.counter),
