@@ -27,6 +27,12 @@ use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
+/// Whether a named schedule or a shape can have an argument of this name.
+#[cfg(test)]
+pub(crate) fn is_schedule_argument(name: &str) -> bool {
+    keys::ARGUMENTS.iter().any(|(key, _)| *key == name)
+}
+
 /// A validated run configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

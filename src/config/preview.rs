@@ -35,8 +35,8 @@ impl RawConfig {
         config.compile(&RunSize { steps: total, tokens_per_step, samples_per_step }, None)
     }
 
-    /// Sequences times `data.seq_len`, else what the model section says.
-    fn preview_tokens_per_step(&self) -> Option<u64> {
+    /// Tokens of a step, where they are known: sequences times `data.seq_len`, else what the model section says.
+    pub fn preview_tokens_per_step(&self) -> Option<u64> {
         let field = || usize::try_from(self.model.fields.get("max_position_embeddings")?.as_integer()?).ok();
         let preset = || preset(self.model.preset.as_deref()?).map(|model| model.max_position_embeddings);
         let seq_len = self.data.seq_len.or_else(field).or_else(preset)?;

@@ -1,7 +1,13 @@
 //! Every shape, warmup and preset: what it computes, what it takes, where it comes from and what it is for.
 //!
-//! `rewarm schedule list` prints this table, `docs/schedules.md` is generated from it, and a configuration is checked
-//! against it.
+//! A configuration is checked against these tables, `rewarm schedule list` prints them, and `docs/schedules.md`, which
+//! follows, is generated from them (`rewarm schedule list --markdown > docs/schedules.md`).
+#![doc = include_str!("../../docs/schedules.md")]
+mod entries;
+mod page;
+
+pub use entries::{PRESETS, SHAPES, WARMUPS};
+pub use page::{example, listing, markdown};
 
 /// One named thing.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +18,8 @@ pub struct Entry {
     pub required: &'static [&'static str],
     /// Arguments with a default.
     pub optional: &'static [&'static str],
+    /// Arguments of the drawing, as lines of TOML.
+    pub example: &'static str,
     /// What it computes.
     pub formula: &'static str,
     /// Paper or program.
@@ -26,81 +34,6 @@ impl Entry {
         self.required.contains(&argument) || self.optional.contains(&argument)
     }
 }
-
-const fn entry(
-    name: &'static str,
-    required: &'static [&'static str],
-    optional: &'static [&'static str],
-) -> Entry {
-    Entry { name, required, optional, formula: "", source: "", purpose: "" }
-}
-
-/// [`super::Shape`]: phases of a list, and whole schedules.
-pub const SHAPES: &[Entry] = &[
-    entry("constant", &[], &[]),
-    entry("linear", &[], &[]),
-    entry("poly", &[], &["power"]),
-    entry("cosine", &[], &["theta", "cycles"]),
-    entry("cosine_restarts", &[], &["cycles"]),
-    entry("mirror_cosine", &[], &[]),
-    entry("one_minus_sqrt", &[], &[]),
-    entry("square", &[], &[]),
-    entry("harmonic", &[], &[]),
-    entry("exp", &[], &["rate"]),
-    entry("exp_to", &[], &[]),
-    entry("exp_halflife", &["half_life"], &[]),
-    entry("exp_gamma", &["gamma"], &["every"]),
-    entry("exp_affine", &[], &["rate"]),
-    entry("exp2", &[], &[]),
-    entry("inv_sqrt", &[], &["timescale"]),
-    entry("inv_sqrt_to", &[], &["steepness"]),
-    entry("inv_power", &[], &["timescale", "exponent"]),
-    entry("cyclic", &["rise"], &["fall", "per_cycle", "per_step"]),
-    entry("table", &["x", "y"], &["interpolation"]),
-];
-
-const INFINITE: &[&str] = &["constant_lr", "cooldown", "anneal", "anneal_shape"];
-
-/// [`super::Preset`]: whole schedules.
-pub const PRESETS: &[Entry] = &[
-    entry("linear_clamped", &[], &[]),
-    entry("d2z", &[], &[]),
-    entry("cosine_legacy_neox", &[], &[]),
-    entry("half_cosine", &[], &[]),
-    entry("cosine_constant", &[], &["hold"]),
-    entry("sgdr", &[], &["period", "period_factor", "peak_factor"]),
-    entry("multistep", &[], &["milestones", "gamma"]),
-    entry("one_cycle", &[], &["divisor", "final_divisor"]),
-    entry("lr_range_test", &[], &["spacing", "every"]),
-    entry("wsd", &[], &["decay", "decay_shape"]),
-    entry("wsd_s", &[], &["periods", "decay", "decay_shape"]),
-    entry("moderate_decay", &[], &["decay"]),
-    entry("infinite_cosine", &[], INFINITE),
-    entry("infinite_inv_sqrt", &[], &["constant_lr", "cooldown", "steepness", "anneal", "anneal_shape"]),
-    entry("infinite_linear", &[], INFINITE),
-    entry("inv_sqrt_cooldown", &[], &["timescale", "decay"]),
-    entry("power", &[], &["timescale", "exponent", "decay"]),
-    entry("power_tokens", &["scale"], &["exponent", "decay"]),
-    entry("plateau", &[], &["factor", "patience", "pause", "threshold", "window"]),
-    entry(
-        "greedy",
-        &[],
-        &["factor", "patience", "pause", "pause_up", "threshold", "window", "ceiling", "reset_after"],
-    ),
-];
-
-/// [`super::WarmupShape`].
-pub const WARMUPS: &[Entry] = &[
-    entry("linear", &[], &[]),
-    entry("cosine", &[], &[]),
-    entry("one_minus_sqrt", &[], &[]),
-    entry("quadratic", &[], &[]),
-    entry("poly", &["power"], &[]),
-    entry("log", &[], &[]),
-    entry("exp", &[], &[]),
-    entry("saturating", &["timescale"], &[]),
-    entry("constant", &[], &[]),
-];
 
 /// The entry of a whole schedule.
 pub fn named(name: &str) -> Option<&'static Entry> {

@@ -1,5 +1,5 @@
 //! The ranges of arguments.
-use super::{Greedy, Infinite, Length, Named, Plan, Plateau, Preset, Rate, Shape};
+use super::{Greedy, Infinite, Length, Named, Plan, Plateau, Preset, Rate, Shape, WarmupShape};
 use crate::{Error, Result};
 
 /// Refuses what is outside of `range`, told in `rule`. `at` is where the argument is written.
@@ -51,6 +51,17 @@ impl Shape {
                 factor(at, "per_step", *per_step)
             }
             Self::Table { x, y, .. } => check_table(at, x, y),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl WarmupShape {
+    /// `at` is the path of the table that has the arguments.
+    pub(super) fn check(&self, at: &str) -> Result<()> {
+        match self {
+            Self::Poly { power } => positive(at, "power", *power),
+            Self::Saturating { timescale } => some_length(at, "timescale", Some(*timescale)),
             _ => Ok(()),
         }
     }

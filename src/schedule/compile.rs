@@ -33,6 +33,11 @@ impl Context<'_> {
         (self.total() - self.before).max(0.0)
     }
 
+    /// Where a decay by `shape` leads: `min_lr`, or, as the floor cuts it off, 0.
+    pub fn end_of(&self, shape: &Shape) -> f64 {
+        if shape.approaches() { 0.0 } else { self.min_lr }
+    }
+
     /// What `tail` steps at the end leave of the steps behind the warmup; refused if they are more.
     pub fn leave(&self, tail: f64, key: &str) -> Result<f64> {
         let left = self.total() - self.before - tail;
@@ -74,14 +79,13 @@ impl ScheduleConfig {
         let drafts = self.plan_drafts(&ctx)?;
         let mut builder = Builder::new(run.steps);
         if pre_hold > 0.0 {
-            builder.push(&Draft::hold(
-                pre_hold,
-                Some(self.pre_hold_lr.value(previous.unwrap_or(0.0), self.lr)),
-            ))?;
+            let rate = self.start("pre_hold_lr", self.pre_hold_lr, previous)?;
+            builder.push(&Draft::hold(pre_hold, Some(rate)))?;
         }
         let top = self.plan.warmup_end(&ctx);
         let steps = round(ctx.before).min(run.steps) - builder.end();
-        for draft in self.warmup_drafts(warmup, steps, self.warmup_start(previous)?, top, &ctx)? {
+        let bottom = self.start("warmup_from", self.warmup_from, previous)?;
+        for draft in self.warmup_drafts(warmup, steps, bottom, top, &ctx) {
             builder.push(&draft)?;
         }
         let warmup_steps = builder.end();
@@ -104,17 +108,18 @@ impl ScheduleConfig {
         Ok(schedule)
     }
 
-    fn warmup_start(&self, previous: Option<f64>) -> Result<f64> {
-        match (self.warmup_from, previous) {
-            (Rate::Previous, None) => Err(Error::refused(
-                "schedule.warmup_from is \"previous\" but no run is continued; point start.from at a rewarm run or checkpoint, or give a number",
-            )),
+    /// A rate that may be the last one of the run before.
+    fn start(&self, key: &str, rate: Rate, previous: Option<f64>) -> Result<f64> {
+        match (rate, previous) {
+            (Rate::Previous, None) => Err(Error::refused(format!(
+                "schedule.{key} is \"previous\" but no run is continued; point start.from at a rewarm run or checkpoint, or give a number"
+            ))),
             (rate, previous) => Ok(rate.value(previous.unwrap_or(0.0), self.lr)),
         }
     }
 
     /// `exact` steps, which become `steps` whole ones.
-    fn warmup_drafts(&self, exact: f64, steps: u64, from: f64, to: f64, ctx: &Context) -> Result<Vec<Draft>> {
+    fn warmup_drafts(&self, exact: f64, steps: u64, from: f64, to: f64, ctx: &Context) -> Vec<Draft> {
         let curve = match self.warmup_shape {
             WarmupShape::Linear => Curve::Ramp,
             WarmupShape::Cosine => Curve::Cosine { theta: 1.0, cycles: 0.5 },
@@ -129,7 +134,7 @@ impl ScheduleConfig {
         let mut draft = Draft::new(curve, exact, Some(from), to, "schedule.warmup_from");
         draft.falls = false;
         let whole = steps as f64;
-        Ok(match self.warmup_convention {
+        match self.warmup_convention {
             WarmupConvention::ZeroBased => vec![draft],
             WarmupConvention::OneBased => {
                 draft.of = Some((1.0, whole));
@@ -146,7 +151,7 @@ impl ScheduleConfig {
                 draft.of = Some((0.0, whole - 1.0));
                 vec![draft]
             }
-        })
+        }
     }
 
     fn plan_drafts(&self, ctx: &Context) -> Result<Vec<Draft>> {
@@ -154,10 +159,7 @@ impl ScheduleConfig {
             Plan::Shape(shape @ Shape::Cyclic { .. }) => {
                 shape.drafts(ctx.rest(), None, ctx.lr, ctx, "schedule.lr")
             }
-            Plan::Shape(shape) => {
-                let to = if shape.approaches() { 0.0 } else { ctx.min_lr };
-                shape.drafts(ctx.rest(), None, to, ctx, "schedule.min_lr")
-            }
+            Plan::Shape(shape) => shape.drafts(ctx.rest(), None, ctx.end_of(shape), ctx, "schedule.min_lr"),
             Plan::Preset(preset) => preset.drafts(ctx),
             Plan::Phases(phases) => list_drafts(phases, ctx),
         }

@@ -94,6 +94,16 @@ pub enum Counter {
     Applied,
 }
 
+impl Counter {
+    /// What is counted at step `attempted` of a run that has skipped `skipped` updates before.
+    pub fn count(self, attempted: u64, skipped: u64) -> u64 {
+        match self {
+            Self::Attempted => attempted,
+            Self::Applied => attempted - skipped,
+        }
+    }
+}
+
 /// A complete and sensible `[schedule]`; lengths are still in the user's units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleConfig {

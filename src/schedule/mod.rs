@@ -51,12 +51,11 @@ impl Schedule {
     /// The schedule of these phases. The first must start at 0 and each must start behind the one before; a phase that
     /// starts where the next one does is left out.
     pub fn new(mut phases: Vec<Phase>, warmup_steps: u64, total: u64, counter: Counter) -> Self {
-        for i in (1..phases.len()).rev() {
-            assert!(phases[i - 1].start <= phases[i].start, "phases are in order");
-            if phases[i - 1].start == phases[i].start {
-                phases.remove(i - 1);
-            }
-        }
+        assert!(phases.is_sorted_by_key(|phase| phase.start), "phases are in order");
+        // Of those that start together the last one stays.
+        phases.reverse();
+        phases.dedup_by_key(|phase| phase.start);
+        phases.reverse();
         assert!(phases.first().is_some_and(|first| first.start == 0), "a rate exists from step 0 on");
         Self { phases, warmup_steps, total, counter, feedback: None }
     }

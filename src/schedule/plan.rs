@@ -190,16 +190,15 @@ pub enum Spacing {
 }
 
 impl Plan {
-    /// The default of `min_lr` in shares of the peak: a tenth, as Pythia's, where a schedule goes to it.
-    pub(super) fn min_share(&self) -> f64 {
+    /// The default of `min_lr`: a tenth of the peak, as Pythia's, where a schedule goes to it.
+    pub(super) fn min_lr(&self, lr: f64) -> f64 {
         match self {
             Self::Phases(_) | Self::Shape(Shape::Constant | Shape::Table { .. }) => 0.0,
             Self::Shape(shape) if shape.approaches() => 0.0,
-            Self::Shape(_) => 0.1,
             Self::Preset(Preset::D2z | Preset::Multistep { .. } | Preset::OneCycle { .. }) => 0.0,
-            Self::Preset(Preset::ModerateDecay { .. }) => 1.0 / 3.0,
-            Self::Preset(Preset::LrRangeTest { .. }) => 1e-3,
-            Self::Preset(_) => 0.1,
+            Self::Preset(Preset::ModerateDecay { .. }) => lr / 3.0,
+            Self::Preset(Preset::LrRangeTest { .. }) => lr / 1000.0,
+            Self::Shape(_) | Self::Preset(_) => lr / 10.0,
         }
     }
 

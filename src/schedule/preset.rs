@@ -14,7 +14,7 @@ impl Plan {
             Self::Shape(Shape::Cyclic { .. }) | Self::Preset(Preset::LrRangeTest { .. }) => ctx.min_lr,
             Self::Preset(Preset::HalfCosine) => ctx.min_lr + (ctx.lr - ctx.min_lr) / 2.0,
             Self::Preset(Preset::PowerTokens { scale, exponent, .. }) => {
-                let tokens = ctx.before.max(1.0) * ctx.run.tokens_per_step as f64;
+                let tokens = round(ctx.before).max(1) as f64 * ctx.run.tokens_per_step as f64;
                 (scale * tokens.powf(-exponent)).min(ctx.lr)
             }
             _ => ctx.lr,
@@ -28,26 +28,26 @@ impl Preset {
         let (lr, min_lr, rest) = (ctx.lr, ctx.min_lr, ctx.rest());
         let draft = |curve, length, to| Draft::new(curve, length, None, to, "schedule.min_lr");
         let cosine = Curve::Cosine { theta: 1.0, cycles: 0.5 };
-        Ok(match self {
-            Self::LinearClamped | Self::D2z => vec![draft(Curve::Linear, rest, 0.0)],
+        match self {
+            Self::LinearClamped | Self::D2z => Ok(vec![draft(Curve::Linear, rest, 0.0)]),
             Self::CosineLegacyNeox => {
                 let phase = draft(cosine, (rest - ctx.before).max(0.0), 0.0);
-                vec![Draft { of: Some((0.0, ctx.total())), ..phase }]
+                Ok(vec![Draft { of: Some((0.0, ctx.total())), ..phase }])
             }
             Self::HalfCosine => {
                 let phase = Draft { from: Some(lr), ..draft(cosine, rest, min_lr) };
-                vec![Draft { of: Some((rest, 2.0 * rest)), ..phase }]
+                Ok(vec![Draft { of: Some((rest, 2.0 * rest)), ..phase }])
             }
             Self::CosineConstant { hold } => {
                 let decay = ctx.leave(ctx.steps(*hold), "schedule.hold")?;
-                vec![draft(cosine, decay, min_lr)]
+                Ok(vec![draft(cosine, decay, min_lr)])
             }
             Self::Sgdr { period, period_factor, peak_factor } => {
-                return sgdr(ctx.steps(*period), *period_factor, *peak_factor, ctx);
+                sgdr(ctx.steps(*period), *period_factor, *peak_factor, ctx)
             }
-            Self::Multistep { milestones, gamma } => return multistep(milestones, *gamma, ctx),
+            Self::Multistep { milestones, gamma } => multistep(milestones, *gamma, ctx),
             Self::OneCycle { divisor, final_divisor } => {
-                vec![draft(cosine, rest, (lr / divisor / final_divisor).max(min_lr))]
+                Ok(vec![draft(cosine, rest, (lr / divisor / final_divisor).max(min_lr))])
             }
             Self::LrRangeTest { spacing, every } => {
                 let curve = match spacing {
@@ -55,35 +55,29 @@ impl Preset {
                     Spacing::Log => Curve::Geometric,
                 };
                 let rise = Draft::new(curve, rest, None, lr, "schedule.lr");
-                vec![Draft { stairs: every.map_or(0.0, |every| ctx.steps(every)), ..rise }]
+                Ok(vec![Draft { stairs: every.map_or(0.0, |every| ctx.steps(every)), ..rise }])
             }
-            Self::Wsd { decay, decay_shape } => {
-                return decay_at_the_end(ctx.steps(*decay), &decay_shape.0, ctx);
-            }
-            Self::ModerateDecay { decay } => {
-                return decay_at_the_end(ctx.steps(*decay), &Shape::OneMinusSqrt, ctx);
-            }
-            Self::WsdS { periods, decay, decay_shape } => {
-                return wsd_s(*periods, *decay, &decay_shape.0, ctx);
-            }
-            Self::InfiniteCosine(infinite) => return infinite.drafts(&Shape::plain_cosine(), ctx),
-            Self::InfiniteLinear(infinite) => return infinite.drafts(&Shape::Linear, ctx),
+            Self::Wsd { decay, decay_shape } => decay_at_the_end(ctx.steps(*decay), &decay_shape.0, ctx),
+            Self::ModerateDecay { decay } => decay_at_the_end(ctx.steps(*decay), &Shape::OneMinusSqrt, ctx),
+            Self::WsdS { periods, decay, decay_shape } => wsd_s(*periods, *decay, &decay_shape.0, ctx),
+            Self::InfiniteCosine(infinite) => infinite.drafts(&Shape::plain_cosine(), ctx),
+            Self::InfiniteLinear(infinite) => infinite.drafts(&Shape::Linear, ctx),
             Self::InfiniteInvSqrt { steepness, infinite } => {
-                return infinite.drafts(&Shape::InvSqrtTo { steepness: *steepness }, ctx);
+                infinite.drafts(&Shape::InvSqrtTo { steepness: *steepness }, ctx)
             }
             Self::InvSqrtCooldown { timescale, decay } => {
                 let shape = Shape::InvSqrt { timescale: *timescale };
-                return then_linear(&shape, ctx.steps(*decay), ctx);
+                then_linear(&shape, ctx.steps(*decay), ctx)
             }
             Self::Power { timescale, exponent, decay } => {
                 let shape = Shape::InvPower { timescale: *timescale, exponent: *exponent };
-                return then_linear(&shape, ctx.steps(*decay), ctx);
+                then_linear(&shape, ctx.steps(*decay), ctx)
             }
             Self::PowerTokens { scale, exponent, decay } => {
-                return power_tokens(*scale, *exponent, ctx.steps(*decay), ctx);
+                power_tokens(*scale, *exponent, ctx.steps(*decay), ctx)
             }
-            Self::Plateau(_) | Self::Greedy(_) => vec![Draft::hold(rest, None)],
-        })
+            Self::Plateau(_) | Self::Greedy(_) => Ok(vec![Draft::hold(rest, None)]),
+        }
     }
 }
 
@@ -108,21 +102,16 @@ impl Infinite {
         let mut drafts = cooldown_shape.drafts(cooldown, None, constant, ctx, "schedule.constant_lr")?;
         drafts.push(Draft::hold(hold, Some(constant)));
         if anneal > 0.0 {
-            let to = end_of(&self.anneal_shape.0, ctx);
+            let to = ctx.end_of(&self.anneal_shape.0);
             drafts.extend(self.anneal_shape.0.drafts(anneal, None, to, ctx, "schedule.min_lr")?);
         }
         Ok(drafts)
     }
 }
 
-/// Where a decay leads: `min_lr`, or, as the floor cuts it off, 0.
-fn end_of(shape: &Shape, ctx: &Context) -> f64 {
-    if shape.approaches() { 0.0 } else { ctx.min_lr }
-}
-
 fn decay_at_the_end(decay: f64, shape: &Shape, ctx: &Context) -> Result<Vec<Draft>> {
     let mut drafts = vec![Draft::hold(ctx.leave(decay, "schedule.decay")?, None)];
-    drafts.extend(shape.drafts(decay, None, end_of(shape, ctx), ctx, "schedule.min_lr")?);
+    drafts.extend(shape.drafts(decay, None, ctx.end_of(shape), ctx, "schedule.min_lr")?);
     Ok(drafts)
 }
 
@@ -150,7 +139,7 @@ fn wsd_s(periods: u32, decay: Length, shape: &Shape, ctx: &Context) -> Result<Ve
     let mut drafts = Vec::new();
     for _ in 0..periods {
         drafts.push(Draft::hold(period - decay, Some(ctx.lr)));
-        drafts.extend(shape.drafts(decay, None, end_of(shape, ctx), ctx, "schedule.min_lr")?);
+        drafts.extend(shape.drafts(decay, None, ctx.end_of(shape), ctx, "schedule.min_lr")?);
     }
     Ok(drafts)
 }

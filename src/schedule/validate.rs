@@ -25,7 +25,7 @@ impl RawSchedule {
                 ));
             }
             Some(rate) => rate.value(0.0, lr),
-            None => lr * plan.min_share(),
+            None => plan.min_lr(lr),
         };
         if !(0.0..=lr).contains(&min_lr) {
             return Err(Error::refused(format!(
@@ -38,6 +38,8 @@ impl RawSchedule {
             )));
         }
         let (warmup, warmup_from, warmup_shape) = plan.warmup();
+        let warmup_shape = self.warmup_shape.map_or(warmup_shape, |named| named.0);
+        warmup_shape.check("schedule.warmup_shape")?;
         let warmup_from = self.warmup_from.unwrap_or(warmup_from);
         warmup_from.check("schedule.warmup_from")?;
         let pre_hold_lr = self.pre_hold_lr.unwrap_or(Rate::Value(0.0));
@@ -54,7 +56,7 @@ impl RawSchedule {
             pre_hold_lr,
             warmup: self.warmup.unwrap_or(warmup),
             warmup_from,
-            warmup_shape: self.warmup_shape.map_or(warmup_shape, |named| named.0),
+            warmup_shape,
             warmup_convention: self.warmup_convention.unwrap_or_default(),
             plan,
             tail: self.tail.unwrap_or_default(),
@@ -212,13 +214,11 @@ impl ScheduleConfig {
         raw
     }
 
-    /// Whether its steps depend on what a step is made of.
+    /// Whether its steps depend on the tokens of a step.
     pub fn has_token_lengths(&self) -> bool {
         fn any(value: &Value) -> bool {
             match value {
-                Value::String(text) => {
-                    matches!(Length::parse(text), Ok(Length::Tokens(_) | Length::Samples(_)))
-                }
+                Value::String(text) => matches!(Length::parse(text), Ok(Length::Tokens(_))),
                 Value::Array(list) => list.iter().any(any),
                 Value::Table(table) => table.iter().any(|(_, value)| any(value)),
                 _ => false,

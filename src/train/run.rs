@@ -8,7 +8,6 @@ use super::step::{Issued, Micro, StepResult, finish_step, issue_step};
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::{Batch, fill_batch};
 use crate::ops::Update;
-use crate::schedule::Counter;
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -114,7 +113,8 @@ impl Session {
         let (vocab, sequences) = (self.model.config.vocab_size as u32, self.config.batch.sequences);
         fill_batch(&self.order, self.state.sample + ahead * sequences as u64, sequences, vocab, batch)?;
         let step = self.state.step + ahead;
-        let lr = self.schedule.lr_after(self.scheduled(step), &self.feedback);
+        let count = self.schedule.counter.count(step, self.skipped());
+        let lr = self.schedule.lr_after(count, &self.feedback);
         let time = self.order.seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
@@ -154,14 +154,6 @@ impl Session {
         Ok(result)
     }
 
-    /// What the schedule counts, at step `step`.
-    fn scheduled(&self, step: u64) -> u64 {
-        match self.schedule.counter {
-            Counter::Attempted => step,
-            Counter::Applied => step - self.skipped(),
-        }
-    }
-
     /// Steps of this run whose update was not made.
     fn skipped(&self) -> u64 {
         self.state.extra[SKIPPED].as_u64().unwrap_or(0)
@@ -172,8 +164,8 @@ impl Session {
         if !result.applied {
             self.set_extra(SKIPPED, json!(self.skipped() + 1));
         } else if self.schedule.feedback.is_some() {
-            let step = self.scheduled(self.state.step);
-            self.schedule.observe(step, result.loss, &mut self.feedback);
+            let count = self.schedule.counter.count(self.state.step, self.skipped());
+            self.schedule.observe(count, result.loss, &mut self.feedback);
             self.set_extra(FEEDBACK, json!(self.feedback));
         }
     }

@@ -116,6 +116,70 @@ fn percentages_that_fill_the_run_fill_it_in_steps() {
 }
 
 #[test]
+fn a_skipped_update_repeats_its_rate_where_applied_ones_are_counted() {
+    let counted = |counter: Counter| {
+        let schedule = compile(&RawSchedule { counter: Some(counter), ..raw("cosine") }, 1000);
+        assert_eq!(schedule.looks_back(), counter == Counter::Applied);
+        // The update of step 3 is skipped.
+        [(2, 0), (3, 0), (4, 1), (5, 1)]
+            .map(|(step, skipped)| schedule.lr(schedule.counter.count(step, skipped)))
+    };
+    let close = |found: [f64; 4], tenths: [f64; 4]| {
+        found.iter().zip(tenths).all(|(lr, tenth)| (lr - 3e-5 * tenth).abs() < 1e-18)
+    };
+    assert!(close(counted(Counter::Attempted), [2.0, 3.0, 4.0, 5.0]));
+    assert!(close(counted(Counter::Applied), [2.0, 3.0, 3.0, 4.0]));
+}
+
+#[test]
+fn a_hold_comes_before_the_warmup() {
+    let raw = RawSchedule { pre_hold: Some(Length::Samples(20)), ..raw("constant") };
+    let schedule = compile(&raw, 1000);
+    assert_eq!([0, 4, 5, 10, 15].map(|step| schedule.lr(step)), [0.0, 0.0, 0.0, 1.5e-4, 3e-4]);
+    assert_eq!((schedule.warmup_steps, schedule.joins()), (15, vec![5, 15, 1000]));
+}
+
+#[test]
+fn tails_hold_the_last_rate_or_the_lowest() {
+    let raw = listed(vec![phase("linear", Some(Length::Steps(490)), Some(1e-4))]);
+    let raw = RawSchedule { min_lr: Some(Rate::Value(3e-5)), ..raw };
+    assert_eq!(compile(&raw, 1000).lr(500), 1e-4);
+    assert_eq!(compile(&RawSchedule { tail: Some(Tail::MinLr), ..raw.clone() }, 1000).lr(500), 3e-5);
+    assert!(refusal(&RawSchedule { tail: Some(Tail::Error), ..raw }, 1000).contains("schedule.tail"));
+}
+
+#[test]
+fn tables_go_through_their_points() {
+    let mut raw = RawSchedule { min_lr: None, warmup: Some(Length::Steps(0)), ..raw("table") };
+    raw.args = toml::from_str("x = [100, \"20%\", \"2048000 tokens\"]\ny = [\"100%\", 1e-4, 0]").unwrap();
+    let straight = compile(&raw, 1000);
+    let found = [0, 100, 150, 200, 350, 500, 999].map(|step| straight.lr(step));
+    for (found, expected) in found.iter().zip([3e-4, 3e-4, 2e-4, 1e-4, 5e-5, 0.0, 0.0]) {
+        assert!((found - expected).abs() < 1e-18, "{found}, not {expected}");
+    }
+    raw.args.insert("interpolation".into(), "hold".into());
+    let steps = compile(&raw, 1000);
+    assert_eq!([0, 199, 200, 499, 500].map(|step| steps.lr(step)), [3e-4, 3e-4, 1e-4, 1e-4, 0.0]);
+}
+
+/// torch's and DeepSpeed's: `lr·gamma^⌊n/every⌋`, and a rate that moves every 100 steps only.
+#[test]
+fn stairs_are_level() {
+    let mut raw = RawSchedule { min_lr: None, ..raw("exp_gamma") };
+    raw.args = toml::from_str("gamma = 0.5\nevery = 100").unwrap();
+    let schedule = compile(&raw, 1000);
+    for (step, halvings) in [(10, 0), (109, 0), (110, 1), (209, 1), (210, 2), (999, 9)] {
+        let expected = 3e-4 * 0.5f64.powi(halvings);
+        assert!((schedule.lr(step) / expected - 1.0).abs() < 1e-12, "at {step}");
+    }
+    let mut raw = RawSchedule { warmup: None, ..self::raw("lr_range_test") };
+    raw.args = args([("every", 100)]);
+    let schedule = compile(&raw, 1000);
+    assert_eq!((schedule.lr(0), schedule.lr(99)), (3e-5, 3e-5));
+    assert!((schedule.lr(100) - 5.7e-5).abs() < 1e-18 && schedule.lr(199) == schedule.lr(100));
+}
+
+#[test]
 fn rewarming_starts_from_the_last_rate_of_the_continued_run() {
     let raw = RawSchedule { warmup_from: Some(Rate::Previous), ..raw("cosine") };
     assert!(refusal(&raw, 1000).contains("schedule.warmup_from"));
@@ -151,15 +215,14 @@ fn defaults_are_those_of_pythia_and_survive_a_round_trip() {
 #[test]
 fn shown_points_include_joins_and_the_last_update() {
     let schedule = compile(&wsd("linear"), 1000);
-    let points = show::points(&schedule, Some(300));
+    let points = show::points(&schedule, Some(300), None);
     assert_eq!(points.iter().map(|p| p.step).collect::<Vec<_>>(), [0, 10, 300, 600, 900, 999]);
     assert!(show::table(&points).contains("900  3.000000e-4"));
     assert_eq!(show::csv(&points).lines().nth(2), Some("10,3e-4"));
     assert_eq!(show::json(&schedule, &points)["points"][1]["step"], 10);
-    let plot = show::plot(&schedule, 60, 8);
-    assert_eq!(plot.lines().count(), 10);
-    assert!(
-        plot.starts_with("  3.00e-4 ┤") && plot.contains('█') && plot.trim_end().ends_with("999"),
-        "{plot}"
-    );
+    let points = show::points(&schedule, Some(300), Some(4096));
+    assert!(show::table(&points).contains("  10    40960  3.000000e-4"), "{}", show::table(&points));
+    assert_eq!(show::csv(&points).lines().nth(2), Some("10,40960,3e-4"));
+    assert_eq!(show::json(&schedule, &points)["points"][1]["tokens"], 40960);
+    assert_eq!(show::sparkline(&schedule, 11), "▁█████████▂");
 }
