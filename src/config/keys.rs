@@ -1,5 +1,6 @@
 //! Every key of a run configuration, what it accepts, and the answer to a key that does not exist.
 use super::kind::Kind::{self, *};
+use crate::schedule::catalogue::{PRESETS, SHAPES, WARMUPS};
 use crate::{Error, Result};
 use toml::{Table, Value};
 
@@ -46,19 +47,23 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("optim.groups[].pattern", Text),
     ("optim.groups[].lr_mult", Number),
     ("optim.groups[].weight_decay", Number),
-    ("schedule.name", Choice(&["constant", "linear", "cosine", "wsd"])),
+    ("schedule.name", Entry(&[SHAPES, PRESETS])),
     ("schedule.lr", Number),
-    ("schedule.min_lr", Number),
+    ("schedule.min_lr", Rate),
+    ("schedule.pre_hold", Length),
+    ("schedule.pre_hold_lr", Rate),
     ("schedule.warmup", Length),
     ("schedule.warmup_from", Rate),
-    ("schedule.warmup_convention", Choice(&["zero_based", "one_based"])),
-    ("schedule.decay", Length),
-    ("schedule.decay_shape", SHAPE),
+    ("schedule.warmup_shape", Shape(&[WARMUPS])),
+    ("schedule.warmup_convention", Choice(&["zero_based", "one_based", "floor_one", "inclusive"])),
+    ("schedule.tail", Choice(&["hold", "min_lr", "error"])),
+    ("schedule.counter", Choice(&["attempted", "applied"])),
     ("schedule.phases", Tables),
-    ("schedule.phases[].shape", SHAPE),
+    ("schedule.phases[].shape", Entry(&[SHAPES])),
     ("schedule.phases[].length", Length),
     ("schedule.phases[].from", Rate),
-    ("schedule.phases[].to", Number),
+    ("schedule.phases[].to", Rate),
+    ("schedule.phases[].part", Pair),
     ("train.steps", Count),
     ("train.tokens", Tokens),
     ("train.recompute", Choice(&["none", "cheap", "block"])),
@@ -69,7 +74,64 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("head.chunk_rows", Count),
 ];
 
-const SHAPE: Kind = Choice(&["constant", "linear", "cosine", "one_minus_sqrt"]);
+/// Arguments of named schedules and of shapes: keys of `[schedule]`, of its phases, and of a shape that is written as a
+/// table. Which schedule takes which is said by [`crate::schedule::catalogue`].
+pub(crate) const ARGUMENTS: &[(&str, Kind)] = &[
+    ("anneal", Length),
+    ("anneal_shape", Shape(&[SHAPES])),
+    ("ceiling", Number),
+    ("constant_lr", Rate),
+    ("cooldown", Length),
+    ("cycles", Number),
+    ("decay", Length),
+    ("decay_shape", Shape(&[SHAPES])),
+    ("divisor", Number),
+    ("every", Length),
+    ("exponent", Number),
+    ("factor", Number),
+    ("fall", Length),
+    ("final_divisor", Number),
+    ("gamma", Number),
+    ("half_life", Length),
+    ("hold", Length),
+    ("interpolation", Choice(&["linear", "hold"])),
+    ("milestones", Lengths),
+    ("patience", Count),
+    ("pause", Count),
+    ("pause_up", Count),
+    ("peak_factor", Number),
+    ("per_cycle", Number),
+    ("per_step", Number),
+    ("period", Length),
+    ("period_factor", Number),
+    ("periods", Count),
+    ("power", Number),
+    ("rate", Number),
+    ("reset_after", Count),
+    ("rise", Length),
+    ("scale", Number),
+    ("spacing", Choice(&["linear", "log"])),
+    ("steepness", Number),
+    ("theta", Number),
+    ("threshold", Number),
+    ("timescale", Length),
+    ("window", Count),
+    ("x", Lengths),
+    ("y", Rates),
+];
+
+/// The kind of a key, if it exists; `[]` stands for an entry of an array of tables.
+pub(crate) fn kind_of(known: &str) -> Option<Kind> {
+    let argument = known.strip_prefix("schedule.phases[].").or(known.strip_prefix("schedule."));
+    let found = KEYS.iter().find(|(key, _)| *key == known);
+    found.or(ARGUMENTS.iter().find(|(key, _)| argument == Some(*key))).map(|(_, kind)| *kind)
+}
+
+/// All keys of the file, arguments of schedules as keys of `[schedule]`.
+fn all_keys() -> impl Iterator<Item = String> {
+    let arguments = ARGUMENTS.iter().map(|(key, _)| format!("schedule.{key}"));
+    KEYS.iter().map(|(key, _)| (*key).to_owned()).chain(arguments)
+}
 
 /// Keys that an array entry cannot do without.
 const REQUIRED: &[(&str, &[&str])] = &[
@@ -121,7 +183,7 @@ fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
             }
             continue;
         }
-        let Some((_, kind)) = KEYS.iter().find(|(key, _)| *key == known) else {
+        let Some(kind) = kind_of(&known) else {
             return Err(unknown(&shown, &known, value, origin));
         };
         kind.check(value).map_err(|expected| Error::refused(format!("{origin}: {shown} {expected}")))?;
@@ -176,8 +238,7 @@ fn nearest(path: &str, table: bool) -> Option<String> {
     if let Some((_, key)) = ELSEWHERE.iter().find(|(name, _)| *name == leaf(path)) {
         return Some((*key).to_owned());
     }
-    let names: Vec<String> =
-        if table { sections() } else { KEYS.iter().map(|(key, _)| (*key).to_owned()).collect() };
+    let names: Vec<String> = if table { sections() } else { all_keys().collect() };
     let distance = |key: &str| {
         let whole = strsim::damerau_levenshtein(path, key);
         // The right word in the wrong section counts like one slip of the pen.

@@ -1,7 +1,8 @@
 //! What a key of the configuration accepts.
 use crate::device::DeviceName;
+use crate::schedule::catalogue::{self, Entry};
 use crate::schedule::{self, Scalar, TokenCount};
-use toml::Value;
+use toml::{Table, Value};
 
 /// The kinds of values. Ranges that depend on other keys are `validate`'s business.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,14 @@ pub(crate) enum Kind {
     Tokens,
     /// A [`schedule::Rate`].
     Rate,
+    /// A list of [`schedule::Length`]s.
+    Lengths,
+    /// A list of [`schedule::Rate`]s.
+    Rates,
+    /// A name of the catalogue of schedules.
+    Entry(&'static [&'static [Entry]]),
+    /// Such a name, or a table with it as `shape` and its arguments.
+    Shape(&'static [&'static [Entry]]),
     /// A [`DeviceName`].
     Device,
     /// A list of tables.
@@ -50,6 +59,16 @@ impl Kind {
                 list.iter().all(|item| item.as_str().is_some_and(|s| !s.is_empty()))
             }
             (Self::Tables, Value::Array(list)) => list.iter().all(Value::is_table),
+            (Self::Lengths, Value::Array(list)) => {
+                return list.iter().try_for_each(|x| Self::Length.check(x));
+            }
+            (Self::Rates, Value::Array(list)) => return list.iter().try_for_each(|x| Self::Rate.check(x)),
+            (Self::Entry(lists), Value::String(s)) => return entry(s, lists).map(drop),
+            (Self::Shape(lists), Value::String(s)) => return shape(s, &Table::new(), lists),
+            (Self::Shape(lists), Value::Table(table)) => match table.get("shape") {
+                Some(Value::String(name)) => return shape(name, table, lists),
+                _ => return Err(format!("has no `shape`; give {}", self.expected())),
+            },
             (Self::Device, Value::String(s)) => s.parse::<DeviceName>().is_ok(),
             (Self::Length, value) => return parsed(value, self, schedule::Length::try_from),
             (Self::Tokens, value) => return parsed(value, self, TokenCount::try_from),
@@ -71,7 +90,15 @@ impl Kind {
             Self::Texts => r#"a list of strings, such as ["data/pile"]"#.into(),
             Self::Length => r#"a number of steps or a string such as "1%" or "2M tokens""#.into(),
             Self::Tokens => r#"a number of tokens or a string such as "10M""#.into(),
-            Self::Rate => r#"a number of at least 0 or "previous""#.into(),
+            Self::Rate => {
+                r#"a number of at least 0, a share of the peak such as "10%", or "previous""#.into()
+            }
+            Self::Lengths => r#"a list of lengths, such as [100, "50%"]"#.into(),
+            Self::Rates => r#"a list of rates, such as [1e-3, "10%"]"#.into(),
+            Self::Entry(_) => r#"a name of `rewarm schedule list`, such as "cosine""#.into(),
+            Self::Shape(_) => {
+                r#"a name such as "linear", or a table such as {shape = "poly", power = 2}"#.into()
+            }
             Self::Device => r#""cpu", "cuda:0" (or another number), "emulated" or "auto""#.into(),
             Self::Tables => "a list of tables, written [[like.this]]".into(),
         }
@@ -95,6 +122,37 @@ fn parsed<T>(value: &Value, kind: Kind, parse: fn(Scalar) -> Result<T, String>) 
         other => return Err(format!("is {}; give {}", describe(other), kind.expected())),
     };
     parse(scalar).map(drop).map_err(|message| format!("= {message}"))
+}
+
+/// The entry of that name in any of the lists.
+fn entry(name: &str, lists: &[&'static [Entry]]) -> Result<&'static Entry, String> {
+    lists.iter().flat_map(|list| list.iter()).find(|entry| entry.name == name).ok_or_else(|| {
+        let near =
+            catalogue::nearest(name, lists).map_or(String::new(), |n| format!(" (did you mean {n:?}?)"));
+        let names: Vec<&str> = lists.iter().flat_map(|list| list.iter()).map(|entry| entry.name).collect();
+        format!("is {name:?}; give one of {}{near}", quoted(&names))
+    })
+}
+
+/// A shape with its arguments: all of them it takes, and none that it needs is missing.
+fn shape(name: &str, table: &Table, lists: &[&'static [Entry]]) -> Result<(), String> {
+    let entry = entry(name, lists)?;
+    for (key, value) in table.iter().filter(|(key, _)| *key != "shape") {
+        match super::keys::kind_of(&format!("schedule.{key}")) {
+            Some(kind) if entry.takes(key) => kind.check(value).map_err(|e| format!(".{key} {e}"))?,
+            _ => {
+                let takes: Vec<&str> = entry.required.iter().chain(entry.optional).copied().collect();
+                return Err(format!(
+                    "has {key:?}, which shape {name:?} does not take; it takes [{}]",
+                    takes.join(", ")
+                ));
+            }
+        }
+    }
+    match entry.required.iter().find(|key| !table.contains_key(**key)) {
+        Some(key) => Err(format!("has no {key:?}, which shape {name:?} needs; give it")),
+        None => Ok(()),
+    }
 }
 
 fn no_choice(found: &str, names: &'static [&'static str]) -> String {

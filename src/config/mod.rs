@@ -22,10 +22,16 @@ pub use sections::{
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute};
-use crate::schedule::{Schedule, ScheduleConfig, TokenCount};
+use crate::schedule::{RunSize, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
+
+/// Whether a named schedule or a shape can have an argument of this name.
+#[cfg(test)]
+pub(crate) fn is_schedule_argument(name: &str) -> bool {
+    keys::ARGUMENTS.iter().any(|(key, _)| *key == name)
+}
 
 /// A validated run configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +112,12 @@ impl Config {
 
     /// The schedule in steps. `previous` is the last rate of the run this one starts from, where it has one.
     pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
-        self.schedule.compile(self.total_steps(seq_len), self.tokens_per_step(seq_len), previous)
+        let run = RunSize {
+            steps: self.total_steps(seq_len),
+            tokens_per_step: self.tokens_per_step(seq_len),
+            samples_per_step: self.batch.sequences as u64,
+        };
+        self.schedule.compile(&run, previous)
     }
 
     /// The whole configuration as TOML, defaults included; [`Config::from_toml_str`] gives it back.

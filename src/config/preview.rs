@@ -1,7 +1,7 @@
 //! The schedule of a configuration that need not be complete, for `rewarm schedule show`.
 use super::RawConfig;
 use crate::model::preset;
-use crate::schedule::{Rate, Schedule};
+use crate::schedule::{Rate, RunSize, Schedule};
 use crate::{Error, Result};
 
 impl RawConfig {
@@ -31,11 +31,12 @@ impl RawConfig {
         };
         let of_tokens = self.train.tokens.map_or(0, |tokens| tokens.0.div_ceil(tokens_per_step));
         let total = steps.unwrap_or(of_tokens);
-        config.compile(total, tokens_per_step, None)
+        let samples_per_step = self.batch.sequences as u64;
+        config.compile(&RunSize { steps: total, tokens_per_step, samples_per_step }, None)
     }
 
-    /// Sequences times `data.seq_len`, else what the model section says.
-    fn preview_tokens_per_step(&self) -> Option<u64> {
+    /// Tokens of a step, where they are known: sequences times `data.seq_len`, else what the model section says.
+    pub fn preview_tokens_per_step(&self) -> Option<u64> {
         let field = || usize::try_from(self.model.fields.get("max_position_embeddings")?.as_integer()?).ok();
         let preset = || preset(self.model.preset.as_deref()?).map(|model| model.max_position_embeddings);
         let seq_len = self.data.seq_len.or_else(field).or_else(preset)?;

@@ -3,7 +3,7 @@ use super::outcome::COLUMNS;
 use super::recipe::{Phase, Recipe};
 use super::{Demo, Options, Sample};
 use crate::config::machine::Machine;
-use crate::report::{Chart, Line, Page, RunLog, Series, moving_average};
+use crate::report::{Chart, Line, Page, RunLog, Series, moving_average, rate_chart};
 use crate::{Error, Result};
 
 /// Colours that stay apart for colour-blind readers (Okabe & Ito).
@@ -95,10 +95,8 @@ fn loss_chart(runs: &Runs) -> Chart {
 }
 
 fn lr_chart(runs: &Runs) -> Chart {
-    let mut chart = chart(runs, "Learning rate", "learning rate", Line::Solid, RunLog::lr);
-    let most = chart.series.iter().flat_map(|s| &s.points).map(|p| p.1).fold(0.0, f64::max);
-    chart.y_range = Some((0.0, 1.08 * most));
-    chart
+    let chart = chart(runs, "", "", Line::Solid, RunLog::lr);
+    Chart { marks: chart.marks, ..rate_chart(&chart.x_label, chart.series) }
 }
 
 /// An untrained model's loss would flatten everything else: shown is what lies below the highest loss of the second

@@ -3,7 +3,7 @@ use super::series::{Line, Series};
 use crate::{Error, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use std::fmt::Display;
+use std::sync::Once;
 
 /// Pixels of the drawing. Twice what is shown, because plotters rounds to whole pixels.
 const SIZE: (u32, u32) = (1600, 900);
@@ -13,7 +13,7 @@ const INK: RGBColor = RGBColor(31, 41, 55);
 const PALE: RGBColor = RGBColor(107, 114, 128);
 const GRID: RGBColor = RGBColor(229, 231, 235);
 const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif";
-/// Mean width of a letter of a proportional font, in heights; fonts are not known where the SVG is made.
+/// Mean width of a letter of a proportional font, in heights; fonts are not known where the SVG is shown.
 const LETTER: f64 = 0.52;
 
 /// Lines over a common x.
@@ -36,27 +36,49 @@ pub struct Chart {
 impl Chart {
     /// An SVG document. Refused when there is nothing to draw.
     pub fn to_svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        self.draw_on(SVGBackend::with_string(&mut svg, SIZE))?;
+        Ok(svg)
+    }
+
+    /// A PNG file. Refused when there is nothing to draw.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
+        self.draw_on(BitMapBackend::with_buffer(&mut pixels, SIZE))?;
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, SIZE.0, SIZE.1);
+        encoder.set_color(png::ColorType::Rgb);
+        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
+        written.map_err(|e| Error::failed(format!("cannot encode the chart {:?}: {e}", self.title)))?;
+        Ok(file)
+    }
+
+    fn draw_on<DB: DrawingBackend>(&self, backend: DB) -> Result<()> {
         let x = extent(self.points().map(|p| p.0), 0.0);
         let y = self.y_range.or_else(|| extent(self.points().map(|p| p.1), 0.05));
         let (Some(x), Some(y)) = (x, y) else {
             return Err(Error::refused(format!("the chart {:?} has no points", self.title)));
         };
-        let mut svg = String::new();
-        self.draw(&mut svg, x, y)
-            .map_err(|e| Error::failed(format!("cannot draw the chart {:?}: {e}", self.title)))?;
-        Ok(svg)
+        register_letters();
+        self.draw(&backend.into_drawing_area(), x, y)
+            .map_err(|e| Error::failed(format!("cannot draw the chart {:?}: {e}", self.title)))
     }
 
     fn points(&self) -> impl Iterator<Item = (f64, f64)> {
         self.series.iter().flat_map(|s| s.points.iter().copied())
     }
 
-    fn draw(&self, svg: &mut String, x: (f64, f64), y: (f64, f64)) -> Result<(), impl Display + use<>> {
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    fn draw<DB: DrawingBackend>(
+        &self,
+        root: &DrawingArea<DB, Shift>,
+        x: (f64, f64),
+        y: (f64, f64),
+    ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
         root.fill(&WHITE)?;
         let (head, body) = root.split_vertically(HEAD);
         self.draw_head(&head)?;
         let mut chart = ChartBuilder::on(&body)
+            .margin_left(12)
             .margin_right(40)
             .margin_top(16)
             .margin_bottom(10)
@@ -123,6 +145,17 @@ impl Chart {
         }
         Ok(())
     }
+}
+
+/// plotters draws no letters of a font that it was not given, and measures none.
+fn register_letters() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for style in [FontStyle::Normal, FontStyle::Bold] {
+            // The error says that the bytes are no font, and they are the same on every machine.
+            let _ = plotters::style::register_font(FONT, style, epaint_default_fonts::UBUNTU_LIGHT);
+        }
+    });
 }
 
 /// Lowest and highest finite value, with a margin on both sides in shares of their distance.
@@ -200,6 +233,20 @@ mod tests {
             assert!(svg.contains(text), "{text}");
         }
         assert_eq!(svg.matches("<circle").count(), 3);
+    }
+
+    #[test]
+    fn the_png_is_the_same_drawing() {
+        let chart = chart(vec![(0.0, 3.0), (1.0, 2.0), (3.0, 1.0)]);
+        let file = chart.to_png().unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height, info.color_type), (1600, 900, png::ColorType::Rgb));
+        let of_color = |color: [u8; 3]| pixels.chunks(3).filter(|p| *p == color).count();
+        assert!(of_color([0, 114, 178]) > 1000, "the line");
+        assert!(of_color([31, 41, 55]) > 100, "the letters"); // INK
+        assert!(of_color([255, 255, 255]) > 1_000_000, "the paper");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Reports: `metrics.jsonl` to series, series to charts (SVG), charts to one HTML file without anything outside it.
+mod braille;
 mod chart;
 mod log;
 mod page;
+mod rates;
 mod series;
 
+pub use braille::braille;
 pub use chart::Chart;
 pub use log::{EvalPoint, RunLog, StepPoint};
 pub use page::{Page, escape};
+pub use rates::{rate_chart, schedule_series};
 pub use series::{Line, Series, moving_average};

@@ -1,4 +1,5 @@
 //! The quantities of a schedule as a configuration writes them: lengths, token counts and rates.
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -11,9 +12,20 @@ pub(crate) enum Scalar {
     Text(String),
 }
 
+/// How long a run is, and what its steps are made of; none of them may be 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunSize {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens of a step.
+    pub tokens_per_step: u64,
+    /// Sequences of a step.
+    pub samples_per_step: u64,
+}
+
 /// What [`Length`] accepts, for messages.
 pub(crate) const LENGTH_FORMS: &str =
-    r#"a whole number of steps, or a string such as "1%", "500 steps" or "2M tokens""#;
+    r#"a whole number of steps, or a string such as "1%", "500 steps", "1K samples" or "2M tokens""#;
 
 /// How long a warmup, a phase or a decay lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,21 +35,24 @@ pub enum Length {
     Steps(u64),
     /// Training tokens; `sequences · seq_len` of them make a step.
     Tokens(u64),
+    /// Training sequences; `sequences` of them make a step.
+    Samples(u64),
     /// Percent of the run's steps, `0..=100`.
     Percent(f64),
 }
 
 impl Length {
-    /// The length in steps of a run of `total` steps, not yet rounded. `tokens_per_step` must not be 0.
-    pub fn exact_steps(self, total: u64, tokens_per_step: u64) -> f64 {
+    /// The length in steps of `run`, not yet rounded.
+    pub fn exact_steps(self, run: &RunSize) -> f64 {
         match self {
             Self::Steps(n) => n as f64,
-            Self::Tokens(n) => n as f64 / tokens_per_step as f64,
-            Self::Percent(p) => p * total as f64 / 100.0,
+            Self::Tokens(n) => n as f64 / run.tokens_per_step as f64,
+            Self::Samples(n) => n as f64 / run.samples_per_step as f64,
+            Self::Percent(p) => p * run.steps as f64 / 100.0,
         }
     }
 
-    /// Reads `"1%"`, `"500 steps"`, `"2M tokens"`; suffixes `K`, `M`, `B`, `T` are powers of 1000.
+    /// Reads `"1%"`, `"500 steps"`, `"1K samples"`, `"2M tokens"`; suffixes `K`, `M`, `B`, `T` are powers of 1000.
     /// The error says what was found and expected, without the name of the key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let found = || format!("{text:?} is not a length; give {LENGTH_FORMS}");
@@ -57,6 +72,7 @@ impl Length {
         match unit {
             "step" | "steps" => Ok(Self::Steps(count)),
             "token" | "tokens" => Ok(Self::Tokens(count)),
+            "sample" | "samples" => Ok(Self::Samples(count)),
             _ => Err(found()),
         }
     }
@@ -113,6 +129,7 @@ impl fmt::Display for Length {
         match self {
             Self::Steps(n) => write!(f, "{n} steps"),
             Self::Tokens(n) => write!(f, "{n} tokens"),
+            Self::Samples(n) => write!(f, "{n} samples"),
             Self::Percent(p) => write!(f, "{p}%"),
         }
     }
@@ -149,7 +166,7 @@ impl From<TokenCount> for Scalar {
     }
 }
 
-/// A learning rate that is a number or continues from what came before.
+/// A learning rate as a configuration writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub enum Rate {
@@ -157,25 +174,47 @@ pub enum Rate {
     Previous,
     /// This rate.
     Value(f64),
+    /// `"10%"`: percent of the peak.
+    OfPeak(f64),
+}
+
+impl Rate {
+    /// Refuses what is not finite or below 0.
+    pub(super) fn check(self, key: &str) -> Result<()> {
+        match self {
+            Self::Value(x) | Self::OfPeak(x) if !(x.is_finite() && x >= 0.0) => {
+                Err(Error::refused(format!("{key} is {x}; a rate must be finite and at least 0")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rate, where `previous` is the last one and `peak` the highest.
+    pub fn value(self, previous: f64, peak: f64) -> f64 {
+        match self {
+            Self::Previous => previous,
+            Self::Value(rate) => rate,
+            Self::OfPeak(percent) => percent * peak / 100.0,
+        }
+    }
 }
 
 impl TryFrom<Scalar> for Rate {
     type Error = String;
 
     fn try_from(scalar: Scalar) -> Result<Self, String> {
-        let value = match scalar {
+        let expected = r#"give a number of at least 0, a share of the peak such as "10%", or "previous""#;
+        let not_a_rate = |found: &dyn fmt::Display| format!("{found} is not a rate; {expected}");
+        let (value, form): (f64, fn(f64) -> Self) = match scalar {
             Scalar::Text(text) if text == "previous" => return Ok(Self::Previous),
-            Scalar::Text(text) => {
-                return Err(format!(r#"{text:?} is not a rate; give a number or "previous""#));
-            }
-            Scalar::Integer(n) => n as f64,
-            Scalar::Number(x) => x,
+            Scalar::Text(text) => match text.trim().strip_suffix('%').map(|n| n.trim().parse()) {
+                Some(Ok(percent)) => (percent, Self::OfPeak),
+                _ => return Err(not_a_rate(&format!("{text:?}"))),
+            },
+            Scalar::Integer(n) => (n as f64, Self::Value),
+            Scalar::Number(x) => (x, Self::Value),
         };
-        if value.is_finite() && value >= 0.0 {
-            Ok(Self::Value(value))
-        } else {
-            Err(format!(r#"{value} is not a rate; give a number of at least 0 or "previous""#))
-        }
+        if value.is_finite() && value >= 0.0 { Ok(form(value)) } else { Err(not_a_rate(&value)) }
     }
 }
 
@@ -184,6 +223,7 @@ impl From<Rate> for Scalar {
         match rate {
             Rate::Previous => Self::Text("previous".into()),
             Rate::Value(x) => Self::Number(x),
+            Rate::OfPeak(percent) => Self::Text(format!("{percent}%")),
         }
     }
 }
@@ -202,6 +242,7 @@ mod tests {
             ("2M tokens", Length::Tokens(2_000_000)),
             ("0.3B tokens", Length::Tokens(300_000_000)),
             ("1_000 steps", Length::Steps(1000)),
+            ("1K samples", Length::Samples(1000)),
         ];
         for (text, length) in good {
             assert_eq!(Length::parse(text), Ok(length), "{text}");
@@ -225,7 +266,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC*", number in "[0-9_.]{0,12}[KMBTx]?", unit in "( ?%| steps| tokens|)") {
+        fn any_text_is_read_or_refused(text in "\\PC*", number in "[0-9_.]{0,12}[KMBTx]?", unit in "( ?%| steps| samples| tokens|)") {
             for text in [text, format!("{number}{unit}")] {
                 if let Ok(length) = Length::parse(&text) {
                     proptest::prop_assert_eq!(Length::parse(&length.to_string()), Ok(length));
@@ -243,9 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_numbers_or_previous() {
+    fn rates_are_numbers_shares_or_previous() {
         assert_eq!(Rate::try_from(Scalar::Text("previous".into())), Ok(Rate::Previous));
         assert_eq!(Rate::try_from(Scalar::Integer(0)), Ok(Rate::Value(0.0)));
+        assert_eq!(Rate::try_from(Scalar::Text("10%".into())), Ok(Rate::OfPeak(10.0)));
+        for text in ["-1%", "inf%", "%", "10", "last"] {
+            assert!(Rate::try_from(Scalar::Text(text.into())).unwrap_err().contains("\"10%\""), "{text}");
+        }
         assert!(Rate::try_from(Scalar::Number(-1.0)).is_err());
         assert!(Rate::try_from(Scalar::Number(f64::NAN)).is_err());
     }

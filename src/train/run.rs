@@ -22,6 +22,10 @@ const SKIPS_MAX: u32 = 3;
 /// Failed saves in a row after which a run gives up.
 const SAVE_FAILURES_MAX: u32 = 3;
 
+/// Keys of [`crate::checkpoint::RunState::extra`].
+const SKIPPED: &str = "skipped";
+pub(super) const FEEDBACK: &str = "feedback";
+
 /// How a run ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
@@ -69,7 +73,8 @@ impl Session {
             let evaluates =
                 last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every));
             let saves = last || stopping || step.is_multiple_of(self.config.checkpoint.every);
-            let most = if evaluates || saves { 0 } else { self.ops.steps_in_flight() };
+            let alone = evaluates || saves || self.schedule.looks_back();
+            let most = if alone { 0 } else { self.ops.steps_in_flight() };
             while in_flight.len() > most {
                 let result = self.finish(in_flight.pop_front().expect("more than none"), &mut display)?;
                 loss = Some(result.loss);
@@ -108,7 +113,8 @@ impl Session {
         let (vocab, sequences) = (self.model.config.vocab_size as u32, self.config.batch.sequences);
         fill_batch(&self.order, self.state.sample + ahead * sequences as u64, sequences, vocab, batch)?;
         let step = self.state.step + ahead;
-        let lr = self.schedule.lr(step);
+        let count = self.schedule.counter.count(step, self.skipped());
+        let lr = self.schedule.lr_after(count, &self.feedback);
         let time = self.order.seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
@@ -124,6 +130,7 @@ impl Session {
         // While it was waiting for its predecessor it was not computed.
         let began = self.finished.map_or(started, |finished| finished.max(started));
         self.finished = Some(Instant::now());
+        self.learn(&result);
         self.state.step += 1;
         self.state.applied += u64::from(result.applied);
         self.state.sample += self.config.batch.sequences as u64;
@@ -145,6 +152,22 @@ impl Session {
         display.step(&metrics);
         self.keep_choices()?;
         Ok(result)
+    }
+
+    /// Steps of this run whose update was not made.
+    fn skipped(&self) -> u64 {
+        self.state.extra[SKIPPED].as_u64().unwrap_or(0)
+    }
+
+    /// Keeps, for checkpoints too, what the schedule looks back at.
+    fn learn(&mut self, result: &StepResult) {
+        if !result.applied {
+            self.set_extra(SKIPPED, json!(self.skipped() + 1));
+        } else if self.schedule.feedback.is_some() {
+            let count = self.schedule.counter.count(self.state.step, self.skipped());
+            self.schedule.observe(count, result.loss, &mut self.feedback);
+            self.set_extra(FEEDBACK, json!(self.feedback));
+        }
     }
 
     /// Writes down the algorithms of matrix products when there are new ones: in the first steps. A device that

@@ -3,6 +3,7 @@
 use super::choices;
 use super::evaluate::Evaluation;
 use super::metrics::{Metrics, replace};
+use super::run::FEEDBACK;
 use super::source::Source;
 use crate::backend::{self, MemoryPlan};
 use crate::checkpoint::{
@@ -16,8 +17,9 @@ use crate::device::{self, Device, DeviceName, GemmChoices};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
 use crate::optim::assign;
-use crate::schedule::Schedule;
+use crate::schedule::{FeedbackState, Schedule};
 use crate::{Error, Result};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -41,6 +43,8 @@ pub struct Session {
     pub(super) evaluations: Vec<Evaluation>,
     pub(super) params: Vec<AdamParam>,
     pub(super) schedule: Schedule,
+    /// What a schedule that looks at the loss remembers.
+    pub(super) feedback: FeedbackState,
     pub(super) state: RunState,
     /// `config.json` of an imported model, whose unknown keys are kept.
     pub(super) base_config: Option<Value>,
@@ -184,6 +188,7 @@ impl Session {
             replace(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
         let metrics = Metrics::open(&config.run_dir.join(crate::checkpoint::LOG), state.step)?;
+        let feedback = feedback_of(&state)?;
         Ok(Self {
             config,
             model,
@@ -193,6 +198,7 @@ impl Session {
             evaluations,
             params,
             schedule,
+            feedback,
             state,
             base_config,
             extra_files,
@@ -313,6 +319,18 @@ fn settle_chunk_rows(
     }
     config.head.chunk_rows = Some(rows);
     Ok(rows)
+}
+
+/// What the schedule remembers: nothing, in a run that has not begun or whose schedule looks at nothing.
+fn feedback_of(state: &RunState) -> Result<FeedbackState> {
+    match state.extra.get(FEEDBACK) {
+        None => Ok(FeedbackState::default()),
+        Some(value) => FeedbackState::deserialize(value).map_err(|e| {
+            Error::refused(format!(
+                "the checkpoint's state of the schedule cannot be read: {e}; use the rewarm that wrote it"
+            ))
+        }),
+    }
 }
 
 /// Creates and locks a run directory and clears what interrupted saves left.

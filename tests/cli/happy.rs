@@ -257,6 +257,28 @@ fn schedule_show_plan_and_doctor() {
 }
 
 #[test]
+fn schedules_are_listed_and_drawn() {
+    let dir = Dir::new();
+    let listed = line(&dir, "schedule list");
+    assert!(listed.ok().lines().any(|line| line.contains("infinite_cosine") && line.contains('█')));
+    assert!(line(&dir, "schedule list --markdown").ok().contains("### `cosine_legacy_neox`"));
+    let two = "schedule plot cosine wsd --set schedule.lr=1e-3 --steps 500";
+    let drawn = line(&dir, two);
+    assert!(drawn.ok().contains("499 steps") && drawn.out.contains("── wsd") && drawn.out.contains('⠉'));
+    assert!(!drawn.out.contains('\u{1b}'), "colours where nobody sees them");
+    line(&dir, &format!("{two} --output DIR/plot.svg")).ok();
+    line(&dir, &format!("{two} --output DIR/plot.png")).ok();
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    assert!(String::from_utf8(read("plot.svg")).unwrap().contains("cosine"));
+    assert_eq!(&read("plot.png")[..8], b"\x89PNG\r\n\x1a\n");
+    let tokens = format!("{two} --x tokens --set data.seq_len=100 --set batch.sequences=10");
+    assert!(line(&dir, &tokens).ok().contains("499000 tokens"));
+    line(&dir, &format!("{two} --x tokens")).refused(&["--x tokens", "data.seq_len"]);
+    line(&dir, &format!("{two} --output DIR/plot.jpg")).refused(&["plot.jpg", ".png"]);
+    line(&dir, "schedule plot cosin --set schedule.lr=1 --steps 9").refused(&["cosin", "\"cosine\""]);
+}
+
+#[test]
 fn every_command_explains_itself() {
     let dir = Dir::new();
     let all = line(&dir, "--help");
@@ -269,9 +291,16 @@ fn every_command_explains_itself() {
         let help = line(&dir, &format!("{command} --help"));
         assert!(help.ok().contains("Usage: rewarm ") && help.out.len() > 150, "{}", help.out);
     }
-    for command in
-        ["data tokenize", "data inspect", "data verify", "schedule show", "bench train", "bench kernels"]
-    {
+    for command in [
+        "data tokenize",
+        "data inspect",
+        "data verify",
+        "schedule list",
+        "schedule show",
+        "schedule plot",
+        "bench train",
+        "bench kernels",
+    ] {
         line(&dir, &format!("{command} --help")).ok();
     }
     assert!(line(&dir, "--version").ok().starts_with("rewarm "));

@@ -5,7 +5,7 @@ use crate::run::cpu;
 use rewarm::model::{Purpose, Recompute, Workspace};
 use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
-use rewarm::schedule::{Length, RawSchedule, Schedule};
+use rewarm::schedule::{Length, Rate, RawSchedule, RunSize, Schedule};
 use rewarm::train::{Micro, train_step};
 use serde_json::Value;
 
@@ -19,11 +19,12 @@ fn schedule(info: &Value) -> Schedule {
     let raw = RawSchedule {
         name: Some("cosine".into()),
         lr: Some(number("peak_lr")),
-        min_lr: Some(number("min_lr")),
+        min_lr: Some(Rate::Value(number("min_lr"))),
         warmup: Some(Length::Steps(info["warmup"].as_u64().unwrap())),
         ..RawSchedule::default()
     };
-    raw.validate().unwrap().compile(STEPS as u64, 8 * 16, None).unwrap()
+    let run = RunSize { steps: STEPS as u64, tokens_per_step: 8 * 16, samples_per_step: 8 };
+    raw.validate().unwrap().compile(&run, None).unwrap()
 }
 
 #[test]

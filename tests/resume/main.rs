@@ -2,6 +2,7 @@
 //! text, every weight and moment equal as bytes, whatever stopped it and wherever.
 //!
 //! `SEED=` repeats a random test, `KILLS=` sets the length of the soak.
+mod feedback;
 mod soak;
 mod startup;
 #[path = "../cli/support.rs"]
@@ -182,6 +183,25 @@ fn threads_and_micro_batches_are_no_part_of_the_result() {
     }
 }
 
+/// A copy of a run in a directory of its own.
+fn moved(whole: &Dir) -> Dir {
+    let dir = tiny();
+    copy(&whole.join("run"), &dir.join("run"));
+    let text = fs::read_to_string(dir.join("run/config.toml")).unwrap();
+    let (old, new) = (whole.path().display().to_string(), dir.path().display().to_string());
+    fs::write(dir.join("run/config.toml"), text.replace(&old, &new)).unwrap();
+    dir
+}
+
+/// Removes the checkpoints after `step`.
+fn rewind(dir: &Dir, step: u64) {
+    for name in steps(&dir.join("run")) {
+        if name[5..].parse::<u64>().unwrap() > step {
+            fs::remove_dir_all(dir.join("run").join(name)).unwrap();
+        }
+    }
+}
+
 /// Stopping at exactly step 10, as the promise says it.
 #[test]
 fn a_checkpoint_in_the_middle_is_enough() {
@@ -193,21 +213,13 @@ fn a_checkpoint_in_the_middle_is_enough() {
         (10, "--set train.recompute=cheap"),
         (15, "--set batch.micro=4"),
     ] {
-        let dir = tiny();
-        copy(&whole.join("run"), &dir.join("run"));
-        let text = fs::read_to_string(dir.join("run/config.toml")).unwrap();
-        let (old, new) = (whole.path().display().to_string(), dir.path().display().to_string());
-        fs::write(dir.join("run/config.toml"), text.replace(&old, &new)).unwrap();
+        let dir = moved(whole);
         // keep = 3: the oldest of 5, 10, 15, 20 is gone; it is made again here.
         if step == 5 {
             fs::remove_dir_all(dir.join("run")).unwrap();
             line(&dir, "train DIR/tiny.toml --set checkpoint.keep=4").ok();
         }
-        for name in steps(&dir.join("run")) {
-            if name[5..].parse::<u64>().unwrap() > step {
-                fs::remove_dir_all(dir.join("run").join(name)).unwrap();
-            }
-        }
+        rewind(&dir, step);
         // A torn last line, as a kill may leave it.
         let log = dir.join("run/metrics.jsonl");
         let text = fs::read_to_string(&log).unwrap();

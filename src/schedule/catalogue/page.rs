@@ -1,0 +1,208 @@
+//! The tables for people: a line each in a terminal, a section each in `docs/schedules.md`.
+use super::{Entry, PRESETS, SHAPES, WARMUPS};
+use crate::schedule::{RawSchedule, RunSize, Schedule, ScheduleConfig, show};
+use crate::{Error, Result};
+use std::fmt::Write;
+
+/// Characters of a small curve.
+const CURVE: usize = 32;
+/// The run that the curves are of.
+const RUN: RunSize = RunSize { steps: 1000, tokens_per_step: 1000, samples_per_step: 1 };
+
+struct Section {
+    heading: &'static str,
+    text: &'static str,
+    entries: &'static [Entry],
+    /// How an entry is written in `[schedule]`, for its curve.
+    example: fn(&Entry) -> String,
+    /// Whether entries are schedules with a default of `min_lr`.
+    whole: bool,
+}
+
+const SECTIONS: [Section; 3] = [
+    Section {
+        heading: "Shapes",
+        text: "Phases of a list (`[[schedule.phases]]`, with `length`, `from`, `to`), decays (`decay_shape`), and whole \
+               schedules: a warmup, then the shape from `lr` to `min_lr` at the end of the run.",
+        entries: SHAPES,
+        example: named,
+        whole: true,
+    },
+    Section {
+        heading: "Presets",
+        text: "Whole schedules that are more than one shape.",
+        entries: PRESETS,
+        example: named,
+        whole: true,
+    },
+    Section {
+        heading: "Warmups",
+        text: "`warmup_shape`; the rates between `warmup_from` and the peak. `warmup = 0` is none, `pre_hold` a hold at 0 before \
+               it that fills Adam's moments (metaseq), `2/(1 − β₂)` steps the untuned one of Ma and Yarats 2019 \
+               (arXiv:1910.04209): `warmup = 40` at β₂ = 0.95.",
+        entries: WARMUPS,
+        example: warmup,
+        whole: false,
+    },
+];
+
+fn named(entry: &Entry) -> String {
+    format!("name = {:?}\nlr = 1\nwarmup = \"5%\"\n{}", entry.name, entry.example)
+}
+
+fn warmup(entry: &Entry) -> String {
+    let comma = if entry.example.is_empty() { "" } else { ", " };
+    format!(
+        "name = \"constant\"\nlr = 1\nwarmup = \"60%\"\nwarmup_from = \"2%\"\nwarmup_shape = {{shape = {:?}{comma}{}}}",
+        entry.name, entry.example
+    )
+}
+
+fn compiled(section: &str) -> Result<(ScheduleConfig, Schedule)> {
+    let raw: RawSchedule = toml::from_str(section).map_err(|e| Error::refused(format!("{section}: {e}")))?;
+    let config = raw.validate()?;
+    let schedule = config.compile(&RUN, None)?;
+    Ok((config, schedule))
+}
+
+/// The schedule whose curve is drawn beside a shape or a preset: 1,000 steps, 5 % of them warmup, a peak of 1.
+pub fn example(entry: &Entry) -> Result<Schedule> {
+    compiled(&named(entry)).map(|(_, schedule)| schedule)
+}
+
+/// A line for each: name, curve, purpose.
+pub fn listing() -> Result<String> {
+    let mut out = String::new();
+    for section in SECTIONS {
+        let _ = writeln!(out, "{}", section.heading); // writing to a String cannot fail
+        for entry in section.entries {
+            let (_, schedule) = compiled(&(section.example)(entry))?;
+            let curve = show::sparkline(&schedule, CURVE);
+            let _ = writeln!(out, "  {:<18}  {curve}  {}", entry.name, entry.purpose); // as above
+        }
+        out.push('\n');
+    }
+    out.push_str("Formulas, arguments and sources: docs/schedules.md\n");
+    Ok(out)
+}
+
+/// `docs/schedules.md`.
+pub fn markdown() -> Result<String> {
+    let mut out = String::from(
+        "<!-- Generated: rewarm schedule list --markdown > docs/schedules.md -->\n\
+         # The catalogue of schedules\n\n\
+         `name = \"wsd\"` in `[schedule]`, with arguments beside it: `name = \"wsd\", decay = \"20%\"`. In the formulas `r` is the \
+         progress through a phase from 0 to 1, `n` the number of steps since its start, `p` the progress through the \
+         warmup, `s` the step, `W` the length of the warmup and `T` that of the run; `from` and `to` are the rates at \
+         the ends of a phase. No rate behind the warmup is below `min_lr`, which is a tenth of the peak unless something \
+         else is said. The curves are over a run with 5 % warmup, from 0 to the peak.\n",
+    );
+    for section in SECTIONS {
+        let _ = write!(out, "\n## {}\n\n{}\n", section.heading, section.text); // writing to a String cannot fail
+        for entry in section.entries {
+            let (config, schedule) = compiled(&(section.example)(entry))?;
+            let _ = write!(
+                out,
+                "\n### `{}`\n\n```text\n{}\n```\n\n{}\n\n",
+                entry.name,
+                show::sparkline(&schedule, CURVE),
+                entry.formula
+            ); // as above
+            let arguments = arguments(entry);
+            if !arguments.is_empty() {
+                let _ = writeln!(out, "- Arguments: {arguments}."); // as above
+            }
+            if section.whole && config.min_lr != 0.1 {
+                let _ = writeln!(out, "- `min_lr` unless given: {}.", share(config.min_lr)); // as above
+            }
+            let _ = writeln!(out, "- Source: {}.\n- For: {}.", entry.source, entry.purpose); // as above
+        }
+    }
+    Ok(out)
+}
+
+fn arguments(entry: &Entry) -> String {
+    let required = entry.required.iter().map(|name| format!("`{name}` (required)"));
+    let optional = entry.optional.iter().map(|name| format!("`{name}`"));
+    required.chain(optional).collect::<Vec<_>>().join(", ")
+}
+
+/// Of the peak.
+fn share(of_peak: f64) -> String {
+    if of_peak == 0.0 { "0".into() } else { format!("{:.3} of the peak", of_peak) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{Preset, Shape, WarmupShape};
+    use serde::{Deserialize, Serialize};
+    use std::collections::BTreeSet;
+    use toml::{Table, Value};
+
+    #[test]
+    fn the_document_is_up_to_date() {
+        let committed = include_str!("../../../docs/schedules.md");
+        let generated = markdown().unwrap();
+        assert!(
+            committed == generated,
+            "the catalogue has changed: rewarm schedule list --markdown > docs/schedules.md"
+        );
+    }
+
+    #[test]
+    fn every_entry_compiles_and_says_everything() {
+        for section in SECTIONS {
+            for entry in section.entries {
+                let (config, schedule) = compiled(&(section.example)(entry)).unwrap();
+                let name = entry.name;
+                assert!(
+                    !entry.formula.is_empty() && !entry.source.is_empty() && !entry.purpose.is_empty(),
+                    "{name}"
+                );
+                assert!(schedule.peak() <= 1.0 && schedule.lr(500) > 0.0, "{name}");
+                assert_eq!(config.to_raw().validate().unwrap(), config, "{name}");
+            }
+        }
+    }
+
+    /// An argument that the table has and the type does not would be dropped without a word.
+    #[test]
+    fn the_tables_and_the_types_agree() {
+        fn keys<T: Serialize + for<'a> Deserialize<'a>>(tag: &str, entry: &Entry) -> BTreeSet<String> {
+            let mut table: Table = toml::from_str(entry.example).unwrap();
+            table.insert(tag.into(), entry.name.into());
+            // What is optional without a default is written only where it is given; all of that are lengths.
+            for key in ["every", "fall", "timescale"] {
+                table.entry(key).or_insert(Value::Integer(7));
+            }
+            let value = T::deserialize(Value::Table(table)).unwrap();
+            let written = Table::try_from(&value).unwrap();
+            written.keys().filter(|key| *key != tag).cloned().collect()
+        }
+        let tables: [(&str, &[Entry], fn(&str, &Entry) -> BTreeSet<String>); 3] = [
+            ("shape", SHAPES, keys::<Shape>),
+            ("name", PRESETS, keys::<Preset>),
+            ("shape", WARMUPS, keys::<WarmupShape>),
+        ];
+        for (tag, entries, keys) in tables {
+            for entry in entries {
+                let told: BTreeSet<String> =
+                    entry.required.iter().chain(entry.optional).map(|key| (*key).to_owned()).collect();
+                assert_eq!(keys(tag, entry), told, "{}", entry.name);
+                let unknown = told.iter().find(|key| !crate::config::is_schedule_argument(key));
+                assert_eq!(unknown, None, "{}: no configuration may have it", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_listing_has_a_line_with_a_curve_for_each() {
+        let text = listing().unwrap();
+        for entry in SHAPES.iter().chain(PRESETS).chain(WARMUPS) {
+            let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{} ", entry.name)));
+            let blocks = line.unwrap().chars().filter(|c| ('▁'..='█').contains(c)).count();
+            assert_eq!(blocks, CURVE, "{}", entry.name);
+        }
+    }
+}

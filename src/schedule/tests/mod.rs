@@ -1,0 +1,228 @@
+//! Boundaries, joins and defaults; beside it golden vectors, properties over random schedules, and refusals.
+mod golden;
+mod properties;
+mod refusals;
+
+use super::*;
+
+fn raw(name: &str) -> RawSchedule {
+    RawSchedule {
+        name: Some(name.into()),
+        lr: Some(3e-4),
+        min_lr: Some(Rate::Value(3e-5)),
+        warmup: Some(Length::Steps(10)),
+        ..RawSchedule::default()
+    }
+}
+
+/// Steps of 4 sequences, 4096 tokens.
+fn run(steps: u64) -> RunSize {
+    RunSize { steps, tokens_per_step: 4096, samples_per_step: 4 }
+}
+
+fn args<V: Into<toml::Value>, const N: usize>(args: [(&str, V); N]) -> toml::Table {
+    args.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
+}
+
+fn compile(raw: &RawSchedule, total: u64) -> Schedule {
+    raw.validate().unwrap().compile(&run(total), None).unwrap()
+}
+
+fn wsd(shape: &str) -> RawSchedule {
+    RawSchedule { args: args([("decay", "100 steps"), ("decay_shape", shape)]), ..raw("wsd") }
+}
+
+fn refusal(raw: &RawSchedule, total: u64) -> String {
+    raw.validate().and_then(|config| config.compile(&run(total), None)).unwrap_err().to_string()
+}
+
+#[test]
+fn boundaries_are_exact_and_the_last_rate_is_held() {
+    for name in ["linear", "cosine", "wsd"] {
+        let schedule = compile(&raw(name), 1000);
+        assert_eq!(schedule.lr(0), 0.0, "{name}");
+        assert_eq!(schedule.lr(10), 3e-4, "{name}");
+        assert!(schedule.lr(999) > 3e-5, "{name}");
+        for step in [1000, 1001, 1_000_000, u64::MAX] {
+            assert_eq!(schedule.lr(step), 3e-5, "{name} at {step}");
+        }
+    }
+}
+
+#[test]
+fn warmup_conventions_differ_by_one_step() {
+    let one = RawSchedule { warmup_convention: Some(WarmupConvention::OneBased), ..raw("constant") };
+    let (zero, one) = (compile(&raw("constant"), 1000), compile(&one, 1000));
+    for step in 0..10 {
+        assert_eq!(one.lr(step), zero.lr(step + 1));
+    }
+    assert_eq!(one.lr(9), 3e-4);
+}
+
+#[test]
+fn a_warmup_may_fill_the_run_or_be_absent() {
+    let all = RawSchedule { warmup: Some(Length::Percent(100.0)), ..raw("cosine") };
+    assert_eq!(compile(&all, 10).lr(5), 1.5e-4);
+    let none = RawSchedule { warmup: Some(Length::Steps(0)), ..raw("cosine") };
+    assert_eq!(compile(&none, 10).lr(0), 3e-4);
+}
+
+fn phase(shape: &str, length: Option<Length>, to: Option<f64>) -> RawPhase {
+    RawPhase { shape: args([("shape", shape)]), length, to: to.map(Rate::Value), ..RawPhase::default() }
+}
+
+fn listed(phases: Vec<RawPhase>) -> RawSchedule {
+    RawSchedule { name: None, min_lr: None, phases: Some(phases), ..raw("") }
+}
+
+/// Cool down, re-warm, hold for the rest, anneal: rates join without a jump.
+#[test]
+fn phases_continue_from_the_previous_rate() {
+    let raw = listed(vec![
+        phase("cosine", Some(Length::Percent(30.0)), Some(1e-5)),
+        phase("linear", Some(Length::Tokens(50 * 4096)), Some(2e-4)),
+        phase("constant", None, None),
+        phase("one_minus_sqrt", Some(Length::Steps(100)), Some(0.0)),
+    ]);
+    let schedule = compile(&raw, 1000);
+    assert_eq!(schedule.joins(), [10, 310, 360, 900, 1000]);
+    for (join, rate) in [(10, 3e-4), (310, 1e-5), (360, 2e-4), (899, 2e-4), (900, 2e-4), (1000, 0.0)] {
+        assert_eq!(schedule.lr(join), rate, "at {join}");
+    }
+    for join in [10, 310, 360] {
+        assert!((schedule.lr(join) - schedule.lr(join - 1)).abs() < 4e-5, "a jump at {join}");
+    }
+    assert_eq!(schedule.peak(), 3e-4);
+}
+
+#[test]
+fn a_phase_may_jump_and_the_last_rate_is_held_behind_a_short_list() {
+    let mut hot = phase("linear", Some(Length::Steps(100)), Some(1e-4));
+    hot.from = Some(Rate::Value(1e-3));
+    let schedule = compile(&listed(vec![phase("constant", Some(Length::Steps(90)), None), hot]), 1000);
+    assert_eq!((schedule.lr(99), schedule.lr(100), schedule.lr(200)), (3e-4, 1e-3, 1e-4));
+    assert_eq!(schedule.lr(999), 1e-4);
+    assert_eq!(schedule.peak(), 1e-3);
+}
+
+#[test]
+fn percentages_that_fill_the_run_fill_it_in_steps() {
+    let third = |to| phase("linear", Some(Length::Percent(33.3)), Some(to));
+    let mut raw = listed(vec![third(2e-4), third(1e-4), third(0.0)]);
+    raw.warmup = Some(Length::Percent(0.1));
+    for total in [7, 10, 99, 1000, 12_345] {
+        assert_eq!(compile(&raw, total).joins().last(), Some(&total));
+    }
+}
+
+#[test]
+fn a_skipped_update_repeats_its_rate_where_applied_ones_are_counted() {
+    let counted = |counter: Counter| {
+        let schedule = compile(&RawSchedule { counter: Some(counter), ..raw("cosine") }, 1000);
+        assert_eq!(schedule.looks_back(), counter == Counter::Applied);
+        // The update of step 3 is skipped.
+        [(2, 0), (3, 0), (4, 1), (5, 1)]
+            .map(|(step, skipped)| schedule.lr(schedule.counter.count(step, skipped)))
+    };
+    let close = |found: [f64; 4], tenths: [f64; 4]| {
+        found.iter().zip(tenths).all(|(lr, tenth)| (lr - 3e-5 * tenth).abs() < 1e-18)
+    };
+    assert!(close(counted(Counter::Attempted), [2.0, 3.0, 4.0, 5.0]));
+    assert!(close(counted(Counter::Applied), [2.0, 3.0, 3.0, 4.0]));
+}
+
+#[test]
+fn a_hold_comes_before_the_warmup() {
+    let raw = RawSchedule { pre_hold: Some(Length::Samples(20)), ..raw("constant") };
+    let schedule = compile(&raw, 1000);
+    assert_eq!([0, 4, 5, 10, 15].map(|step| schedule.lr(step)), [0.0, 0.0, 0.0, 1.5e-4, 3e-4]);
+    assert_eq!((schedule.warmup_steps, schedule.joins()), (15, vec![5, 15, 1000]));
+}
+
+#[test]
+fn tails_hold_the_last_rate_or_the_lowest() {
+    let raw = listed(vec![phase("linear", Some(Length::Steps(490)), Some(1e-4))]);
+    let raw = RawSchedule { min_lr: Some(Rate::Value(3e-5)), ..raw };
+    assert_eq!(compile(&raw, 1000).lr(500), 1e-4);
+    assert_eq!(compile(&RawSchedule { tail: Some(Tail::MinLr), ..raw.clone() }, 1000).lr(500), 3e-5);
+    assert!(refusal(&RawSchedule { tail: Some(Tail::Error), ..raw }, 1000).contains("schedule.tail"));
+}
+
+#[test]
+fn tables_go_through_their_points() {
+    let mut raw = RawSchedule { min_lr: None, warmup: Some(Length::Steps(0)), ..raw("table") };
+    raw.args = toml::from_str("x = [100, \"20%\", \"2048000 tokens\"]\ny = [\"100%\", 1e-4, 0]").unwrap();
+    let straight = compile(&raw, 1000);
+    let found = [0, 100, 150, 200, 350, 500, 999].map(|step| straight.lr(step));
+    for (found, expected) in found.iter().zip([3e-4, 3e-4, 2e-4, 1e-4, 5e-5, 0.0, 0.0]) {
+        assert!((found - expected).abs() < 1e-18, "{found}, not {expected}");
+    }
+    raw.args.insert("interpolation".into(), "hold".into());
+    let steps = compile(&raw, 1000);
+    assert_eq!([0, 199, 200, 499, 500].map(|step| steps.lr(step)), [3e-4, 3e-4, 1e-4, 1e-4, 0.0]);
+}
+
+/// torch's and DeepSpeed's: `lr·gamma^⌊n/every⌋`, and a rate that moves every 100 steps only.
+#[test]
+fn stairs_are_level() {
+    let mut raw = RawSchedule { min_lr: None, ..raw("exp_gamma") };
+    raw.args = toml::from_str("gamma = 0.5\nevery = 100").unwrap();
+    let schedule = compile(&raw, 1000);
+    for (step, halvings) in [(10, 0), (109, 0), (110, 1), (209, 1), (210, 2), (999, 9)] {
+        let expected = 3e-4 * 0.5f64.powi(halvings);
+        assert!((schedule.lr(step) / expected - 1.0).abs() < 1e-12, "at {step}");
+    }
+    let mut raw = RawSchedule { warmup: None, ..self::raw("lr_range_test") };
+    raw.args = args([("every", 100)]);
+    let schedule = compile(&raw, 1000);
+    assert_eq!((schedule.lr(0), schedule.lr(99)), (3e-5, 3e-5));
+    assert!((schedule.lr(100) - 5.7e-5).abs() < 1e-18 && schedule.lr(199) == schedule.lr(100));
+}
+
+#[test]
+fn rewarming_starts_from_the_last_rate_of_the_continued_run() {
+    let raw = RawSchedule { warmup_from: Some(Rate::Previous), ..raw("cosine") };
+    assert!(refusal(&raw, 1000).contains("schedule.warmup_from"));
+    let schedule = raw.validate().unwrap().compile(&run(1000), Some(3e-5)).unwrap();
+    assert_eq!((schedule.lr(0), schedule.lr(10)), (3e-5, 3e-4));
+    assert!((schedule.lr(5) - 1.65e-4).abs() < 1e-12);
+}
+
+#[test]
+fn min_lr_is_a_floor_after_the_warmup() {
+    let mut raw = listed(vec![phase("linear", None, Some(0.0))]);
+    raw.min_lr = Some(Rate::Value(3e-5));
+    let schedule = compile(&raw, 1000);
+    assert!(schedule.lr(900) > 3e-5);
+    assert_eq!([0, 901, 950, 1000].map(|step| schedule.lr(step)), [0.0, 3e-5, 3e-5, 3e-5]);
+}
+
+#[test]
+fn defaults_are_those_of_pythia_and_survive_a_round_trip() {
+    let config = RawSchedule { lr: Some(1e-3), ..RawSchedule::default() }.validate().unwrap();
+    assert_eq!(
+        (config.min_lr, config.warmup, &config.plan),
+        (1e-4, Length::Percent(1.0), &Plan::Shape(Shape::plain_cosine()))
+    );
+    for raw in
+        [raw("cosine"), raw("constant"), wsd("one_minus_sqrt"), listed(vec![phase("constant", None, None)])]
+    {
+        let config = raw.validate().unwrap();
+        assert_eq!(config.to_raw().validate().unwrap(), config);
+    }
+}
+
+#[test]
+fn shown_points_include_joins_and_the_last_update() {
+    let schedule = compile(&wsd("linear"), 1000);
+    let points = show::points(&schedule, Some(300), None);
+    assert_eq!(points.iter().map(|p| p.step).collect::<Vec<_>>(), [0, 10, 300, 600, 900, 999]);
+    assert!(show::table(&points).contains("900  3.000000e-4"));
+    assert_eq!(show::csv(&points).lines().nth(2), Some("10,3e-4"));
+    assert_eq!(show::json(&schedule, &points)["points"][1]["step"], 10);
+    let points = show::points(&schedule, Some(300), Some(4096));
+    assert!(show::table(&points).contains("  10    40960  3.000000e-4"), "{}", show::table(&points));
+    assert_eq!(show::csv(&points).lines().nth(2), Some("10,40960,3e-4"));
+    assert_eq!(show::json(&schedule, &points)["points"][1]["tokens"], 40960);
+    assert_eq!(show::sparkline(&schedule, 11), "▁█████████▂");
+}

@@ -1,0 +1,242 @@
+//! From `[schedule]` as written to what it means, and back.
+use super::catalogue::{self, Entry, PRESETS, SHAPES};
+use super::config::written;
+use super::*;
+use crate::{Error, Result};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+impl RawSchedule {
+    /// Fills in defaults and refuses what cannot be meant, naming the key.
+    pub fn validate(&self) -> Result<ScheduleConfig> {
+        let plan = self.plan()?;
+        let lr = self.lr.ok_or_else(|| {
+            Error::refused(
+                "schedule.lr is missing; give the peak learning rate (Pythia: 1e-3 at 70M, 3e-4 at 410M, 1.2e-4 at 12B)",
+            )
+        })?;
+        if !(lr.is_finite() && lr > 0.0) {
+            return Err(Error::refused(format!("schedule.lr is {lr}; it must be positive, such as 1e-3")));
+        }
+        let min_lr = match self.min_lr {
+            Some(Rate::Previous) => {
+                return Err(Error::refused(
+                    "schedule.min_lr is \"previous\"; give a number, or a share of the peak such as \"10%\"",
+                ));
+            }
+            Some(rate) => rate.value(0.0, lr),
+            None => plan.min_lr(lr),
+        };
+        if !(0.0..=lr).contains(&min_lr) {
+            return Err(Error::refused(format!(
+                "schedule.min_lr is {min_lr}, schedule.lr is {lr}; min_lr must be in 0..=lr, leave it out for the default"
+            )));
+        }
+        if matches!(plan, Plan::Preset(Preset::D2z)) && min_lr > 0.0 {
+            return Err(Error::refused(format!(
+                "schedule.min_lr is {min_lr} and schedule.name is \"d2z\", which decays to zero; remove min_lr, or take \"linear\""
+            )));
+        }
+        let (warmup, warmup_from, warmup_shape) = plan.warmup();
+        let warmup_shape = self.warmup_shape.map_or(warmup_shape, |named| named.0);
+        warmup_shape.check("schedule.warmup_shape")?;
+        let warmup_from = self.warmup_from.unwrap_or(warmup_from);
+        warmup_from.check("schedule.warmup_from")?;
+        let pre_hold_lr = self.pre_hold_lr.unwrap_or(Rate::Value(0.0));
+        pre_hold_lr.check("schedule.pre_hold_lr")?;
+        if self.pre_hold_lr.is_some() && self.pre_hold.is_none() {
+            return Err(Error::refused(
+                "schedule.pre_hold_lr is given without schedule.pre_hold; give the length of the hold, or remove it",
+            ));
+        }
+        Ok(ScheduleConfig {
+            lr,
+            min_lr,
+            pre_hold: self.pre_hold.unwrap_or(Length::Steps(0)),
+            pre_hold_lr,
+            warmup: self.warmup.unwrap_or(warmup),
+            warmup_from,
+            warmup_shape,
+            warmup_convention: self.warmup_convention.unwrap_or_default(),
+            plan,
+            tail: self.tail.unwrap_or_default(),
+            counter: self.counter.unwrap_or_default(),
+        })
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        if let Some(phases) = &self.phases {
+            return self.phase_list(phases).map(Plan::Phases);
+        }
+        let name = self.name.as_deref().unwrap_or("cosine");
+        let Some(entry) = catalogue::named(name) else {
+            let near = catalogue::nearest(name, &[SHAPES, PRESETS]);
+            let hint = near.map_or(String::new(), |near| format!(" (did you mean {near:?}?)"));
+            return Err(Error::refused(format!(
+                "schedule.name is {name:?}, which is unknown{hint}; `rewarm schedule list` prints what there is, such as \"cosine\" or \"wsd\", anything else is schedule.phases"
+            )));
+        };
+        check_arguments(entry, &self.args, "schedule", "schedule.name")?;
+        let plan = if SHAPES.iter().any(|shape| shape.name == name) {
+            tagged("shape", name, &self.args).map(Plan::Shape)
+        } else {
+            tagged("name", name, &self.args).map(Plan::Preset)
+        };
+        let plan = plan.map_err(|e| Error::refused(format!("schedule: {e}")))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn phase_list(&self, phases: &[RawPhase]) -> Result<Vec<PhaseConfig>> {
+        let given = self.name.as_ref().map(|_| "name").or(self.args.keys().map(String::as_str).next());
+        if let Some(key) = given {
+            return Err(Error::refused(format!(
+                "schedule.{key} and schedule.phases are both given; a schedule is named or listed, remove one"
+            )));
+        }
+        if phases.is_empty() {
+            return Err(Error::refused("schedule.phases is empty; list a phase or give schedule.name"));
+        }
+        if phases.iter().filter(|phase| phase.length.is_none()).count() > 1 {
+            return Err(Error::refused(
+                "schedule.phases has several entries without a length; only one can take the rest of the run",
+            ));
+        }
+        phases.iter().enumerate().map(|(i, phase)| phase.validate(&format!("schedule.phases[{i}]"))).collect()
+    }
+}
+
+impl RawPhase {
+    /// `at` is the path of the entry, for messages.
+    fn validate(&self, at: &str) -> Result<PhaseConfig> {
+        let name = self.shape.get("shape").and_then(Value::as_str).unwrap_or_default();
+        let Some(entry) = SHAPES.iter().find(|entry| entry.name == name) else {
+            return Err(unknown_shape(name, &format!("{at}.shape")));
+        };
+        check_arguments(entry, &self.shape, at, &format!("{at}.shape"))?;
+        let shape: Shape =
+            tagged("shape", name, &self.shape).map_err(|e| Error::refused(format!("{at}: {e}")))?;
+        shape.check(at)?;
+        let stays = matches!(shape, Shape::Constant | Shape::Table { .. });
+        match self.to {
+            Some(_) if stays => Err(Error::refused(format!(
+                "{at}.to is given but shape {name:?} has no rate to go to; remove `to`"
+            ))),
+            None if !stays && !shape.approaches() => {
+                Err(Error::refused(format!("{at}.to is missing; give the rate that the phase ends at")))
+            }
+            Some(Rate::Previous) => Err(Error::refused(format!(
+                "{at}.to is \"previous\"; give a number, a share of the peak such as \"10%\", or take shape \"constant\""
+            ))),
+            Some(to) => to.check(&format!("{at}.to")),
+            None => Ok(()),
+        }?;
+        let from = self.from.unwrap_or(Rate::Previous);
+        from.check(&format!("{at}.from"))?;
+        let part = self.part.unwrap_or([0.0, 1.0]);
+        if !(0.0 <= part[0] && part[0] < part[1] && part[1] <= 1.0) {
+            return Err(Error::refused(format!(
+                "{at}.part is [{}, {}]; give the progress at the start and at the end of the phase, increasing and in 0..=1",
+                part[0], part[1]
+            )));
+        }
+        if self.part.is_some() && !shape.has_parts() {
+            return Err(Error::refused(format!("{at}.part is given but shape {name:?} has none; remove it")));
+        }
+        Ok(PhaseConfig { shape, length: self.length, from, to: self.to, part })
+    }
+}
+
+/// A preset or shape from its name and its arguments; the error is the reason only.
+fn tagged<T: for<'a> Deserialize<'a>>(tag: &str, name: &str, args: &Table) -> Result<T, String> {
+    let mut table = args.clone();
+    table.insert(tag.to_owned(), name.into());
+    T::deserialize(Value::Table(table)).map_err(|e| e.message().to_owned())
+}
+
+/// Refuses arguments that `entry` does not take, and the absence of those it needs. `at` is where they are written,
+/// `chosen_by` the key that chose the entry.
+fn check_arguments(entry: &Entry, args: &Table, at: &str, chosen_by: &str) -> Result<()> {
+    let name = entry.name;
+    if let Some(key) = args.keys().find(|key| *key != "shape" && !entry.takes(key)) {
+        let takers: Vec<String> = SHAPES
+            .iter()
+            .chain(PRESETS)
+            .filter(|other| other.takes(key))
+            .map(|other| format!("{:?}", other.name))
+            .collect();
+        return Err(Error::refused(format!(
+            "{at}.{key} is given but {chosen_by} is {name:?}; it belongs to {}, remove one of them",
+            takers.join(", ")
+        )));
+    }
+    match entry.required.iter().find(|key| !args.contains_key(**key)) {
+        Some(key) => Err(Error::refused(format!("{at}.{key} is missing; {chosen_by} = {name:?} needs it"))),
+        None => Ok(()),
+    }
+}
+
+fn unknown_shape(name: &str, key: &str) -> Error {
+    let near = catalogue::nearest(name, &[SHAPES]);
+    let hint = near.map_or(String::new(), |near| format!("did you mean {near:?}? "));
+    let known: Vec<&str> = SHAPES.iter().map(|entry| entry.name).collect();
+    Error::refused(format!("{key} is {name:?}; {hint}known are {}", known.join(", ")))
+}
+
+impl ScheduleConfig {
+    /// The section that means this schedule; [`RawSchedule::validate`] gives it back. What has its default and was
+    /// not always written is left out.
+    pub fn to_raw(&self) -> RawSchedule {
+        let mut raw = RawSchedule {
+            lr: Some(self.lr),
+            min_lr: Some(Rate::Value(self.min_lr)),
+            pre_hold: (self.pre_hold != Length::Steps(0)).then_some(self.pre_hold),
+            warmup: Some(self.warmup),
+            warmup_from: Some(self.warmup_from),
+            warmup_shape: (self.warmup_shape != self.plan.warmup().2).then_some(Named(self.warmup_shape)),
+            warmup_convention: Some(self.warmup_convention),
+            tail: (self.tail != Tail::Hold).then_some(self.tail),
+            counter: (self.counter != Counter::Attempted).then_some(self.counter),
+            ..RawSchedule::default()
+        };
+        raw.pre_hold_lr = raw.pre_hold.map(|_| self.pre_hold_lr);
+        match &self.plan {
+            Plan::Shape(shape) => {
+                raw.args = written(shape);
+                raw.name = raw.args.remove("shape").and_then(|name| name.as_str().map(str::to_owned));
+            }
+            Plan::Preset(preset) => {
+                raw.args = Table::try_from(preset).expect("presets are enums of numbers and strings");
+                raw.name = raw.args.remove("name").and_then(|name| name.as_str().map(str::to_owned));
+            }
+            Plan::Phases(phases) => raw.phases = Some(phases.iter().map(PhaseConfig::to_raw).collect()),
+        }
+        raw
+    }
+
+    /// Whether its steps depend on the tokens of a step.
+    pub fn has_token_lengths(&self) -> bool {
+        fn any(value: &Value) -> bool {
+            match value {
+                Value::String(text) => matches!(Length::parse(text), Ok(Length::Tokens(_))),
+                Value::Array(list) => list.iter().any(any),
+                Value::Table(table) => table.iter().any(|(_, value)| any(value)),
+                _ => false,
+            }
+        }
+        let tokens = matches!(self.plan, Plan::Preset(Preset::PowerTokens { .. }));
+        tokens || any(&Value::try_from(self.to_raw()).expect("a section of a configuration has a TOML form"))
+    }
+}
+
+impl PhaseConfig {
+    fn to_raw(&self) -> RawPhase {
+        RawPhase {
+            length: self.length,
+            from: Some(self.from),
+            to: self.to,
+            part: (self.part != [0.0, 1.0]).then_some(self.part),
+            shape: written(&self.shape),
+        }
+    }
+}
