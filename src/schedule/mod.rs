@@ -6,6 +6,7 @@
 //! the two schedules that look at the loss ([`Plateau`], [`Greedy`]) keep their small state apart from it.
 pub mod catalogue;
 mod check;
+pub mod compat;
 mod compile;
 mod config;
 mod curve;

@@ -45,12 +45,7 @@ impl Args {
     }
 
     /// A finite number in `range`, where it is given.
-    fn number_in(
-        &self,
-        name: &'static str,
-        expected: &str,
-        allowed: fn(f64) -> bool,
-    ) -> Result<Option<f64>> {
+    fn number_in(&self, name: &'static str, expected: &str, allowed: fn(f64) -> bool) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = match value {
             Value::Integer(n) => Some(*n as f64),
@@ -83,7 +78,10 @@ impl Args {
     pub fn low_rate_or(&self, name: &'static str, default: f64, top: f64, top_name: &str) -> Result<f64> {
         let low = self.rate_or(name, default)?;
         if low > top {
-            return Err(self.refused(name, format!("is {low}, {top_name} is {top}; a decay cannot end above its start")));
+            return Err(self.refused(
+                name,
+                format!("is {low}, {top_name} is {top}; a decay cannot end above its start"),
+            ));
         }
         Ok(low)
     }
@@ -97,6 +95,12 @@ impl Args {
     /// A number above 0 that has a default.
     pub fn positive_or(&self, name: &'static str, default: f64) -> Result<f64> {
         Ok(self.number_in(name, POSITIVE, |x| x > 0.0)?.unwrap_or(default))
+    }
+
+    /// A number below 0, without its sign.
+    pub fn negative(&self, name: &'static str) -> Result<f64> {
+        let number = self.number_in(name, "a number below 0", |x| x < 0.0)?;
+        Ok(-self.required(name, number, "a number below 0")?)
     }
 
     /// A share in `0..=1` that has a default.
@@ -193,7 +197,8 @@ impl Args {
             let factor = factor.as_float().or(factor.as_integer().map(|n| n as f64))?;
             Some((step.parse().ok()?, factor)).filter(|(_, factor)| factor.is_finite() && *factor >= 0.0)
         };
-        let list: Option<Vec<(u64, f64)>> = value.as_table().and_then(|table| table.iter().map(entry).collect());
+        let list: Option<Vec<(u64, f64)>> =
+            value.as_table().and_then(|table| table.iter().map(entry).collect());
         let mut list = list.ok_or_else(|| self.wrong(name, value, expected))?;
         list.sort_unstable_by_key(|(step, _)| *step);
         Ok(list)
@@ -202,10 +207,12 @@ impl Args {
     /// Refuses what was never asked for.
     pub fn finish(&self) -> Result<()> {
         let asked = self.asked.borrow();
-        let Some(unknown) = self.table.keys().find(|key| !asked.contains(&key.as_str())) else { return Ok(()) };
-        let nearest = asked.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown))
-        });
+        let Some(unknown) = self.table.keys().find(|key| !asked.contains(&key.as_str())) else {
+            return Ok(());
+        };
+        let nearest = asked
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)));
         let hint = nearest.map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
         Err(self.refused(unknown, format!("is not an argument of {}{hint}", self.style)))
     }

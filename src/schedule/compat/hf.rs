@@ -2,11 +2,10 @@
 //!
 //! Update `i` uses step `i`; `num_training_steps` is the run's length unless given, as in its Trainer. Cosines do not
 //! stop behind it.
-use super::Run;
 use super::args::Args;
 use super::pieces::{Piece, Pieces, at};
 use crate::Result;
-use crate::schedule::Curve;
+use crate::schedule::{Curve, RunSize};
 
 /// What most of them take.
 struct Common {
@@ -16,7 +15,7 @@ struct Common {
 }
 
 impl Common {
-    fn read(args: &Args, run: Run) -> Result<Self> {
+    fn read(args: &Args, run: &RunSize) -> Result<Self> {
         let (lr, warmup) = (args.rate("learning_rate")?, args.count("num_warmup_steps")?);
         let horizon = args.some_or_none("num_training_steps")?.unwrap_or(run.steps as f64);
         if warmup > horizon {
@@ -41,41 +40,43 @@ impl Common {
             (true, Some(_)) => Err(args.refused("min_lr", "and min_lr_rate are both given; remove one")),
             (_, Some(share)) => Ok(self.lr * share),
             (true, None) => args.low_rate_or("min_lr", 0.0, self.lr, "learning_rate"),
-            (false, None) => Err(args.refused("min_lr", "and min_lr_rate are missing; the style requires one of them")),
+            (false, None) => {
+                Err(args.refused("min_lr", "and min_lr_rate are missing; the style requires one of them"))
+            }
         }
     }
 }
 
-pub(super) fn constant(args: &Args, _: Run) -> Result<Pieces> {
+pub(super) fn constant(args: &Args, _: &RunSize) -> Result<Pieces> {
     Ok(Pieces::default().hold(0, args.rate("learning_rate")?))
 }
 
-pub(super) fn constant_with_warmup(args: &Args, _: Run) -> Result<Pieces> {
+pub(super) fn constant_with_warmup(args: &Args, _: &RunSize) -> Result<Pieces> {
     let (lr, warmup) = (args.rate("learning_rate")?, args.count("num_warmup_steps")?);
     Ok(Pieces::ramp(warmup, 0.0, lr).hold(at(warmup), lr))
 }
 
-pub(super) fn linear(args: &Args, run: Run) -> Result<Pieces> {
+pub(super) fn linear(args: &Args, run: &RunSize) -> Result<Pieces> {
     let it = Common::read(args, run)?;
     let line = Piece::new(Curve::Linear, it.horizon - it.decay(), it.decay(), it.lr, 0.0);
     Ok(it.ramp().then(at(it.warmup), line))
 }
 
-pub(super) fn cosine(args: &Args, run: Run) -> Result<Pieces> {
+pub(super) fn cosine(args: &Args, run: &RunSize) -> Result<Pieces> {
     let it = Common::read(args, run)?;
     let cycles = args.positive_or("num_cycles", 0.5)?;
     let decay = Piece::cosine(cycles, it.warmup, it.decay(), it.lr, 0.0, run.steps);
     Ok(it.ramp().then(at(it.warmup), decay))
 }
 
-pub(super) fn cosine_with_restarts(args: &Args, run: Run) -> Result<Pieces> {
+pub(super) fn cosine_with_restarts(args: &Args, run: &RunSize) -> Result<Pieces> {
     let it = Common::read(args, run)?;
     let cycles = args.some_or_none("num_cycles")?.unwrap_or(1.0);
     let decay = Piece::new(Curve::CosineRestarts { cycles }, it.warmup, it.decay(), it.lr, 0.0);
     Ok(it.ramp().then(at(it.warmup), decay))
 }
 
-pub(super) fn polynomial(args: &Args, run: Run) -> Result<Pieces> {
+pub(super) fn polynomial(args: &Args, run: &RunSize) -> Result<Pieces> {
     let it = Common::read(args, run)?;
     let power = args.positive_or("power", 1.0)?;
     let end = args.low_rate_or("lr_end", 1e-7, it.lr, "learning_rate")?;
@@ -83,7 +84,7 @@ pub(super) fn polynomial(args: &Args, run: Run) -> Result<Pieces> {
     Ok(it.ramp().then(at(it.warmup), decay))
 }
 
-pub(super) fn inverse_sqrt(args: &Args, _: Run) -> Result<Pieces> {
+pub(super) fn inverse_sqrt(args: &Args, _: &RunSize) -> Result<Pieces> {
     let (lr, warmup) = (args.rate("learning_rate")?, args.count("num_warmup_steps")?);
     let default = if warmup == 0.0 { 1e4 } else { warmup };
     let timescale = args.some_or_none("timescale")?.unwrap_or(default);
@@ -91,7 +92,7 @@ pub(super) fn inverse_sqrt(args: &Args, _: Run) -> Result<Pieces> {
     Ok(Pieces::ramp(warmup, 0.0, lr).then(at(warmup), decay))
 }
 
-pub(super) fn cosine_with_min_lr(args: &Args, run: Run) -> Result<Pieces> {
+pub(super) fn cosine_with_min_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
     let it = Common::read(args, run)?;
     let (cycles, least) = (args.positive_or("num_cycles", 0.5)?, it.least(args)?);
     let decay = Piece::cosine(cycles, it.warmup, it.decay(), it.lr, least, run.steps);
@@ -99,7 +100,7 @@ pub(super) fn cosine_with_min_lr(args: &Args, run: Run) -> Result<Pieces> {
 }
 
 /// The only one that counts from one, in the warmup (unless `warmup_lr_rate` is given) and in the decay.
-pub(super) fn cosine_warmup_with_min_lr(args: &Args, run: Run) -> Result<Pieces> {
+pub(super) fn cosine_warmup_with_min_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
     let it = Common::read(args, run)?;
     let (cycles, least) = (args.positive_or("num_cycles", 0.5)?, it.least(args)?);
     let warmup = match args.share_or_none("warmup_lr_rate")? {
@@ -110,14 +111,15 @@ pub(super) fn cosine_warmup_with_min_lr(args: &Args, run: Run) -> Result<Pieces>
     Ok(Pieces::rise(it.warmup, warmup).then(at(it.warmup), decay))
 }
 
-pub(super) fn warmup_stable_decay(args: &Args, run: Run) -> Result<Pieces> {
+pub(super) fn warmup_stable_decay(args: &Args, run: &RunSize) -> Result<Pieces> {
     let it = Common::read(args, run)?;
     let decay = args.count("num_decay_steps")?;
     let least = it.lr * args.share_or("min_lr_ratio", 0.0)?;
     let cycles = args.positive_or("num_cycles", 0.5)?;
     let stable = args.count_or_none("num_stable_steps")?.unwrap_or(it.horizon - it.warmup - decay);
     if stable < 0.0 {
-        let what = format!("is {decay}; with the warmup it is longer than num_training_steps, {}", it.horizon);
+        let what =
+            format!("is {decay}; with the warmup it is longer than num_training_steps, {}", it.horizon);
         return Err(args.refused("num_decay_steps", what));
     }
     let rise = match args.choice("warmup_type", &["linear", "cosine", "1-sqrt"])? {
