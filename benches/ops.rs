@@ -93,7 +93,7 @@ fn ops(c: &mut Criterion) {
     });
     let total = model.table.total;
     measure(c, "global_norm", cost::global_norm(total), false, || {
-        black_box(ops.global_norm(total));
+        black_box(ops.global_norms(total));
     });
     let params = assign(&model.table, &[], 0.1);
     let step = AdamStep { lr: 1e-6, betas: [0.9, 0.95], eps: 1e-8, grad_scale: 1.0, applied: 1 };

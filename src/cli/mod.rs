@@ -7,6 +7,7 @@ pub mod eval;
 pub mod export;
 pub mod generate;
 pub mod plan;
+pub mod refine;
 pub mod schedule;
 pub mod selftest;
 pub mod train;

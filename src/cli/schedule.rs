@@ -1,4 +1,5 @@
 //! `rewarm schedule`: what rates a run will use.
+use super::refine::{self, RefineArgs};
 use crate::Result;
 use crate::config::RawConfig;
 use crate::console::print;
@@ -14,6 +15,8 @@ pub struct ScheduleArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Make a schedule from the gradient norms of a run
+    Refine(RefineArgs),
     /// Print the learning rate at selected steps, with a plot
     Show(ShowArgs),
 }
@@ -42,7 +45,10 @@ struct ShowArgs {
 
 /// Runs the command.
 pub fn run(args: &ScheduleArgs) -> Result<()> {
-    let Command::Show(args) = &args.command;
+    let args = match &args.command {
+        Command::Show(args) => args,
+        Command::Refine(args) => return refine::run(args),
+    };
     let raw = RawConfig::load(args.config.as_deref(), &args.set)?;
     let schedule = raw.preview_schedule(args.steps)?;
     let points = show::points(&schedule, args.every);

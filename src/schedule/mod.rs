@@ -15,6 +15,7 @@ mod feedback;
 mod phase;
 mod plan;
 mod preset;
+mod refine;
 mod shape;
 pub mod show;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use curve::Curve;
 pub use feedback::{Feedback, FeedbackState, Greedy, Plateau};
 pub use phase::Phase;
 pub use plan::{Infinite, Plan, Preset, Spacing};
+pub use refine::{Optimizer, Refined};
 pub use shape::{Interpolation, Shape};
 pub(crate) use units::Scalar;
 pub use units::{Length, Rate, RunSize, TokenCount};

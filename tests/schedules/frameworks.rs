@@ -60,15 +60,18 @@ fn every_step_is_the_frameworks_own() {
     let fewest = settings.values().min().copied().unwrap_or(0);
     println!("{path}: {} styles, at least {fewest} settings each, {steps} steps", settings.len());
     assert!(wrong.is_empty(), "{} settings differ:\n{}", wrong.len(), wrong.join("\n"));
-    let missing: Vec<&str> =
-        STYLES.iter().map(|style| style.name).filter(|name| !settings.contains_key(*name)).collect();
+    let missing: Vec<&str> = STYLES
+        .iter()
+        .map(|style| style.name)
+        .filter(|name| !name.starts_with("refined:") && !settings.contains_key(*name))
+        .collect();
     assert!(missing.is_empty(), "compared with nothing: {missing:?}");
 }
 
 #[test]
 fn every_example_is_complete_and_moves_as_it_should() {
     for style in STYLES {
-        let schedule = style.show();
+        let Some(schedule) = style.show() else { continue };
         assert!(schedule.peak() <= 1e-3 * 1.0001, "{}: {}", style.name, schedule.peak());
         let rates: Vec<f64> = (0..1000).map(|step| schedule.lr(step)).collect();
         let constant = style.name.ends_with(":constant") || style.name == "optax:constant_schedule";

@@ -1,6 +1,7 @@
 //! Other frameworks' schedules: the rates that they give, and what is refused.
 mod frameworks;
 mod golden;
+mod refine;
 mod refusals;
 
 use rewarm::schedule::{RawSchedule, RunSize, Schedule};

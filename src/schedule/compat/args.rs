@@ -140,6 +140,13 @@ impl Args {
         self.number_in(name, SOME, |x| (1.0..=MOST).contains(&x) && x.fract() == 0.0)
     }
 
+    /// A text that is not empty.
+    pub fn text(&self, name: &'static str) -> Result<&str> {
+        let expected = "a text that is not empty";
+        let value = self.required(name, self.get(name), expected)?;
+        value.as_str().filter(|text| !text.is_empty()).ok_or_else(|| self.wrong(name, value, expected))
+    }
+
     /// `true` or `false`.
     pub fn flag_or(&self, name: &'static str, default: bool) -> Result<bool> {
         match self.get(name) {

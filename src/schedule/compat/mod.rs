@@ -13,6 +13,7 @@ mod neox;
 mod olmo;
 mod optax;
 mod pieces;
+mod refined;
 mod torch;
 mod torchtitan;
 
@@ -26,7 +27,7 @@ use toml::Table;
 pub struct Style {
     /// `framework:name`, the name being the framework's.
     pub name: &'static str,
-    /// Arguments, as TOML, that show it over a run of [`EXAMPLE_STEPS`].
+    /// Arguments, as TOML, that show it over a run of [`EXAMPLE_STEPS`]; empty where a file is needed.
     pub example: &'static str,
     build: fn(&Args, &RunSize) -> Result<Pieces>,
 }
@@ -157,6 +158,13 @@ pub const STYLES: &[Style] = &[
         epfl::wsd,
         "lr = 1e-3\nwarmup_steps = 100\nwsd_fract_decay = 0.2\ndecay_type = \"sqrt\"",
     ),
+    style("refined:file", refined::file, ""),
+    style("refined:gpt", refined::gpt, "lr = 1e-3"),
+    style("refined:roberta", refined::roberta, "lr = 1e-3"),
+    style("refined:dlrm", refined::dlrm, "lr = 1e-3"),
+    style("refined:mri", refined::mri, "lr = 1e-3"),
+    style("refined:imagenet", refined::imagenet, "lr = 1e-3"),
+    style("refined:rcnn", refined::rcnn, "lr = 1e-3"),
     style("torch:StepLR", torch::step_lr, "lr = 1e-3\nstep_size = 250\ngamma = 0.5"),
     style("torch:MultiStepLR", torch::multi_step_lr, "lr = 1e-3\nmilestones = [800, 900]\ngamma = 0.316"),
     style("torch:ConstantLR", torch::constant_lr, "lr = 1e-3\ntotal_iters = 100"),
@@ -265,10 +273,10 @@ impl Style {
         Ok(Schedule::new(pieces.phases, warmup_steps, run.steps, Counter::Attempted))
     }
 
-    /// The schedule of [`Style::example`].
-    pub fn show(&self) -> Schedule {
-        let args = self.example.parse().expect("examples are TOML");
+    /// The schedule of [`Style::example`], where there is one.
+    pub fn show(&self) -> Option<Schedule> {
+        let args: Table = self.example.parse().expect("examples are TOML");
         let run = RunSize { steps: EXAMPLE_STEPS, tokens_per_step: 1, samples_per_step: 1 };
-        self.compile(&args, &run).expect("examples are complete")
+        (!args.is_empty()).then(|| self.compile(&args, &run).expect("examples are complete"))
     }
 }
