@@ -1,8 +1,10 @@
 //! The command line as people and scripts use it: the real binary, real files, exit codes and messages.
+mod average;
 mod bad_config;
 mod bad_input;
 mod bad_run;
 mod demo;
 mod formats;
 mod happy;
+mod refine;
 mod support;
