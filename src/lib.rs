@@ -1,4 +1,5 @@
 //! rewarm: continual pre-training of GPT-NeoX (Pythia) language models.
+pub mod average;
 pub mod backend;
 pub mod bench;
 pub mod checkpoint;

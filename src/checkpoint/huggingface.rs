@@ -66,12 +66,9 @@ impl HfModel {
     /// not finite, and when a tied model stores an output matrix that is not its embedding.
     pub fn load_weights(&self, table: &ParamTable, w: &mut [f32]) -> Result<()> {
         assert!(w.len() >= table.total, "a flat buffer holds {} of {} elements", w.len(), table.total);
-        self.check_names(table)?;
+        self.check(table)?;
         for param in &table.params {
-            self.check_shape(&param.name, &param.shape)?;
-        }
-        for param in &table.params {
-            self.load_one(param, w)?;
+            self.read(param, |first, values| scatter(param.place, first, values, w))?;
         }
         if table.find(HEAD).is_none() && self.place.contains_key(HEAD) {
             self.check_shape(HEAD, &[table.embed.rows, table.embed.cols])?;
@@ -80,7 +77,15 @@ impl HfModel {
         Ok(())
     }
 
-    fn load_one(&self, param: &Param, w: &mut [f32]) -> Result<()> {
+    /// Refuses, with the names and shapes, tensors that are missing, unknown, or of another shape or format.
+    pub fn check(&self, table: &ParamTable) -> Result<()> {
+        self.check_names(table)?;
+        table.params.iter().try_for_each(|param| self.check_shape(&param.name, &param.shape))
+    }
+
+    /// Hands the values of one tensor, which [`HfModel::check`] has found, to `sink` piece by piece: the number of the
+    /// first, and the values. Refused where one is not finite.
+    pub fn read(&self, param: &Param, mut sink: impl FnMut(usize, &[f32])) -> Result<()> {
         let file = &self.files[self.place[&param.name]];
         file.read(&param.name, |first, values, _| {
             if let Some(i) = values.iter().position(|x| !x.is_finite()) {
@@ -92,7 +97,7 @@ impl HfModel {
                     values[i]
                 )));
             }
-            scatter(param.place, first, values, w);
+            sink(first, values);
             Ok(())
         })
     }

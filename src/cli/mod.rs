@@ -1,4 +1,5 @@
 //! The command line: one file per sub-command.
+pub mod average;
 pub mod bench;
 pub mod data;
 pub mod demo;
@@ -8,6 +9,7 @@ pub mod export;
 pub mod generate;
 pub mod plan;
 pub mod profile;
+pub mod refine;
 pub mod schedule;
 pub mod selftest;
 pub mod train;
@@ -41,6 +43,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Write a Hugging Face directory
     Export(export::ExportArgs),
+    /// One checkpoint out of several: what a decay of the rate does, done afterwards
+    Average(average::AverageArgs),
     /// Make, look at and check token shards
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -67,6 +71,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Average(args) => average::run(&args),
         Command::Data(command) => data::run(command),
         Command::Schedule(args) => schedule::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -1,4 +1,5 @@
 //! `rewarm schedule`: what rates a run will use, and what schedules there are.
+use super::refine::{self, RefineArgs};
 use crate::config::RawConfig;
 use crate::console::{note, print};
 use crate::report::{Series, braille, rate_chart, schedule_series};
@@ -22,6 +23,8 @@ pub struct ScheduleArgs {
 enum Command {
     /// Print every named schedule, shape and warmup, with its curve
     List(ListArgs),
+    /// Make a schedule from the gradient norms of a run
+    Refine(RefineArgs),
     /// Print the learning rate at selected steps, with a plot
     Show(ShowArgs),
     /// Draw schedules over each other, in the terminal or as an SVG or PNG file
@@ -100,6 +103,7 @@ pub fn run(args: &ScheduleArgs) -> Result<()> {
             print(&if args.markdown { catalogue::markdown() } else { catalogue::listing() }?)
         }
         Command::Show(args) => show(args),
+        Command::Refine(args) => refine::run(args),
         Command::Plot(args) => plot(args),
     }
 }

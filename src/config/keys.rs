@@ -58,6 +58,8 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("schedule.warmup_convention", Choice(&["zero_based", "one_based", "floor_one", "inclusive"])),
     ("schedule.tail", Choice(&["hold", "min_lr", "error"])),
     ("schedule.counter", Choice(&["attempted", "applied"])),
+    ("schedule.style", Text),
+    ("schedule.args", Arguments),
     ("schedule.phases", Tables),
     ("schedule.phases[].shape", Entry(&[SHAPES])),
     ("schedule.phases[].length", Length),

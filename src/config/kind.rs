@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Device,
     /// A list of tables.
     Tables,
+    /// A table whose keys are another program's.
+    Arguments,
 }
 
 impl Kind {
@@ -59,6 +61,7 @@ impl Kind {
                 list.iter().all(|item| item.as_str().is_some_and(|s| !s.is_empty()))
             }
             (Self::Tables, Value::Array(list)) => list.iter().all(Value::is_table),
+            (Self::Arguments, Value::Table(_)) => true,
             (Self::Lengths, Value::Array(list)) => {
                 return list.iter().try_for_each(|x| Self::Length.check(x));
             }
@@ -101,6 +104,7 @@ impl Kind {
             }
             Self::Device => r#""cpu", "cuda:0" (or another number), "emulated" or "auto""#.into(),
             Self::Tables => "a list of tables, written [[like.this]]".into(),
+            Self::Arguments => "a section, written [like.this]".into(),
         }
     }
 }

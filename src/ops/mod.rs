@@ -102,6 +102,8 @@ pub struct Outcome {
     pub losses: Vec<f32>,
     /// Global norm of the gradients before clipping.
     pub norm: f64,
+    /// Sum of the absolute values of the gradients before clipping.
+    pub norm_l1: f64,
     /// False where the norm is not finite: weights and moments are as they were.
     pub applied: bool,
 }

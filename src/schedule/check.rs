@@ -104,7 +104,7 @@ impl Plan {
         match self {
             Self::Shape(shape) => shape.check("schedule"),
             Self::Preset(preset) => preset.check(),
-            Self::Phases(_) => Ok(()),
+            Self::Phases(_) | Self::Style(..) => Ok(()),
         }
     }
 }

@@ -63,6 +63,9 @@ impl ScheduleConfig {
                 run.steps, run.tokens_per_step, run.samples_per_step
             )));
         }
+        if let Plan::Style(style, args) = &self.plan {
+            return Ok(Schedule { counter: self.counter, ..compat::find(style)?.compile(args, run)? });
+        }
         let (pre_hold, warmup) = (self.pre_hold.exact_steps(run), self.warmup.exact_steps(run));
         for (key, length, end) in
             [("pre_hold", self.pre_hold, pre_hold), ("warmup", self.warmup, pre_hold + warmup)]
@@ -162,6 +165,7 @@ impl ScheduleConfig {
             Plan::Shape(shape) => shape.drafts(ctx.rest(), None, ctx.end_of(shape), ctx, "schedule.min_lr"),
             Plan::Preset(preset) => preset.drafts(ctx),
             Plan::Phases(phases) => list_drafts(phases, ctx),
+            Plan::Style(..) => unreachable!("it is compiled apart from the others"),
         }
     }
 }

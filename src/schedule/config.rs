@@ -31,6 +31,11 @@ pub struct RawSchedule {
     pub counter: Option<Counter>,
     /// Explicit phases after the warmup.
     pub phases: Option<Vec<RawPhase>>,
+    /// Another framework's schedule; everything about it is in `style_args`.
+    pub style: Option<String>,
+    /// `[schedule.args]`: that framework's own arguments.
+    #[serde(rename = "args")]
+    pub style_args: Option<Table>,
     /// Arguments of the named schedule.
     #[serde(flatten)]
     pub args: Table,
@@ -107,7 +112,7 @@ impl Counter {
 /// A complete and sensible `[schedule]`; lengths are still in the user's units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleConfig {
-    /// Rate at the end of the warmup.
+    /// Rate at the end of the warmup; 0 for another framework's schedule, whose arguments have it.
     pub lr: f64,
     /// Last rate of a named schedule (default `lr / 10`, as Pythia's; 0 for `constant`, phases and what never ends),
     /// and the floor of every rate after the warmup.

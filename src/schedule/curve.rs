@@ -28,6 +28,11 @@ pub enum Curve {
         /// ½: down once.
         cycles: f64,
     },
+    /// `to + (from − to)·(½(1 + cos πr))^power`.
+    CosinePower {
+        /// 1: the plain cosine.
+        power: f64,
+    },
     /// `to + (from − to)·½(1 + cos(π·(cycles·r mod 1)))`, and `to` from `r = 1` on.
     CosineRestarts {
         /// How often it goes down.
@@ -96,6 +101,7 @@ impl Curve {
                 let r = if theta == 1.0 { r } else { r.powf(theta) };
                 down(0.5 * (1.0 + (TAU * cycles * r).cos()))
             }
+            Self::CosinePower { power } => down((0.5 * (1.0 + (PI * r).cos())).powf(power)),
             Self::CosineRestarts { .. } if r >= 1.0 => to,
             Self::CosineRestarts { cycles } => down(0.5 * (1.0 + (PI * ((cycles * r) % 1.0)).cos())),
             Self::MirrorCosine => down(2.0 * (1.0 - r) - 0.5 * (1.0 + (PI * r).cos())),

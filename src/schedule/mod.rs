@@ -6,6 +6,7 @@
 //! the two schedules that look at the loss ([`Plateau`], [`Greedy`]) keep their small state apart from it.
 pub mod catalogue;
 mod check;
+pub mod compat;
 mod compile;
 mod config;
 mod curve;
@@ -14,6 +15,7 @@ mod feedback;
 mod phase;
 mod plan;
 mod preset;
+mod refine;
 mod shape;
 pub mod show;
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub use curve::Curve;
 pub use feedback::{Feedback, FeedbackState, Greedy, Plateau};
 pub use phase::Phase;
 pub use plan::{Infinite, Plan, Preset, Spacing};
+pub use refine::{Optimizer, Refined};
 pub use shape::{Interpolation, Shape};
 pub(crate) use units::Scalar;
 pub use units::{Length, Rate, RunSize, TokenCount};

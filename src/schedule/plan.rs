@@ -1,6 +1,7 @@
 //! What can follow a warmup.
 use super::{Length, Named, PhaseConfig, Rate, Shape, WarmupShape};
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
 /// What follows the warmup.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +12,8 @@ pub enum Plan {
     Preset(Preset),
     /// A list of phases.
     Phases(Vec<PhaseConfig>),
+    /// Another framework's schedule ([`super::compat`]) and its arguments.
+    Style(String, Table),
 }
 
 /// The named schedules that are more than one shape; `name = "wsd", decay = "20%"`.
@@ -193,7 +196,7 @@ impl Plan {
     /// The default of `min_lr`: a tenth of the peak, as Pythia's, where a schedule goes to it.
     pub(super) fn min_lr(&self, lr: f64) -> f64 {
         match self {
-            Self::Phases(_) | Self::Shape(Shape::Constant | Shape::Table { .. }) => 0.0,
+            Self::Phases(_) | Self::Style(..) | Self::Shape(Shape::Constant | Shape::Table { .. }) => 0.0,
             Self::Shape(shape) if shape.approaches() => 0.0,
             Self::Preset(Preset::D2z | Preset::Multistep { .. } | Preset::OneCycle { .. }) => 0.0,
             Self::Preset(Preset::ModerateDecay { .. }) => lr / 3.0,

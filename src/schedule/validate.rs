@@ -9,6 +9,9 @@ use toml::{Table, Value};
 impl RawSchedule {
     /// Fills in defaults and refuses what cannot be meant, naming the key.
     pub fn validate(&self) -> Result<ScheduleConfig> {
+        if self.style.is_some() || self.style_args.is_some() {
+            return self.style();
+        }
         let plan = self.plan()?;
         let lr = self.lr.ok_or_else(|| {
             Error::refused(
@@ -60,6 +63,36 @@ impl RawSchedule {
             warmup_convention: self.warmup_convention.unwrap_or_default(),
             plan,
             tail: self.tail.unwrap_or_default(),
+            counter: self.counter.unwrap_or_default(),
+        })
+    }
+
+    /// Another framework's schedule, which takes nothing else from the section than what it counts.
+    fn style(&self) -> Result<ScheduleConfig> {
+        let Some(style) = &self.style else {
+            return Err(Error::refused(
+                "schedule.args is given without schedule.style; name the schedule they belong to, as in \"hf:cosine\"",
+            ));
+        };
+        compat::find(style)?;
+        let own = Self { style: None, style_args: None, counter: None, ..self.clone() };
+        let table = Table::try_from(own).expect("a section of a configuration has a TOML form");
+        if let Some(key) = table.keys().next() {
+            return Err(Error::refused(format!(
+                "schedule.{key} and schedule.style are both given; another framework's schedule has its own arguments, give them in [schedule.args]"
+            )));
+        }
+        Ok(ScheduleConfig {
+            lr: 0.0,
+            min_lr: 0.0,
+            pre_hold: Length::Steps(0),
+            pre_hold_lr: Rate::Value(0.0),
+            warmup: Length::Steps(0),
+            warmup_from: Rate::Value(0.0),
+            warmup_shape: WarmupShape::Linear,
+            warmup_convention: WarmupConvention::ZeroBased,
+            plan: Plan::Style(style.clone(), self.style_args.clone().unwrap_or_default()),
+            tail: Tail::Hold,
             counter: self.counter.unwrap_or_default(),
         })
     }
@@ -187,6 +220,14 @@ impl ScheduleConfig {
     /// The section that means this schedule; [`RawSchedule::validate`] gives it back. What has its default and was
     /// not always written is left out.
     pub fn to_raw(&self) -> RawSchedule {
+        if let Plan::Style(style, args) = &self.plan {
+            return RawSchedule {
+                style: Some(style.clone()),
+                style_args: Some(args.clone()),
+                counter: (self.counter != Counter::Attempted).then_some(self.counter),
+                ..RawSchedule::default()
+            };
+        }
         let mut raw = RawSchedule {
             lr: Some(self.lr),
             min_lr: Some(Rate::Value(self.min_lr)),
@@ -210,6 +251,7 @@ impl ScheduleConfig {
                 raw.name = raw.args.remove("name").and_then(|name| name.as_str().map(str::to_owned));
             }
             Plan::Phases(phases) => raw.phases = Some(phases.iter().map(PhaseConfig::to_raw).collect()),
+            Plan::Style(..) => unreachable!("returned above"),
         }
         raw
     }

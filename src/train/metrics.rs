@@ -16,6 +16,8 @@ pub struct StepMetrics {
     pub loss: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// Sum of the absolute values of the gradient before clipping; `rewarm schedule refine` reads both norms.
+    pub grad_norm_l1: f64,
     /// Learning rate of the step.
     pub lr: f64,
     /// Tokens per second of the step.

@@ -143,6 +143,7 @@ impl Session {
             tokens: self.state.tokens,
             loss: result.loss,
             grad_norm: result.norm,
+            grad_norm_l1: result.norm_l1,
             lr,
             tokens_per_s,
             gflop_per_s: tokens_per_s * self.model.config.flops_per_token(time) / 1e9,

@@ -23,6 +23,8 @@ pub struct StepResult {
     pub loss: f64,
     /// Global gradient norm before clipping.
     pub norm: f64,
+    /// Sum of the absolute values of the gradient before clipping.
+    pub norm_l1: f64,
     /// Whether the update was made; it is not when the norm is not finite.
     pub applied: bool,
 }
@@ -63,11 +65,11 @@ pub fn issue_step(
 
 /// Waits for the oldest step that was issued.
 pub fn finish_step(ops: &mut dyn Ops, issued: Issued) -> Result<StepResult> {
-    let Outcome { losses, norm, applied } = ops.outcome()?;
+    let Outcome { losses, norm, norm_l1, applied } = ops.outcome()?;
     assert_eq!(losses.len(), issued.rows, "the backend keeps the losses of all micro-batches");
     // Sequence by sequence, so that the split into micro-batches does not change the order of additions.
     let sequences = losses.chunks(issued.time).map(|s| s.iter().map(|&x| x as f64).sum::<f64>());
-    Ok(StepResult { loss: sequences.sum::<f64>() / issued.counted as f64, norm, applied })
+    Ok(StepResult { loss: sequences.sum::<f64>() / issued.counted as f64, norm, norm_l1, applied })
 }
 
 /// Both.

@@ -1,4 +1,5 @@
 //! The command line as people and scripts use it: the real binary, real files, exit codes and messages.
+mod average;
 mod bad_config;
 mod bad_input;
 mod bad_run;
@@ -7,4 +8,5 @@ mod demo;
 mod formats;
 mod happy;
 mod plan;
+mod refine;
 mod support;

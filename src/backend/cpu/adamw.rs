@@ -21,29 +21,32 @@ use rayon::prelude::*;
 /// Elements of one task.
 const CHUNK: usize = 1 << 14;
 
-/// `√Σ g²` in f64, summed in fixed chunks and lanes.
-pub fn norm(g: &[f32]) -> f64 {
+/// `√Σ g²` and `Σ |g|` in f64, summed in fixed chunks and lanes.
+pub fn norms(g: &[f32]) -> [f64; 2] {
     const LANES: usize = 16;
-    let chunks: Vec<f64> = g
+    let chunks: Vec<[f64; 2]> = g
         .par_chunks(CHUNK)
         .map(|chunk| {
             vectorize(
                 #[inline(always)]
                 || {
-                    let mut lanes = [0.0f64; LANES];
+                    let (mut squares, mut sizes) = ([0.0f64; LANES], [0.0f64; LANES]);
                     let (blocks, tail) = chunk.as_chunks::<LANES>();
                     for x in blocks {
                         for i in 0..LANES {
-                            lanes[i] = (x[i] as f64).mul_add(x[i] as f64, lanes[i]);
+                            squares[i] = (x[i] as f64).mul_add(x[i] as f64, squares[i]);
+                            sizes[i] += x[i].abs() as f64;
                         }
                     }
-                    let tail: f64 = tail.iter().map(|&x| x as f64 * x as f64).sum();
-                    lanes.iter().sum::<f64>() + tail
+                    let tail_squares: f64 = tail.iter().map(|&x| x as f64 * x as f64).sum();
+                    let tail_sizes: f64 = tail.iter().map(|&x| x.abs() as f64).sum();
+                    [squares.iter().sum::<f64>() + tail_squares, sizes.iter().sum::<f64>() + tail_sizes]
                 },
             )
         })
         .collect();
-    chunks.iter().sum::<f64>().sqrt()
+    let total = |i: usize| chunks.iter().map(|sums| sums[i]).sum::<f64>();
+    [total(0).sqrt(), total(1)]
 }
 
 /// A run of contiguous elements of one tensor.

@@ -113,9 +113,10 @@ impl Cpu {
         }
     }
 
-    /// Euclidean norm of the first `len` elements of the gradients, summed in a fixed order.
-    pub fn global_norm(&self, len: usize) -> f64 {
-        adamw::norm(&self.g[..len])
+    /// Euclidean norm of the first `len` elements of the gradients and the sum of their absolute values, summed in a
+    /// fixed order.
+    pub fn global_norms(&self, len: usize) -> [f64; 2] {
+        adamw::norms(&self.g[..len])
     }
 
     /// One update of the weights and moments.
@@ -360,7 +361,7 @@ impl Ops for Cpu {
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
-        let norm = self.global_norm(self.w.len());
+        let [norm, norm_l1] = self.global_norms(self.w.len());
         let applied = norm.is_finite();
         if applied {
             self.applied += 1;
@@ -371,7 +372,7 @@ impl Ops for Cpu {
                 AdamStep { lr, betas: adam.betas, eps: adam.eps, grad_scale, applied: self.applied },
             );
         }
-        self.outcome = Some(Outcome { losses: std::mem::take(&mut self.losses), norm, applied });
+        self.outcome = Some(Outcome { losses: std::mem::take(&mut self.losses), norm, norm_l1, applied });
     }
 
     fn outcome(&mut self) -> Result<Outcome> {

@@ -152,7 +152,7 @@ impl Gpu {
         }
         let host = &self.device.host(slot.record)[size_of::<StepRecord>()..];
         let record: StepRecord = bytemuck::pod_read_unaligned(host);
-        Ok(Outcome { losses, norm: record.norm, applied: record.skip == 0 })
+        Ok(Outcome { losses, norm: record.norm, norm_l1: record.abs_sum, applied: record.skip == 0 })
     }
 
     pub(super) fn write_applied(&mut self, applied: u64) -> Result<()> {

@@ -1,0 +1,131 @@
+//! `rewarm average`: one checkpoint out of several.
+use crate::average::{Method, average, check_same};
+use crate::checkpoint::{self, Disk, Dtype, HfModel, MAX_SHARD_BYTES, list_steps};
+use crate::console::{note, print};
+use crate::model::ParamTable;
+use crate::schedule::Curve;
+use crate::train::Source;
+use crate::{Error, Result};
+use std::path::PathBuf;
+
+/// Arguments of `rewarm average`.
+#[derive(Debug, clap::Args)]
+pub struct AverageArgs {
+    /// A run directory (its newest steps), or step or Hugging Face directories, oldest first
+    #[arg(required = true)]
+    models: Vec<PathBuf>,
+    /// The new directory, a Hugging Face model
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// How many steps of the run [default: 6, of lawa 5]
+    #[arg(long, value_name = "K")]
+    last: Option<usize>,
+    /// How much each counts
+    #[arg(long, value_enum, default_value_t = Name::Sma)]
+    method: Name,
+    /// Share of the newest, of ema [default: 0.2]
+    #[arg(long)]
+    alpha: Option<f64>,
+    /// The decay to be emulated, of decay [default: linear]
+    #[arg(long, value_enum)]
+    shape: Option<Decay>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Name {
+    /// All the same
+    Sma,
+    /// In proportion to 1, 2, …, the newest most
+    Wma,
+    /// M ← alpha·θ + (1 − alpha)·M from the oldest on
+    Ema,
+    /// The latest five, all the same
+    Lawa,
+    /// As if the rate had decayed between them
+    Decay,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Decay {
+    Linear,
+    Cosine,
+    OneMinusSqrt,
+    Square,
+}
+
+impl AverageArgs {
+    fn method(&self) -> Result<Method> {
+        if self.alpha.is_some() && self.method != Name::Ema {
+            return Err(Error::refused("--alpha is given, and only --method ema has one; remove it"));
+        }
+        if self.shape.is_some() && self.method != Name::Decay {
+            return Err(Error::refused("--shape is given, and only --method decay has one; remove it"));
+        }
+        let alpha = self.alpha.unwrap_or(0.2);
+        if !(alpha > 0.0 && alpha <= 1.0) {
+            return Err(Error::refused(format!("--alpha is {alpha}; it must be above 0 and at most 1")));
+        }
+        Ok(match self.method {
+            Name::Sma | Name::Lawa => Method::Sma,
+            Name::Wma => Method::Wma,
+            Name::Ema => Method::Ema { alpha },
+            Name::Decay => Method::Decay(match self.shape.unwrap_or(Decay::Linear) {
+                Decay::Linear => Curve::Linear,
+                Decay::Cosine => Curve::Cosine { theta: 1.0, cycles: 0.5 },
+                Decay::OneMinusSqrt => Curve::OneMinusSqrt,
+                Decay::Square => Curve::Rise { power: 2.0 },
+            }),
+        })
+    }
+
+    /// The directories that are averaged, oldest first.
+    fn dirs(&self) -> Result<Vec<PathBuf>> {
+        let is_run = |dir: &PathBuf| dir.is_dir() && !dir.join("config.json").exists();
+        let [run] = &self.models[..] else {
+            if self.last.is_some() {
+                return Err(Error::refused(
+                    "--last is given with several directories; it is for one run directory",
+                ));
+            }
+            return Ok(self.models.clone());
+        };
+        if !is_run(run) {
+            return Err(Error::refused(format!(
+                "{} is one model, and an average needs several; give a run directory or more step directories",
+                run.display()
+            )));
+        }
+        let last = self.last.unwrap_or(if self.method == Name::Lawa { 5 } else { 6 });
+        let steps = list_steps(&Disk, run)?;
+        if last < 2 || steps.len() < last {
+            return Err(Error::refused(format!(
+                "{} has {} steps and --last is {last}; it must be 2 or more and the run must have kept as many (checkpoint.keep)",
+                run.display(),
+                steps.len()
+            )));
+        }
+        Ok(steps.into_iter().take(last).rev().map(|(_, dir)| dir).collect())
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &AverageArgs) -> Result<()> {
+    let (method, dirs) = (args.method()?, args.dirs()?);
+    let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let sources = dirs.iter().map(|dir| Source::open(dir)).collect::<Result<Vec<Source>>>()?;
+    let models =
+        sources.iter().map(|source| HfModel::open(source.dir())).collect::<Result<Vec<HfModel>>>()?;
+    check_same(&models, &names)?;
+    let weights = method.weights(models.len());
+    for (name, weight) in names.iter().zip(&weights) {
+        note(&format!("{weight:.6}  {name}"));
+    }
+    let newest = sources.last().expect("there are at least two");
+    // A checkpoint of ours knows more of its model than config.json says.
+    let (config, table) = (newest.config(), ParamTable::new(newest.config()));
+    let mut w = vec![0.0; table.total];
+    average(&models, &weights, &table, &mut w)?;
+    let (base, tokenizer) = (Some(newest.raw_config()), Some(newest.dir()));
+    checkpoint::export(&args.output, config, &table, &w, Dtype::F32, base, tokenizer, MAX_SHARD_BYTES)?;
+    print(&args.output.display().to_string())
+}

@@ -1,0 +1,93 @@
+//! What another framework's schedule is refused for: the key and the rule are named.
+use super::styled;
+
+#[test]
+fn a_message_names_the_argument_and_the_rule() {
+    let hf = "learning_rate = 1e-3\nnum_warmup_steps = 10";
+    let cases = [
+        (
+            "hf:cosin",
+            hf.into(),
+            r#"schedule.style is "hf:cosin", which is unknown (did you mean "hf:cosine"?)"#,
+        ),
+        (
+            "hf:linear",
+            "learning_rate = 1e-3".into(),
+            "schedule.args.num_warmup_steps is missing; hf:linear requires it",
+        ),
+        (
+            "hf:linear",
+            format!("{hf}\nnum_cycle = 2"),
+            "schedule.args.num_cycle is not an argument of hf:linear",
+        ),
+        ("hf:cosine", format!("{hf}\nnum_cycle = 2"), "did you mean num_cycles?"),
+        ("hf:cosine_with_min_lr", hf.into(), "schedule.args.min_lr and min_lr_rate are missing"),
+        ("hf:cosine_with_min_lr", format!("{hf}\nmin_lr = 1e-4\nmin_lr_rate = 0.1"), "are both given"),
+        ("hf:cosine_with_min_lr", format!("{hf}\nmin_lr = 1e-2"), "a decay cannot end above its start"),
+        ("hf:cosine_with_min_lr", format!("{hf}\nmin_lr_rate = 1.5"), "a share between 0 and 1"),
+        ("hf:linear", format!("{hf}\nnum_training_steps = 5"), "a warmup must fit in"),
+        ("hf:linear", "learning_rate = 1e-3\nnum_warmup_steps = 1.5".into(), "a whole number of at least 0"),
+        ("hf:linear", "learning_rate = \"big\"\nnum_warmup_steps = 1".into(), "a number of at least 0"),
+        ("hf:linear", "learning_rate = inf\nnum_warmup_steps = 1".into(), "a number of at least 0"),
+        ("hf:warmup_stable_decay", format!("{hf}\nnum_decay_steps = 999"), "longer than num_training_steps"),
+        (
+            "hf:warmup_stable_decay",
+            format!("{hf}\nnum_decay_steps = 9\ndecay_type = \"sqrt\""),
+            "one of [\"cosine\"",
+        ),
+        (
+            "megatron:WSD",
+            "lr = 1e-3".into(),
+            "schedule.args.lr_wsd_decay_iters is missing or 0; megatron:WSD requires it",
+        ),
+        ("megatron:linear", "lr = 1e-3\nlr_decay_iters = 9\nlr_decay_samples = 9".into(), "are both given"),
+        ("neox:cosine", "lr = 1e-3\nwarmup = 1".into(), "schedule.args.warmup is 1"),
+        ("neox-legacy:cosine", "lr = 1e-3\nwarmup = 0.6".into(), "a share of at most 0.5"),
+        ("torchtitan:linear", "lr = 1e-3\ntotal_steps = 9".into(), "behind total_steps there is no rate"),
+        ("olmo:wsd", "lr = 1e-3".into(), "schedule.args.warmup and warmup_fraction are missing"),
+        ("nanotron:linear", "learning_rate = 1e-3".into(), "schedule.args.lr_warmup_style is missing"),
+        ("torch:OneCycleLR", "max_lr = 1e-3\ntotal_steps = 100".into(), "say cycle_momentum = false"),
+        ("torch:MultiStepLR", "lr = 1e-3\nmilestones = [5, 2]".into(), "list them in order"),
+        ("torch:CosineAnnealingWarmRestarts", "lr = 1e-3".into(), "schedule.args.T_0 is missing"),
+        (
+            "optax:sgdr_schedule",
+            "cosine_kwargs = [{ init_value = 0 }]".into(),
+            "schedule.args.cosine_kwargs[0].peak_value is missing",
+        ),
+        (
+            "optax:piecewise_constant_schedule",
+            "init_value = 1\nboundaries_and_scales = { x = 1 }".into(),
+            "a table of factors by step",
+        ),
+    ];
+    for (style, args, expected) in cases {
+        let args: String = args;
+        let error = styled(style, args.parse().unwrap(), 100).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{style} {args}: {error}");
+    }
+}
+
+#[test]
+fn our_own_keys_and_a_style_exclude_each_other() {
+    for text in [
+        "style = \"hf:linear\"\nlr = 1e-3",
+        "style = \"hf:linear\"\nname = \"cosine\"",
+        "style = \"hf:linear\"\npower = 2",
+    ] {
+        let raw: rewarm::schedule::RawSchedule = toml::from_str(text).unwrap();
+        let error = raw.validate().unwrap_err().to_string();
+        assert!(error.contains("and schedule.style are both given"), "{error}");
+    }
+    let raw: rewarm::schedule::RawSchedule = toml::from_str("[args]\nlr = 1e-3").unwrap();
+    assert!(raw.validate().unwrap_err().to_string().contains("without schedule.style"));
+}
+
+#[test]
+fn a_style_means_the_same_after_it_was_written_down() {
+    let text = "style = \"megatron:cosine\"\n[args]\nlr = 1e-3\nlr-warmup-iters = 10\n";
+    let raw: rewarm::schedule::RawSchedule = toml::from_str(text).unwrap();
+    let config = raw.validate().unwrap();
+    let again: rewarm::schedule::RawSchedule =
+        toml::from_str(&toml::to_string(&config.to_raw()).unwrap()).unwrap();
+    assert_eq!(again.validate().unwrap(), config);
+}
