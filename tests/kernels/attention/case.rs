@@ -231,9 +231,19 @@ impl Case {
         (0..x.len()).map(|i| x[index(i)]).collect()
     }
 
+    /// The largest error of one log-sum-exp, relative to the magnitudes that it is a sum of. Those are rounded up to
+    /// powers of two, so that dividing by them changes no error.
+    fn judge_each_lse(&self, lse: &[f32], naive: &[f32], exact: &naive::Forward<f64>) {
+        let sizes = || exact.lse_size.iter().map(|x| x.log2().ceil().exp2());
+        let scaled =
+            |lse: &[f32]| lse.iter().zip(sizes()).map(|(x, size)| x / size as f32).collect::<Vec<_>>();
+        let exact: Vec<f64> = exact.lse.iter().zip(sizes()).map(|(x, size)| x / size).collect();
+        judge(&self.name("each lse"), Stored::F32, &scaled(lse), &scaled(naive), &exact, exact.len());
+    }
+
     /// `out`, the log-sum-exp and the three gradients. A row of what is judged is one query, key or value of one
-    /// head, as a head must not hide behind another; of the log-sum-exp it is a head's sequence, as the relative
-    /// error of one logarithm near 0 is a lottery.
+    /// head, as a head must not hide behind another; of the log-sum-exp it is a head's sequence, as one logarithm near
+    /// 0 is a difference of large numbers; each by itself is held to the size of those.
     fn judge(&self, outputs: &Outputs) {
         let (c, d) = (self.channels(), self.heads.size);
         let (naive, exact) = (naive::forward::<f32>(self), naive::forward::<f64>(self));
@@ -242,6 +252,7 @@ impl Case {
         let lse = self.by_head(outputs.get("lse"));
         let (naive_lse, exact_lse) = (self.by_head(&naive.lse), self.by_head(&exact.lse));
         judge(&self.name("lse"), Stored::F32, &lse, &naive_lse, &exact_lse, self.s.time);
+        self.judge_each_lse(outputs.get("lse"), &naive.lse, &exact);
 
         let dqkv = Self::rows(outputs, "dqkv", 3 * c);
         let (naive, exact) = (naive::backward(self, &naive), naive::backward(self, &exact));

@@ -32,6 +32,9 @@ pub struct Forward<T> {
     pub out: Vec<T>,
     /// `[rows, H]`.
     pub lse: Vec<T>,
+    /// `[rows, H]`: the magnitudes that the log-sum-exp is a sum of, added up: `Σ|q·k|` of the largest score and the
+    /// logarithm. Its rounding errors are relative to this, while itself it may be near 0.
+    pub lse_size: Vec<T>,
 }
 
 /// Queries, keys or values `[rows, D]` of a head.
@@ -47,10 +50,15 @@ fn scores<T: Float>(case: &Case, q: &[Vec<T>], k: &[Vec<T>], row: usize) -> (usi
     (first, k[first..=row].iter().map(|k| dot(&q[row], k) * scale).collect())
 }
 
+fn magnitude<T: Float>(x: T) -> T {
+    if x < T::default() { -x } else { x }
+}
+
 /// Probabilities are rounded before they meet the values.
 pub fn forward<T: Operand>(case: &Case) -> Forward<T> {
     let (rows, h, d) = (case.s.rows(), case.heads.count, case.heads.size);
-    let (mut out, mut lse) = (vec![T::default(); rows * h * d], vec![T::default(); rows * h]);
+    let mut out = vec![T::default(); rows * h * d];
+    let [mut lse, mut lse_size] = [(); 2].map(|()| vec![T::default(); rows * h]);
     for head in 0..h {
         let [q, k, v] = [0, 1, 2].map(|p| part::<T>(case, head, p));
         for row in 0..rows {
@@ -64,9 +72,12 @@ pub fn forward<T: Operand>(case: &Case) -> Forward<T> {
             }
             o.iter_mut().for_each(|o| *o = *o / total);
             lse[row * h + head] = most + total.ln();
+            let top = first + scores.iter().position(|&x| x == most).expect("one is the largest");
+            let [q, k] = [&q[row], &k[top]].map(|x| x.iter().map(|&x| magnitude(x)).collect::<Vec<T>>());
+            lse_size[row * h + head] = dot(&q, &k) / T::of(d as f64).sqrt() + total.ln();
         }
     }
-    Forward { out, lse }
+    Forward { out, lse, lse_size }
 }
 
 /// Gradients of q, k and v `[rows, C]` each; probabilities and their gradient are rounded before products, and so is
