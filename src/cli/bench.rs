@@ -142,7 +142,7 @@ fn bench(args: &TrainBench) -> Result<Report> {
         let started = Instant::now();
         let (tokens, targets) = &batches[step as usize % batches.len()];
         let input = Micro { tokens, targets, time: shape.time, batch: micro };
-        let update = Update { adam, lr: 3e-4, step: step as u64 };
+        let update = Update::new(adam, 3e-4, step as u64);
         loss = train_step(&model, &mut ops, &workspace, input, &params, update)?.loss;
         if step >= args.warmup {
             times.push(started.elapsed().as_secs_f64() * 1e3);

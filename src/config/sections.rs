@@ -87,6 +87,9 @@ pub struct Optim {
     pub weight_decay: f64,
     /// Largest global gradient norm; 0: no clipping.
     pub clip: f64,
+    /// Factor on the rate for every block further from the output, in `0..=1`; 1: none.
+    #[serde(skip_serializing_if = "is_one")]
+    pub layer_decay: f64,
     /// Exceptions by name; LayerNorm weights and biases are not decayed anyway.
     pub groups: Vec<GroupRule>,
 }
@@ -94,8 +97,19 @@ pub struct Optim {
 impl Default for Optim {
     /// Pythia's values.
     fn default() -> Self {
-        Self { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1, clip: 1.0, groups: Vec::new() }
+        Self {
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            layer_decay: 1.0,
+            groups: Vec::new(),
+        }
     }
+}
+
+fn is_one(x: &f64) -> bool {
+    *x == 1.0
 }
 
 impl Optim {

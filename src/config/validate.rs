@@ -226,10 +226,16 @@ impl Optim {
         if self.eps <= 0.0 {
             return refuse(format!("optim.eps is {}; it must be positive, such as 1e-8", self.eps));
         }
+        if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
+            return refuse(format!(
+                "optim.layer_decay is {}; it must be above 0 and at most 1, such as 0.9 (1: no decay by depth)",
+                self.layer_decay
+            ));
+        }
         for (i, rule) in self.groups.iter().enumerate() {
-            if rule.lr_mult.is_none() && rule.weight_decay.is_none() {
+            if rule.lr_mult.is_none() && rule.weight_decay.is_none() && rule.decay_follows_rate.is_none() {
                 return refuse(format!(
-                    "optim.groups[{i}] ({:?}) changes nothing; give it lr_mult or weight_decay, or remove it",
+                    "optim.groups[{i}] ({:?}) changes nothing; give it lr_mult, weight_decay or decay_follows_rate, or remove it",
                     rule.pattern
                 ));
             }

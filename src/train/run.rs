@@ -118,7 +118,7 @@ impl Session {
         let time = self.order.seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
-        let update = Update { adam: self.config.optim.adam(), lr, step };
+        let update = Update::new(self.config.optim.adam(), lr, step);
         let issued = issue_step(&self.model, &mut *self.ops, &self.workspace, input, &self.params, update);
         Ok(InFlight { issued, started, lr, tokens: batch.tokens.len() })
     }

@@ -10,13 +10,13 @@ use crate::checkpoint::{
     Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
     list_steps, read_tokenizer_files,
 };
-use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, RawConfig, resume_differences};
+use crate::config::{Config, DifferenceKind, HELDOUT, Optim, OptimizerStart, RawConfig, resume_differences};
 use crate::console::note;
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
 use crate::device::{DeviceName, GemmChoices};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
-use crate::optim::assign;
+use crate::optim::{assign, decay_by_depth};
 use crate::schedule::{FeedbackState, Schedule};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -173,7 +173,7 @@ impl Session {
         let mut ops = backend::open(device, sizes, table, &workspace)?;
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
-        let params = assign(&model.table, &config.optim.groups, config.optim.weight_decay);
+        let params = params(&model, &config.optim)?;
         if configure {
             replace(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
@@ -294,6 +294,19 @@ fn feedback_of(state: &RunState) -> Result<FeedbackState> {
             ))
         }),
     }
+}
+
+/// The settings of every tensor; refused where nothing is trained.
+fn params(model: &Model, optim: &Optim) -> Result<Vec<AdamParam>> {
+    let mut params = assign(&model.table, &optim.groups, optim.weight_decay);
+    decay_by_depth(&model.table, optim.layer_decay, &mut params);
+    if params.iter().all(AdamParam::is_frozen) {
+        return Err(Error::refused(
+            "optim.groups sets lr_mult = 0 on every tensor, and nothing is left to train; leave some out, or use \
+             `rewarm eval` to only evaluate",
+        ));
+    }
+    Ok(params)
 }
 
 /// Creates and locks a run directory and clears what interrupted saves left.

@@ -19,6 +19,7 @@ use super::MemoryPlan;
 use crate::Result;
 use crate::model::{Gelu, Matrix, ModelConfig, Norm, ParamTable, Vector, Workspace};
 use crate::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
+use crate::optim::AdamSettings;
 pub use adamw::AdamStep;
 use layernorm::Affine;
 use memory::{Arena, Rows, RowsMut};
@@ -342,16 +343,15 @@ impl Ops for Cpu {
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
+        adamw::clear_frozen(&mut self.g, params);
         let norm = self.global_norm(self.w.len());
         let applied = norm.is_finite();
         if applied {
             self.applied += 1;
-            let Update { adam, lr, .. } = update;
-            let grad_scale = adam.clip_factor(norm);
-            self.adamw(
-                params,
-                AdamStep { lr, betas: adam.betas, eps: adam.eps, grad_scale, applied: self.applied },
-            );
+            let Update { adam, lr, decay_scale, .. } = update;
+            let (grad_scale, applied) = (adam.clip_factor(norm), self.applied);
+            let AdamSettings { betas, eps, .. } = adam;
+            self.adamw(params, AdamStep { lr, decay_scale, betas, eps, grad_scale, applied });
         }
         self.outcome = Some(Outcome { losses: std::mem::take(&mut self.losses), norm, applied });
     }
