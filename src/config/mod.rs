@@ -2,6 +2,7 @@
 //!
 //! Parse, then mean: [`RawConfig`] is what was written, with unknown keys and wrong kinds refused by name;
 //! [`Config`] is what it means, with every default filled in and impossible combinations refused.
+mod batch;
 mod keys;
 mod kind;
 mod layers;
@@ -14,15 +15,16 @@ mod sections;
 mod tests;
 mod validate;
 
-pub use raw::{RawBatch, RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
+pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
+pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{
-    Batch, Budget, Checkpoint, Data, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
+    Budget, Checkpoint, Data, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
 };
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute};
-use crate::schedule::{RunSize, Schedule, ScheduleConfig, TokenCount};
+use crate::schedule::{Quantities, Quantity, RunSize, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -97,7 +99,7 @@ impl Config {
         Ok(seq_len)
     }
 
-    /// Tokens of an optimizer step.
+    /// Tokens of an optimizer step; where the batch grows, in the end.
     pub fn tokens_per_step(&self, seq_len: usize) -> u64 {
         self.batch.sequences as u64 * seq_len as u64 // both below 2^31
     }
@@ -106,18 +108,53 @@ impl Config {
     pub fn total_steps(&self, seq_len: usize) -> u64 {
         match self.train {
             Budget::Steps(steps) => steps,
-            Budget::Tokens(tokens) => tokens.div_ceil(self.tokens_per_step(seq_len)),
+            Budget::Tokens(tokens) => self.batch.plan(seq_len).steps_for(tokens.div_ceil(seq_len as u64)),
+        }
+    }
+
+    /// Training tokens of the run.
+    pub fn total_tokens(&self, seq_len: usize) -> u64 {
+        let samples = self.batch.plan(seq_len).samples_before(self.total_steps(seq_len));
+        samples.saturating_mul(seq_len as u64)
+    }
+
+    /// What schedules count: full steps.
+    fn run_size(&self, seq_len: usize) -> RunSize {
+        let steps = self.batch.plan(seq_len).full_steps_before(self.total_steps(seq_len));
+        RunSize {
+            steps: steps.ceil() as u64, // whole unless the batch grows
+            tokens_per_step: self.tokens_per_step(seq_len),
+            samples_per_step: self.batch.sequences as u64,
         }
     }
 
     /// The schedule in steps. `previous` is the last rate of the run this one starts from, where it has one.
     pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
-        let run = RunSize {
+        self.schedule.compile(&self.run_size(seq_len), previous)
+    }
+
+    /// What is scheduled besides the rate.
+    pub fn quantities(&self, seq_len: usize) -> Result<Quantities> {
+        let Optim { betas, weight_decay, .. } = self.optim;
+        let run = self.run_size(seq_len);
+        let quantity = |key, of, value, phases, below| Quantity::compile(key, of, value, phases, below, &run);
+        let o = &self.optim;
+        Ok(Quantities {
             steps: self.total_steps(seq_len),
-            tokens_per_step: self.tokens_per_step(seq_len),
-            samples_per_step: self.batch.sequences as u64,
-        };
-        self.schedule.compile(&run, previous)
+            batch: self.batch.plan(seq_len),
+            lr_scaling: self.batch.lr_scaling,
+            weight_decay: quantity(
+                "optim.weight_decay_phases",
+                "optim.weight_decay",
+                weight_decay,
+                &o.weight_decay_phases,
+                f64::INFINITY,
+            )?,
+            betas: [
+                quantity("optim.beta1_phases", "optim.betas[0]", betas[0], &o.beta1_phases, 1.0)?,
+                quantity("optim.beta2_phases", "optim.betas[1]", betas[1], &o.beta2_phases, 1.0)?,
+            ],
+        })
     }
 
     /// The whole configuration as TOML, defaults included; [`Config::from_toml_str`] gives it back.
@@ -172,7 +209,7 @@ impl Config {
                 tokenizer: self.data.tokenizer.clone(),
                 validation: self.data.validation.clone(),
             },
-            batch: RawBatch { sequences: self.batch.sequences, micro: Some(self.batch.micro) },
+            batch: self.batch.to_raw(),
             optim: self.optim.clone(),
             schedule: self.schedule.to_raw(),
             train: RawTrain { steps, tokens, recompute: self.recompute },

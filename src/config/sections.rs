@@ -1,6 +1,7 @@
 //! The sections of a validated configuration.
 use crate::model::{Gelu, Init, ModelConfig};
 use crate::optim::{AdamSettings, GroupRule};
+use crate::schedule::RawPhase;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -66,15 +67,6 @@ pub struct Data {
     pub validation: Vec<ValidationSet>,
 }
 
-/// `[batch]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Sequences per optimizer step.
-    pub sequences: usize,
-    /// Sequences per forward and backward; divides `sequences`.
-    pub micro: usize,
-}
-
 /// `[optim]`: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -85,6 +77,15 @@ pub struct Optim {
     pub eps: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// How it changes, as phases of a schedule with it as the peak; the decays of groups change with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weight_decay_phases: Vec<RawPhase>,
+    /// How β₁ changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beta1_phases: Vec<RawPhase>,
+    /// How β₂ changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beta2_phases: Vec<RawPhase>,
     /// Largest global gradient norm; 0: no clipping.
     pub clip: f64,
     /// Factor on the rate for every block further from the output, in `0..=1`; 1: none.
@@ -101,6 +102,9 @@ impl Default for Optim {
             betas: [0.9, 0.95],
             eps: 1e-8,
             weight_decay: 0.1,
+            weight_decay_phases: Vec::new(),
+            beta1_phases: Vec::new(),
+            beta2_phases: Vec::new(),
             clip: 1.0,
             layer_decay: 1.0,
             groups: Vec::new(),

@@ -3,12 +3,13 @@ use super::*;
 use crate::device;
 use crate::model::Init;
 use crate::model::{Gelu, PRESETS, preset};
+use crate::schedule::RawPhase;
 use serde::Deserialize;
 
 /// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
-const COUNT_LIMIT: usize = 1 << 31;
+pub(super) const COUNT_LIMIT: usize = 1 << 31;
 
-fn refuse<T>(message: impl Into<String>) -> Result<T> {
+pub(super) fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::refused(message))
 }
 
@@ -57,13 +58,24 @@ impl Config {
         }
         // Whether the run that is continued has a last rate is known once it is opened: any rate stands in.
         let previous = self.start.as_ref().map(|_| self.schedule.lr);
+        let check = |seq_len| {
+            self.compile_schedule(seq_len, previous)?;
+            self.quantities(seq_len).map(drop)
+        };
         match (self.data.seq_len, self.train) {
-            (Some(seq_len), _) => self.compile_schedule(seq_len, previous).map(drop),
-            (None, Budget::Steps(_)) if !self.schedule.has_token_lengths() => {
-                self.compile_schedule(1, previous).map(drop) // nothing depends on the sequence length
-            }
+            (Some(seq_len), _) => check(seq_len),
+            // Nothing depends on the sequence length.
+            (None, Budget::Steps(_)) if !self.has_token_lengths() => check(1),
             (None, _) => Ok(()),
         }
+    }
+
+    fn has_token_lengths(&self) -> bool {
+        let o = &self.optim;
+        let phases = [&o.weight_decay_phases, &o.beta1_phases, &o.beta2_phases];
+        matches!(self.batch.growth, Growth::Stages(_))
+            || self.schedule.has_token_lengths()
+            || phases.into_iter().flatten().any(RawPhase::has_token_lengths)
     }
 }
 
@@ -196,23 +208,6 @@ impl RawData {
             tokenizer: self.tokenizer.clone(),
             validation: self.validation.clone(),
         })
-    }
-}
-
-impl RawBatch {
-    fn validate(&self) -> Result<Batch> {
-        let (sequences, micro) = (self.sequences, self.micro.unwrap_or(self.sequences));
-        if !(1..COUNT_LIMIT).contains(&sequences) {
-            return refuse(format!("batch.sequences is {sequences}; give at least 1 and less than 2^31"));
-        }
-        if !sequences.is_multiple_of(micro) {
-            let divisor =
-                (1..=micro.min(sequences)).rev().find(|d| sequences.is_multiple_of(*d)).unwrap_or(1);
-            return refuse(format!(
-                "batch.micro is {micro}, batch.sequences is {sequences}; micro must divide sequences, take {divisor}"
-            ));
-        }
-        Ok(Batch { sequences, micro })
     }
 }
 
