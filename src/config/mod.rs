@@ -19,7 +19,8 @@ pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{
-    Budget, Checkpoint, Data, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
+    Budget, Checkpoint, Data, DataStart, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
+    ValidationSet,
 };
 
 use crate::device::DeviceName;
@@ -201,6 +202,8 @@ impl Config {
             start: RawStart {
                 from: self.start.as_ref().map(|start| start.from.clone()),
                 optimizer: self.start.as_ref().map(|start| start.optimizer),
+                // Left out where it has its default: runs from before the key are to be resumed.
+                data: self.start.as_ref().map(|start| start.data).filter(|data| *data == DataStart::Continue),
             },
             data: RawData {
                 train: self.data.train.clone(),

@@ -1,5 +1,5 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
-use super::{Checkpoint, Eval, Optim, OptimizerStart, RawBatch, ValidationSet};
+use super::{Checkpoint, DataStart, Eval, Optim, OptimizerStart, RawBatch, ValidationSet};
 use crate::device::DeviceName;
 use crate::model::{Init, Recompute};
 use crate::schedule::{RawSchedule, TokenCount};
@@ -94,6 +94,8 @@ pub struct RawStart {
     pub from: Option<PathBuf>,
     /// What becomes of its optimizer state.
     pub optimizer: Option<OptimizerStart>,
+    /// Where in the data the run begins.
+    pub data: Option<DataStart>,
 }
 
 /// `[data]` as written.

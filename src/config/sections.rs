@@ -29,6 +29,17 @@ pub enum OptimizerStart {
     Keep,
 }
 
+/// Where in the data a run begins that starts from a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataStart {
+    /// At the first sample of its order.
+    #[default]
+    Restart,
+    /// Behind the last sample of the checkpoint, in the same order: the same data, seed and sequence length.
+    Continue,
+}
+
 /// `[start]`: continue from a trained model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
@@ -36,6 +47,8 @@ pub struct Start {
     pub from: PathBuf,
     /// What becomes of its optimizer state.
     pub optimizer: OptimizerStart,
+    /// Where in the data the run begins.
+    pub data: DataStart,
 }
 
 /// A named set of corpora to evaluate on.

@@ -3,7 +3,7 @@ use super::*;
 use crate::device;
 use crate::model::Init;
 use crate::model::{Gelu, PRESETS, preset};
-use crate::schedule::RawPhase;
+use crate::schedule::{Counter, RawPhase};
 use serde::Deserialize;
 
 /// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
@@ -58,6 +58,11 @@ impl Config {
         }
         // Whether the run that is continued has a last rate is known once it is opened: any rate stands in.
         let previous = self.start.as_ref().map(|_| self.schedule.lr);
+        if self.schedule.counter == Counter::Applied && self.batch.growth != Growth::None {
+            return refuse(
+                "schedule.counter is \"applied\" and the batch grows; the position in a growing batch is counted in attempted steps, remove one of them",
+            );
+        }
         let check = |seq_len| {
             self.compile_schedule(seq_len, previous)?;
             self.quantities(seq_len).map(drop)
@@ -81,15 +86,16 @@ impl Config {
 
 impl RawStart {
     fn validate(&self) -> Result<Option<Start>> {
-        match (&self.from, self.optimizer) {
-            (Some(from), optimizer) => {
-                Ok(Some(Start { from: from.clone(), optimizer: optimizer.unwrap_or_default() }))
-            }
-            (None, Some(_)) => refuse(
-                "start.optimizer is given without start.from; name the model to start from, or remove it",
-            ),
-            (None, None) => Ok(None),
-        }
+        let Some(from) = self.from.clone() else {
+            let given = self.optimizer.map(|_| "optimizer").or(self.data.map(|_| "data"));
+            return given.map_or(Ok(None), |key| {
+                refuse(format!(
+                    "start.{key} is given without start.from; name the model to start from, or remove it"
+                ))
+            });
+        };
+        let (optimizer, data) = (self.optimizer.unwrap_or_default(), self.data.unwrap_or_default());
+        Ok(Some(Start { from, optimizer, data }))
     }
 }
 

@@ -30,7 +30,7 @@ pub use curve::Curve;
 pub use feedback::{Feedback, FeedbackState, Greedy, Plateau};
 pub use phase::Phase;
 pub use plan::{Infinite, Plan, Preset, Spacing};
-pub use quantity::{Quantities, Quantity, Settings};
+pub use quantity::{Quantities, Quantity, Settings, Varying};
 pub use shape::{Interpolation, Shape};
 pub(crate) use units::Scalar;
 pub use units::{Length, Rate, RunSize, TokenCount};

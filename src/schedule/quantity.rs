@@ -1,6 +1,7 @@
 //! What is scheduled besides the rate: weight decay, betas and the batch, and what a step takes from all of them.
 use super::{BatchPlan, Length, LrScaling, Rate, RawPhase, RawSchedule, RunSize, Schedule};
 use crate::{Error, Result};
+use serde::Serialize;
 
 /// A number that stays as it is or follows phases.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +90,23 @@ pub struct Settings {
     pub sequences: usize,
 }
 
+/// The settings of a step that are not the same in every step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Varying {
+    /// Sequences of the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<usize>,
+    /// Weight decay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// β₁.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta1: Option<f64>,
+    /// β₂.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta2: Option<f64>,
+}
+
 impl Quantities {
     /// What step `step` is set to: `lr` is its rate, and `peak` the highest of the schedule.
     pub fn settings(&self, step: u64, lr: f64, peak: f64) -> Settings {
@@ -105,6 +123,19 @@ impl Quantities {
             decay_scale: [scale, scale * (lr / peak)],
             betas: [self.betas[0].at(at), self.betas[1].at(at)],
             sequences: sequences as usize,
+        }
+    }
+}
+
+impl Quantities {
+    /// Those of the settings that vary in this run.
+    pub fn varying(&self, settings: &Settings) -> Varying {
+        let [beta1, beta2] = [0, 1].map(|i| self.betas[i].varies().then_some(settings.betas[i]));
+        Varying {
+            sequences: self.batch.grows().then_some(settings.sequences),
+            weight_decay: self.weight_decay.varies().then_some(settings.weight_decay),
+            beta1,
+            beta2,
         }
     }
 }
