@@ -6,6 +6,7 @@ mod memory;
 mod recompute;
 mod rig;
 mod rounded;
+mod scheduled;
 mod step;
 mod training;
 
