@@ -1,7 +1,7 @@
 //! `[batch]`: how many sequences a step takes.
 use super::validate::{COUNT_LIMIT, refuse};
-use crate::Result;
-use crate::schedule::{BatchPlan, LrScaling, TokenCount};
+use crate::schedule::{BatchPlan, LrScaling, RunSize, TokenCount};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// More increments than anybody means.
@@ -90,6 +90,27 @@ impl Batch {
             }
         }
     }
+    /// What `compile` makes of a run of `steps` steps as schedules count it: in full steps.
+    pub fn for_schedules<T>(
+        &self,
+        seq_len: usize,
+        steps: u64,
+        compile: impl FnOnce(&RunSize) -> Result<T>,
+    ) -> Result<T> {
+        let (plan, samples_per_step) = (self.plan(seq_len), self.sequences as u64);
+        let run = RunSize {
+            steps: plan.full_steps_before(steps).ceil() as u64, // whole unless the batch grows
+            tokens_per_step: samples_per_step * seq_len as u64, // both below 2^31
+            samples_per_step,
+        };
+        compile(&run).map_err(|e| match e {
+            Error::Refused(why) if plan.grows() => Error::refused(format!(
+                "{why} (while the batch grows, schedules count steps of {samples_per_step} sequences)"
+            )),
+            e => e,
+        })
+    }
+
     /// The section that means this one.
     pub(super) fn to_raw(&self) -> RawBatch {
         let (ramp, stages) = match &self.growth {

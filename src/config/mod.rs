@@ -25,7 +25,7 @@ pub use sections::{
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute};
-use crate::schedule::{Quantities, Quantity, RunSize, Schedule, ScheduleConfig, TokenCount};
+use crate::schedule::{Quantities, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -119,43 +119,15 @@ impl Config {
         samples.saturating_mul(seq_len as u64)
     }
 
-    /// What schedules count: full steps.
-    fn run_size(&self, seq_len: usize) -> RunSize {
-        let steps = self.batch.plan(seq_len).full_steps_before(self.total_steps(seq_len));
-        RunSize {
-            steps: steps.ceil() as u64, // whole unless the batch grows
-            tokens_per_step: self.tokens_per_step(seq_len),
-            samples_per_step: self.batch.sequences as u64,
-        }
-    }
-
     /// The schedule in steps. `previous` is the last rate of the run this one starts from, where it has one.
     pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
-        self.schedule.compile(&self.run_size(seq_len), previous)
+        self.batch
+            .for_schedules(seq_len, self.total_steps(seq_len), |run| self.schedule.compile(run, previous))
     }
 
     /// What is scheduled besides the rate.
     pub fn quantities(&self, seq_len: usize) -> Result<Quantities> {
-        let Optim { betas, weight_decay, .. } = self.optim;
-        let run = self.run_size(seq_len);
-        let quantity = |key, of, value, phases, below| Quantity::compile(key, of, value, phases, below, &run);
-        let o = &self.optim;
-        Ok(Quantities {
-            steps: self.total_steps(seq_len),
-            batch: self.batch.plan(seq_len),
-            lr_scaling: self.batch.lr_scaling,
-            weight_decay: quantity(
-                "optim.weight_decay_phases",
-                "optim.weight_decay",
-                weight_decay,
-                &o.weight_decay_phases,
-                f64::INFINITY,
-            )?,
-            betas: [
-                quantity("optim.beta1_phases", "optim.betas[0]", betas[0], &o.beta1_phases, 1.0)?,
-                quantity("optim.beta2_phases", "optim.betas[1]", betas[1], &o.beta2_phases, 1.0)?,
-            ],
-        })
+        self.optim.quantities(&self.batch, seq_len, self.total_steps(seq_len))
     }
 
     /// The whole configuration as TOML, defaults included; [`Config::from_toml_str`] gives it back.

@@ -1,7 +1,9 @@
 //! The sections of a validated configuration.
+use super::Batch;
+use crate::Result;
 use crate::model::{Gelu, Init, ModelConfig};
 use crate::optim::{AdamSettings, GroupRule};
-use crate::schedule::RawPhase;
+use crate::schedule::{Quantities, Quantity, RawPhase};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -133,6 +135,23 @@ impl Optim {
     /// The part that does not depend on a tensor's group.
     pub fn adam(&self) -> AdamSettings {
         AdamSettings { betas: self.betas, eps: self.eps, clip: self.clip }
+    }
+
+    /// The values of every step of a run, and the sizes of its steps.
+    pub fn quantities(&self, batch: &Batch, seq_len: usize, steps: u64) -> Result<Quantities> {
+        let (decay, [beta1, beta2]) = (self.weight_decay, self.betas);
+        let [weight_decay, beta1, beta2] = batch.for_schedules(seq_len, steps, |run| {
+            let phases = |name| format!("optim.{name}_phases");
+            Ok([
+                Quantity::compile(&phases("weight_decay"), decay, &self.weight_decay_phases, run)?,
+                Quantity::compile(&phases("beta1"), beta1, &self.beta1_phases, run)?
+                    .below(1.0, &phases("beta1"))?,
+                Quantity::compile(&phases("beta2"), beta2, &self.beta2_phases, run)?
+                    .below(1.0, &phases("beta2"))?,
+            ])
+        })?;
+        let (lr_scaling, batch) = (batch.lr_scaling, batch.plan(seq_len));
+        Ok(Quantities { steps, batch, lr_scaling, weight_decay, betas: [beta1, beta2] })
     }
 }
 

@@ -13,22 +13,15 @@ pub struct Quantity {
 }
 
 impl Quantity {
-    /// Phases of the key `key` for `base`, the value of the key `of`, which fill a run of this size. Everything is
-    /// refused that a list of phases of a schedule is refused for, and values of `below` or more.
-    pub fn compile(
-        key: &str,
-        of: &str,
-        base: f64,
-        phases: &[RawPhase],
-        below: f64,
-        run: &RunSize,
-    ) -> Result<Self> {
+    /// The phases of the key `key` for `base`, in a run of this size. Refused: what a list of phases of a schedule is
+    /// refused for, and phases of 0.
+    pub fn compile(key: &str, base: f64, phases: &[RawPhase], run: &RunSize) -> Result<Self> {
         if phases.is_empty() {
             return Ok(Self { base, schedule: None });
         }
         if base == 0.0 {
             return Err(Error::refused(format!(
-                "{key} is given, and {of} is 0; give the largest value there and lower ones in the phases"
+                "{key} is given, and the value that it changes is 0; give its largest value there, and lower ones in the phases"
             )));
         }
         let raw = RawSchedule {
@@ -39,14 +32,19 @@ impl Quantity {
             ..RawSchedule::default()
         };
         let schedule = raw.validate().and_then(|config| config.compile(run, None));
+        // A schedule names its own phases.
         let schedule = schedule.map_err(|e| Error::refused(e.to_string().replace("schedule.phases", key)))?;
-        if schedule.peak() >= below {
-            return Err(Error::refused(format!(
-                "{key} reaches {}; {of} must stay below {below}, lower it",
-                schedule.peak()
-            )));
-        }
         Ok(Self { base, schedule: Some(schedule) })
+    }
+
+    /// Itself, refused where it reaches `bound`.
+    pub fn below(self, bound: f64, key: &str) -> Result<Self> {
+        match self.schedule.as_ref().map(Schedule::peak).filter(|peak| *peak >= bound) {
+            Some(peak) => {
+                Err(Error::refused(format!("{key} reaches {peak}; it must stay below {bound}, lower it")))
+            }
+            None => Ok(self),
+        }
     }
 
     /// Its value at a step, which may be a fraction.
@@ -125,9 +123,7 @@ impl Quantities {
             sequences: sequences as usize,
         }
     }
-}
 
-impl Quantities {
     /// Those of the settings that vary in this run.
     pub fn varying(&self, settings: &Settings) -> Varying {
         let [beta1, beta2] = [0, 1].map(|i| self.betas[i].varies().then_some(settings.betas[i]));
@@ -146,5 +142,64 @@ impl RawPhase {
         let phases = Some(vec![self.clone()]);
         let raw = RawSchedule { lr: Some(1.0), phases, ..RawSchedule::default() };
         raw.validate().is_ok_and(|config| config.has_token_lengths())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use toml::Table;
+
+    fn quantity(base: f64, phases: &str, run: &RunSize) -> Quantity {
+        let mut list: Table = phases.parse().unwrap();
+        let phases = list.remove("phases").map(|list| list.try_into::<Vec<RawPhase>>().unwrap());
+        Quantity::compile("key", base, &phases.unwrap_or_default(), run).unwrap()
+    }
+
+    fn quantities(batch: BatchPlan, lr_scaling: Option<LrScaling>) -> Quantities {
+        let run = RunSize { steps: 100, tokens_per_step: 32, samples_per_step: 4 };
+        Quantities {
+            steps: 100,
+            batch,
+            lr_scaling,
+            weight_decay: quantity(0.1, "phases = [{shape = \"linear\", from = 0, to = \"100%\"}]", &run),
+            betas: [
+                quantity(0.95, "phases = [{shape = \"cosine\", to = 0.85}]", &run),
+                quantity(0.99, "", &run),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_step_is_set_to_what_its_phases_say() {
+        let q = quantities(BatchPlan::new(4, []), None);
+        let s = q.settings(50, 0.25, 0.5);
+        assert_eq!((s.lr, s.sequences, s.betas[1]), (0.25, 4, 0.99));
+        assert!((s.weight_decay - 0.05).abs() < 1e-15 && (s.betas[0] - 0.9).abs() < 1e-15, "{s:?}");
+        // Megatron's weight decay grows from 0, too; AdamC's follows the rate on top of that.
+        assert!((s.decay_scale[0] - 0.5).abs() < 1e-15 && (s.decay_scale[1] - 0.25).abs() < 1e-15);
+        assert_eq!(q.settings(0, 0.25, 0.5).decay_scale, [0.0; 2]);
+        let constant = Quantity { base: 0.0, schedule: None };
+        let s = Quantities { weight_decay: constant, ..q }.settings(50, 0.25, 0.5);
+        assert_eq!((s.weight_decay, s.decay_scale), (0.0, [1.0, 0.5]), "groups may still decay");
+    }
+
+    #[test]
+    fn a_growing_batch_counts_samples_and_scales_the_rate() {
+        let q = |scaling| quantities(BatchPlan::new(1, [(8, 2), (16, 4)]), scaling);
+        // Eight steps of one, four of two: 16 samples are four steps of four.
+        let (at, whole) = (q(None).settings(12, 1.0, 1.0), quantities(BatchPlan::new(4, []), None));
+        assert_eq!(at, whole.settings(4, 1.0, 1.0));
+        let rate = |scaling, step| q(Some(scaling)).settings(step, 1.0, 1.0).lr;
+        assert_eq!([0, 8, 12].map(|step| rate(LrScaling::Linear, step)), [0.25, 0.5, 1.0]);
+        assert_eq!([0, 8, 12].map(|step| rate(LrScaling::Sqrt, step)), [0.5, 0.5f64.sqrt(), 1.0]);
+    }
+
+    #[test]
+    fn only_what_varies_is_logged() {
+        let q = quantities(BatchPlan::new(4, []), None);
+        let varying = q.varying(&q.settings(0, 1.0, 1.0));
+        assert!(varying.sequences.is_none() && varying.beta2.is_none());
+        assert_eq!((varying.weight_decay, varying.beta1), (Some(0.0), Some(0.95)));
     }
 }
