@@ -1,11 +1,13 @@
-// adamw_f32, adamw_bf16: one update of all tensors; adamw_step: the norm into the factors of the step.
+// adamw_f32, adamw_bf16: one update of all tensors; adamw_step: the norm into the factors of the step;
+// clear_gradients: g = 0 in tensors that are not trained, before the norm.
 // w32, g [total] f32; w16 [total] bf16 = w32 rounded; m, v [total] f32, or bf16 rounded stochastically: up with the
 // probability of the part cut off, 16 bits of Philox(seed; element / 4, step) per value, so the split into blocks
 // cannot change a bit. A tile is 8192 elements of one segment. Buffers at multiples of
 // 16 bytes, segments as in step.h.
 // Grid: as many blocks as tiles, 256 threads (adamw_step: 1 block of 32); shared memory: none.
-// Moves 30*elements bytes (22 with bf16 moments), 13*elements FLOP (f32 update): memory-bound. Lanes hold 4 elements:
-// f32 moves in 16-byte accesses, bf16 in 8-byte ones, since 8 elements per lane would halve the use of f32 sectors.
+// Moves 30*elements bytes (22 with bf16 moments; clear_gradients 4), 13*elements FLOP (f32 update): memory-bound.
+// Lanes hold 4 elements: f32 moves in 16-byte accesses, bf16 in 8-byte ones, since 8 elements per lane would halve the
+// use of f32 sectors.
 // Deterministic: elements are independent.
 // Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, the decay times the rate as PyTorch has it.
 #include "philox.h"
@@ -24,9 +26,10 @@ struct Rates {
 DEVICE Rates rates(const StepRecord* r, const AdamSegment* s) {
     double rate = load(&r->rate) * load(&s->rate_multiplier);
     double beta1 = load(&r->beta1), beta2 = load(&r->beta2);
+    double decay = load(&s->weight_decay) * load(r->decay_scale + load(&s->decay_follows_rate));
     return {float(load(&r->clip_factor)),
             float(rate * load(&r->correction1)),
-            float(1.0 - rate * load(&s->weight_decay)),
+            float(1.0 - rate * decay),
             float(load(&r->correction2)),
             float(load(&r->eps)),
             float(1.0 - beta1),
@@ -84,33 +87,39 @@ DEVICE void update_from(const Flat<Moment>& f, int64_t i, const Rates& r, const 
     store(f.w16 + i, low);
 }
 
-template <class Moment>
-DEVICE void adamw(const AdamTile* tiles, const AdamSegment* segments, const Flat<Moment>& f, const StepRecord* record) {
-    if (load(&record->skip)) return;
+// Calls f(first element, count) for the groups of four elements of the block's tile; the last of a row may be partial.
+template <class F> DEVICE void for_quads(const AdamTile* tiles, const AdamSegment* segments, const F& f) {
     Vec<int32_t, 2> tile = load<2>(&tiles[blockIdx.x].segment);
     const AdamSegment* s = segments + tile[0];
-    Rates r = rates(record, s);
-    uint64_t seed = load(&record->seed), step = load(&record->step);
     int64_t offset = load(&s->offset), ld = load(&s->ld);
     Vec<int32_t, 2> size = load<2>(&s->rows);
     int cols = size[1];
-    uint32_t quads = (uint32_t(cols) + 3) / 4;   // of a row; the last may be partial
+    uint32_t quads = (uint32_t(cols) + 3) / 4;
     int64_t first = int64_t(tile[1]) * QUADS;
     int64_t row0 = first / quads;
     uint32_t quad0 = uint32_t(first - row0 * quads);
     int count = int(min(int64_t(size[0]) * quads - first, int64_t(QUADS)));
     for (int i = int(threadIdx.x); i < count; i += THREADS) {
         uint32_t at = quad0 + uint32_t(i), row = at / quads, col = (at - row * quads) * 4;
-        int64_t element = offset + (row0 + row) * ld + col;
+        f(offset + (row0 + row) * ld + col, min(cols - int(col), 4));
+    }
+}
+
+template <class Moment>
+DEVICE void adamw(const AdamTile* tiles, const AdamSegment* segments, const Flat<Moment>& f, const StepRecord* record) {
+    if (load(&record->skip)) return;
+    Rates r = rates(record, segments + load(&tiles[blockIdx.x].segment));
+    uint64_t seed = load(&record->seed), step = load(&record->step);
+    for_quads(tiles, segments, [&](int64_t element, int count) {
         uint4 bits = random_bits(Moment{}, seed, step, element / 4);
         uint32_t random[4] = {bits.x, bits.y, bits.z, bits.w};
-        if (col + 4 <= uint32_t(cols)) {
+        if (count == 4) {
             update_from<4>(f, element, r, random);
         } else {
             UNROLL for (int k = 0; k < 3; k++)
-                if (int(col) + k < cols) update_from<1>(f, element + k, r, random + k);
+                if (k < count) update_from<1>(f, element + k, r, random + k);
         }
-    }
+    });
 }
 
 DEVICE double power(double x, uint64_t n) {
@@ -130,6 +139,16 @@ KERNEL(adamw_f32, THREADS, const AdamTile* tiles, const AdamSegment* segments, f
 KERNEL(adamw_bf16, THREADS, const AdamTile* tiles, const AdamSegment* segments, float* w32, bf16* w16, bf16* m,
        bf16* v, const float* g, const StepRecord* record) {
     adamw<bf16>(tiles, segments, {w32, w16, m, v, g}, record);
+}
+
+KERNEL(clear_gradients, THREADS, const AdamTile* tiles, const AdamSegment* segments, float* g) {
+    for_quads(tiles, segments, [&](int64_t element, int count) {
+        if (count == 4) {
+            store(g + element, Vec<float, 4>{});
+        } else {
+            for (int k = 0; k < count; k++) store(g + element + k, 0.0f);
+        }
+    });
 }
 
 // sums [2] f64 of global_norm_final. Clips as torch.nn.utils.clip_grad_norm_; counts the update unless it is skipped.

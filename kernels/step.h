@@ -8,6 +8,7 @@ struct StepRecord {
     double rate;             // before the multipliers of the segments
     double beta1, beta2, eps;
     double clip;             // largest norm; 0: no clipping
+    double decay_scale[2];   // on the decay of segments, and of those whose decay follows the rate
     uint64_t seed, step;     // key and part of the counter of the step's random numbers
     // Written by adamw_step. The host gives the first value of `applied`, from a checkpoint.
     double norm, abs_sum;    // of the gradients, before clipping
@@ -26,6 +27,8 @@ struct AdamSegment {
     int32_t rows, cols;
     double rate_multiplier;
     double weight_decay;     // decoupled, times the rate
+    int32_t decay_follows_rate;   // which decay_scale
+    int32_t reserved;
 };
 
 // The work of one block: the `index`-th tile of a segment.
@@ -36,4 +39,4 @@ struct AdamTile {
 // Streams of Philox: the upper byte of the counter says who draws.
 constexpr uint64_t STREAM_ADAMW = uint64_t(1) << 56;
 
-static_assert(sizeof(StepRecord) == 112 && sizeof(AdamSegment) == 40 && sizeof(AdamTile) == 8, "the layout in Rust");
+static_assert(sizeof(StepRecord) == 128 && sizeof(AdamSegment) == 48 && sizeof(AdamTile) == 8, "the layout in Rust");

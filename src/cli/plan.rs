@@ -239,7 +239,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };
     let time = config.seq_len(&sizes)?;
-    let tokens = config.total_steps(time) * config.tokens_per_step(time);
+    let tokens = config.total_tokens(time);
     Ok(Parts {
         sizes,
         shape: Shape { batch: config.batch.micro, time },

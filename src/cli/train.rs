@@ -4,7 +4,7 @@ use super::with_threads;
 use crate::config::Config;
 use crate::console::{note, print};
 use crate::device::{self, DeviceName};
-use crate::train::{Session, Summary};
+use crate::train::{Allow, Session, Summary};
 use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct ResumeArgs {
     /// Directory of the run
     run_dir: PathBuf,
     /// Override a key that cannot change a result: threads, eval.*, checkpoint.*, data paths, train.recompute,
-    /// batch.micro on a cpu
+    /// batch.micro on a cpu; with --override, also schedule.*, optim.weight_decay*, optim.beta*, train.steps, train.tokens
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Go on with another device: its rounding is not that of the first
@@ -40,6 +40,9 @@ pub struct ResumeArgs {
     /// Choose the algorithms of matrix products anew, as after a new driver: their rounding may differ
     #[arg(long)]
     retune: bool,
+    /// Go on under another plan of rates, decays, betas and length, from --set or the edited config.toml
+    #[arg(long = "override")]
+    replan: bool,
 }
 
 /// Runs `rewarm train`.
@@ -54,7 +57,8 @@ pub fn resume(args: &ResumeArgs) -> Result<()> {
     let started = Instant::now();
     let set = with_device(&args.set, args.device.map(device::resolve));
     let threads = Session::threads_of(&args.run_dir, &set)?;
-    with_threads(threads, || drive(started, || Session::resume(&args.run_dir, &set, args.retune)))
+    let allow = Allow { retune: args.retune, replan: args.replan };
+    with_threads(threads, || drive(started, || Session::resume(&args.run_dir, &set, allow)))
 }
 
 /// The overrides, and `--device` as one of them.

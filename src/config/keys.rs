@@ -30,6 +30,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("model.init", Choice(&["small", "normal"])),
     ("start.from", Text),
     ("start.optimizer", Choice(&["reset", "keep"])),
+    ("start.data", Choice(&["restart", "continue"])),
     ("data.train", Texts),
     ("data.seq_len", Count),
     ("data.validation_fraction", Number),
@@ -39,14 +40,26 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("data.validation[].paths", Texts),
     ("batch.sequences", Count),
     ("batch.micro", Count),
+    ("batch.ramp.start", Count),
+    ("batch.ramp.increment", Count),
+    ("batch.ramp.samples", Count),
+    ("batch.stages", Tables),
+    ("batch.stages[].sequences", Count),
+    ("batch.stages[].until", Tokens),
+    ("batch.lr_scaling", Choice(&["sqrt", "linear"])),
     ("optim.betas", Pair),
     ("optim.eps", Number),
     ("optim.weight_decay", Number),
+    ("optim.weight_decay_phases", Tables),
+    ("optim.beta1_phases", Tables),
+    ("optim.beta2_phases", Tables),
     ("optim.clip", Number),
+    ("optim.layer_decay", Number),
     ("optim.groups", Tables),
     ("optim.groups[].pattern", Text),
     ("optim.groups[].lr_mult", Number),
     ("optim.groups[].weight_decay", Number),
+    ("optim.groups[].decay_follows_rate", Flag),
     ("schedule.name", Entry(&[SHAPES, PRESETS])),
     ("schedule.lr", Number),
     ("schedule.min_lr", Rate),
@@ -122,8 +135,19 @@ pub(crate) const ARGUMENTS: &[(&str, Kind)] = &[
     ("y", Rates),
 ];
 
+/// Lists of phases, all with the keys of the first.
+const PHASES: [&str; 4] =
+    ["schedule.phases[]", "optim.weight_decay_phases[]", "optim.beta1_phases[]", "optim.beta2_phases[]"];
+
+/// A key of a phase as a key of [`KEYS`].
+fn as_listed(known: &str) -> String {
+    let list = PHASES.iter().find(|list| known.starts_with(**list));
+    list.map_or(known.to_owned(), |list| known.replacen(list, PHASES[0], 1))
+}
+
 /// The kind of a key, if it exists; `[]` stands for an entry of an array of tables.
 pub(crate) fn kind_of(known: &str) -> Option<Kind> {
+    let known = &as_listed(known)[..];
     let argument = known.strip_prefix("schedule.phases[].").or(known.strip_prefix("schedule."));
     let found = KEYS.iter().find(|(key, _)| *key == known);
     found.or(ARGUMENTS.iter().find(|(key, _)| argument == Some(*key))).map(|(_, kind)| *kind)
@@ -137,6 +161,7 @@ fn all_keys() -> impl Iterator<Item = String> {
 
 /// Keys that an array entry cannot do without.
 const REQUIRED: &[(&str, &[&str])] = &[
+    ("batch.stages[]", &["sequences", "until"]),
     ("data.validation[]", &["name", "paths"]),
     ("optim.groups[]", &["pattern"]),
     ("schedule.phases[]", &["shape"]),
@@ -150,6 +175,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("warmup_steps", "schedule.warmup"),
     ("warmup_ratio", "schedule.warmup"),
     ("batch_size", "batch.sequences"),
+    ("rampup_batch_size", "batch.ramp"),
+    ("step_batch_size_schedule", "batch.stages"),
     ("micro_batch_size", "batch.micro"),
     ("max_steps", "train.steps"),
     ("train_iters", "train.steps"),
@@ -202,7 +229,8 @@ fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
 fn check_entry(entry: &Value, shown: &str, known: &str, origin: &str) -> Result<()> {
     let Value::Table(table) = entry else { return Ok(()) }; // the kind's check has refused anything else
     walk(table, shown, known, origin)?;
-    let required = REQUIRED.iter().find(|(array, _)| *array == known).map_or(&[][..], |(_, keys)| keys);
+    let required =
+        REQUIRED.iter().find(|(array, _)| *array == as_listed(known)).map_or(&[][..], |(_, keys)| keys);
     match required.iter().find(|key| !table.contains_key(**key)) {
         Some(key) => Err(Error::refused(format!(
             "{origin}: {shown}.{key} is missing; every entry needs {}",

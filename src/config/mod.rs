@@ -2,6 +2,7 @@
 //!
 //! Parse, then mean: [`RawConfig`] is what was written, with unknown keys and wrong kinds refused by name;
 //! [`Config`] is what it means, with every default filled in and impossible combinations refused.
+mod batch;
 mod keys;
 mod kind;
 mod layers;
@@ -14,15 +15,17 @@ mod sections;
 mod tests;
 mod validate;
 
-pub use raw::{RawBatch, RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
+pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
+pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{
-    Batch, Budget, Checkpoint, Data, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
+    Budget, Checkpoint, Data, DataStart, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
+    ValidationSet,
 };
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute};
-use crate::schedule::{RunSize, Schedule, ScheduleConfig, TokenCount};
+use crate::schedule::{Quantities, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -97,7 +100,7 @@ impl Config {
         Ok(seq_len)
     }
 
-    /// Tokens of an optimizer step.
+    /// Tokens of an optimizer step; where the batch grows, in the end.
     pub fn tokens_per_step(&self, seq_len: usize) -> u64 {
         self.batch.sequences as u64 * seq_len as u64 // both below 2^31
     }
@@ -106,18 +109,25 @@ impl Config {
     pub fn total_steps(&self, seq_len: usize) -> u64 {
         match self.train {
             Budget::Steps(steps) => steps,
-            Budget::Tokens(tokens) => tokens.div_ceil(self.tokens_per_step(seq_len)),
+            Budget::Tokens(tokens) => self.batch.plan(seq_len).steps_for(tokens.div_ceil(seq_len as u64)),
         }
+    }
+
+    /// Training tokens of the run.
+    pub fn total_tokens(&self, seq_len: usize) -> u64 {
+        let samples = self.batch.plan(seq_len).samples_before(self.total_steps(seq_len));
+        samples.saturating_mul(seq_len as u64)
     }
 
     /// The schedule in steps. `previous` is the last rate of the run this one starts from, where it has one.
     pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
-        let run = RunSize {
-            steps: self.total_steps(seq_len),
-            tokens_per_step: self.tokens_per_step(seq_len),
-            samples_per_step: self.batch.sequences as u64,
-        };
-        self.schedule.compile(&run, previous)
+        self.batch
+            .for_schedules(seq_len, self.total_steps(seq_len), |run| self.schedule.compile(run, previous))
+    }
+
+    /// What is scheduled besides the rate.
+    pub fn quantities(&self, seq_len: usize) -> Result<Quantities> {
+        self.optim.quantities(&self.batch, seq_len, self.total_steps(seq_len))
     }
 
     /// The whole configuration as TOML, defaults included; [`Config::from_toml_str`] gives it back.
@@ -164,6 +174,8 @@ impl Config {
             start: RawStart {
                 from: self.start.as_ref().map(|start| start.from.clone()),
                 optimizer: self.start.as_ref().map(|start| start.optimizer),
+                // Left out where it has its default: runs from before the key are to be resumed.
+                data: self.start.as_ref().map(|start| start.data).filter(|data| *data == DataStart::Continue),
             },
             data: RawData {
                 train: self.data.train.clone(),
@@ -172,7 +184,7 @@ impl Config {
                 tokenizer: self.data.tokenizer.clone(),
                 validation: self.data.validation.clone(),
             },
-            batch: RawBatch { sequences: self.batch.sequences, micro: Some(self.batch.micro) },
+            batch: self.batch.to_raw(),
             optim: self.optim.clone(),
             schedule: self.schedule.to_raw(),
             train: RawTrain { steps, tokens, recompute: self.recompute },

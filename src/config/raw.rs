@@ -1,5 +1,5 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
-use super::{Checkpoint, Eval, Optim, OptimizerStart, ValidationSet};
+use super::{Checkpoint, DataStart, Eval, Optim, OptimizerStart, RawBatch, ValidationSet};
 use crate::device::DeviceName;
 use crate::model::{Init, Recompute};
 use crate::schedule::{RawSchedule, TokenCount};
@@ -94,6 +94,8 @@ pub struct RawStart {
     pub from: Option<PathBuf>,
     /// What becomes of its optimizer state.
     pub optimizer: Option<OptimizerStart>,
+    /// Where in the data the run begins.
+    pub data: Option<DataStart>,
 }
 
 /// `[data]` as written.
@@ -110,22 +112,6 @@ pub struct RawData {
     pub tokenizer: Option<PathBuf>,
     /// Named validation sets.
     pub validation: Vec<ValidationSet>,
-}
-
-/// `[batch]` as written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawBatch {
-    /// Sequences per optimizer step.
-    pub sequences: usize,
-    /// Sequences per forward and backward.
-    pub micro: Option<usize>,
-}
-
-impl Default for RawBatch {
-    fn default() -> Self {
-        Self { sequences: 8, micro: None }
-    }
 }
 
 /// `[train]` as written: exactly one of steps and tokens.

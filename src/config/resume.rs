@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 pub enum DifferenceKind {
     /// The run computes the same: where, how fast and how often it saves and evaluates.
     Free,
+    /// Rates, decays, betas or the length of the run: another plan for its remaining steps.
+    Plan,
     /// The run would no longer be the one that was started; `rewarm train` with `start.from` begins a new phase.
     ChangesRun,
 }
@@ -37,6 +39,19 @@ const FREE: &[&str] = &[
     "checkpoint.",
 ];
 
+/// Keys and sections of the plan. What a step has done already is no function of them, unlike that of the batch, by
+/// which positions in the data are counted.
+const PLAN: &[&str] = &[
+    "schedule.",
+    "optim.weight_decay",
+    "optim.weight_decay_phases",
+    "optim.betas",
+    "optim.beta1_phases",
+    "optim.beta2_phases",
+    "train.steps",
+    "train.tokens",
+];
+
 /// The differences of two [`super::Config::to_json`] values, in the order of the keys of `old`, then `new`.
 pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
     let (old, new) = (flatten(old), flatten(new));
@@ -56,9 +71,16 @@ pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
 
 /// On the processor gradients are summed in an order that does not depend on the micro-batch.
 fn kind(key: &str, on_cpu: bool) -> DifferenceKind {
-    let free = (on_cpu && key == "batch.micro")
-        || FREE.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)));
-    if free { DifferenceKind::Free } else { DifferenceKind::ChangesRun }
+    let listed = |list: &[&str]| {
+        list.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)))
+    };
+    if (on_cpu && key == "batch.micro") || listed(FREE) {
+        DifferenceKind::Free
+    } else if listed(PLAN) {
+        DifferenceKind::Plan
+    } else {
+        DifferenceKind::ChangesRun
+    }
 }
 
 /// Dotted keys of nested objects.

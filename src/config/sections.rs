@@ -1,6 +1,9 @@
 //! The sections of a validated configuration.
+use super::Batch;
+use crate::Result;
 use crate::model::{Gelu, Init, ModelConfig};
 use crate::optim::{AdamSettings, GroupRule};
+use crate::schedule::{Quantities, Quantity, RawPhase};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -28,6 +31,17 @@ pub enum OptimizerStart {
     Keep,
 }
 
+/// Where in the data a run begins that starts from a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataStart {
+    /// At the first sample of its order.
+    #[default]
+    Restart,
+    /// Behind the last sample of the checkpoint, in the same order: the same data, seed and sequence length.
+    Continue,
+}
+
 /// `[start]`: continue from a trained model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
@@ -35,6 +49,8 @@ pub struct Start {
     pub from: PathBuf,
     /// What becomes of its optimizer state.
     pub optimizer: OptimizerStart,
+    /// Where in the data the run begins.
+    pub data: DataStart,
 }
 
 /// A named set of corpora to evaluate on.
@@ -66,15 +82,6 @@ pub struct Data {
     pub validation: Vec<ValidationSet>,
 }
 
-/// `[batch]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Sequences per optimizer step.
-    pub sequences: usize,
-    /// Sequences per forward and backward; divides `sequences`.
-    pub micro: usize,
-}
-
 /// `[optim]`: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -85,8 +92,20 @@ pub struct Optim {
     pub eps: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// How it changes, as phases of a schedule with it as the peak; the decays of groups change with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weight_decay_phases: Vec<RawPhase>,
+    /// How β₁ changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beta1_phases: Vec<RawPhase>,
+    /// How β₂ changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beta2_phases: Vec<RawPhase>,
     /// Largest global gradient norm; 0: no clipping.
     pub clip: f64,
+    /// Factor on the rate for every block further from the output, in `0..=1`; 1: none.
+    #[serde(skip_serializing_if = "is_one")]
+    pub layer_decay: f64,
     /// Exceptions by name; LayerNorm weights and biases are not decayed anyway.
     pub groups: Vec<GroupRule>,
 }
@@ -94,14 +113,45 @@ pub struct Optim {
 impl Default for Optim {
     /// Pythia's values.
     fn default() -> Self {
-        Self { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1, clip: 1.0, groups: Vec::new() }
+        Self {
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            weight_decay: 0.1,
+            weight_decay_phases: Vec::new(),
+            beta1_phases: Vec::new(),
+            beta2_phases: Vec::new(),
+            clip: 1.0,
+            layer_decay: 1.0,
+            groups: Vec::new(),
+        }
     }
+}
+
+fn is_one(x: &f64) -> bool {
+    *x == 1.0
 }
 
 impl Optim {
     /// The part that does not depend on a tensor's group.
     pub fn adam(&self) -> AdamSettings {
         AdamSettings { betas: self.betas, eps: self.eps, clip: self.clip }
+    }
+
+    /// The values of every step of a run, and the sizes of its steps.
+    pub fn quantities(&self, batch: &Batch, seq_len: usize, steps: u64) -> Result<Quantities> {
+        let (decay, [beta1, beta2]) = (self.weight_decay, self.betas);
+        let [weight_decay, beta1, beta2] = batch.for_schedules(seq_len, steps, |run| {
+            let phases = |name| format!("optim.{name}_phases");
+            Ok([
+                Quantity::compile(&phases("weight_decay"), decay, &self.weight_decay_phases, run)?,
+                Quantity::compile(&phases("beta1"), beta1, &self.beta1_phases, run)?
+                    .below(1.0, &phases("beta1"))?,
+                Quantity::compile(&phases("beta2"), beta2, &self.beta2_phases, run)?
+                    .below(1.0, &phases("beta2"))?,
+            ])
+        })?;
+        let (lr_scaling, batch) = (batch.lr_scaling, batch.plan(seq_len));
+        Ok(Quantities { steps, batch, lr_scaling, weight_decay, betas: [beta1, beta2] })
     }
 }
 

@@ -56,10 +56,24 @@ betas = [0.8, 0.99]
 eps = 1e-9
 weight_decay = 0.01
 clip = 0
+layer_decay = 0.9
 [[optim.groups]]
 pattern = "*.bias"
 lr_mult = 2
 weight_decay = 0.02
+decay_follows_rate = true
+[[optim.weight_decay_phases]]
+shape = "cosine"
+to = "10%"
+[[optim.beta1_phases]]
+shape = "linear"
+length = "5%"
+from = 0.7
+to = "100%"
+[[optim.beta2_phases]]
+shape = "table"
+x = [0, "1M tokens"]
+y = [0.9, 0.99]
 [schedule]
 lr = 0.002
 min_lr = 0
@@ -99,6 +113,10 @@ gelu = "tanh"
 [start]
 from = "runs/first"
 optimizer = "keep"
+data = "continue"
+[[batch.stages]]
+sequences = 4
+until = "1M"
 [data]
 train = ["data/pile"]
 [schedule]
@@ -106,6 +124,25 @@ name = "wsd"
 lr = 1e-3
 warmup_from = "previous"
 decay_shape = "one_minus_sqrt"
+[train]
+steps = 1000
+"#;
+
+const GROWING: &str = r#"
+run_dir = "runs/third"
+[model]
+preset = "pythia-14m"
+[data]
+train = ["data/pile"]
+[batch]
+sequences = 8
+lr_scaling = "linear"
+[batch.ramp]
+start = 2
+increment = 2
+samples = 100
+[schedule]
+lr = 1e-3
 [train]
 steps = 1000
 "#;
@@ -120,7 +157,8 @@ fn a_small_file_gets_the_documented_defaults() {
     let config = load(SMALL, &[]).unwrap();
     assert_eq!(config.model_config().unwrap(), preset("pythia-70m"));
     assert_eq!((config.seed, config.threads, config.device), (1234, 0, DeviceName::Cpu));
-    assert_eq!(config.batch, Batch { sequences: 8, micro: 8 });
+    let batch = Batch { sequences: 8, micro: 8, growth: Growth::None, lr_scaling: None };
+    assert_eq!(config.batch, batch);
     assert_eq!(config.optim, Optim::default());
     assert_eq!(
         (config.schedule.min_lr, &config.schedule.plan),
@@ -165,7 +203,7 @@ fn a_started_run_leaves_the_sizes_to_its_model() {
 
 #[test]
 fn the_resolved_file_and_its_json_round_trip() {
-    for text in [SMALL, FULL, STARTED] {
+    for text in [SMALL, FULL, STARTED, GROWING] {
         let config = load(text, &[]).unwrap();
         let resolved = config.resolved_toml();
         let again = load(&resolved, &[]).unwrap_or_else(|e| panic!("{e}\n{resolved}"));
@@ -197,7 +235,7 @@ fn sets_win_over_the_file_in_order() {
 #[test]
 fn the_key_table_and_the_types_agree() {
     let mut given: Vec<String> = Vec::new();
-    for text in [FULL, STARTED] {
+    for text in [FULL, STARTED, GROWING] {
         let table: Table = text.parse().unwrap();
         collect("", &table, &mut given);
         let resolved: Table = load(text, &[]).unwrap().resolved_toml().parse().unwrap();
@@ -327,7 +365,37 @@ fn impossible_combinations_are_refused_by_key() {
         ("data.validation=[{name=\"a\", paths=[]}]", "data.validation[0].paths", "list at least one"),
         ("optim.betas=[0.9, 1.0]", "optim.betas", "below 1"),
         ("optim.eps=0", "optim.eps", "1e-8"),
-        ("optim.groups=[{pattern=\"*\"}]", "optim.groups[0]", "lr_mult or weight_decay"),
+        ("optim.groups=[{pattern=\"*\"}]", "optim.groups[0]", "lr_mult, weight_decay or"),
+        ("optim.layer_decay=0", "optim.layer_decay is 0", "at most 1"),
+        ("optim.layer_decay=1.5", "optim.layer_decay is 1.5", "at most 1"),
+        ("optim.weight_decay_phases=[{shape=\"linear\"}]", "optim.weight_decay_phases[0].to", "is missing"),
+        ("optim.beta1_phases=[{shape=\"linear\", to=1}]", "optim.beta1_phases reaches 1", "below 1"),
+        (
+            "optim.beta2_phases=[{shape=\"one_minus_sqrt\", to=0.99}]",
+            "optim.beta2_phases[0].to is 0.99",
+            "lower",
+        ),
+        (
+            "optim.beta1_phases=[{shape=\"linear\", to=0.5, length=2000}]",
+            "optim.beta1_phases takes 2000",
+            "shorten",
+        ),
+        ("optim.beta1_phases=[{shape=\"linaer\", to=0.5}]", "optim.beta1_phases[0].shape", "\"linear\""),
+        ("optim.beta1_phases=[{to=0.5}]", "optim.beta1_phases[0].shape is missing", "shape"),
+        ("batch.lr_scaling=sqrt", "batch.lr_scaling", "[batch.ramp]"),
+        ("batch.ramp={start=2}", "batch.ramp.increment is 0", "divide the growth"),
+        ("batch.ramp={start=2, increment=4, samples=9}", "batch.ramp.increment is 4", "which is 6"),
+        ("batch.ramp={start=2, increment=2}", "batch.ramp.samples", "missing"),
+        ("batch.ramp={start=9, increment=1, samples=9}", "batch.ramp.start is 9", "at most batch.sequences"),
+        ("batch.ramp={start=0, increment=1, samples=9}", "batch.ramp.start is 0", "at least 1"),
+        ("batch.stages=[{sequences=2}]", "batch.stages[0].until is missing", "sequences and until"),
+        ("batch.stages=[{sequences=0, until=9}]", "batch.stages[0].sequences is 0", "at least 1"),
+        (
+            "batch.stages=[{sequences=2, until=9}, {sequences=4, until=9}]",
+            "batch.stages[1].until",
+            "must increase",
+        ),
+        ("start.data=continue", "start.data", "start.from"),
         ("train.tokens=10M", "train.steps and train.tokens", "keep one"),
         ("train.steps=0", "train.steps", "at least 1"),
         ("schedule.lr=0", "schedule.lr", "positive"),
@@ -360,6 +428,27 @@ fn impossible_combinations_are_refused_by_key() {
     assert_refused(STARTED, &["model.hidden_size=64"], "model.hidden_size and start.from", "remove");
     assert_refused(STARTED, &["model.init=small"], "model.init and start.from", "remove");
     assert_refused(STARTED, &["schedule.warmup=2000"], "schedule.warmup", "shorter than the run");
+}
+
+#[test]
+fn a_batch_that_grows() {
+    let sets = ["batch.ramp={start=2, increment=2, samples=10}", "schedule.warmup=10%"];
+    let config = load(SMALL, &sets).unwrap();
+    assert_eq!(config.batch.micro, 2, "it divides every size");
+    assert_eq!((config.total_steps(16), config.batch.plan(16).samples_before(5)), (1000, 2 + 2 + 4 + 6 + 8));
+    let stages = "batch.stages=[{sequences=4, until=64}, {sequences=6, until=\"1K\"}]";
+    let config = load(SMALL, &[stages, "train.steps=5"]).unwrap();
+    assert_eq!(config.total_tokens(16), 16 * (4 + 6 * 4));
+    for sets in [
+        &[stages, "batch.micro=4"][..],
+        &[stages, "batch.ramp={start=2, increment=2, samples=10}"],
+        &[stages, "schedule.counter=applied"],
+    ] {
+        let error = load(SMALL, sets).unwrap_err().to_string();
+        assert!(error.contains("batch"), "{error}");
+    }
+    assert_refused(SMALL, &[stages, "batch.micro=4"], "batch.stages[1].sequences is 6", "take 2");
+    assert_refused(SMALL, &[stages, "schedule.counter=applied"], "schedule.counter", "remove one");
 }
 
 #[test]
@@ -418,13 +507,23 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         "data.seq_len=8",
         "batch.sequences=16",
         "optim.clip=0",
-        "schedule.warmup=1",
-        "train.steps=1001",
+        "optim.layer_decay=0.5",
         "head.chunk_rows=1",
     ];
     for set in changes {
         let key = set.split('=').next().unwrap().to_owned();
         assert!(kinds(&[set]).contains(&(key, DifferenceKind::ChangesRun)), "{set}");
+    }
+    let plan = [
+        "schedule.warmup=1",
+        "train.steps=1001",
+        "optim.weight_decay=0",
+        "optim.betas=[0.8, 0.9]",
+        "optim.beta1_phases=[{shape=\"linear\", to=0.5}]",
+    ];
+    for set in plan {
+        let key = set.split('=').next().unwrap().to_owned();
+        assert_eq!(kinds(&[set]), [(key, DifferenceKind::Plan)], "{set}");
     }
     let mut wider = old.clone();
     wider["optim"]["new_key"] = 1.into();

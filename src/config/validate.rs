@@ -3,12 +3,13 @@ use super::*;
 use crate::device;
 use crate::model::Init;
 use crate::model::{Gelu, PRESETS, preset};
+use crate::schedule::{Counter, RawPhase};
 use serde::Deserialize;
 
 /// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
-const COUNT_LIMIT: usize = 1 << 31;
+pub(super) const COUNT_LIMIT: usize = 1 << 31;
 
-fn refuse<T>(message: impl Into<String>) -> Result<T> {
+pub(super) fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::refused(message))
 }
 
@@ -57,27 +58,44 @@ impl Config {
         }
         // Whether the run that is continued has a last rate is known once it is opened: any rate stands in.
         let previous = self.start.as_ref().map(|_| self.schedule.lr);
+        if self.schedule.counter == Counter::Applied && self.batch.growth != Growth::None {
+            return refuse(
+                "schedule.counter is \"applied\" and the batch grows; the position in a growing batch is counted in attempted steps, remove one of them",
+            );
+        }
+        let check = |seq_len| {
+            self.compile_schedule(seq_len, previous)?;
+            self.quantities(seq_len).map(drop)
+        };
         match (self.data.seq_len, self.train) {
-            (Some(seq_len), _) => self.compile_schedule(seq_len, previous).map(drop),
-            (None, Budget::Steps(_)) if !self.schedule.has_token_lengths() => {
-                self.compile_schedule(1, previous).map(drop) // nothing depends on the sequence length
-            }
+            (Some(seq_len), _) => check(seq_len),
+            // Nothing depends on the sequence length.
+            (None, Budget::Steps(_)) if !self.has_token_lengths() => check(1),
             (None, _) => Ok(()),
         }
+    }
+
+    fn has_token_lengths(&self) -> bool {
+        let o = &self.optim;
+        let phases = [&o.weight_decay_phases, &o.beta1_phases, &o.beta2_phases];
+        matches!(self.batch.growth, Growth::Stages(_))
+            || self.schedule.has_token_lengths()
+            || phases.into_iter().flatten().any(RawPhase::has_token_lengths)
     }
 }
 
 impl RawStart {
     fn validate(&self) -> Result<Option<Start>> {
-        match (&self.from, self.optimizer) {
-            (Some(from), optimizer) => {
-                Ok(Some(Start { from: from.clone(), optimizer: optimizer.unwrap_or_default() }))
-            }
-            (None, Some(_)) => refuse(
-                "start.optimizer is given without start.from; name the model to start from, or remove it",
-            ),
-            (None, None) => Ok(None),
-        }
+        let Some(from) = self.from.clone() else {
+            let given = self.optimizer.map(|_| "optimizer").or(self.data.map(|_| "data"));
+            return given.map_or(Ok(None), |key| {
+                refuse(format!(
+                    "start.{key} is given without start.from; name the model to start from, or remove it"
+                ))
+            });
+        };
+        let (optimizer, data) = (self.optimizer.unwrap_or_default(), self.data.unwrap_or_default());
+        Ok(Some(Start { from, optimizer, data }))
     }
 }
 
@@ -199,23 +217,6 @@ impl RawData {
     }
 }
 
-impl RawBatch {
-    fn validate(&self) -> Result<Batch> {
-        let (sequences, micro) = (self.sequences, self.micro.unwrap_or(self.sequences));
-        if !(1..COUNT_LIMIT).contains(&sequences) {
-            return refuse(format!("batch.sequences is {sequences}; give at least 1 and less than 2^31"));
-        }
-        if !sequences.is_multiple_of(micro) {
-            let divisor =
-                (1..=micro.min(sequences)).rev().find(|d| sequences.is_multiple_of(*d)).unwrap_or(1);
-            return refuse(format!(
-                "batch.micro is {micro}, batch.sequences is {sequences}; micro must divide sequences, take {divisor}"
-            ));
-        }
-        Ok(Batch { sequences, micro })
-    }
-}
-
 impl Optim {
     fn validated(&self) -> Result<Self> {
         if let Some(beta) = self.betas.into_iter().find(|beta| !(0.0..1.0).contains(beta)) {
@@ -226,10 +227,16 @@ impl Optim {
         if self.eps <= 0.0 {
             return refuse(format!("optim.eps is {}; it must be positive, such as 1e-8", self.eps));
         }
+        if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
+            return refuse(format!(
+                "optim.layer_decay is {}; it must be above 0 and at most 1, such as 0.9 (1: no decay by depth)",
+                self.layer_decay
+            ));
+        }
         for (i, rule) in self.groups.iter().enumerate() {
-            if rule.lr_mult.is_none() && rule.weight_decay.is_none() {
+            if rule.lr_mult.is_none() && rule.weight_decay.is_none() && rule.decay_follows_rate.is_none() {
                 return refuse(format!(
-                    "optim.groups[{i}] ({:?}) changes nothing; give it lr_mult or weight_decay, or remove it",
+                    "optim.groups[{i}] ({:?}) changes nothing; give it lr_mult, weight_decay or decay_follows_rate, or remove it",
                     rule.pattern
                 ));
             }

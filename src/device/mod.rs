@@ -24,7 +24,7 @@ pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
 pub use name::DeviceName;
 pub use open::{open, resolve};
-pub use step::{AdamSegment, AdamTile, StepRecord, adam_tables};
+pub use step::{AdamSegment, AdamTables, AdamTile, StepRecord, adam_tables};
 pub use sums::{ColumnTable, MATRICES, SUMS, SumTable};
 
 /// The fat binary of every file of `kernels/`, by its name without `.cu`; empty when built without nvcc.

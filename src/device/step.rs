@@ -18,6 +18,8 @@ pub struct StepRecord {
     pub eps: f64,
     /// Largest global norm of the gradients; 0 switches clipping off.
     pub clip: f64,
+    /// Factors on the decay of tensors, and of those whose decay follows the rate.
+    pub decay_scale: [f64; 2],
     /// Key of the step's random numbers.
     pub seed: u64,
     /// Attempted steps: part of the counter of the random numbers.
@@ -48,6 +50,8 @@ pub struct AdamSegment {
     cols: i32,
     rate_multiplier: f64,
     weight_decay: f64,
+    decay_follows_rate: i32,
+    reserved: i32,
 }
 
 /// The work of one block.
@@ -58,9 +62,19 @@ pub struct AdamTile {
     index: i32,
 }
 
-/// The tables of an update of `params`; the grid has a block per tile.
-pub fn adam_tables(params: &[AdamParam]) -> Result<(Vec<AdamSegment>, Vec<AdamTile>)> {
-    let (mut segments, mut tiles) = (Vec::new(), Vec::new());
+/// The tables of an update; a grid has a block per tile.
+pub struct AdamTables {
+    /// One per tensor.
+    pub segments: Vec<AdamSegment>,
+    /// Those of trained tensors, then those of frozen ones.
+    pub tiles: Vec<AdamTile>,
+    /// How many are of trained tensors.
+    pub trained: usize,
+}
+
+/// The tables of an update of `params`.
+pub fn adam_tables(params: &[AdamParam]) -> Result<AdamTables> {
+    let (mut segments, mut tiles, mut frozen) = (Vec::new(), Vec::new(), Vec::new());
     for p in params {
         let m = p.place;
         let (rows, cols) = if m.ld == m.cols { (1, m.rows * m.cols) } else { (m.rows, m.cols) };
@@ -78,9 +92,14 @@ pub fn adam_tables(params: &[AdamParam]) -> Result<(Vec<AdamSegment>, Vec<AdamTi
             cols: fits(cols)?,
             rate_multiplier: p.lr_mult,
             weight_decay: p.weight_decay,
+            decay_follows_rate: i32::from(p.decay_follows_rate),
+            reserved: 0,
         });
         let count = (rows * cols.div_ceil(4)).div_ceil(QUADS);
-        tiles.extend((0..fits(count)?).map(|index| AdamTile { segment, index }));
+        let list = if p.is_frozen() { &mut frozen } else { &mut tiles };
+        list.extend((0..fits(count)?).map(|index| AdamTile { segment, index }));
     }
-    Ok((segments, tiles))
+    let trained = tiles.len();
+    tiles.append(&mut frozen);
+    Ok(AdamTables { segments, tiles, trained })
 }

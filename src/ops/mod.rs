@@ -91,8 +91,17 @@ pub struct Update {
     pub adam: AdamSettings,
     /// Learning rate before group multipliers.
     pub lr: f64,
+    /// Factors on the decay of tensors, and of those whose decay follows the rate.
+    pub decay_scale: [f64; 2],
     /// Attempted steps before this one: part of the counter of random numbers.
     pub step: u64,
+}
+
+impl Update {
+    /// With every decay as it is given.
+    pub fn new(adam: AdamSettings, lr: f64, step: u64) -> Self {
+        Self { adam, lr, decay_scale: [1.0; 2], step }
+    }
 }
 
 /// What a step did.
@@ -133,10 +142,25 @@ pub enum Work {
 pub struct AdamParam {
     /// Place in the flat buffers.
     pub place: Matrix,
-    /// Multiplies the learning rate.
+    /// Multiplies the learning rate; 0: frozen.
     pub lr_mult: f64,
     /// Decoupled decay, times the learning rate.
     pub weight_decay: f64,
+    /// Which of [`Update::decay_scale`] is on the decay.
+    pub decay_follows_rate: bool,
+}
+
+impl AdamParam {
+    /// A frozen tensor keeps its weights and moments, and its gradient is no part of the global norm, as where
+    /// PyTorch's `requires_grad` is false.
+    pub fn is_frozen(&self) -> bool {
+        self.lr_mult == 0.0
+    }
+
+    /// The decay at a step.
+    pub fn decay(&self, scale: [f64; 2]) -> f64 {
+        self.weight_decay * scale[usize::from(self.decay_follows_rate)]
+    }
 }
 
 /// The flat f32 buffers of weights and moments, borrowed from a host backend or copied from a device. The
@@ -274,7 +298,7 @@ pub trait Ops {
     fn keep_losses(&mut self, loss: Stat, rows: usize);
     /// Ends a step: global norm of the gradients in a fixed order, clipping, and, where the norm is finite, AdamW
     /// (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, decoupled decay times the rate). `params` are the
-    /// same in every step.
+    /// same in every step; frozen tensors are left out of all of it.
     fn update(&mut self, params: &[AdamParam], update: Update);
     /// Of the oldest step whose outcome was not yet asked for; waits for it.
     fn outcome(&mut self) -> Result<Outcome>;

@@ -1,7 +1,7 @@
 //! What the optimizer does beside its kernel: parameter groups and clipping.
 mod groups;
 
-pub use groups::{GroupRule, assign};
+pub use groups::{GroupRule, assign, decay_by_depth};
 use serde::{Deserialize, Serialize};
 
 /// AdamW without its learning rate, which `schedule/` owns.

@@ -98,19 +98,19 @@ impl Default for FeedbackState {
 }
 
 impl Schedule {
-    /// The rate of step `step` of a schedule that may look at the loss: [`Schedule::lr`] behind the warmup times the
+    /// The rate of step `step` (maybe a fraction) of a schedule that may look at the loss: [`Schedule::at`] behind the warmup times the
     /// factor of `state`, but not below `min_lr`.
-    pub fn lr_after(&self, step: u64, state: &FeedbackState) -> f64 {
-        let lr = self.lr(step);
-        let follows = self.feedback.is_some() && step >= self.warmup_steps;
+    pub fn lr_after(&self, step: f64, state: &FeedbackState) -> f64 {
+        let lr = self.at(step);
+        let follows = self.feedback.is_some() && step >= self.warmup_steps as f64;
         if follows { (lr * state.factor).max(self.min_lr()) } else { lr }
     }
 
     /// Takes note of the training loss of step `step`, whose update was made. Losses of the warmup do not count.
-    pub fn observe(&self, step: u64, loss: f64, state: &mut FeedbackState) {
-        let lowest = self.min_lr() / self.lr(step);
+    pub fn observe(&self, step: f64, loss: f64, state: &mut FeedbackState) {
+        let lowest = self.min_lr() / self.at(step);
         match self.feedback {
-            _ if step < self.warmup_steps => {}
+            _ if step < self.warmup_steps as f64 => {}
             Some(Feedback::Plateau(rule)) => rule.observe(loss, lowest, state),
             Some(Feedback::Greedy(rule)) => rule.observe(loss, lowest, state),
             None => {}

@@ -4,6 +4,7 @@
 //! configuration names ([`Shape`], [`Preset`]) compiles to a list of [`Phase`]s, each following a [`Curve`].
 //! [`Schedule::lr`] is a pure function of the step, in f64, so a schedule has no state to save and resumes exactly;
 //! the two schedules that look at the loss ([`Plateau`], [`Greedy`]) keep their small state apart from it.
+mod batch;
 pub mod catalogue;
 mod check;
 pub mod compat;
@@ -15,6 +16,7 @@ mod feedback;
 mod phase;
 mod plan;
 mod preset;
+mod quantity;
 mod refine;
 mod shape;
 pub mod show;
@@ -24,11 +26,13 @@ mod units;
 mod validate;
 mod warmup;
 
+pub use batch::{BatchPlan, LrScaling};
 pub use config::{Counter, Named, PhaseConfig, RawPhase, RawSchedule, ScheduleConfig, Tail};
 pub use curve::Curve;
 pub use feedback::{Feedback, FeedbackState, Greedy, Plateau};
 pub use phase::Phase;
 pub use plan::{Infinite, Plan, Preset, Spacing};
+pub use quantity::{Quantities, Quantity, Settings, Varying};
 pub use refine::{Optimizer, Refined};
 pub use shape::{Interpolation, Shape};
 pub(crate) use units::Scalar;
@@ -65,8 +69,13 @@ impl Schedule {
 
     /// The rate of step `step`, counted from 0. Finite, at least 0 and at most [`Schedule::peak`].
     pub fn lr(&self, step: u64) -> f64 {
-        let after = self.phases.partition_point(|phase| phase.start <= step);
-        self.phases[after - 1].rate(step as f64) // the first phase starts at 0
+        self.at(step as f64)
+    }
+
+    /// As [`Schedule::lr`], between steps too.
+    pub fn at(&self, step: f64) -> f64 {
+        let after = self.phases.partition_point(|phase| phase.start as f64 <= step);
+        self.phases[after - 1].rate(step) // the first phase starts at 0
     }
 
     /// Whether a rate depends on how the steps before it went.

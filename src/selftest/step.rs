@@ -75,7 +75,7 @@ fn step(model: &Model, ops: &mut dyn Ops, ws: &Workspace, index: u64) -> Result<
     let mut targets = random.tokens(SEQUENCES * SHAPE.time, model.config.vocab_size);
     targets.iter_mut().step_by(7).for_each(|t| *t = -1);
     let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: SHAPE.batch };
-    train_step(model, ops, ws, input, &params, Update { adam, lr: 1e-3, step: index })
+    train_step(model, ops, ws, input, &params, Update::new(adam, 1e-3, index))
 }
 
 fn steps(model: &Model, ops: &mut dyn Ops, ws: &Workspace, weights: &[f32]) -> Result<Steps> {

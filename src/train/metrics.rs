@@ -1,4 +1,5 @@
 //! `metrics.jsonl`: one object per line, each line one write, so that a kill can tear the last line only.
+use crate::schedule::Varying;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -20,6 +21,9 @@ pub struct StepMetrics {
     pub grad_norm_l1: f64,
     /// Learning rate of the step.
     pub lr: f64,
+    /// What else is scheduled and varies.
+    #[serde(flatten)]
+    pub scheduled: Varying,
     /// Tokens per second of the step.
     pub tokens_per_s: f64,
     /// Useful FLOPs per second, 10⁹ (`ModelConfig::flops_per_token`).

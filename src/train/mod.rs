@@ -1,8 +1,10 @@
 //! Training: one step, the loop around it, evaluation and metrics.
+mod branch;
 mod choices;
 mod display;
 mod evaluate;
 mod metrics;
+mod replan;
 mod run;
 mod session;
 mod source;
@@ -11,6 +13,6 @@ mod step;
 pub use evaluate::{EvalResult, Evaluation};
 pub use metrics::{Metrics, StepMetrics};
 pub use run::Summary;
-pub use session::Session;
+pub use session::{Allow, Session};
 pub use source::Source;
 pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};

@@ -8,6 +8,8 @@ use super::step::{Issued, Micro, StepResult, finish_step, issue_step};
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::{Batch, fill_batch};
 use crate::ops::Update;
+use crate::optim::AdamSettings;
+use crate::schedule::{Counter, Quantities, Schedule, Settings};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -43,7 +45,7 @@ pub struct Summary {
 struct InFlight {
     issued: Issued,
     started: Instant,
-    lr: f64,
+    settings: Settings,
     tokens: usize,
 }
 
@@ -57,7 +59,7 @@ struct EvalLine<'a> {
 impl Session {
     /// Trains to the end, or until `stop` is set: then the finished step is saved and [`Error::Stopped`] returned.
     pub fn run(mut self, stop: &Arc<AtomicBool>) -> Result<Summary> {
-        let mut display = Display::new(self.state.step, self.schedule.total);
+        let mut display = Display::new(self.state.step, self.quantities.steps);
         let (mut batch, mut in_flight) = (Batch::default(), VecDeque::new());
         let (mut loss, mut skips, mut save_failures) = (None, 0, 0);
         let mut evaluations = Vec::new();
@@ -65,11 +67,11 @@ impl Session {
             evaluations = self.evaluate(&display)?;
         }
         let mut saved = None;
-        while self.state.step < self.schedule.total {
+        while self.state.step < self.quantities.steps {
             let ahead = in_flight.len() as u64;
             in_flight.push_back(self.issue(ahead, &mut batch)?);
             let step = self.state.step + ahead + 1;
-            let (last, stopping) = (step == self.schedule.total, stop.load(Ordering::Relaxed));
+            let (last, stopping) = (step == self.quantities.steps, stop.load(Ordering::Relaxed));
             let evaluates =
                 last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every));
             let saves = last || stopping || step.is_multiple_of(self.config.checkpoint.every);
@@ -110,22 +112,24 @@ impl Session {
     /// Issues the step that comes `ahead` steps after the last one that was finished.
     fn issue(&mut self, ahead: u64, batch: &mut Batch) -> Result<InFlight> {
         let started = Instant::now();
-        let (vocab, sequences) = (self.model.config.vocab_size as u32, self.config.batch.sequences);
-        fill_batch(&self.order, self.state.sample + ahead * sequences as u64, sequences, vocab, batch)?;
         let step = self.state.step + ahead;
-        let count = self.schedule.counter.count(step, self.skipped());
-        let lr = self.schedule.lr_after(count, &self.feedback);
+        let settings = self.settings_of(&self.schedule, &self.quantities, step);
+        let sample = self.first_sample + self.quantities.batch.samples_before(step);
+        let vocab = self.model.config.vocab_size as u32;
+        fill_batch(&self.order, sample, settings.sequences, vocab, batch)?;
         let time = self.order.seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
-        let update = Update { adam: self.config.optim.adam(), lr, step };
+        let Settings { lr, decay_scale, betas, .. } = settings;
+        let adam = AdamSettings { betas, ..self.config.optim.adam() };
+        let update = Update { adam, lr, decay_scale, step };
         let issued = issue_step(&self.model, &mut *self.ops, &self.workspace, input, &self.params, update);
-        Ok(InFlight { issued, started, lr, tokens: batch.tokens.len() })
+        Ok(InFlight { issued, started, settings, tokens: batch.tokens.len() })
     }
 
     /// Waits for a step, and writes its line in the log.
     fn finish(&mut self, step: InFlight, display: &mut Display) -> Result<StepResult> {
-        let InFlight { issued, started, lr, tokens } = step;
+        let InFlight { issued, started, settings, tokens } = step;
         let result = finish_step(&mut *self.ops, issued)?;
         // While it was waiting for its predecessor it was not computed.
         let began = self.finished.map_or(started, |finished| finished.max(started));
@@ -133,9 +137,9 @@ impl Session {
         self.learn(&result);
         self.state.step += 1;
         self.state.applied += u64::from(result.applied);
-        self.state.sample += self.config.batch.sequences as u64;
+        self.state.sample += settings.sequences as u64;
         self.state.tokens += tokens as u64;
-        self.set_extra("lr", json!(lr));
+        self.set_extra("lr", json!(settings.lr));
         let time = self.order.seq_len();
         let tokens_per_s = tokens as f64 / began.elapsed().as_secs_f64();
         let metrics = StepMetrics {
@@ -144,7 +148,8 @@ impl Session {
             loss: result.loss,
             grad_norm: result.norm,
             grad_norm_l1: result.norm_l1,
-            lr,
+            lr: settings.lr,
+            scheduled: self.quantities.varying(&settings),
             tokens_per_s,
             gflop_per_s: tokens_per_s * self.model.config.flops_per_token(time) / 1e9,
             applied: result.applied,
@@ -153,6 +158,20 @@ impl Session {
         display.step(&metrics);
         self.keep_choices()?;
         Ok(result)
+    }
+
+    /// What step `step` is set to under a plan.
+    pub(super) fn settings_of(&self, schedule: &Schedule, quantities: &Quantities, step: u64) -> Settings {
+        let lr = schedule.lr_after(self.counted(schedule, quantities, step), &self.feedback);
+        quantities.settings(step, lr, schedule.peak())
+    }
+
+    /// What a schedule counts, at step `step`. A batch that grows and updates counted were refused together.
+    fn counted(&self, schedule: &Schedule, quantities: &Quantities, step: u64) -> f64 {
+        match schedule.counter {
+            Counter::Attempted => quantities.batch.full_steps_before(step),
+            Counter::Applied => (step - self.skipped()) as f64,
+        }
     }
 
     /// Steps of this run whose update was not made.
@@ -165,8 +184,8 @@ impl Session {
         if !result.applied {
             self.set_extra(SKIPPED, json!(self.skipped() + 1));
         } else if self.schedule.feedback.is_some() {
-            let count = self.schedule.counter.count(self.state.step, self.skipped());
-            self.schedule.observe(count, result.loss, &mut self.feedback);
+            let step = self.counted(&self.schedule, &self.quantities, self.state.step);
+            self.schedule.observe(step, result.loss, &mut self.feedback);
             self.set_extra(FEEDBACK, json!(self.feedback));
         }
     }
@@ -233,7 +252,7 @@ impl Session {
             result.loss,
             result.norm,
             self.state.step,
-            self.state.sample - u64::from(SKIPS_MAX) * self.config.batch.sequences as u64,
+            self.first_sample + self.quantities.batch.samples_before(self.state.step - u64::from(SKIPS_MAX)),
             self.state.sample
         ))
     }

@@ -1,8 +1,10 @@
 //! A run from the moment its configuration is valid: everything that can be refused is refused here, before
 //! the first step.
+use super::branch::first_sample;
 use super::choices;
 use super::evaluate::Evaluation;
 use super::metrics::{Metrics, replace};
+use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
 use super::run::FEEDBACK;
 use super::source::Source;
 use crate::backend::{self, MemoryPlan};
@@ -10,25 +12,20 @@ use crate::checkpoint::{
     Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
     list_steps, read_tokenizer_files,
 };
-use crate::config::{Config, DifferenceKind, HELDOUT, OptimizerStart, RawConfig, resume_differences};
-use crate::console::note;
+use crate::config::{Config, HELDOUT, Optim, OptimizerStart};
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
 use crate::device::{self, Device, DeviceName, GemmChoices};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
-use crate::optim::assign;
-use crate::schedule::{FeedbackState, Schedule};
+use crate::optim::{assign, decay_by_depth};
+use crate::schedule::{FeedbackState, Quantities, Schedule};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
-
-/// The resolved configuration in a run directory.
-const CONFIG: &str = "config.toml";
 
 /// A device, none for the processor, or why there is none.
 type Opened = Result<Option<Box<dyn Device>>>;
@@ -43,6 +40,10 @@ pub struct Session {
     pub(super) evaluations: Vec<Evaluation>,
     pub(super) params: Vec<AdamParam>,
     pub(super) schedule: Schedule,
+    /// What else is scheduled.
+    pub(super) quantities: Quantities,
+    /// Position in the data at step 0.
+    pub(super) first_sample: u64,
     /// What a schedule that looks at the loss remembers.
     pub(super) feedback: FeedbackState,
     pub(super) state: RunState,
@@ -61,14 +62,24 @@ pub struct Session {
 }
 
 /// What a session is made of before memory is spent on it.
-struct Parts {
+pub(super) struct Parts {
     config: Config,
     model: Model,
-    order: Order,
+    pub(super) order: Order,
     evaluations: Vec<Evaluation>,
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
+    pub(super) quantities: Quantities,
     fingerprints: Fingerprints,
     extra_files: Vec<(String, Vec<u8>)>,
+}
+
+/// What a resume may change beside what cannot change a result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allow {
+    /// Matrix products may be computed by other algorithms than before.
+    pub retune: bool,
+    /// Rates, decays, betas and the length of the run may be others from here on.
+    pub replan: bool,
 }
 
 impl Session {
@@ -99,6 +110,7 @@ impl Session {
         };
         let previous = source.as_ref().and_then(|s| s.manifest()).and_then(|m| m.state.extra["lr"].as_f64());
         let parts = Parts::open(config, model_config, source.as_ref(), previous)?;
+        let before = source.as_ref().and_then(|s| s.manifest());
         let lock = claim(&parts.config.run_dir)?;
         if !is_fresh(&Disk, &parts.config.run_dir)? {
             return Err(Error::refused(format!(
@@ -106,12 +118,13 @@ impl Session {
                 parts.config.run_dir.display()
             )));
         }
-        let before = source.as_ref().and_then(|s| s.manifest());
+        let seq_len = parts.order.seq_len();
+        let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
         let state = RunState {
             step: 0,
             // Bias correction belongs to the moments.
             applied: before.filter(|_| keep).map_or(0, |m| m.state.applied),
-            sample: 0,
+            sample,
             tokens: 0,
             seed: parts.config.seed,
             run_id: run_id(),
@@ -135,30 +148,37 @@ impl Session {
     }
 
     /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
-    /// result. With `retune`, matrix products may be computed by other algorithms than before.
-    pub fn resume(run_dir: &Path, sets: &[String], retune: bool) -> Result<Self> {
+    /// result, and what `allow` names.
+    pub fn resume(run_dir: &Path, sets: &[String], allow: Allow) -> Result<Self> {
         newest_manifest(run_dir)?; // before the lock: a mistyped path is not to be written to
         let lock = RunLock::acquire(run_dir)?;
         clean(&Disk, run_dir)?;
         let source = Source::newest(run_dir)?;
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let state = manifest.state.clone();
-        let config = resumed_config(&state.run_config, run_dir, sets)?;
+        let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
         let previous = state.extra["previous_lr"].as_f64();
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         state.fingerprints.check(&parts.fingerprints)?;
+        if let Some(before) = &before {
+            replan::check(before, &parts, state.step, previous)?;
+        }
         let base = Some(source.raw_config().clone());
         let choices = match parts.config.device {
-            DeviceName::Cuda(_) if !retune => choices::of_run(run_dir)?,
+            DeviceName::Cuda(_) if !allow.retune => choices::of_run(run_dir)?,
             _ => GemmChoices::default(),
         };
         // Overrides last: the next resume finds them in the file.
-        let how = (device::open, !sets.is_empty());
+        let how = (device::open, !sets.is_empty() || before.is_some());
         let mut session = Self::allocate(parts, state, base, lock, how, |model, ops| {
             ops.adopt(&choices)?;
             ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))
         })?;
         session.choices = choices;
+        if let Some(before) = &before {
+            session.announce(before, previous)?;
+            replan::accept(run_dir, &session.state)?;
+        }
         Ok(session)
     }
 
@@ -172,7 +192,7 @@ impl Session {
         (open, configure): (impl FnOnce(DeviceName) -> Opened, bool),
         load: impl FnOnce(&Model, &mut dyn Ops) -> Result<()>,
     ) -> Result<Self> {
-        let Parts { mut config, model, order, evaluations, schedule, extra_files, .. } = parts;
+        let Parts { mut config, model, order, evaluations, schedule, quantities, extra_files, .. } = parts;
         let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
         let device = open(config.device)?;
         let chunk_rows = settle_chunk_rows(&mut config, &model, shape, device.as_deref())?;
@@ -183,7 +203,7 @@ impl Session {
         let mut ops = backend::on(device, sizes, table, &workspace)?;
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
-        let params = assign(&model.table, &config.optim.groups, config.optim.weight_decay);
+        let params = params(&model, &config.optim)?;
         if configure {
             replace(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
@@ -198,6 +218,8 @@ impl Session {
             evaluations,
             params,
             schedule,
+            first_sample: state.sample - quantities.batch.samples_before(state.step),
+            quantities,
             feedback,
             state,
             base_config,
@@ -224,14 +246,14 @@ impl Session {
             "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads\n\
              {} tokens in {} documents, {:.3} epochs\n{}",
             c.parameters(),
-            self.schedule.total,
+            self.quantities.steps,
             b.sequences,
             self.order.seq_len(),
             b.micro,
             rayon::current_num_threads(),
             data.tokens(),
             data.documents(),
-            (self.schedule.total * b.sequences as u64) as f64 / self.order.windows() as f64,
+            self.quantities.batch.samples_before(self.quantities.steps) as f64 / self.order.windows() as f64,
             self.memory
         )
     }
@@ -243,7 +265,7 @@ impl Session {
 
     /// Steps of the whole run, and those already taken.
     pub fn progress(&self) -> (u64, u64) {
-        (self.schedule.total, self.state.step)
+        (self.quantities.steps, self.state.step)
     }
 
     /// Where the run lives.
@@ -260,7 +282,7 @@ impl Parts {
         previous: Option<f64>,
     ) -> Result<Self> {
         let time = config.seq_len(&sizes)?;
-        let schedule = config.compile_schedule(time, previous)?;
+        let (schedule, quantities) = (config.compile_schedule(time, previous)?, config.quantities(time)?);
         let corpus = Arc::new(Corpus::open(&config.data.train)?);
         let extra_files = tokenizer_files(&config, &corpus, source)?;
         let tokenizer = check_tokenizer(&extra_files, &corpus, sizes.vocab_size)?;
@@ -290,7 +312,8 @@ impl Parts {
             tokenizer,
             corpus: format!("{:032x}", corpus.fingerprint()),
         };
-        Ok(Self { config, model: Model::new(sizes), order, evaluations, schedule, fingerprints, extra_files })
+        let model = Model::new(sizes);
+        Ok(Self { config, model, order, evaluations, schedule, quantities, fingerprints, extra_files })
     }
 }
 
@@ -333,6 +356,19 @@ fn feedback_of(state: &RunState) -> Result<FeedbackState> {
     }
 }
 
+/// The settings of every tensor; refused where nothing is trained.
+fn params(model: &Model, optim: &Optim) -> Result<Vec<AdamParam>> {
+    let mut params = assign(&model.table, &optim.groups, optim.weight_decay);
+    decay_by_depth(&model.table, optim.layer_decay, &mut params);
+    if params.iter().all(AdamParam::is_frozen) {
+        return Err(Error::refused(
+            "optim.groups sets lr_mult = 0 on every tensor, and nothing is left to train; leave some out, or use \
+             `rewarm eval` to only evaluate",
+        ));
+    }
+    Ok(params)
+}
+
 /// Creates and locks a run directory and clears what interrupted saves left.
 fn claim(run_dir: &Path) -> Result<RunLock> {
     create_run_dir(&Disk, run_dir)?;
@@ -354,47 +390,6 @@ fn newest_manifest(run_dir: &Path) -> Result<Manifest> {
         Some(manifest) => Ok(manifest),
         None => find_newest(&Disk, run_dir).map(|found| found.manifest), // it says what is wrong
     }
-}
-
-/// The configuration that a run shall go on with: `config.toml` in its directory, which people edit, with
-/// overrides. Where that file is missing, the checkpoint's own.
-fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let path = run_dir.join(CONFIG);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => toml::Table::try_from(saved)
-            .map_err(|e| Error::refused(format!("the saved configuration cannot be read: {e}")))?
-            .to_string(),
-        Err(e) => return Err(Error::input("read", &path)(e)),
-    };
-    let mut sets = sets.to_vec();
-    sets.push(format!("run_dir={}", toml::Value::String(run_dir.display().to_string())));
-    RawConfig::from_toml_str(&text, &path.display().to_string(), &sets)?.validate()
-}
-
-/// [`wanted_config`], refused where it differs from the checkpoint's in more than may change.
-fn resumed_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let mut config = wanted_config(saved, run_dir, sets)?;
-    let settled = saved["head"]["chunk_rows"].as_u64().map(|rows| rows as usize);
-    config.head.chunk_rows = config.head.chunk_rows.or(settled);
-    let mut refused = Vec::new();
-    for d in resume_differences(saved, &config.to_json()) {
-        match d.kind {
-            DifferenceKind::Free if d.key == "run_dir" => {} // moved, or named from another place
-            DifferenceKind::Free => note(&format!("{}: {} was {}", d.key, d.new, d.old)),
-            DifferenceKind::ChangesRun => {
-                refused.push(format!("{} is {} in the run and {} now", d.key, d.old, d.new))
-            }
-        }
-    }
-    if refused.is_empty() {
-        return Ok(config);
-    }
-    Err(Error::refused(format!(
-        "{}; `rewarm resume` continues the same run only: drop the override or the change of {CONFIG}, or start a new \
-         phase with `rewarm train` and start.from",
-        refused.join("; ")
-    )))
 }
 
 /// The tokenizer's files: of the configured tokenizer, of the model started from, or of the data.

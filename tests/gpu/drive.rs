@@ -76,7 +76,7 @@ impl Drive {
                 continue;
             }
             let input = Micro { tokens: &tokens, targets: &targets, time: self.time, batch: self.micro[0] };
-            let update = Update { adam, lr: 1e-3 * (step + 1).min(5) as f64, step };
+            let update = Update::new(adam, 1e-3 * (step + 1).min(5) as f64, step);
             in_flight.push_back(issue_step(model, gpu, ws, input, &params, update));
             if in_flight.len() > gpu.steps_in_flight() {
                 finish(gpu, in_flight.pop_front().unwrap())?;

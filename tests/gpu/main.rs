@@ -7,6 +7,7 @@ mod epilogues;
 mod memory;
 mod recompute;
 mod rig;
+mod scheduled;
 mod step;
 mod training;
 

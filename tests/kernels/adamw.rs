@@ -8,7 +8,7 @@ use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, determinist
 use half::bf16;
 use rewarm::Result;
 use rewarm::backend::cpu::AdamStep;
-use rewarm::device::{Buffer, Mode, StepRecord, adam_tables};
+use rewarm::device::{AdamTables, Buffer, Mode, StepRecord, adam_tables};
 use rewarm::model::Matrix;
 use rewarm::ops::{AdamParam, cost};
 use std::cell::RefCell;
@@ -53,6 +53,7 @@ impl Case {
                 place: Matrix { offset, rows, cols, ld },
                 lr_mult,
                 weight_decay,
+                decay_follows_rate: lr_mult != 1.0,
             })
             .collect();
         let total = params.iter().map(|p| p.place.offset + p.place.rows * p.place.ld + 64).max().unwrap();
@@ -66,6 +67,7 @@ impl Case {
                 betas: [0.9, 0.95],
                 eps: 1e-8,
                 clip: 1.0,
+                decay_scale: [0.75, 0.5],
                 seed: 17,
                 step: 5,
                 ..StepRecord::default()
@@ -96,13 +98,19 @@ impl Case {
     fn adam_step(&self, sums: [f64; 2]) -> AdamStep {
         let r = &self.record;
         let grad_scale = if r.clip > 0.0 { (r.clip / (sums[0].sqrt() + 1e-6)).min(1.0) } else { 1.0 };
-        AdamStep { lr: r.rate, betas: r.betas, eps: r.eps, grad_scale, applied: r.applied + 1 }
+        AdamStep {
+            lr: r.rate,
+            decay_scale: r.decay_scale,
+            betas: r.betas,
+            eps: r.eps,
+            grad_scale,
+            applied: r.applied + 1,
+        }
     }
 
     /// One step with moments of type `M`; leaves the record in `record`.
     fn run<M: Stores>(&self, sums: [f64; 2], record: &RefCell<StepRecord>, run: &mut Run) -> Result<()> {
-        let (segments, tiles) = adam_tables(&self.params)?;
-        let grid = tiles.len();
+        let AdamTables { segments, tiles, trained: grid } = adam_tables(&self.params)?;
         let (segments, tiles) = (run.upload(&segments), run.upload(&tiles));
         let (w32, g) = (run.upload(&self.w), run.upload(&self.g));
         let w16 = run.upload_bf16(&vec![GAP; self.w.len()]);
@@ -124,7 +132,8 @@ impl Case {
     fn reference<T: Float>(&self, p: &AdamParam, sums: [f64; 2]) -> Moments<T> {
         let of = |x: &[f32]| elements(p.place).map(|i| T::of(f64::from(x[i]))).collect::<Vec<T>>();
         let mut state = Moments { w: of(&self.w), m: of(&self.m), v: of(&self.v) };
-        adamw(&mut state, &of(&self.g), self.adam_step(sums), p.lr_mult, p.weight_decay);
+        let decay = p.decay(self.record.decay_scale);
+        adamw(&mut state, &of(&self.g), self.adam_step(sums), p.lr_mult, decay);
         state
     }
 
@@ -176,12 +185,11 @@ fn matches_the_reference_in_every_mode() {
         for (i, p) in case.params.iter().enumerate() {
             let (naive, exact) =
                 (case.reference::<f32>(p, case.sums()), case.reference::<f64>(p, case.sums()));
-            let pick = |name| elements(p.place).map(|e| outputs.get(name)[e]).collect::<Vec<_>>();
             let cols = p.place.rows * p.place.cols;
             let what = |name| format!("adamw step {} tensor {i} {name}", applied + 1);
-            judge(&what("w32"), Stored::F32, &pick("w32"), &naive.w, &exact.w, cols);
-            judge(&what("m"), Stored::F32, &pick("m"), &naive.m, &exact.m, cols);
-            judge(&what("v"), Stored::F32, &pick("v"), &naive.v, &exact.v, cols);
+            judge(&what("w32"), Stored::F32, &pick(outputs.get("w32"), p.place), &naive.w, &exact.w, cols);
+            judge(&what("m"), Stored::F32, &pick(outputs.get("m"), p.place), &naive.m, &exact.m, cols);
+            judge(&what("v"), Stored::F32, &pick(outputs.get("v"), p.place), &naive.v, &exact.v, cols);
         }
     }
 }
@@ -292,7 +300,7 @@ fn gradients_and_moments_of_zero() {
     let outputs = every_mode(|run| case.run::<f32>([0.0; 2], &record, run));
     case.check_surroundings(&outputs);
     for p in &case.params {
-        let decay = (1.0 - case.record.rate * p.lr_mult * p.weight_decay) as f32;
+        let decay = (1.0 - case.record.rate * p.lr_mult * p.decay(case.record.decay_scale)) as f32;
         for i in elements(p.place) {
             let after = ["w32", "m", "v"].map(|name| outputs.get(name)[i]);
             assert_eq!(after, [case.w[i] * decay, 0.0, 0.0]);
@@ -306,6 +314,38 @@ fn equal_bits_whatever_runs_first() {
     let record = RefCell::default();
     deterministic(|run| case.run::<f32>(case.sums(), &record, run));
     deterministic(|run| case.run::<bf16>(case.sums(), &record, run));
+}
+
+/// Frozen tensors lose their gradients and nothing else; the update leaves them out.
+#[test]
+fn frozen_tensors() {
+    let frozen = |i: usize| i % 2 == 1;
+    let mut case = Case::new(&TENSORS, 6);
+    (0..TENSORS.len()).filter(|&i| frozen(i)).for_each(|i| case.params[i].lr_mult = 0.0);
+    let program = |run: &mut Run| -> Result<()> {
+        let AdamTables { segments, tiles, trained } = adam_tables(&case.params)?;
+        let grid = tiles.len() - trained;
+        let (segments, tiles, g) = (run.upload(&segments), run.upload(&tiles), run.upload(&case.g));
+        run.launch("clear_gradients", [grid, 1, 1], 256, 0, &[tiles.at(trained), segments.arg(), g.arg()])?;
+        run.output("g", &g);
+        Ok(())
+    };
+    let cleared = every_mode(program);
+    let (mut g, record) = (case.g.clone(), RefCell::default());
+    let outputs = every_mode(|run| case.run::<f32>(case.sums(), &record, run));
+    let w16 = vec![GAP; case.w.len()];
+    for (i, p) in case.params.iter().enumerate() {
+        let before = [&case.w, &w16, &case.m, &case.v].map(|x| pick(x, p.place));
+        let after = ["w32", "w16", "m", "v"].map(|name| pick(outputs.get(name), p.place));
+        let changed = before.iter().zip(&after).map(|(b, a)| a != b);
+        assert!(changed.clone().all(|c| c != frozen(i)), "tensor {i}: {:?}", changed.collect::<Vec<_>>());
+        elements(p.place).filter(|_| frozen(i)).for_each(|e| g[e] = 0.0);
+    }
+    assert!(cleared.get("g") == g, "other gradients");
+}
+
+fn pick(flat: &[f32], place: Matrix) -> Vec<f32> {
+    elements(place).map(|e| flat[e]).collect()
 }
 
 #[test]

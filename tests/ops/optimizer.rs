@@ -64,7 +64,7 @@ fn load(rig: &mut Rig, places: &[Matrix], states: &[Moments<f32>]) {
         .unwrap();
 }
 
-/// (rate multiplier, decay) of the tensors.
+/// (rate multiplier, decay) of the tensors: one is frozen, and the decay of every second follows the rate.
 const GROUPS: [(f64, f64); 4] = [(1.0, 0.1), (1.0, 0.0), (0.5, 0.1), (0.0, 0.1)];
 
 #[test]
@@ -89,16 +89,29 @@ fn adamw_updates_every_tensor_and_no_gap() {
         g.iter_mut().step_by(9).for_each(|g| *g = 0.0);
         rig.set_all_gradients(&g);
 
-        let step = AdamStep { lr: 3e-3, betas: [0.9, 0.95], eps: 1e-8, grad_scale: 0.37, applied };
-        let params: Vec<AdamParam> = (places.iter().zip(GROUPS))
-            .map(|(&place, (lr_mult, weight_decay))| AdamParam { place, lr_mult, weight_decay })
-            .collect();
+        let decay_scale = [0.75, 0.5];
+        let step =
+            AdamStep { lr: 3e-3, decay_scale, betas: [0.9, 0.95], eps: 1e-8, grad_scale: 0.37, applied };
+        let param = |(i, (&place, (lr_mult, weight_decay)))| AdamParam {
+            place,
+            lr_mult,
+            weight_decay,
+            decay_follows_rate: i % 2 == 1,
+        };
+        let params: Vec<AdamParam> = places.iter().zip(GROUPS).enumerate().map(param).collect();
         rig.cpu.adamw(&params, step);
 
         let state = rig.cpu.state().unwrap();
         let mut outside: Vec<f32> = state.w.to_vec();
-        for ((p, s), (lr_mult, decay)) in places.iter().zip(&states).zip(GROUPS) {
+        for (i, ((p, s), (lr_mult, decay))) in places.iter().zip(&states).zip(GROUPS).enumerate() {
             let g = gather(&g, *p);
+            if lr_mult == 0.0 {
+                let found = [&state.w, &state.m, &state.v].map(|flat| gather(flat, *p));
+                assert_eq!(found, [&s.w, &s.m, &s.v].map(|x| x.clone()), "a frozen tensor changed");
+                scatter(&mut outside, *p, &vec![f32::NAN; p.rows * p.cols]);
+                continue;
+            }
+            let decay = decay * decay_scale[i % 2];
             let mut naive = s.clone();
             adamw(&mut naive, &g, step, lr_mult, decay);
             let mut exact = Moments::<f64> { w: cast(&s.w), m: cast(&s.m), v: cast(&s.v) };

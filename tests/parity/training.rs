@@ -49,7 +49,7 @@ fn twenty_steps_agree_with_pytorch() {
         let lr = schedule.lr(step as u64);
         // Recorded in f32.
         assert!((lr - lrs[step] as f64).abs() <= 1e-7 * lr, "step {step}: rate {lr}, not {}", lrs[step]);
-        let update = Update { adam, lr, step: step as u64 };
+        let update = Update::new(adam, lr, step as u64);
         let found = train_step(&model, &mut ops, &ws, input, &params, update).unwrap();
         assert!(found.applied);
         let loss = (found.loss - losses[step] as f64).abs();

@@ -7,6 +7,8 @@ use crate::ops::AdamParam;
 pub struct AdamStep {
     /// Learning rate before group multipliers.
     pub lr: f64,
+    /// Factors on the decay of tensors, and of those whose decay follows the rate.
+    pub decay_scale: [f64; 2],
     /// β₁, β₂.
     pub betas: [f64; 2],
     /// ε, added after the square root.
@@ -59,7 +61,15 @@ struct Run<'a> {
     decay: f32,
 }
 
-/// One update of every tensor. Elements are independent, so the split into runs cannot change a bit.
+/// Sets the gradients of frozen tensors to 0: the global norm is that of the others.
+pub fn clear_frozen(g: &mut [f32], params: &[AdamParam]) {
+    for p in params.iter().filter(|p| p.is_frozen()) {
+        let m = p.place;
+        (0..m.rows).for_each(|r| g[m.offset + r * m.ld..][..m.cols].fill(0.0));
+    }
+}
+
+/// One update of every tensor that is not frozen. Elements are independent, so the split into runs cannot change a bit.
 pub fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], params: &[AdamParam], step: AdamStep) {
     let mut runs = Vec::new();
     let (mut w, mut m, mut v, mut at) = (w, m, v, 0);
@@ -68,7 +78,7 @@ pub fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], params: &[
         let parts = (cut(&mut w, skip, len), cut(&mut m, skip, len), cut(&mut v, skip, len));
         at = offset + len;
         let lr = step.lr * param.lr_mult;
-        let decay = (1.0 - lr * param.weight_decay) as f32;
+        let decay = (1.0 - lr * param.decay(step.decay_scale)) as f32;
         let chunks = parts.0.chunks_mut(CHUNK).zip(parts.1.chunks_mut(CHUNK)).zip(parts.2.chunks_mut(CHUNK));
         for (((w, m), v), g) in chunks.zip(g[offset..offset + len].chunks(CHUNK)) {
             runs.push(Run { w, m, v, g, lr: lr as f32, decay });
@@ -90,11 +100,12 @@ fn cut<'a>(buffer: &mut &'a mut [f32], skip: usize, len: usize) -> &'a mut [f32]
     part
 }
 
-/// Contiguous spans of the tensors in order of their place: a matrix with gaps between its rows is one span
+/// Contiguous spans of the trained tensors in order of their place: a matrix with gaps between its rows is one span
 /// per row.
 fn spans(params: &[AdamParam]) -> Vec<(usize, usize, AdamParam)> {
     let mut spans: Vec<_> = params
         .iter()
+        .filter(|p| !p.is_frozen())
         .flat_map(|p| {
             let m = p.place;
             let (rows, len) = if m.ld == m.cols { (1, m.rows * m.cols) } else { (m.rows, m.cols) };

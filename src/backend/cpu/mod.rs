@@ -22,6 +22,7 @@ use crate::model::{Gelu, Matrix, ModelConfig, Norm, ParamTable, Vector, Workspac
 use crate::ops::{
     Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
 };
+use crate::optim::AdamSettings;
 pub use adamw::AdamStep;
 use layernorm::Affine;
 use memory::{Arena, Rows, RowsMut};
@@ -361,16 +362,15 @@ impl Ops for Cpu {
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
+        adamw::clear_frozen(&mut self.g, params);
         let [norm, norm_l1] = self.global_norms(self.w.len());
         let applied = norm.is_finite();
         if applied {
             self.applied += 1;
-            let Update { adam, lr, .. } = update;
-            let grad_scale = adam.clip_factor(norm);
-            self.adamw(
-                params,
-                AdamStep { lr, betas: adam.betas, eps: adam.eps, grad_scale, applied: self.applied },
-            );
+            let Update { adam, lr, decay_scale, .. } = update;
+            let (grad_scale, applied) = (adam.clip_factor(norm), self.applied);
+            let AdamSettings { betas, eps, .. } = adam;
+            self.adamw(params, AdamStep { lr, decay_scale, betas, eps, grad_scale, applied });
         }
         self.outcome = Some(Outcome { losses: std::mem::take(&mut self.losses), norm, norm_l1, applied });
     }

@@ -3,7 +3,8 @@
 use crate::backend::MemoryPlan;
 use crate::device::{Arena, EmbeddingPlan, RED_ZONE, Span, StepRecord, adam_tables};
 use crate::model::{ModelConfig, ParamTable, Vector, Workspace};
-use crate::ops::{AdamParam, Shape, attention};
+use crate::ops::{Shape, attention};
+use crate::optim::assign;
 use crate::{Error, Result};
 
 /// What cuBLASLt may use for one product.
@@ -235,8 +236,7 @@ fn bias_pairs(table: &ParamTable) -> Vec<[Vector; 2]> {
 
 /// Bytes of the segments and tiles of an update of all tensors.
 fn adam_bytes(table: &ParamTable) -> [usize; 2] {
-    let params: Vec<_> =
-        table.params.iter().map(|p| AdamParam { place: p.place, lr_mult: 1.0, weight_decay: 0.0 }).collect();
-    let (segments, tiles) = adam_tables(&params).expect("tensors start at multiples of 4 elements");
-    [size_of_val(&segments[..]), size_of_val(&tiles[..])]
+    let params = assign(table, &[], 0.0);
+    let tables = adam_tables(&params).expect("tensors start at multiples of 4 elements");
+    [size_of_val(&tables.segments[..]), size_of_val(&tables.tiles[..])]
 }

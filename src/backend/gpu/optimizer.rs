@@ -1,8 +1,9 @@
 //! The end of a step: norm, clipping and AdamW without the host, whose view of it arrives behind it.
 use super::layout::NORM_ELEMENTS;
 use super::{Gpu, int, long};
-use crate::device::{Device, Event, Graph, Pinned, StepRecord, adam_tables};
+use crate::device::{AdamTables, AdamTile, Arg, Device, Event, Graph, Pinned, StepRecord, adam_tables};
 use crate::ops::{AdamParam, Outcome, Stat, Update};
+use crate::optim::AdamSettings;
 use crate::{Error, Result};
 use bytemuck::Zeroable;
 use std::collections::VecDeque;
@@ -38,8 +39,8 @@ pub(super) struct Steps {
     /// Its micro-batches so far.
     micro: usize,
     graph: Option<Graph>,
-    /// Whether the tables of `adamw` are on the device; how many tiles.
-    tiles: Option<usize>,
+    /// Whether the tables of `adamw` are on the device; tiles of trained tensors, and of frozen ones behind them.
+    tiles: Option<[usize; 2]>,
 }
 
 impl Steps {
@@ -70,17 +71,17 @@ impl Gpu {
 
     pub(super) fn end_step(&mut self, params: &[AdamParam], update: Update) -> Result<()> {
         if self.steps.tiles.is_none() {
-            let (segments, tiles) = adam_tables(params)?;
+            let AdamTables { segments, tiles, trained } = adam_tables(params)?;
             let [segment_span, tile_span] = self.layout.adam;
             self.write(segment_span, &segments)?;
             self.write(tile_span, &tiles)?;
-            self.steps.tiles = Some(tiles.len());
+            self.steps.tiles = Some([trained, tiles.len() - trained]);
         }
         let (slot, record) = (&self.steps.ring[self.steps.current], self.layout.record);
         let (pinned, done) = (slot.record, slot.done);
-        let Update { adam, lr, step } = update;
-        let (betas, eps, clip) = (adam.betas, adam.eps, adam.clip);
-        let host = StepRecord { rate: lr, betas, eps, clip, step, ..StepRecord::zeroed() };
+        let Update { adam, lr: rate, decay_scale, step } = update;
+        let AdamSettings { betas, eps, clip } = adam;
+        let host = StepRecord { rate, betas, eps, clip, decay_scale, step, ..StepRecord::zeroed() };
         // What comes behind belongs to the device.
         let written = offset_of!(StepRecord, norm);
         self.device.host(pinned)[..written].copy_from_slice(&bytemuck::bytes_of(&host)[..written]);
@@ -116,17 +117,22 @@ impl Gpu {
         let blocks = total.div_ceil(NORM_ELEMENTS);
         let [partial, sums] = self.layout.norm.map(|n| self.span(n));
         let record = self.span(self.layout.record);
+        let [trained, frozen] = self.steps.tiles.expect("uploaded before");
+        let [segments, tiles] = self.layout.adam;
+        if frozen > 0 {
+            let behind = Arg::address(self.at(tiles, size_of::<AdamTile>(), trained));
+            let args = vec![behind, self.span(segments), self.gradient(0)];
+            self.launch("clear_gradients", [frozen, 1, 1], 256, 0, args);
+        }
         let args = vec![self.gradient(0), long(total), partial.clone()];
         self.launch("global_norm_partial", [blocks, 1, 1], 256, 512, args);
         self.launch("global_norm_final", [1, 1, 1], 1024, 512, vec![partial, int(blocks), sums.clone()]);
         self.launch("adamw_step", [1, 1, 1], 32, 0, vec![sums, record.clone()]);
-        let [segments, tiles] = self.layout.adam.map(|a| self.span(a));
-        let mut args = vec![tiles, segments];
+        let mut args = vec![self.span(tiles), self.span(segments)];
         let (w32, w16) = (self.layout.w32, self.layout.w16);
         args.extend([w32, w16, self.layout.m, self.layout.v, self.layout.g].map(|s| self.span(s)));
         args.push(record);
-        let tiles = self.steps.tiles.expect("uploaded before");
-        self.launch("adamw_f32", [tiles, 1, 1], 256, 0, args);
+        self.launch("adamw_f32", [trained, 1, 1], 256, 0, args);
         self.sum_biases();
     }
 

@@ -29,8 +29,8 @@ fn rates(schedule: &Schedule, steps: u64) -> Vec<f64> {
     let mut state = FeedbackState::default();
     (0..steps)
         .map(|step| {
-            schedule.observe(step, loss(step), &mut state);
-            schedule.lr_after(step + 1, &state)
+            schedule.observe(step as f64, loss(step), &mut state);
+            schedule.lr_after(step as f64 + 1.0, &state)
         })
         .collect()
 }
@@ -88,10 +88,10 @@ fn the_state_survives_a_checkpoint_bit_for_bit() {
         let expected = rates(&schedule, 900);
         let mut state = FeedbackState::default();
         for (step, expected) in expected.into_iter().enumerate() {
-            schedule.observe(step as u64, loss(step as u64), &mut state);
+            schedule.observe(step as f64, loss(step as u64), &mut state);
             let text = serde_json::to_string(&state).unwrap();
             state = serde_json::from_str(&text).unwrap();
-            let lr = schedule.lr_after(step as u64 + 1, &state);
+            let lr = schedule.lr_after(step as f64 + 1.0, &state);
             assert_eq!(lr.to_bits(), expected.to_bits(), "at {step}: {text}");
         }
     }

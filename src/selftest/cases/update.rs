@@ -23,16 +23,19 @@ pub struct AdamW {
     pub bad: bool,
 }
 
-/// Rows, columns, gap between rows, multiplier of the rate, decay: the first one is also an embedding.
-const TENSORS: [(usize, usize, usize, f64, f64); 5] = [
+/// Rows, columns, gap between rows, multiplier of the rate, decay: the first one is also an embedding, the last is
+/// frozen, and every second decay follows the rate.
+const TENSORS: [(usize, usize, usize, f64, f64); 6] = [
     (40, 264, 0, 1.0, 0.1),
     (85, 200, 56, 0.5, 0.1),
     (1, 67, 0, 2.0, 0.0),
     (1, 1, 0, 1.0, 0.0),
     (1, 50_291, 0, 1.0, 0.01),
+    (3, 67, 9, 0.0, 0.1),
 ];
 const ADAM: AdamSettings = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
 const RATE: f64 = 3e-3;
+const DECAY_SCALE: [f64; 2] = [0.75, 0.5];
 const NAMES: [&str; 3] = ["w", "m", "v"];
 
 /// w, m, v, g of a tensor.
@@ -50,7 +53,8 @@ impl AdamW {
     }
 
     fn norm(&self) -> f64 {
-        let squares = self.values().into_iter().flat_map(|[_, _, _, g]| g).map(|g| f64::from(g).powi(2));
+        let trained = self.values().into_iter().zip(TENSORS).filter(|(_, tensor)| tensor.3 > 0.0);
+        let squares = trained.flat_map(|([_, _, _, g], _)| g).map(|g| f64::from(g).powi(2));
         squares.sum::<f64>().sqrt()
     }
 
@@ -58,16 +62,17 @@ impl AdamW {
     fn reference<T: Float>(&self, values: &[Values]) -> [Vec<T>; 3] {
         let step = AdamStep {
             lr: RATE,
+            decay_scale: DECAY_SCALE,
             betas: ADAM.betas,
             eps: ADAM.eps,
             grad_scale: ADAM.clip_factor(self.norm()),
             applied: self.applied + 1,
         };
         let mut all = [(); 3].map(|()| Vec::new());
-        for ([w, m, v, g], (_, _, _, lr_mult, decay)) in values.iter().zip(TENSORS) {
+        for (i, ([w, m, v, g], (_, _, _, lr_mult, decay))) in values.iter().zip(TENSORS).enumerate() {
             let mut state = Moments::<T> { w: of(w), m: of(m), v: of(v) };
-            if !self.bad {
-                adamw(&mut state, &of::<T>(g), step, lr_mult, decay);
+            if !self.bad && lr_mult > 0.0 {
+                adamw(&mut state, &of::<T>(g), step, lr_mult, decay * DECAY_SCALE[i % 2]);
             }
             all.iter_mut().zip([state.w, state.m, state.v]).for_each(|(all, part)| all.extend(part));
         }
@@ -103,11 +108,12 @@ impl Case for AdamW {
         }
         rig.load()?;
         rig.set_applied(self.applied);
-        let param = |(&place, &(_, _, _, lr_mult, weight_decay)): (&Matrix, &(_, _, _, f64, f64))| {
-            AdamParam { place, lr_mult, weight_decay }
+        let param = |(i, &place): (usize, &Matrix)| {
+            let (_, _, _, lr_mult, weight_decay) = TENSORS[i];
+            AdamParam { place, lr_mult, weight_decay, decay_follows_rate: i % 2 == 1 }
         };
-        let params: Vec<AdamParam> = tensors.iter().zip(&TENSORS).map(param).collect();
-        rig.update(&params, Update { adam: ADAM, lr: RATE, step: self.applied });
+        let params: Vec<AdamParam> = tensors.iter().enumerate().map(param).collect();
+        rig.update(&params, Update { decay_scale: DECAY_SCALE, ..Update::new(ADAM, RATE, self.applied) });
         let outcome = rig.outcome()?;
         let tokens: Vec<i32> = (0..rows as i32).collect();
         rig.set_batch(&tokens, &vec![-1; rows], 0.0);

@@ -1,0 +1,50 @@
+//! A run that starts from a checkpoint of another and goes on in its data.
+use crate::checkpoint::{Fingerprints, Manifest};
+use crate::config::{Config, DataStart};
+use crate::{Error, Result};
+use serde_json::{Value, json};
+
+/// The position in the data of step 0: behind that of the checkpoint where `start.data` says so. Refused where the
+/// checkpoint's position means nothing in this run's data.
+pub fn first_sample(
+    config: &Config,
+    seq_len: usize,
+    fingerprints: &Fingerprints,
+    before: Option<&Manifest>,
+) -> Result<u64> {
+    let Some(start) = config.start.as_ref().filter(|start| start.data == DataStart::Continue) else {
+        return Ok(0);
+    };
+    let Some(Manifest { model, state, .. }) = before else {
+        return Err(Error::refused(format!(
+            "start.data is \"continue\", and {} has no position in the data; set start.data = \"restart\", or start \
+             from a rewarm checkpoint",
+            start.from.display()
+        )));
+    };
+    let saved = |key: &str| state.run_config["data"][key].clone();
+    let saved_seq_len = saved("seq_len").as_u64().unwrap_or(model.max_position_embeddings as u64);
+    let pairs: [(&str, Value, Value); 4] = [
+        ("the fingerprint of the corpus", json!(state.fingerprints.corpus), json!(fingerprints.corpus)),
+        ("seed", json!(state.seed), json!(config.seed)),
+        ("data.seq_len", json!(saved_seq_len), json!(seq_len)),
+        (
+            "data.validation_fraction",
+            json!(saved("validation_fraction").as_f64()),
+            json!(config.data.validation_fraction),
+        ),
+    ];
+    let differences: Vec<String> = pairs
+        .into_iter()
+        .filter(|(_, was, is)| was != is)
+        .map(|(key, was, is)| format!("{key} is {was} in the run that is continued and {is} now"))
+        .collect();
+    if differences.is_empty() {
+        return Ok(state.sample);
+    }
+    Err(Error::refused(format!(
+        "start.data is \"continue\", and {}; its position in the data means nothing here: restore what changed, or set \
+         start.data = \"restart\"",
+        differences.join("; ")
+    )))
+}

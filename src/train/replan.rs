@@ -1,0 +1,172 @@
+//! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user insists,
+//! another plan of rates, decays, betas and length.
+use super::metrics::replace;
+use super::session::{Parts, Session};
+use crate::checkpoint::RunState;
+use crate::config::{Config, DifferenceKind, RawConfig, resume_differences};
+use crate::console::note;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::io::ErrorKind;
+use std::mem::discriminant;
+use std::path::Path;
+
+/// The resolved configuration in a run directory.
+pub const CONFIG: &str = "config.toml";
+/// What was overridden, in a run directory.
+const OVERRIDE: &str = "override.json";
+
+/// A configuration that was accepted in place of that of the checkpoints up to a step.
+#[derive(Serialize, Deserialize)]
+struct Override {
+    run_id: String,
+    /// The run's step at that time.
+    step: u64,
+    run_config: Value,
+}
+
+/// What a resume goes on with.
+pub struct Resumed {
+    /// The configuration.
+    pub config: Config,
+    /// The one before, where the plan changes.
+    pub before: Option<Config>,
+}
+
+/// The configuration that a run shall go on with: `config.toml` in its directory, which people edit, with
+/// overrides. Where that file is missing, the checkpoint's own.
+pub fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
+    let path = run_dir.join(CONFIG);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => parse(&text, &path.display().to_string(), run_dir, sets),
+        Err(e) if e.kind() == ErrorKind::NotFound => saved_config(saved, run_dir, sets),
+        Err(e) => Err(Error::input("read", &path)(e)),
+    }
+}
+
+/// A configuration of a checkpoint.
+fn saved_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
+    let text = toml::Table::try_from(saved)
+        .map_err(|e| Error::refused(format!("the saved configuration cannot be read: {e}")))?
+        .to_string();
+    parse(&text, "the saved configuration", run_dir, sets)
+}
+
+fn parse(text: &str, origin: &str, run_dir: &Path, sets: &[String]) -> Result<Config> {
+    let mut sets = sets.to_vec();
+    sets.push(format!("run_dir={}", toml::Value::String(run_dir.display().to_string())));
+    RawConfig::from_toml_str(text, origin, &sets)?.validate()
+}
+
+/// [`wanted_config`], refused where it differs from that of the run, whose newest checkpoint has `state`, in more than may
+/// change: what is free, and, with `replan`, the plan.
+pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan: bool) -> Result<Resumed> {
+    let mut config = wanted_config(&state.run_config, run_dir, sets)?;
+    let accepted = accepted(run_dir, state)?;
+    let saved = accepted.as_ref().unwrap_or(&state.run_config);
+    let settled = saved["head"]["chunk_rows"].as_u64().map(|rows| rows as usize);
+    config.head.chunk_rows = config.head.chunk_rows.or(settled);
+    let (mut refused, mut replanned) = (Vec::new(), Vec::new());
+    for d in resume_differences(saved, &config.to_json()) {
+        match d.kind {
+            DifferenceKind::Free if d.key == "run_dir" => {} // moved, or named from another place
+            DifferenceKind::Free => note(&format!("{}: {} was {}", d.key, d.new, d.old)),
+            DifferenceKind::Plan if replan => {
+                replanned.push(format!("{} is {}, was {}", d.key, d.new, d.old))
+            }
+            kind => {
+                let remedy = if kind == DifferenceKind::Plan { " (--override would take it)" } else { "" };
+                refused.push(format!("{} is {} in the run and {} now{remedy}", d.key, d.old, d.new));
+            }
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Error::refused(format!(
+            "{}; `rewarm resume` continues the same run only: drop the override or the change of {CONFIG}, or start a \
+             new phase with `rewarm train` and start.from",
+            refused.join("; ")
+        )));
+    }
+    replanned.iter().for_each(|line| note(&format!("override: {line}")));
+    let before = (!replanned.is_empty()).then(|| saved_config(saved, run_dir, &[])).transpose()?;
+    Ok(Resumed { config, before })
+}
+
+/// The configuration that was accepted by an override since the checkpoint was saved.
+fn accepted(run_dir: &Path, state: &RunState) -> Result<Option<Value>> {
+    let path = run_dir.join(OVERRIDE);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::input("read", &path)(e)),
+    };
+    let found: Override = serde_json::from_slice(&text)
+        .map_err(|e| Error::refused(format!("{}: {e}; delete it and repeat the override", path.display())))?;
+    if found.run_id != state.run_id || found.step < state.step {
+        return Ok(None); // of an earlier run here, or carried by the checkpoint
+    }
+    if found.step > state.step {
+        note(&format!(
+            "warning: the plan was overridden at step {}; steps {1} to {0} are done again, under the new plan",
+            found.step, state.step
+        ));
+    }
+    Ok(Some(found.run_config))
+}
+
+/// Keeps an override for resumes before the next checkpoint, which carries it.
+pub fn accept(run_dir: &Path, state: &RunState) -> Result<()> {
+    let RunState { run_id, step, run_config, .. } = state.clone();
+    let text = serde_json::to_vec_pretty(&Override { run_id, step, run_config })
+        .map_err(|e| Error::failed(format!("override: {e}")))?;
+    replace(&run_dir.join(OVERRIDE), &text)
+}
+
+/// Refuses a plan that the run cannot go on with.
+pub fn check(before: &Config, parts: &Parts, step: u64, previous: Option<f64>) -> Result<()> {
+    let steps = parts.quantities.steps;
+    if steps < step {
+        return Err(Error::refused(format!(
+            "the run would have {steps} steps and has taken {step}; give at least as many (train.steps, train.tokens)"
+        )));
+    }
+    let rules = [before.compile_schedule(parts.order.seq_len(), previous)?.feedback, parts.schedule.feedback];
+    if let [Some(was), Some(is)] = rules
+        && discriminant(&was) != discriminant(&is)
+    {
+        return Err(Error::refused(
+            "schedule.name would go on with what another rule remembers of the losses; start a new phase with \
+             `rewarm train` and start.from",
+        ));
+    }
+    Ok(())
+}
+
+impl Session {
+    /// Says what the plan of `before` would have set the next step to, and what it is set to now.
+    pub(super) fn announce(&self, before: &Config, previous: Option<f64>) -> Result<()> {
+        let (step, seq_len) = (self.state.step, self.order.seq_len());
+        let old = (before.compile_schedule(seq_len, previous)?, before.quantities(seq_len)?);
+        let was = self.settings_of(&old.0, &old.1, step);
+        let is = self.settings_of(&self.schedule, &self.quantities, step);
+        note(&format!("override: the rate of step {step} was {:e}, is {:e}", was.lr, is.lr));
+        for (what, was, is) in [
+            ("weight decay", was.weight_decay, is.weight_decay),
+            ("beta1", was.betas[0], is.betas[0]),
+            ("beta2", was.betas[1], is.betas[1]),
+        ] {
+            if was != is {
+                note(&format!("override: {what} of step {step} was {was}, is {is}"));
+            }
+        }
+        let ends = [old.1.steps, self.quantities.steps];
+        if ends[0] != ends[1] {
+            note(&format!(
+                "override: the run had {} steps, has {}; lengths in percent and what fills the run are of these",
+                ends[0], ends[1]
+            ));
+        }
+        Ok(())
+    }
+}
