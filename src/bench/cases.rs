@@ -225,7 +225,7 @@ pub const CASES: &[Case] = &[
     },
     case("update", |t, ops| {
         let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
-        ops.update(t.params, Update { adam, lr: 1e-6, step: 0 });
+        ops.update(t.params, Update::new(adam, 1e-6, 0));
     }),
 ];
 

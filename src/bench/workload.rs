@@ -173,7 +173,7 @@ impl Job {
         let sequences = w.micro * w.accumulation;
         let (tokens, targets) = self.tokens.of_step(self.step, sequences, w.sizes.vocab_size)?;
         let input = Micro { tokens, targets, time: w.time, batch: w.micro };
-        let update = Update { adam: w.optim.adam(), lr: LR, step: self.step };
+        let update = Update::new(w.optim.adam(), LR, self.step);
         self.step += 1;
         Ok(issue_step(&self.model, ops, &self.workspace, input, &self.params, update))
     }

@@ -13,6 +13,7 @@ use crate::checkpoint::{
     list_steps, read_tokenizer_files,
 };
 use crate::config::{Config, HELDOUT, Optim, OptimizerStart};
+use crate::console::note;
 use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
 use crate::device::{self, Device, DeviceName, GemmChoices};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};

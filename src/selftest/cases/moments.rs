@@ -3,7 +3,7 @@ use super::Case;
 use super::direct::found;
 use crate::Result;
 use crate::backend::cpu::AdamStep;
-use crate::device::{Device, StepRecord, adam_tables};
+use crate::device::{AdamTables, Device, StepRecord, adam_tables};
 use crate::model::Matrix;
 use crate::ops::AdamParam;
 use crate::reference::Float;
@@ -22,11 +22,17 @@ pub struct Bf16Moments {
 }
 
 const PARAMS: [AdamParam; 2] = [
-    AdamParam { place: Matrix { offset: 0, rows: 85, cols: 201, ld: 256 }, lr_mult: 0.5, weight_decay: 0.1 },
+    AdamParam {
+        place: Matrix { offset: 0, rows: 85, cols: 201, ld: 256 },
+        lr_mult: 0.5,
+        weight_decay: 0.1,
+        decay_follows_rate: true,
+    },
     AdamParam {
         place: Matrix { offset: 85 * 256, rows: 1, cols: 50_291, ld: 50_291 },
         lr_mult: 1.0,
         weight_decay: 0.0,
+        decay_follows_rate: false,
     },
 ];
 const TOTAL: usize = 85 * 256 + 50_292;
@@ -52,15 +58,17 @@ impl Bf16Moments {
 
     fn step(&self) -> AdamStep {
         let applied = self.applied + 1;
-        AdamStep { lr: 3e-3, betas: [0.9, 0.95], eps: 1e-8, grad_scale: 0.4, applied }
+        let decay_scale = [0.75, 0.5];
+        AdamStep { lr: 3e-3, decay_scale, betas: [0.9, 0.95], eps: 1e-8, grad_scale: 0.4, applied }
     }
 
     /// As `adamw_step` leaves it.
     fn record(&self) -> StepRecord {
-        let AdamStep { lr, betas, eps, grad_scale, applied } = self.step();
+        let AdamStep { lr, decay_scale, betas, eps, grad_scale, applied } = self.step();
         let [first, second] = betas.map(|beta| 1.0 - beta.powi(applied as i32));
         StepRecord {
             rate: lr,
+            decay_scale,
             betas,
             eps,
             seed: 17,
@@ -79,7 +87,7 @@ impl Bf16Moments {
         for p in PARAMS {
             let part = |flat: &[f32]| of::<T>(&gather(flat, p.place));
             let mut state = Moments { w: part(&w), m: part(&m), v: part(&v) };
-            adamw(&mut state, &part(&g), self.step(), p.lr_mult, p.weight_decay);
+            adamw(&mut state, &part(&g), self.step(), p.lr_mult, p.decay(self.step().decay_scale));
             all.iter_mut().zip([state.w, state.m, state.v]).for_each(|(all, part)| all.extend(part));
         }
         all
@@ -116,7 +124,7 @@ impl Case for Bf16Moments {
 
     fn run(&self, device: Box<dyn Device>) -> Result<Found> {
         let [w, m, v, g] = self.buffers();
-        let (segments, tiles) = adam_tables(&PARAMS)?;
+        let AdamTables { segments, tiles, .. } = adam_tables(&PARAMS)?;
         let grid = [tiles.len() as u32, 1, 1];
         let mut inputs: Vec<Input> = vec![given(&tiles), given(&segments), given(&w), poison::<u16>(TOTAL)];
         inputs.extend([halves(&m), halves(&v), given(&g), given(&[self.record()])]);
