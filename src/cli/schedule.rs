@@ -1,6 +1,6 @@
 //! `rewarm schedule`: what rates a run will use, and what schedules there are.
 use super::refine::{self, RefineArgs};
-use crate::config::RawConfig;
+use crate::config::{Preview, RawConfig};
 use crate::console::{note, print};
 use crate::report::{Series, braille, rate_chart, schedule_series};
 use crate::schedule::{catalogue, show};
@@ -110,15 +110,18 @@ pub fn run(args: &ScheduleArgs) -> Result<()> {
 
 fn show(args: &ShowArgs) -> Result<()> {
     let raw = RawConfig::load(args.config.as_deref(), &args.set)?;
-    let schedule = raw.preview_schedule(args.steps)?;
+    let Preview { schedule, quantities, seq_len } = raw.preview(args.steps)?;
     if schedule.feedback.is_some() {
         note(
             "this schedule looks at the loss: the run multiplies these rates with a factor that starts at 1",
         );
     }
-    let points = show::points(&schedule, args.every, raw.preview_tokens_per_step());
+    if quantities.batch.grows() {
+        note("the batch grows: the plot counts steps of its final size, which is what the schedule counts");
+    }
+    let points = show::points(&schedule, &quantities, args.every, seq_len);
     print(&if args.json {
-        format!("{:#}", show::json(&schedule, &points))
+        format!("{:#}", show::json(&schedule, &quantities, &points))
     } else if args.csv {
         show::csv(&points)
     } else {

@@ -90,6 +90,11 @@ impl Batch {
             }
         }
     }
+    /// Whether the sizes of steps depend on the tokens of a sequence.
+    pub fn has_token_lengths(&self) -> bool {
+        matches!(self.growth, Growth::Stages(_))
+    }
+
     /// What `compile` makes of a run of `steps` steps as schedules count it: in full steps.
     pub fn for_schedules<T>(
         &self,

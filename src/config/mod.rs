@@ -16,6 +16,7 @@ mod tests;
 mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
+pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{

@@ -137,6 +137,12 @@ impl Optim {
         AdamSettings { betas: self.betas, eps: self.eps, clip: self.clip }
     }
 
+    /// Whether a phase depends on the tokens of a step.
+    pub fn has_token_lengths(&self) -> bool {
+        let lists = [&self.weight_decay_phases, &self.beta1_phases, &self.beta2_phases];
+        lists.into_iter().flatten().any(RawPhase::has_token_lengths)
+    }
+
     /// The values of every step of a run, and the sizes of its steps.
     pub fn quantities(&self, batch: &Batch, seq_len: usize, steps: u64) -> Result<Quantities> {
         let (decay, [beta1, beta2]) = (self.weight_decay, self.betas);

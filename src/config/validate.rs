@@ -3,7 +3,7 @@ use super::*;
 use crate::device;
 use crate::model::Init;
 use crate::model::{Gelu, PRESETS, preset};
-use crate::schedule::{Counter, RawPhase};
+use crate::schedule::Counter;
 use serde::Deserialize;
 
 /// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
@@ -67,20 +67,15 @@ impl Config {
             self.compile_schedule(seq_len, previous)?;
             self.quantities(seq_len).map(drop)
         };
+        let token_lengths = self.schedule.has_token_lengths()
+            || self.batch.has_token_lengths()
+            || self.optim.has_token_lengths();
         match (self.data.seq_len, self.train) {
             (Some(seq_len), _) => check(seq_len),
             // Nothing depends on the sequence length.
-            (None, Budget::Steps(_)) if !self.has_token_lengths() => check(1),
+            (None, Budget::Steps(_)) if !token_lengths => check(1),
             (None, _) => Ok(()),
         }
-    }
-
-    fn has_token_lengths(&self) -> bool {
-        let o = &self.optim;
-        let phases = [&o.weight_decay_phases, &o.beta1_phases, &o.beta2_phases];
-        matches!(self.batch.growth, Growth::Stages(_))
-            || self.schedule.has_token_lengths()
-            || phases.into_iter().flatten().any(RawPhase::has_token_lengths)
     }
 }
 
@@ -218,7 +213,7 @@ impl RawData {
 }
 
 impl Optim {
-    fn validated(&self) -> Result<Self> {
+    pub(super) fn validated(&self) -> Result<Self> {
         if let Some(beta) = self.betas.into_iter().find(|beta| !(0.0..1.0).contains(beta)) {
             return refuse(format!(
                 "optim.betas has {beta}; each must be at least 0 and below 1, such as [0.9, 0.95]"

@@ -1,5 +1,5 @@
 //! A schedule for people: selected steps as a table, CSV or JSON, and a curve in one line.
-use super::Schedule;
+use super::{Quantities, Schedule, Varying};
 use std::fmt::Write;
 
 /// The rate of one step.
@@ -12,6 +12,9 @@ pub struct Point {
     pub tokens: Option<u64>,
     /// Its learning rate.
     pub lr: f64,
+    /// What else is scheduled.
+    #[serde(flatten)]
+    pub scheduled: Varying,
 }
 
 /// Rows of a table when the caller names no interval.
@@ -20,53 +23,78 @@ const DEFAULT_ROWS: u64 = 20;
 const JOINS_MAX: usize = 40;
 
 /// Every `every`-th step (default: about 20 of them), the first step of each phase and the last step of the run.
-pub fn points(schedule: &Schedule, every: Option<u64>, tokens_per_step: Option<u64>) -> Vec<Point> {
-    let every = every.unwrap_or(schedule.total.div_ceil(DEFAULT_ROWS)).max(1);
-    let mut steps: Vec<u64> =
-        (0..schedule.total).step_by(usize::try_from(every).unwrap_or(usize::MAX)).collect();
+/// `seq_len` is known or not.
+pub fn points(
+    schedule: &Schedule,
+    quantities: &Quantities,
+    every: Option<u64>,
+    seq_len: Option<u64>,
+) -> Vec<Point> {
+    let (total, batch) = (quantities.steps, &quantities.batch);
+    let every = every.unwrap_or(total.div_ceil(DEFAULT_ROWS)).max(1);
+    let mut steps: Vec<u64> = (0..total).step_by(usize::try_from(every).unwrap_or(usize::MAX)).collect();
     let joins = schedule.joins();
     if joins.len() <= JOINS_MAX {
-        steps.extend(joins.into_iter().filter(|&step| step < schedule.total));
+        let joins = joins.into_iter().map(|join| batch.steps_for(join.saturating_mul(batch.full())));
+        steps.extend(joins.filter(|&step| step < total));
     }
-    steps.extend(schedule.total.checked_sub(1));
+    steps.extend(total.checked_sub(1));
     steps.sort_unstable();
     steps.dedup();
-    let tokens = |step| tokens_per_step.map(|tokens| tokens.saturating_mul(step));
-    steps.into_iter().map(|step| Point { step, tokens: tokens(step), lr: schedule.lr(step) }).collect()
-}
-
-/// Aligned columns, `step`, `tokens` where they are known, and `lr`, with a header.
-pub fn table(points: &[Point]) -> String {
-    let step_width = points.last().map_or(0, |p| p.step.to_string().len()).max("step".len());
-    let tokens_width = points.last().and_then(|p| p.tokens).map(|t| t.to_string().len().max("tokens".len()));
-    let row = |step: &str, tokens: &str, lr: &str| match tokens_width {
-        Some(width) => format!("{step:>step_width$}  {tokens:>width$}  {lr}\n"),
-        None => format!("{step:>step_width$}  {lr}\n"),
+    let point = |step| {
+        let settings = quantities.settings(step, schedule.at(batch.full_steps_before(step)), schedule.peak());
+        let tokens = seq_len.map(|tokens| tokens.saturating_mul(batch.samples_before(step)));
+        Point { step, tokens, lr: settings.lr, scheduled: quantities.varying(&settings) }
     };
-    let mut out = row("step", "tokens", "lr");
-    for point in points {
-        let tokens = point.tokens.map_or(String::new(), |tokens| tokens.to_string());
-        out += &row(&point.step.to_string(), &tokens, &format!("{:.6e}", point.lr));
+    steps.into_iter().map(point).collect()
+}
+
+/// What is known of a point, by column.
+fn cells(point: &Point, number: fn(f64) -> String) -> Vec<(&'static str, String)> {
+    let scheduled = &point.scheduled;
+    let mut cells = vec![("step", point.step.to_string())];
+    cells.extend(point.tokens.map(|tokens| ("tokens", tokens.to_string())));
+    cells.push(("lr", number(point.lr)));
+    cells.extend(scheduled.sequences.map(|n| ("sequences", n.to_string())));
+    let numbers =
+        [("weight_decay", scheduled.weight_decay), ("beta1", scheduled.beta1), ("beta2", scheduled.beta2)];
+    cells.extend(numbers.into_iter().filter_map(|(name, x)| Some((name, number(x?)))));
+    cells
+}
+
+/// Aligned columns, `step`, `tokens` where they are known, `lr` and what else is scheduled, with a header.
+pub fn table(points: &[Point]) -> String {
+    let rows: Vec<_> = points.iter().map(|point| cells(point, |x| format!("{x:.6e}"))).collect();
+    let Some(header) = rows.first() else { return String::new() };
+    let width = |i: usize| rows.iter().map(|row| row[i].1.len()).fold(header[i].0.len(), usize::max);
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let mut out = String::new();
+    let names: Vec<_> = header.iter().map(|(name, _)| (*name, (*name).to_owned())).collect();
+    for row in [&names].into_iter().chain(&rows) {
+        let line = row.iter().zip(&widths).map(|((name, cell), width)| match *name {
+            "step" | "tokens" => format!("{cell:>width$}"),
+            _ => format!("{cell:width$}"),
+        });
+        let line = line.collect::<Vec<_>>().join("  ");
+        let _ = writeln!(out, "{}", line.trim_end()); // writing to a String cannot fail
     }
     out
 }
 
-/// `step,lr` lines with a header, `step,tokens,lr` where tokens are known; rates in the shortest form that reads back
-/// to the same f64.
+/// The same columns separated by commas; rates in the shortest form that reads back to the same f64.
 pub fn csv(points: &[Point]) -> String {
-    let with_tokens = points.iter().any(|point| point.tokens.is_some());
-    let mut out = String::from(if with_tokens { "step,tokens,lr\n" } else { "step,lr\n" });
-    for point in points {
-        let tokens = point.tokens.map_or(String::new(), |tokens| format!("{tokens},"));
-        let _ = writeln!(out, "{},{tokens}{:e}", point.step, point.lr); // writing to a String cannot fail
-    }
+    let rows: Vec<_> = points.iter().map(|point| cells(point, |x| format!("{x:e}"))).collect();
+    let Some(header) = rows.first() else { return String::new() };
+    let join = |cells: Vec<&str>| cells.join(",") + "\n";
+    let mut out = join(header.iter().map(|(name, _)| *name).collect());
+    rows.iter().for_each(|row| out += &join(row.iter().map(|(_, cell)| &cell[..]).collect()));
     out
 }
 
-/// `{"total_steps", "warmup_steps", "peak", "points": [{"step", "tokens", "lr"}]}`.
-pub fn json(schedule: &Schedule, points: &[Point]) -> serde_json::Value {
+/// `{"total_steps", "warmup_steps", "peak", "points": [{"step", "tokens", "lr", …}]}`.
+pub fn json(schedule: &Schedule, quantities: &Quantities, points: &[Point]) -> serde_json::Value {
     serde_json::json!({
-        "total_steps": schedule.total,
+        "total_steps": quantities.steps,
         "warmup_steps": schedule.warmup_steps,
         "peak": schedule.peak(),
         "points": points,

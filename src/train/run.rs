@@ -9,7 +9,7 @@ use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::{Batch, fill_batch};
 use crate::ops::Update;
 use crate::optim::AdamSettings;
-use crate::schedule::{Counter, Quantities, Schedule, Settings};
+use crate::schedule::{Quantities, Schedule, Settings};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -168,10 +168,10 @@ impl Session {
 
     /// What a schedule counts, at step `step`. A batch that grows and updates counted were refused together.
     fn counted(&self, schedule: &Schedule, quantities: &Quantities, step: u64) -> f64 {
-        match schedule.counter {
-            Counter::Attempted => quantities.batch.full_steps_before(step),
-            Counter::Applied => (step - self.skipped()) as f64,
+        if quantities.batch.grows() {
+            return quantities.batch.full_steps_before(step);
         }
+        schedule.counter.count(step, self.skipped()) as f64
     }
 
     /// Steps of this run whose update was not made.

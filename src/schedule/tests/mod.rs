@@ -215,14 +215,22 @@ fn defaults_are_those_of_pythia_and_survive_a_round_trip() {
 #[test]
 fn shown_points_include_joins_and_the_last_update() {
     let schedule = compile(&wsd("linear"), 1000);
-    let points = show::points(&schedule, Some(300), None);
+    let constant = |base| Quantity::compile("", base, &[], &run(1000)).unwrap();
+    let quantities = Quantities {
+        steps: schedule.total,
+        batch: BatchPlan::new(4, []),
+        lr_scaling: None,
+        weight_decay: constant(0.1),
+        betas: [constant(0.9), constant(0.95)],
+    };
+    let points = show::points(&schedule, &quantities, Some(300), None);
     assert_eq!(points.iter().map(|p| p.step).collect::<Vec<_>>(), [0, 10, 300, 600, 900, 999]);
     assert!(show::table(&points).contains("900  3.000000e-4"));
     assert_eq!(show::csv(&points).lines().nth(2), Some("10,3e-4"));
-    assert_eq!(show::json(&schedule, &points)["points"][1]["step"], 10);
-    let points = show::points(&schedule, Some(300), Some(4096));
+    assert_eq!(show::json(&schedule, &quantities, &points)["points"][1]["step"], 10);
+    let points = show::points(&schedule, &quantities, Some(300), Some(1024));
     assert!(show::table(&points).contains("  10    40960  3.000000e-4"), "{}", show::table(&points));
     assert_eq!(show::csv(&points).lines().nth(2), Some("10,40960,3e-4"));
-    assert_eq!(show::json(&schedule, &points)["points"][1]["tokens"], 40960);
+    assert_eq!(show::json(&schedule, &quantities, &points)["points"][1]["tokens"], 40960);
     assert_eq!(show::sparkline(&schedule, 11), "▁█████████▂");
 }
