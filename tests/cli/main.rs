@@ -5,4 +5,5 @@ mod bad_run;
 mod demo;
 mod formats;
 mod happy;
+mod mixture;
 mod support;
