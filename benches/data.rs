@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rewarm::data::{
-    Batch, Corpus, InputOptions, Inputs, Order, ShardWriter, Side, Split, TextTokenizer, fill_batch,
-    train_bpe,
+    Batch, Corpus, Dealt, InputOptions, Inputs, Order, ShardWriter, Shares, Side, Split, TextTokenizer,
+    fill_batch, train_bpe,
 };
 
 /// Enough for steady figures, little enough for the library's own encoder.
@@ -95,5 +95,18 @@ fn shards(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, tokenize, shards);
+/// Where shares never change a position is found at once; where they do, samples are dealt out again.
+fn mixture(c: &mut Criterion) {
+    let origin = Dealt { sample: 0, taken: vec![0; 7] };
+    let weights = vec![67.0, 15.0, 4.5, 4.5, 4.5, 2.5, 2.0];
+    let fixed = Shares::new(origin.clone(), &[(0, weights.clone())]).expect("positive weights");
+    let ramp: Vec<(u64, Vec<f64>)> = (0..1000)
+        .map(|step| (step * 1000, weights.iter().map(|w| w + step as f64 * 0.01).collect()))
+        .collect();
+    let ramp = Shares::new(origin, &ramp).expect("positive weights");
+    c.bench_function("shares/seek_1M_fixed", |b| b.iter(|| fixed.seek(black_box(1_000_000))));
+    c.bench_function("shares/seek_1M_ramp", |b| b.iter(|| ramp.seek(black_box(1_000_000))));
+}
+
+criterion_group!(benches, tokenize, shards, mixture);
 criterion_main!(benches);

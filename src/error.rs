@@ -54,6 +54,15 @@ impl Error {
         move |source| Self::Refused(format!("cannot {action} {}: {source}", path.display()))
     }
 
+    /// The same, of a part of what was being done: its name comes first.
+    pub fn within(self, part: &str) -> Self {
+        match self {
+            Self::Refused(m) => Self::Refused(format!("{part}: {m}")),
+            Self::Failed(m) => Self::Failed(format!("{part}: {m}")),
+            other => other,
+        }
+    }
+
     /// 1 refused, 2 failed, 3 stopped after saving, 4 not reproducible.
     pub fn exit_code(&self) -> u8 {
         match self {

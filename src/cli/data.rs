@@ -1,9 +1,11 @@
 //! `rewarm data`: make, look at and check token shards.
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::config::Config;
 use crate::data::{
     Corpus, InputOptions, Inputs, Inspection, Progress, TextTokenizer, TokenizedInfo, Verification, inspect,
     tokenize_documents, train_bpe, verify,
@@ -57,8 +59,11 @@ pub struct TokenizeArgs {
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// Shards, prefixes or folders; raw-u16:PATH or raw-u32:PATH for tokens without a header.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "config", conflicts_with = "config")]
     data: Vec<String>,
+    /// A run configuration (TOML): every source of its training data
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// A tokenizer.json to show the first tokens as text.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -150,8 +155,21 @@ fn print_tokenized(prefix: &Path, info: &TokenizedInfo, files: usize, skipped: u
 
 fn run_inspect(args: &InspectArgs) -> Result<()> {
     let tokenizer = args.tokenizer.as_ref().map(TextTokenizer::load).transpose()?;
-    let found = inspect(&Corpus::open(&args.data)?, tokenizer.as_ref())?;
-    if args.json { print_json(&found) } else { print_inspection(&found) }
+    let look = |paths: &[String]| inspect(&Corpus::open(paths)?, tokenizer.as_ref());
+    let Some(config) = &args.config else {
+        let found = look(&args.data)?;
+        return if args.json { print_json(&found) } else { print_inspection(&found) };
+    };
+    let data = Config::load(Some(config), &[])?.data;
+    let sources = data.sources().into_iter().map(|(name, paths)| Ok((name.to_owned(), look(paths)?)));
+    let sources = sources.collect::<Result<Vec<_>>>()?;
+    if args.json {
+        return print_json(&sources.into_iter().collect::<BTreeMap<_, _>>());
+    }
+    sources.iter().try_for_each(|(name, found)| {
+        print(&format!("source {name}"))?;
+        print_inspection(found)
+    })
 }
 
 fn print_inspection(found: &Inspection) -> Result<()> {

@@ -32,6 +32,13 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("start.optimizer", Choice(&["reset", "keep"])),
     ("start.data", Choice(&["restart", "continue"])),
     ("data.train", Texts),
+    ("data.mixture", Tables),
+    ("data.mixture[].name", Text),
+    ("data.mixture[].paths", Texts),
+    ("data.mixture[].weight", Number),
+    ("data.mixture[].weight_phases", Tables),
+    ("data.mixture[].fraction", Number),
+    ("data.mixture[].fraction_phases", Tables),
     ("data.seq_len", Count),
     ("data.validation_fraction", Number),
     ("data.tokenizer", Text),
@@ -136,8 +143,14 @@ pub(crate) const ARGUMENTS: &[(&str, Kind)] = &[
 ];
 
 /// Lists of phases, all with the keys of the first.
-const PHASES: [&str; 4] =
-    ["schedule.phases[]", "optim.weight_decay_phases[]", "optim.beta1_phases[]", "optim.beta2_phases[]"];
+const PHASES: [&str; 6] = [
+    "schedule.phases[]",
+    "optim.weight_decay_phases[]",
+    "optim.beta1_phases[]",
+    "optim.beta2_phases[]",
+    "data.mixture[].weight_phases[]",
+    "data.mixture[].fraction_phases[]",
+];
 
 /// A key of a phase as a key of [`KEYS`].
 fn as_listed(known: &str) -> String {
@@ -162,6 +175,7 @@ fn all_keys() -> impl Iterator<Item = String> {
 /// Keys that an array entry cannot do without.
 const REQUIRED: &[(&str, &[&str])] = &[
     ("batch.stages[]", &["sequences", "until"]),
+    ("data.mixture[]", &["name", "paths"]),
     ("data.validation[]", &["name", "paths"]),
     ("optim.groups[]", &["pattern"]),
     ("schedule.phases[]", &["shape"]),
@@ -188,6 +202,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_grad_norm", "optim.clip"),
     ("output_dir", "run_dir"),
     ("sequence_length", "data.seq_len"),
+    ("train_data_weights", "data.mixture[].weight"),
+    ("replay_fraction", "data.mixture[].fraction"),
 ];
 
 /// Refuses the first key of `table` that does not exist or has a value of another kind; `origin` names the

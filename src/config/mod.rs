@@ -7,6 +7,7 @@ mod keys;
 mod kind;
 mod layers;
 pub mod machine;
+mod mixture;
 mod preview;
 mod raw;
 mod resume;
@@ -16,6 +17,7 @@ mod tests;
 mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
+pub use mixture::MixtureSource;
 pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
@@ -180,6 +182,7 @@ impl Config {
             },
             data: RawData {
                 train: self.data.train.clone(),
+                mixture: self.data.mixture.clone(),
                 seq_len: self.data.seq_len,
                 validation_fraction: self.data.validation_fraction,
                 tokenizer: self.data.tokenizer.clone(),

@@ -1,5 +1,5 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
-use super::{Checkpoint, DataStart, Eval, Optim, OptimizerStart, RawBatch, ValidationSet};
+use super::{Checkpoint, DataStart, Eval, MixtureSource, Optim, OptimizerStart, RawBatch, ValidationSet};
 use crate::device::DeviceName;
 use crate::model::{Init, Recompute};
 use crate::schedule::{RawSchedule, TokenCount};
@@ -102,8 +102,12 @@ pub struct RawStart {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawData {
-    /// Corpora to train on.
+    /// Corpora to train on; not together with `mixture`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub train: Vec<String>,
+    /// Several sources, each with its share.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mixture: Vec<MixtureSource>,
     /// Tokens of a sequence.
     pub seq_len: Option<usize>,
     /// Share of training documents set aside.

@@ -1,6 +1,7 @@
 //! The sections of a validated configuration.
-use super::Batch;
+use super::{Batch, MixtureSource};
 use crate::Result;
+use crate::data::Dealt;
 use crate::model::{Gelu, Init, ModelConfig};
 use crate::optim::{AdamSettings, GroupRule};
 use crate::schedule::{Quantities, Quantity, RawPhase};
@@ -69,17 +70,35 @@ pub const HELDOUT: &str = "heldout";
 /// `[data]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {
-    /// Corpus specifications to train on; at least one.
+    /// Corpus specifications to train on; empty where there is a mixture.
     pub train: Vec<String>,
+    /// Sources with names and shares; empty where there is one corpus.
+    pub mixture: Vec<MixtureSource>,
     /// Tokens of a sequence; `None` when it is left to the model the run starts from
     /// ([`super::Config::seq_len`]).
     pub seq_len: Option<usize>,
-    /// Share of the training documents set aside as the validation set [`HELDOUT`], in `0..1`.
+    /// Share of the training documents set aside as the validation set [`HELDOUT`], or, of every source of a mixture,
+    /// [`MixtureSource::heldout`]; in `0..1`.
     pub validation_fraction: f64,
     /// `tokenizer.json`, for text in and out.
     pub tokenizer: Option<PathBuf>,
     /// Further validation sets; names are unique.
     pub validation: Vec<ValidationSet>,
+}
+
+impl Data {
+    /// Name and corpora of every source; what `train` names is one.
+    pub fn sources(&self) -> Vec<(&str, &[String])> {
+        match &self.mixture[..] {
+            [] => vec![("train", &self.train[..])],
+            mixture => mixture.iter().map(|source| (&source.name[..], &source.paths[..])).collect(),
+        }
+    }
+
+    /// Nothing was dealt out yet.
+    pub fn untouched(&self) -> Dealt {
+        Dealt { sample: 0, taken: vec![0; self.sources().len()] }
+    }
 }
 
 /// `[optim]`: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).

@@ -4,7 +4,7 @@ use crate::model::Init;
 use crate::model::{Gelu, preset};
 use crate::schedule::{Length, Named, Plan, Preset, Shape};
 
-const SMALL: &str = r#"
+pub(super) const SMALL: &str = r#"
 run_dir = "runs/first"
 [model]
 preset = "pythia-70m"
@@ -147,7 +147,7 @@ lr = 1e-3
 steps = 1000
 "#;
 
-fn load(text: &str, sets: &[&str]) -> Result<Config> {
+pub(super) fn load(text: &str, sets: &[&str]) -> Result<Config> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     Config::from_toml_str(text, &sets)
 }
@@ -203,7 +203,7 @@ fn a_started_run_leaves_the_sizes_to_its_model() {
 
 #[test]
 fn the_resolved_file_and_its_json_round_trip() {
-    for text in [SMALL, FULL, STARTED, GROWING] {
+    for text in [SMALL, FULL, STARTED, GROWING, mixture::tests::MIXED] {
         let config = load(text, &[]).unwrap();
         let resolved = config.resolved_toml();
         let again = load(&resolved, &[]).unwrap_or_else(|e| panic!("{e}\n{resolved}"));
@@ -235,7 +235,7 @@ fn sets_win_over_the_file_in_order() {
 #[test]
 fn the_key_table_and_the_types_agree() {
     let mut given: Vec<String> = Vec::new();
-    for text in [FULL, STARTED, GROWING] {
+    for text in [FULL, STARTED, GROWING, mixture::tests::MIXED] {
         let table: Table = text.parse().unwrap();
         collect("", &table, &mut given);
         let resolved: Table = load(text, &[]).unwrap().resolved_toml().parse().unwrap();
@@ -265,7 +265,7 @@ fn collect(path: &str, table: &Table, out: &mut Vec<String>) {
 }
 
 #[track_caller]
-fn assert_refused(text: &str, sets: &[&str], key: &str, remedy: &str) {
+pub(super) fn assert_refused(text: &str, sets: &[&str], key: &str, remedy: &str) {
     let error = load(text, sets).expect_err(key);
     assert_eq!(error.exit_code(), 1);
     let message = error.to_string();

@@ -65,11 +65,13 @@ impl Config {
         }
         let check = |seq_len| {
             self.compile_schedule(seq_len, previous)?;
-            self.quantities(seq_len).map(drop)
+            self.quantities(seq_len)?;
+            self.shares(seq_len, 0, self.data.untouched()).map(drop)
         };
         let token_lengths = self.schedule.has_token_lengths()
             || self.batch.has_token_lengths()
-            || self.optim.has_token_lengths();
+            || self.optim.has_token_lengths()
+            || self.data.mixture.iter().any(MixtureSource::has_token_lengths);
         match (self.data.seq_len, self.train) {
             (Some(seq_len), _) => check(seq_len),
             // Nothing depends on the sequence length.
@@ -170,11 +172,20 @@ impl RawModel {
 
 impl RawData {
     fn validate(&self) -> Result<Data> {
-        if self.train.is_empty() {
-            return refuse(
-                "data.train is missing or empty; list at least one corpus, such as [\"data/pile\"]",
-            );
+        match (&self.train[..], &self.mixture[..]) {
+            ([], []) => {
+                return refuse(
+                    "data.train is missing or empty; list at least one corpus, such as [\"data/pile\"], or several sources as [[data.mixture]]",
+                );
+            }
+            ([], _) | (_, []) => {}
+            _ => {
+                return refuse(
+                    "data.train and data.mixture are both given; make data.train a source of the mixture",
+                );
+            }
         }
+        let mixture = super::mixture::validate(&self.mixture)?;
         if let Some(seq_len) = self.seq_len
             && !(1..COUNT_LIMIT).contains(&seq_len)
         {
@@ -186,24 +197,26 @@ impl RawData {
                 self.validation_fraction
             ));
         }
-        let mut names: Vec<&str> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         if self.validation_fraction > 0.0 {
-            names.push(HELDOUT);
+            names.push(HELDOUT.into());
+            names.extend(mixture.iter().map(MixtureSource::heldout));
         }
         for (i, set) in self.validation.iter().enumerate() {
-            if names.contains(&set.name.as_str()) {
+            if names.contains(&set.name) {
                 return refuse(format!(
-                    "data.validation[{i}].name {:?} is taken; names of validation sets must differ ({HELDOUT:?} belongs to data.validation_fraction), choose another",
+                    "data.validation[{i}].name {:?} is taken; names of validation sets must differ (those from {HELDOUT:?} on belong to data.validation_fraction), choose another",
                     set.name
                 ));
             }
             if set.paths.is_empty() {
                 return refuse(format!("data.validation[{i}].paths is empty; list at least one corpus"));
             }
-            names.push(&set.name);
+            names.push(set.name.clone());
         }
         Ok(Data {
             train: self.train.clone(),
+            mixture,
             seq_len: self.seq_len,
             validation_fraction: self.validation_fraction,
             tokenizer: self.tokenizer.clone(),

@@ -21,7 +21,8 @@ pub struct Batch {
 /// Fills `batch` with the samples `first..first + sequences` of the training order. Any split of a range of samples
 /// into batches, over steps or over ranks, reads the same sequences. Refused when a token is not in `0..vocab`.
 pub fn fill_batch(order: &Order, first: u64, sequences: usize, vocab: u32, batch: &mut Batch) -> Result<()> {
-    fill(order, sequences, batch, |i, out| order.read(sample(first, i)?, out, vocab.min(VOCAB_MAX)))
+    let time = order.seq_len();
+    fill(time, sequences, vocab, batch, |i, out, vocab| order.read(sample(first, i)?, out, vocab))
 }
 
 /// As `fill_batch`, with windows in stored order: how validation reads.
@@ -32,22 +33,22 @@ pub fn fill_windows(
     vocab: u32,
     batch: &mut Batch,
 ) -> Result<()> {
-    fill(order, sequences, batch, |i, out| order.read_window(sample(first, i)?, out, vocab.min(VOCAB_MAX)))
+    let time = order.seq_len();
+    fill(time, sequences, vocab, batch, |i, out, vocab| order.read_window(sample(first, i)?, out, vocab))
 }
 
 fn sample(first: u64, i: usize) -> Result<u64> {
     first.checked_add(i as u64).ok_or_else(|| Error::refused(format!("sample {first} + {i} is past 2^64")))
 }
 
-/// `read(i, out)` gives window i of the batch. The order of a run is the only source today; a mixture of sources
-/// would choose between several orders there.
-fn fill(
-    order: &Order,
+/// `read(i, out, vocab)` gives window i of the batch, `time` + 1 tokens below `vocab`.
+pub(super) fn fill(
+    time: usize,
     sequences: usize,
+    vocab: u32,
     batch: &mut Batch,
-    read: impl Fn(usize, &mut [u32]) -> Result<()> + Sync,
+    read: impl Fn(usize, &mut [u32], u32) -> Result<()> + Sync,
 ) -> Result<()> {
-    let time = order.seq_len();
     if sequences.checked_mul(time + 1).is_none() {
         return Err(Error::refused(format!(
             "a batch of {sequences} × {time} tokens does not fit memory; make it smaller"
@@ -59,7 +60,7 @@ fn fill(
     let rows = batch.windows.par_chunks_mut(time + 1);
     let rows = rows.zip(batch.tokens.par_chunks_mut(time)).zip(batch.targets.par_chunks_mut(time));
     rows.enumerate().try_for_each(|(i, ((window, tokens), targets))| {
-        read(i, window)?;
+        read(i, window, vocab.min(VOCAB_MAX))?;
         for (to, from) in tokens.iter_mut().zip(window.iter()) {
             *to = *from as i32;
         }

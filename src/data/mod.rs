@@ -1,7 +1,7 @@
 //! Token shards, the order in which they are read, and how they are made from text.
 //!
 //! ```text
-//! specs ──► source ──► shard (megatron, llmc, raw) ──► corpus ──► split ──► order ──► batch
+//! specs ──► source ──► shard (megatron, llmc, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
 //! text ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .json tokenizer.json
 //! ```
 mod batch;
@@ -14,10 +14,12 @@ mod inspect;
 mod llmc;
 mod map;
 mod megatron;
+mod mixture;
 mod order;
 mod permutation;
 mod progress;
 mod shard;
+mod shares;
 mod source;
 mod split;
 mod text_tokenizer;
@@ -33,10 +35,12 @@ pub use corpus::Corpus;
 pub use dtype::{BadToken, Dtype};
 pub use input::{Documents, InputOptions, Inputs};
 pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
+pub use mixture::{Mixture, Source, Sources};
 pub use order::{Location, Order};
 pub use permutation::Permutation;
 pub use progress::Progress;
 pub use shard::{Format, Shard, prefix_of};
+pub use shares::{Cursor, Dealt, Shares, Turn};
 pub use split::{Place, Side, Split, Stream};
 pub use text_tokenizer::{END_OF_TEXT, TextTokenizer};
 pub use tokenize::tokenize_documents;

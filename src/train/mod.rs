@@ -1,6 +1,7 @@
 //! Training: one step, the loop around it, evaluation and metrics.
 mod branch;
 mod choices;
+mod deal;
 mod display;
 mod evaluate;
 mod metrics;
@@ -8,6 +9,7 @@ mod replan;
 mod run;
 mod session;
 mod source;
+mod sources;
 mod step;
 
 pub use evaluate::{EvalResult, Evaluation};

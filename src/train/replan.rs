@@ -46,7 +46,7 @@ pub fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<C
 }
 
 /// A configuration of a checkpoint.
-fn saved_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
+pub fn saved_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
     let text = toml::Table::try_from(saved)
         .map_err(|e| Error::refused(format!("the saved configuration cannot be read: {e}")))?
         .to_string();
@@ -131,7 +131,8 @@ pub fn check(before: &Config, parts: &Parts, step: u64, previous: Option<f64>) -
             "the run would have {steps} steps and has taken {step}; give at least as many (train.steps, train.tokens)"
         )));
     }
-    let rules = [before.compile_schedule(parts.order.seq_len(), previous)?.feedback, parts.schedule.feedback];
+    let rules =
+        [before.compile_schedule(parts.sources.seq_len(), previous)?.feedback, parts.schedule.feedback];
     if let [Some(was), Some(is)] = rules
         && discriminant(&was) != discriminant(&is)
     {
@@ -146,7 +147,7 @@ pub fn check(before: &Config, parts: &Parts, step: u64, previous: Option<f64>) -
 impl Session {
     /// Says what the plan of `before` would have set the next step to, and what it is set to now.
     pub(super) fn announce(&self, before: &Config, previous: Option<f64>) -> Result<()> {
-        let (step, seq_len) = (self.state.step, self.order.seq_len());
+        let (step, seq_len) = (self.state.step, self.mixture.sources().seq_len());
         let old = (before.compile_schedule(seq_len, previous)?, before.quantities(seq_len)?);
         let was = self.settings_of(&old.0, &old.1, step);
         let is = self.settings_of(&self.schedule, &self.quantities, step);

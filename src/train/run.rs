@@ -6,7 +6,7 @@ use super::metrics::StepMetrics;
 use super::session::Session;
 use super::step::{Issued, Micro, StepResult, finish_step, issue_step};
 use crate::checkpoint::{Disk, Snapshot, save};
-use crate::data::{Batch, fill_batch};
+use crate::data::Batch;
 use crate::ops::Update;
 use crate::optim::AdamSettings;
 use crate::schedule::{Quantities, Schedule, Settings};
@@ -115,9 +115,9 @@ impl Session {
         let step = self.state.step + ahead;
         let settings = self.settings_of(&self.schedule, &self.quantities, step);
         let sample = self.first_sample + self.quantities.batch.samples_before(step);
-        let vocab = self.model.config.vocab_size as u32;
-        fill_batch(&self.order, sample, settings.sequences, vocab, batch)?;
-        let time = self.order.seq_len();
+        assert_eq!(self.mixture.dealt().sample, sample, "steps read the data in order");
+        self.mixture.fill(settings.sequences, self.model.config.vocab_size as u32, batch)?;
+        let time = self.mixture.sources().seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
         let Settings { lr, decay_scale, betas, .. } = settings;
@@ -140,7 +140,7 @@ impl Session {
         self.state.sample += settings.sequences as u64;
         self.state.tokens += tokens as u64;
         self.set_extra("lr", json!(settings.lr));
-        let time = self.order.seq_len();
+        let time = self.mixture.sources().seq_len();
         let tokens_per_s = tokens as f64 / began.elapsed().as_secs_f64();
         let metrics = StepMetrics {
             step: self.state.step,
@@ -202,7 +202,7 @@ impl Session {
         Ok(())
     }
 
-    fn set_extra(&mut self, key: &str, value: Value) {
+    pub(super) fn set_extra(&mut self, key: &str, value: Value) {
         if !self.state.extra.is_object() {
             self.state.extra = json!({});
         }
@@ -211,6 +211,7 @@ impl Session {
 
     fn evaluate(&mut self, display: &Display) -> Result<Vec<EvalResult>> {
         let mut results = Vec::new();
+        self.log_sources()?;
         for evaluation in &self.evaluations {
             let result = evaluation.run(&self.model, &mut *self.ops, &self.workspace)?;
             self.metrics.log(&EvalLine { step: self.state.step, result: &result })?;
@@ -225,6 +226,7 @@ impl Session {
     }
 
     fn save(&mut self, display: &Display) -> Result<PathBuf> {
+        self.keep_deal();
         let flat = self.ops.state()?;
         let snapshot = Snapshot {
             config: &self.model.config,

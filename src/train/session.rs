@@ -2,19 +2,21 @@
 //! the first step.
 use super::branch::first_sample;
 use super::choices;
+use super::deal::Deal;
 use super::evaluate::Evaluation;
 use super::metrics::{Metrics, replace};
 use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
 use super::run::FEEDBACK;
 use super::source::Source;
+use super::sources::{check_tokenizer, evaluations, open_sources, tokenizer_files};
 use crate::backend::{self, MemoryPlan};
 use crate::checkpoint::{
     Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
-    list_steps, read_tokenizer_files,
+    list_steps,
 };
-use crate::config::{Config, HELDOUT, Optim, OptimizerStart};
+use crate::config::{Config, Optim, OptimizerStart};
 use crate::console::note;
-use crate::data::{Corpus, Order, Side, Split, TextTokenizer};
+use crate::data::{Mixture, Sources};
 use crate::device::{self, Device, DeviceName, GemmChoices};
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
@@ -24,7 +26,6 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -37,7 +38,10 @@ pub struct Session {
     pub(super) model: Model,
     pub(super) workspace: Workspace,
     pub(super) ops: Box<dyn Ops>,
-    pub(super) order: Order,
+    /// What is read next.
+    pub(super) mixture: Mixture,
+    /// Step at which the mixture's shares begin.
+    pub(super) shares_from: u64,
     pub(super) evaluations: Vec<Evaluation>,
     pub(super) params: Vec<AdamParam>,
     pub(super) schedule: Schedule,
@@ -66,7 +70,7 @@ pub struct Session {
 pub(super) struct Parts {
     config: Config,
     model: Model,
-    pub(super) order: Order,
+    pub(super) sources: Sources,
     evaluations: Vec<Evaluation>,
     pub(super) schedule: Schedule,
     pub(super) quantities: Quantities,
@@ -119,8 +123,9 @@ impl Session {
                 parts.config.run_dir.display()
             )));
         }
-        let seq_len = parts.order.seq_len();
+        let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
+        let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
         let state = RunState {
             step: 0,
             // Bias correction belongs to the moments.
@@ -136,7 +141,7 @@ impl Session {
         };
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed) = (parts.config.model.init, parts.config.seed);
-        Self::allocate(parts, state, base, lock, (open, true), |model, ops| {
+        Self::allocate(parts, deal, state, base, lock, (open, true), |model, ops| {
             ops.adopt(&choices::cached(&ops.choices().device))?;
             ops.load_state(&mut |w, m, v| match &source {
                 Some(source) => source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) }),
@@ -161,6 +166,7 @@ impl Session {
         let previous = state.extra["previous_lr"].as_f64();
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         state.fingerprints.check(&parts.fingerprints)?;
+        let deal = Deal::resume(&parts.config, parts.sources.seq_len(), &manifest.state)?;
         if let Some(before) = &before {
             replan::check(before, &parts, state.step, previous)?;
         }
@@ -171,7 +177,7 @@ impl Session {
         };
         // Overrides last: the next resume finds them in the file.
         let how = (device::open, !sets.is_empty() || before.is_some());
-        let mut session = Self::allocate(parts, state, base, lock, how, |model, ops| {
+        let mut session = Self::allocate(parts, deal, state, base, lock, how, |model, ops| {
             ops.adopt(&choices)?;
             ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))
         })?;
@@ -187,14 +193,15 @@ impl Session {
     /// leaves no trace of a run. The configuration is written where `configure` says so.
     fn allocate(
         parts: Parts,
+        deal: Deal,
         mut state: RunState,
         base_config: Option<Value>,
         lock: RunLock,
         (open, configure): (impl FnOnce(DeviceName) -> Opened, bool),
         load: impl FnOnce(&Model, &mut dyn Ops) -> Result<()>,
     ) -> Result<Self> {
-        let Parts { mut config, model, order, evaluations, schedule, quantities, extra_files, .. } = parts;
-        let shape = Shape { batch: config.batch.micro, time: order.seq_len() };
+        let Parts { mut config, model, sources, evaluations, schedule, quantities, extra_files, .. } = parts;
+        let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
         let device = open(config.device)?;
         let chunk_rows = settle_chunk_rows(&mut config, &model, shape, device.as_deref())?;
         state.run_config = config.to_json();
@@ -215,7 +222,8 @@ impl Session {
             model,
             workspace,
             ops,
-            order,
+            mixture: Mixture::new(sources, deal.shares, deal.cursor),
+            shares_from: deal.from,
             evaluations,
             params,
             schedule,
@@ -242,19 +250,16 @@ impl Session {
     /// What is about to be computed, for a person.
     pub fn describe(&self) -> String {
         let (c, b) = (&self.model.config, &self.config.batch);
-        let data = self.order.corpus();
         format!(
             "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads\n\
-             {} tokens in {} documents, {:.3} epochs\n{}",
+             {}{}",
             c.parameters(),
             self.quantities.steps,
             b.sequences,
-            self.order.seq_len(),
+            self.mixture.sources().seq_len(),
             b.micro,
             rayon::current_num_threads(),
-            data.tokens(),
-            data.documents(),
-            self.quantities.batch.samples_before(self.quantities.steps) as f64 / self.order.windows() as f64,
+            self.describe_sources(),
             self.memory
         )
     }
@@ -284,37 +289,19 @@ impl Parts {
     ) -> Result<Self> {
         let time = config.seq_len(&sizes)?;
         let (schedule, quantities) = (config.compile_schedule(time, previous)?, config.quantities(time)?);
-        let corpus = Arc::new(Corpus::open(&config.data.train)?);
-        let extra_files = tokenizer_files(&config, &corpus, source)?;
-        let tokenizer = check_tokenizer(&extra_files, &corpus, sizes.vocab_size)?;
-        let split = Split { fraction: config.data.validation_fraction, seed: config.seed };
-        let side = if split.fraction > 0.0 { Side::Train } else { Side::All };
-        let order = Order::new(corpus.clone(), side, split, time, config.seed)?;
-        let mut evaluations = Vec::new();
-        let sequences = config.eval.sequences;
-        if split.fraction > 0.0 {
-            evaluations.push(Evaluation::new(
-                HELDOUT,
-                corpus.clone(),
-                Side::Validation,
-                split,
-                time,
-                sequences,
-            )?);
-        }
-        for set in &config.data.validation {
-            let corpus = Arc::new(Corpus::open(&set.paths)?);
-            evaluations.push(Evaluation::new(&set.name, corpus, Side::All, Split::NONE, time, sequences)?);
-        }
+        let sources = open_sources(&config, time)?;
+        let extra_files = tokenizer_files(&config, &sources, source)?;
+        let tokenizer = check_tokenizer(&extra_files, &sources, sizes.vocab_size)?;
+        let evaluations = evaluations(&config, &sources)?;
         let model_json =
             serde_json::to_vec(&sizes).map_err(|e| Error::failed(format!("model sizes: {e}")))?;
         let fingerprints = Fingerprints {
             model: format!("{:032x}", xxh3_128(&model_json)),
             tokenizer,
-            corpus: format!("{:032x}", corpus.fingerprint()),
+            corpus: format!("{:032x}", sources.fingerprint()),
         };
         let model = Model::new(sizes);
-        Ok(Self { config, model, order, evaluations, schedule, quantities, fingerprints, extra_files })
+        Ok(Self { config, model, sources, evaluations, schedule, quantities, fingerprints, extra_files })
     }
 }
 
@@ -391,50 +378,6 @@ fn newest_manifest(run_dir: &Path) -> Result<Manifest> {
         Some(manifest) => Ok(manifest),
         None => find_newest(&Disk, run_dir).map(|found| found.manifest), // it says what is wrong
     }
-}
-
-/// The tokenizer's files: of the configured tokenizer, of the model started from, or of the data.
-fn tokenizer_files(
-    config: &Config,
-    corpus: &Corpus,
-    source: Option<&Source>,
-) -> Result<Vec<(String, Vec<u8>)>> {
-    if let Some(path) = &config.data.tokenizer {
-        let text = std::fs::read(path).map_err(Error::input("read", path))?;
-        return Ok(vec![("tokenizer.json".into(), text)]);
-    }
-    if let Some(source) = source {
-        return read_tokenizer_files(source.dir());
-    }
-    let noted = corpus.tokenized()?.into_iter().next().flatten().is_some();
-    let beside = corpus.shards().first().and_then(|s| s.path().parent()).map(Path::to_path_buf);
-    match beside {
-        Some(dir) if noted => {
-            let files = read_tokenizer_files(&dir)?;
-            Ok(files.into_iter().filter(|f| f.0 == "tokenizer.json").collect())
-        }
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// Refuses a tokenizer with ids that the model does not have, and data made with another tokenizer. Gives the
-/// tokenizer's fingerprint, empty without one.
-fn check_tokenizer(files: &[(String, Vec<u8>)], corpus: &Corpus, vocab: usize) -> Result<String> {
-    let infos: Vec<_> = corpus.tokenized()?.into_iter().flatten().collect();
-    for info in &infos {
-        if info.vocab_size as usize > vocab {
-            return Err(Error::refused(format!(
-                "the data were made with a tokenizer of {} tokens, the model has a vocabulary of {vocab}; use data \
-                 made with the model's tokenizer, or a model with model.vocab_size >= {0}",
-                info.vocab_size
-            )));
-        }
-    }
-    let Some((_, json)) = files.iter().find(|f| f.0 == "tokenizer.json") else { return Ok(String::new()) };
-    let tokenizer = TextTokenizer::from_json(json.clone())?;
-    tokenizer.check_fits(vocab as u32)?;
-    infos.iter().try_for_each(|info| info.check_tokenizer(&tokenizer))?;
-    Ok(format!("{:032x}", tokenizer.hash()))
 }
 
 /// A name for the run: time and process, hashed.

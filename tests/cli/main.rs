@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod formats;
 mod happy;
+mod mixture;
 mod plan;
 mod refine;
 mod support;

@@ -3,6 +3,7 @@
 //!
 //! `SEED=` repeats a random test, `KILLS=` sets the length of the soak.
 mod feedback;
+mod mixture;
 mod replan;
 mod soak;
 mod startup;

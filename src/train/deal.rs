@@ -1,0 +1,209 @@
+//! How the samples of a run are dealt out to its sources: what is said, logged and kept of it, and how it goes on.
+use super::replan::saved_config;
+use super::session::Session;
+use crate::checkpoint::RunState;
+use crate::config::Config;
+use crate::data::{Cursor, Dealt, Shares, Source};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Key of [`Saved`] in a checkpoint's state.
+const MIXTURE: &str = "mixture";
+
+/// The shares of the sources, and a position among them.
+pub struct Deal {
+    /// Step at which the shares begin.
+    pub from: u64,
+    /// They are functions of the step from there on.
+    pub shares: Shares,
+    /// After the last step that was finished.
+    pub cursor: Cursor,
+}
+
+/// What was dealt out is a function of the shares, unless a run goes on under other shares: then it is the beginning of
+/// what is.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    /// Step at which the present shares began.
+    from: u64,
+    /// What was dealt out before it.
+    origin: Dealt,
+    /// What was dealt out before the checkpoint.
+    dealt: Dealt,
+}
+
+impl Deal {
+    /// Of a run whose step 0 is at sample `sample` of the data: 0, or the position in `before`.
+    pub fn start(config: &Config, seq_len: usize, sample: u64, before: Option<&RunState>) -> Result<Self> {
+        let origin = match before.filter(|_| sample > 0) {
+            None => config.data.untouched(),
+            Some(before) => Saved::read(before, config.data.untouched().taken.len())?.dealt,
+        };
+        Self::at(config, seq_len, 0, origin)
+    }
+
+    /// Of a run that goes on from `state`. Under the shares it had, what was dealt out is computed again, and must be what
+    /// the checkpoint says; other shares begin here.
+    pub fn resume(config: &Config, seq_len: usize, state: &RunState) -> Result<Self> {
+        let sources = config.data.untouched().taken.len();
+        let Saved { from, origin, dealt } = Saved::read(state, sources)?;
+        if sources == 1 {
+            return Self::at(config, seq_len, from, dealt);
+        }
+        let shares = config.shares(seq_len, from, origin.clone())?;
+        let before = saved_config(&state.run_config, &config.run_dir, &[])?;
+        if before.shares(seq_len, from, origin)? != shares {
+            return Self::at(config, seq_len, state.step, dealt);
+        }
+        let cursor = shares.seek(state.sample);
+        if *cursor.dealt() != dealt {
+            return Err(Error::refused(format!(
+                "the sources have given {:?} samples by their shares and {:?} in the checkpoint; resume with the rewarm \
+                 that wrote it",
+                cursor.dealt().taken,
+                dealt.taken
+            )));
+        }
+        Ok(Self { from, shares, cursor })
+    }
+
+    fn at(config: &Config, seq_len: usize, from: u64, dealt: Dealt) -> Result<Self> {
+        let shares = config.shares(seq_len, from, dealt.clone())?;
+        let cursor = shares.at(dealt);
+        Ok(Self { from, shares, cursor })
+    }
+}
+
+impl Saved {
+    /// One source needs no account of its own.
+    fn read(state: &RunState, sources: usize) -> Result<Self> {
+        let RunState { step, sample, .. } = *state;
+        if sources == 1 {
+            let dealt = Dealt { sample, taken: vec![sample] };
+            return Ok(Self { from: step, origin: dealt.clone(), dealt });
+        }
+        let fits = |dealt: &Dealt| {
+            let sum: u128 = dealt.taken.iter().map(|taken| u128::from(*taken)).sum();
+            dealt.taken.len() == sources && sum == u128::from(dealt.sample) && dealt.sample <= sample
+        };
+        let why = match Self::deserialize(&state.extra[MIXTURE]) {
+            Ok(saved) if !fits(&saved.origin) || !fits(&saved.dealt) || saved.dealt.sample < sample => {
+                format!("it counts {:?} samples by source, and the run is at {sample}", saved.dealt.taken)
+            }
+            Ok(saved) => return Ok(saved),
+            Err(e) => e.to_string(),
+        };
+        Err(Error::refused(format!(
+            "the checkpoint's account of its {sources} sources cannot be used: {why}; use the rewarm that wrote it"
+        )))
+    }
+}
+
+/// What the sources of a mixture have given since the order of their data began.
+#[derive(Serialize)]
+struct SourcesLine {
+    step: u64,
+    sources: BTreeMap<String, Given>,
+}
+
+#[derive(Serialize)]
+struct Given {
+    tokens: u64,
+    epochs: f64,
+}
+
+impl Session {
+    /// What the next checkpoint carries of the mixture: nothing where there is one source. No step is in flight.
+    pub(super) fn keep_deal(&mut self) {
+        if self.mixture.sources().are_mixed() {
+            let (origin, dealt) = (self.mixture.shares().origin().clone(), self.mixture.dealt().clone());
+            self.set_extra(MIXTURE, json!(Saved { from: self.shares_from, origin, dealt }));
+        }
+    }
+
+    /// What every source of a mixture has given; no step is in flight.
+    pub(super) fn log_sources(&mut self) -> Result<()> {
+        let sources = self.mixture.sources();
+        if !sources.are_mixed() {
+            return Ok(());
+        }
+        let given = sources.list().iter().zip(&self.mixture.dealt().taken).map(|(source, taken)| {
+            let Source { name, order } = source;
+            let tokens = taken * order.seq_len() as u64;
+            (name.clone(), Given { tokens, epochs: *taken as f64 / order.windows() as f64 })
+        });
+        let line = SourcesLine { step: self.state.step, sources: given.collect() };
+        self.metrics.log(&line)
+    }
+
+    /// A line per source: what it holds, how far the run goes in it, and of a mixture the shares that are planned.
+    pub(super) fn describe_sources(&self) -> String {
+        let (sources, shares) = (self.mixture.sources(), self.mixture.shares());
+        let plan = &self.quantities.batch;
+        let end = self.first_sample + plan.samples_before(self.quantities.steps.max(self.state.step));
+        let samples = (end - shares.origin().sample).max(1) as f64;
+        let mut lines = String::new();
+        for ((source, before), due) in sources.list().iter().zip(&shares.origin().taken).zip(shares.due(end))
+        {
+            let corpus = source.order.corpus();
+            let epochs = due / source.order.windows() as f64;
+            let held =
+                format!("{} tokens in {} documents, {epochs:.3} epochs", corpus.tokens(), corpus.documents());
+            let percent = 100.0 * (due - *before as f64) / samples;
+            lines += &match sources.are_mixed() {
+                true => format!("{}: {held}, {percent:.2} % of the run\n", source.name),
+                false => format!("{held}\n"),
+            };
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Fingerprints;
+    use serde_json::Value;
+
+    fn state(sample: u64, extra: Value) -> RunState {
+        RunState {
+            step: 3,
+            applied: 3,
+            sample,
+            tokens: 0,
+            seed: 1,
+            run_id: String::new(),
+            parent: None,
+            run_config: Value::Null,
+            fingerprints: Fingerprints::default(),
+            extra,
+        }
+    }
+
+    #[test]
+    fn an_account_that_does_not_add_up_is_refused() {
+        let account = |origin: [u64; 2], dealt: &[u64]| {
+            let dealt = json!({ "sample": 24, "taken": dealt });
+            json!({ MIXTURE: { "from": 1, "origin": { "sample": 8, "taken": origin }, "dealt": dealt } })
+        };
+        let read = |sample, extra| Saved::read(&state(sample, extra), 2);
+        let good = read(24, account([6, 2], &[17, 7])).unwrap();
+        assert_eq!((good.from, good.dealt.taken), (1, vec![17, 7]));
+        for (sample, extra) in [
+            (24, Value::Null),
+            (24, json!({ "lr": 1.0 })),
+            (25, account([6, 2], &[17, 7])),
+            (24, account([6, 2], &[17, 8])),
+            (24, account([6, 3], &[17, 7])),
+            (24, account([6, 2], &[24])),
+            (24, account([6, 2], &[u64::MAX, 25])),
+        ] {
+            let error = read(sample, extra.clone()).err().unwrap_or_else(|| panic!("{extra} was taken"));
+            assert_eq!(error.exit_code(), 1);
+            assert!(error.to_string().contains("account of its 2 sources"), "{error}");
+        }
+        assert_eq!(Saved::read(&state(24, Value::Null), 1).unwrap().dealt.taken, [24]);
+    }
+}

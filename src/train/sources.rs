@@ -1,0 +1,110 @@
+//! The data of a run as its configuration names them: sources, validation sets, and the tokenizer that made them.
+use super::evaluate::Evaluation;
+use super::source::Source;
+use crate::checkpoint::read_tokenizer_files;
+use crate::config::{Config, HELDOUT, MixtureSource};
+use crate::console::note;
+use crate::data::{self, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
+use crate::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Every source, with the documents to train on.
+pub fn open_sources(config: &Config, time: usize) -> Result<Sources> {
+    let split = split(config);
+    let side = if split.fraction > 0.0 { Side::Train } else { Side::All };
+    let sources = config.data.sources();
+    let mixed = sources.len() > 1;
+    let open = |(name, paths): (&str, &[String])| {
+        let order = Corpus::open(paths).and_then(|c| Order::new(Arc::new(c), side, split, time, config.seed));
+        let named = |e: Error| if mixed { e.within(&format!("source {name:?}")) } else { e };
+        Ok(data::Source { name: name.to_owned(), order: order.map_err(named)? })
+    };
+    Sources::new(sources.into_iter().map(open).collect::<Result<_>>()?)
+}
+
+/// The held-out documents of every source, then the named sets.
+pub fn evaluations(config: &Config, sources: &Sources) -> Result<Vec<Evaluation>> {
+    let (time, sequences) = (sources.seq_len(), config.eval.sequences);
+    let mut sets = Vec::new();
+    if config.data.validation_fraction > 0.0 {
+        let mixture = config.data.mixture.iter().map(MixtureSource::heldout);
+        let names = if config.data.mixture.is_empty() { vec![HELDOUT.to_owned()] } else { mixture.collect() };
+        for (name, source) in names.iter().zip(sources.list()) {
+            let corpus = source.order.corpus().clone();
+            sets.push(Evaluation::new(name, corpus, Side::Validation, split(config), time, sequences)?);
+        }
+    }
+    for set in &config.data.validation {
+        let corpus = Arc::new(Corpus::open(&set.paths)?);
+        warn_of_training_data(&set.name, &corpus, sources);
+        sets.push(Evaluation::new(&set.name, corpus, Side::All, Split::NONE, time, sequences)?);
+    }
+    Ok(sets)
+}
+
+/// A source's own documents are held out by `data.validation_fraction`; a named set takes all of what it names.
+fn warn_of_training_data(set: &str, corpus: &Corpus, sources: &Sources) {
+    let trained = |path: &Path| {
+        sources.list().iter().find(|s| s.order.corpus().shards().iter().any(|shard| shard.path() == path))
+    };
+    let mut paths = corpus.shards().iter().map(Shard::path);
+    if let Some((path, source)) = paths.find_map(|path| Some((path, trained(path)?))) {
+        note(&format!(
+            "warning: the validation set {set:?} reads {}, which is trained on (source {:?}); data.validation_fraction \
+             holds documents out",
+            path.display(),
+            source.name
+        ));
+    }
+}
+
+fn split(config: &Config) -> Split {
+    Split { fraction: config.data.validation_fraction, seed: config.seed }
+}
+
+/// The tokenizer's files: of the configured tokenizer, of the model started from, or of the data.
+pub fn tokenizer_files(
+    config: &Config,
+    sources: &Sources,
+    source: Option<&Source>,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    if let Some(path) = &config.data.tokenizer {
+        let text = std::fs::read(path).map_err(Error::input("read", path))?;
+        return Ok(vec![("tokenizer.json".into(), text)]);
+    }
+    if let Some(source) = source {
+        return read_tokenizer_files(source.dir());
+    }
+    let Some(corpus) = sources.corpora().next() else { return Ok(Vec::new()) };
+    let noted = corpus.tokenized()?.into_iter().next().flatten().is_some();
+    let beside = corpus.shards().first().and_then(|s| s.path().parent()).map(Path::to_path_buf);
+    match beside {
+        Some(dir) if noted => {
+            let files = read_tokenizer_files(&dir)?;
+            Ok(files.into_iter().filter(|f| f.0 == "tokenizer.json").collect())
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Refuses a tokenizer with ids that the model does not have, and data made with another tokenizer. Gives the
+/// tokenizer's fingerprint, empty without one.
+pub fn check_tokenizer(files: &[(String, Vec<u8>)], sources: &Sources, vocab: usize) -> Result<String> {
+    let infos = sources.corpora().map(Corpus::tokenized).collect::<Result<Vec<_>>>()?;
+    let infos: Vec<_> = infos.into_iter().flatten().flatten().collect();
+    for info in &infos {
+        if info.vocab_size as usize > vocab {
+            return Err(Error::refused(format!(
+                "the data were made with a tokenizer of {} tokens, the model has a vocabulary of {vocab}; use data \
+                 made with the model's tokenizer, or a model with model.vocab_size >= {0}",
+                info.vocab_size
+            )));
+        }
+    }
+    let Some((_, json)) = files.iter().find(|f| f.0 == "tokenizer.json") else { return Ok(String::new()) };
+    let tokenizer = TextTokenizer::from_json(json.clone())?;
+    tokenizer.check_fits(vocab as u32)?;
+    infos.iter().try_for_each(|info| info.check_tokenizer(&tokenizer))?;
+    Ok(format!("{:032x}", tokenizer.hash()))
+}
