@@ -48,7 +48,7 @@ llmc_round() {
 kernel_round() {
     local model=(--preset "${kernels[1]}")
     [[ ${kernels[1]} == small ]] && model=(--shape small)
-    pass kernels 120 "$rewarm" bench kernels "${model[@]}" "${kernels[@]:2}" --threads "$threads" --json
+    pass kernels 180 "$rewarm" bench kernels "${model[@]}" "${kernels[@]:2}" --threads "$threads" --json
     pass kernels 120 "$python" tools/bench_kernels_pytorch.py "${kernels[@]}" --threads "$threads" --seconds $seconds
 }
 

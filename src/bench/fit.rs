@@ -3,6 +3,7 @@ use super::Workload;
 use crate::backend;
 use crate::device::{self, DeviceName};
 use crate::model::Recompute;
+use crate::perf::plan::largest;
 use crate::{Error, Result};
 use std::fmt::Write;
 
@@ -26,20 +27,7 @@ pub fn largest_micro(workload: &Workload) -> Option<usize> {
         let sized = Workload { micro, ..workload.clone() };
         sized.tokens_per_step() < 1 << 31 && sized.memory().total() as u64 <= available
     };
-    if !fits(1) {
-        return None;
-    }
-    let mut low = 1;
-    while fits(2 * low) {
-        low *= 2;
-    }
-    // low fits, high does not.
-    let mut high = 2 * low;
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if fits(middle) { low = middle } else { high = middle }
-    }
-    Some(low)
+    Some(largest(fits)).filter(|micro| *micro > 0)
 }
 
 /// Refuses what does not fit, with a table of what would.

@@ -1,9 +1,10 @@
 //! `rewarm plan`: what a run needs, without starting it.
 use super::print_json;
+use super::work::sizes_of;
 use crate::backend::MemoryPlan;
 use crate::config::{Checkpoint, Config};
 use crate::device::{self, DeviceName};
-use crate::model::{Model, ModelConfig, PRESETS, Recompute, preset};
+use crate::model::{Model, ModelConfig, Recompute};
 use crate::ops::Shape;
 use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
 use crate::perf::{gpus, roofline};
@@ -191,18 +192,7 @@ fn token_count(text: &str) -> std::result::Result<u64, String> {
 }
 
 fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
-    let sizes = preset(name).ok_or_else(|| {
-        let nearest = PRESETS
-            .iter()
-            .map(|p| p.0)
-            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-        let names: Vec<_> = PRESETS.iter().map(|p| p.0).collect();
-        Error::refused(format!(
-            "--preset {name} is not known; nearest is {}, choose one of {}",
-            nearest.unwrap_or_default(),
-            names.join(", ")
-        ))
-    })?;
+    let sizes = sizes_of(name)?;
     let longest = sizes.max_position_embeddings;
     let time = args.seq_len.unwrap_or(longest);
     if time == 0 || time > longest || args.micro == 0 || args.chunk_rows == Some(0) {

@@ -119,7 +119,12 @@ fn defaults(model: &str, sizes: ModelConfig, time: usize, micro: usize) -> Workl
 pub fn sizes_of(name: &str) -> Result<ModelConfig> {
     preset(name).ok_or_else(|| {
         let names: Vec<_> = PRESETS.iter().map(|p| p.0).collect();
-        Error::refused(format!("--preset {name} is not known; choose one of {}", names.join(", ")))
+        let near = |known: &&&str| (1e6 * strsim::jaro_winkler(known, name)) as u64;
+        Error::refused(format!(
+            "--preset {name} is not known; nearest is {}, choose one of {}",
+            names.iter().max_by_key(near).unwrap_or(&""),
+            names.join(", ")
+        ))
     })
 }
 

@@ -157,12 +157,7 @@ impl Request<'_> {
     fn largest(&self, recompute: Recompute, free: u64) -> usize {
         let free = free.saturating_sub(self.process_bytes() as u64);
         let fits = |batch: usize| self.memory(&self.workspace(recompute, batch)).total() as u64 <= free;
-        let (mut fit, mut too_many) = (0, MOST_SEQUENCES + 1);
-        while too_many - fit > 1 {
-            let middle = fit + (too_many - fit) / 2;
-            if fits(middle) { fit = middle } else { too_many = middle }
-        }
-        fit
+        largest(fits)
     }
 
     /// What would fit where `chosen` does not, most welcome first. `sequences` is the size of a step.
@@ -202,6 +197,16 @@ impl Request<'_> {
         }
         advice
     }
+}
+
+/// The most sequences at once that fit, 0 where not even one does; more do not fit where fewer do not.
+pub fn largest(fits: impl Fn(usize) -> bool) -> usize {
+    let (mut fit, mut too_many) = (0, MOST_SEQUENCES + 1);
+    while too_many - fit > 1 {
+        let middle = fit + (too_many - fit) / 2;
+        if fits(middle) { fit = middle } else { too_many = middle }
+    }
+    fit
 }
 
 /// What the checkpoints of a run weigh.
