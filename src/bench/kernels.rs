@@ -10,10 +10,13 @@ use crate::profile::{Call, Log, observe};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 /// Samples of an operation, and device seconds that they take in all.
 const SAMPLES: usize = 10;
 const SECONDS: f64 = 0.6;
+/// With what comes between samples, on the host.
+const LONGEST: Duration = Duration::from_secs(3);
 /// Of a sample, in seconds: calls are timed together until they take so long.
 const SAMPLE_S: f64 = 1e-3;
 /// Buffers used in turn hold at least this: three times the L2 of an H200 (60 MB), 1.4 times that of a B200.
@@ -165,7 +168,8 @@ fn samples(cases: &Cases, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
     if case.name != "update" {
         calls = ((SAMPLE_S / first.max(1e-7)) as usize).clamp(1, 1000);
     }
-    while samples.len() < SAMPLES || total < SECONDS {
+    let started = Instant::now();
+    while samples.len() < SAMPLES || (total < SECONDS && started.elapsed() < LONGEST) {
         let seconds = sample(cases, case, ops, calls, &mut turn)?;
         samples.push(seconds / calls as f64);
         total += seconds;
@@ -176,7 +180,8 @@ fn samples(cases: &Cases, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
 /// Device seconds of some calls. What is left for later by several operations together is not in them.
 fn sample(cases: &Cases, case: &Case, ops: &mut dyn Ops, calls: usize, turn: &mut usize) -> Result<f64> {
     if let Some(refresh) = case.refresh {
-        (0..cases.views.len()).for_each(|i| ops.perform(Work::Once, &mut |ops| refresh(&cases.at(i), ops)));
+        let used = *turn..*turn + calls.min(cases.views.len());
+        used.for_each(|i| ops.perform(Work::Once, &mut |ops| refresh(&cases.at(i), ops)));
     }
     ops.timeline()?;
     let mut marks = None;

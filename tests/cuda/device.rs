@@ -122,6 +122,13 @@ fn work() {
     assert_eq!((rig.read::<f32>(x.part(0, 16)), rig.device.launches()), (vec![9.0; 4], before + 2));
     assert_eq!(rig.read::<u8>(y), [9; 100]);
 
+    let timers = [rig.device.timer().unwrap(), rig.device.timer().unwrap()];
+    rig.device.record(timers[0], on).unwrap();
+    rig.device.launch(on, rig.scale(1.0, 4)).unwrap();
+    rig.device.record(timers[1], on).unwrap();
+    rig.device.synchronize(timers[1]).unwrap();
+    assert!(rig.device.seconds_between(timers[0], timers[1]).unwrap() >= 0.0);
+
     // Dropped on another thread, in the middle of a capture.
     rig.device.check_red_zones().unwrap();
     rig.device.begin_capture(on).unwrap();

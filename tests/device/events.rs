@@ -105,3 +105,29 @@ fn streams_that_wait_for_each_other_many_times() {
         assert_eq!(get(&mut d, a, spans[0])[..3], [last, last, 7]);
     }
 }
+
+/// Times are those of the stream, whenever it runs.
+#[test]
+fn timers_tell_how_long_work_took() {
+    for timing in timings(1) {
+        let (mut d, spans) = device(timed(timing), &[4 * N, 2 * N]);
+        let (stream, done) = stream_and_event(&mut d);
+        let timers = [d.timer().unwrap(), d.timer().unwrap(), d.timer().unwrap()];
+        for timer in timers {
+            d.record(timer, stream).unwrap();
+            let launch = cast(&d, spans[0], spans[1]).unwrap();
+            d.launch(stream, launch).unwrap();
+        }
+        d.synchronize(timers[2]).unwrap();
+        let between = |d: &mut dyn Device, a, b| d.seconds_between(timers[a], timers[b]).unwrap();
+        let (first, second) = (between(&mut d, 0, 1), between(&mut d, 1, 2));
+        assert!(first > 0.0 && second > 0.0, "{timing:?}: {first} {second}");
+        assert!((between(&mut d, 0, 2) - first - second).abs() < 1e-9);
+        // One that never happened, and one that keeps no time.
+        let never = d.timer().unwrap();
+        d.record(done, stream).unwrap();
+        for event in [never, done] {
+            assert!(d.seconds_between(timers[0], event).is_err());
+        }
+    }
+}
