@@ -124,9 +124,9 @@ pub trait Device: Send {
     /// [`GemmShape::operand_bytes`] of it, 0xFF afterwards. Where it is smaller nothing is timed, and the library's
     /// own first choice is taken.
     fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()>;
-    /// Chooses between products of this shape and the same without their epilogue, each followed by `instead`, and
-    /// plans what it chooses: the faster one, or the plain one where nothing is timed. Whether the epilogue is used.
-    /// `instead` finds B where [`Device::plan`] puts it.
+    /// Chooses between products of this shape, and the same without their epilogue and `instead` behind each. Plans what
+    /// is faster, or what is plain where nothing is timed or no algorithm gives the same bits twice. Returns whether the
+    /// epilogue is used; the choice is one of [`Device::choices`]. `instead` finds B where [`Device::plan`] puts it.
     fn plan_epilogue(&mut self, shape: &GemmShape, operands: Span, instead: Launch) -> Result<bool>;
     /// The choices so far, which belong to a run: other algorithms give other bits.
     fn choices(&self) -> GemmChoices;

@@ -98,7 +98,7 @@ pub struct Report {
     pub device: String,
     /// Of the binary.
     pub build: Build,
-    /// Every kernel, through the vocabulary.
+    /// Every kernel, through the vocabulary where that has it.
     pub rows: Vec<Row>,
     /// Each primitive of `kernels/prim.h`.
     pub primitives: Vec<Row>,
@@ -106,7 +106,7 @@ pub struct Report {
     pub step: Vec<Row>,
     /// Kernels and products of one such step.
     pub launches: BTreeMap<&'static str, u64>,
-    /// Kernels that the rows launched.
+    /// Kernels that rows and primitives launched.
     pub kernels: BTreeSet<String>,
     /// That it took.
     pub seconds: f64,

@@ -279,6 +279,7 @@ fn bias_gradients() {
     assert!(!first.device.plan_epilogue(&unknown, scratch, long.clone()).unwrap());
     let untimed = GemmShape { n: 3, ..shape };
     assert!(!first.device.plan_epilogue(&untimed, scratch.part(0, 0), long.clone()).unwrap());
+    assert!(refused(first.device.plan(&unknown, scratch)).contains("m6-n5-k100"));
     assert_eq!(first.device.launches(), 0);
     let choices = first.device.choices();
     let chosen = |shape: GemmShape| choices.algorithms[&shape.to_string()].as_str();

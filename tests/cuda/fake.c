@@ -198,7 +198,8 @@ API int cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned 
 }
 
 // cuBLASLt. Three algorithms: the first is fast and never gives the same bits twice, the second works, the third is
-// offered and then refused. With a bias gradient (epilogue 512) all take 1 more, and with a long k there is none.
+// offered and then refused. With a bias gradient (epilogue 512), the bits of which are then those that differ, all take
+// 1 more, and with a long k there is none.
 enum { LT_INVALID = 7, LT_UNSUPPORTED = 15 };
 typedef struct { int transa, transb, epilogue, bias_type; uint64_t bias; } Product;
 typedef struct { int type; uint64_t rows, columns; int64_t stride; } Layout;
@@ -212,12 +213,12 @@ static int multiply(void* data) {
     uint64_t k = c->p.transa ? c->a.rows : c->a.columns;
     runs++;
     for (uint64_t j = 0; c->p.epilogue == 512 && j < c->d.columns; j++) {
-        float sum = 0;
+        float sum = c->algorithm == 1 ? runs : 0;
         for (uint64_t l = 0; l < k; l++) sum += widen(c->y[c->p.transb ? j + l * c->b.stride : l + j * c->b.stride]);
         ((float*)c->p.bias)[j] = sum;
     }
     for (uint64_t j = 0; j < c->d.columns; j++) for (uint64_t i = 0; i < c->d.rows; i++) {
-        float sum = c->algorithm == 1 ? runs : 0;
+        float sum = c->algorithm == 1 && c->p.epilogue != 512 ? runs : 0;
         for (uint64_t l = 0; l < k; l++)
             sum += widen(c->x[c->p.transa ? l + i * c->a.stride : i + l * c->a.stride]) * widen(c->y[c->p.transb ? j + l * c->b.stride : l + j * c->b.stride]);
         uint64_t from = i + j * c->c.stride, to = i + j * c->d.stride;

@@ -72,6 +72,8 @@ impl Gpu {
         self.launch("copy_rows", column_grid(rows, cols), 256, 0, args);
     }
 
+    /// Not an epilogue: cuBLASLt knows the tanh form alone, and applies it before the pre-activation is rounded, so
+    /// that what [`crate::ops::Ops::gelu_again`] makes of the rounded one would have other bits.
     pub(super) fn gelu_forward(&mut self, s: Shape, gelu: Gelu, pre: Act, y: Act) {
         let args = vec![
             self.act(pre),

@@ -29,6 +29,7 @@ struct Sum {
     accumulate: bool,
 }
 
+/// Column sums of `dy` that were made on the way: `chunks` rows of them.
 struct Summed {
     dy: Act,
     partials: Span,
@@ -42,7 +43,7 @@ pub(super) struct Pending {
     sums: Vec<Sum>,
     /// Bytes of the partials in use.
     used: usize,
-    /// `chunks` rows of column sums that were made of this tensor on the way.
+    /// The last of those that nobody has used yet.
     summed: Option<Summed>,
 }
 
