@@ -1,6 +1,7 @@
 //! Matrix products: cuBLASLt's descriptors of a shape, the algorithm chosen for it, and the call.
 use super::Cuda;
 use super::api::Blas;
+use crate::device::gemm::SEPARATE;
 use crate::device::{Epilogue, Gemm, GemmChoices, GemmShape, Span, Type};
 use crate::{Error, Result};
 use cudarc::cublaslt::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
@@ -83,7 +84,7 @@ impl Cuda {
         if products.plans.contains_key(shape) {
             return Ok(());
         }
-        let adopted = products.adopted.get(&shape.to_string()).cloned();
+        let adopted = products.adopted.get(&shape.to_string()).filter(|choice| *choice != SEPARATE).cloned();
         let of = self.outcome(Descriptors::new(products.blas, shape))?;
         let timed = shape.operand_bytes() <= operands.bytes;
         let plan = match adopted {
