@@ -21,25 +21,7 @@ impl RawSchedule {
         if !(lr.is_finite() && lr > 0.0) {
             return Err(Error::refused(format!("schedule.lr is {lr}; it must be positive, such as 1e-3")));
         }
-        let min_lr = match self.min_lr {
-            Some(Rate::Previous) => {
-                return Err(Error::refused(
-                    "schedule.min_lr is \"previous\"; give a number, or a share of the peak such as \"10%\"",
-                ));
-            }
-            Some(rate) => rate.value(0.0, lr),
-            None => plan.min_lr(lr),
-        };
-        if !(0.0..=lr).contains(&min_lr) {
-            return Err(Error::refused(format!(
-                "schedule.min_lr is {min_lr}, schedule.lr is {lr}; min_lr must be in 0..=lr, leave it out for the default"
-            )));
-        }
-        if matches!(plan, Plan::Preset(Preset::D2z)) && min_lr > 0.0 {
-            return Err(Error::refused(format!(
-                "schedule.min_lr is {min_lr} and schedule.name is \"d2z\", which decays to zero; remove min_lr, or take \"linear\""
-            )));
-        }
+        let min_lr = self.lowest(&plan, lr)?;
         let (warmup, warmup_from, warmup_shape) = plan.warmup();
         let warmup_shape = self.warmup_shape.map_or(warmup_shape, |named| named.0);
         warmup_shape.check("schedule.warmup_shape")?;
@@ -95,6 +77,30 @@ impl RawSchedule {
             tail: Tail::Hold,
             counter: self.counter.unwrap_or_default(),
         })
+    }
+
+    /// `min_lr`, given or by default.
+    fn lowest(&self, plan: &Plan, lr: f64) -> Result<f64> {
+        let min_lr = match self.min_lr {
+            Some(Rate::Previous) => {
+                return Err(Error::refused(
+                    "schedule.min_lr is \"previous\"; give a number, or a share of the peak such as \"10%\"",
+                ));
+            }
+            Some(rate) => rate.value(0.0, lr),
+            None => plan.min_lr(lr),
+        };
+        if !(0.0..=lr).contains(&min_lr) {
+            return Err(Error::refused(format!(
+                "schedule.min_lr is {min_lr}, schedule.lr is {lr}; min_lr must be in 0..=lr, leave it out for the default"
+            )));
+        }
+        if *plan == Plan::Preset(Preset::D2z) && min_lr > 0.0 {
+            return Err(Error::refused(format!(
+                "schedule.min_lr is {min_lr} and schedule.name is \"d2z\", which decays to zero; remove min_lr, or take \"linear\""
+            )));
+        }
+        Ok(min_lr)
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -180,12 +180,9 @@ mod tests {
             let written = Table::try_from(&value).unwrap();
             written.keys().filter(|key| *key != tag).cloned().collect()
         }
-        let tables: [(&str, &[Entry], fn(&str, &Entry) -> BTreeSet<String>); 3] = [
-            ("shape", SHAPES, keys::<Shape>),
-            ("name", PRESETS, keys::<Preset>),
-            ("shape", WARMUPS, keys::<WarmupShape>),
-        ];
-        for (tag, entries, keys) in tables {
+        let lists = [("shape", SHAPES), ("name", PRESETS), ("shape", WARMUPS)];
+        let readers = [keys::<Shape>, keys::<Preset>, keys::<WarmupShape>];
+        for ((tag, entries), keys) in lists.into_iter().zip(readers) {
             for entry in entries {
                 let told: BTreeSet<String> =
                     entry.required.iter().chain(entry.optional).map(|key| (*key).to_owned()).collect();

@@ -1,4 +1,5 @@
 //! Boundaries, joins and defaults; beside it golden vectors, properties over random schedules, and refusals.
+mod formulas;
 mod golden;
 mod properties;
 mod refusals;
