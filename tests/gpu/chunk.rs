@@ -4,7 +4,7 @@ use rewarm::config::Config;
 use rewarm::device::{Device, DeviceName, EmulatedDevice, EmulatedSettings};
 use rewarm::model::{Model, Purpose, Recompute, Workspace, preset};
 use rewarm::ops::Shape;
-use rewarm::train::Session;
+use rewarm::train::{Allow, Session};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -73,7 +73,7 @@ fn a_run_settles_them_once() {
     // On a machine with more memory, and even where the line is gone, it is the run's.
     std::fs::write(run.join("config.toml"), written().replace("chunk_rows = 256", "")).unwrap();
     std::fs::remove_dir_all(run.join("step-0000000002")).unwrap();
-    let resumed = Session::resume(&run, &[], false).unwrap();
+    let resumed = Session::resume(&run, &[], Allow::default()).unwrap();
     assert_eq!(resumed.memory.total() as u64, enough);
 }
 
