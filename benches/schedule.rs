@@ -1,6 +1,6 @@
 //! A rate: the bar is 100 ns, and a step asks for one.
 //!
-//! `cargo bench --bench schedule`. Every schedule of the catalogue that a whole run can have, and a list of 100,000 phases,
+//! `cargo bench --bench schedule`. Every schedule of the catalogue that a whole run can have, and a table of 100,000 points,
 //! over steps in a fixed scattered order.
 use std::hint::black_box;
 
@@ -29,7 +29,7 @@ fn rates(c: &mut Criterion) {
     let total = 1_000_000;
     let line = |i: u64| Phase::new(10 * i, 10.0, Curve::Linear, 1.0, 0.5);
     let phases = (0..total / 10).map(line).collect();
-    measure(c, "100k_phases", &Schedule::new(phases, 0, total, Default::default()));
+    measure(c, "100k_points", &Schedule::new(phases, 0, total, Default::default()));
 }
 
 criterion_group!(benches, rates);

@@ -540,4 +540,8 @@ fn every_key_is_documented() {
         let listed = text.contains(&written) || text.contains(&format!("[[{key}]]"));
         assert!(listed, "{key} is not in docs/configuration.md");
     }
+    let catalogue = include_str!("../../docs/schedules.md");
+    for (key, _) in super::keys::ARGUMENTS {
+        assert!(catalogue.contains(&format!("`{key}`")), "{key} is not in docs/schedules.md");
+    }
 }

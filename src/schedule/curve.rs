@@ -121,7 +121,8 @@ impl Curve {
                 let cycle = (n / (rise + fall)).floor();
                 let within = n - cycle * (rise + fall);
                 let height = if within <= rise { within / rise } else { (rise + fall - within) / fall };
-                up(height.clamp(0.0, 1.0) * per_cycle.powf(cycle) * per_step.powf(n))
+                let power = |base: f64, n: f64| if base == 1.0 { 1.0 } else { base.powf(n) };
+                up(height.clamp(0.0, 1.0) * power(per_cycle, cycle) * power(per_step, n))
             }
         };
         rate.clamp(from.min(to), from.max(to))

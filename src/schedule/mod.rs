@@ -44,6 +44,8 @@ pub use warmup::{WarmupConvention, WarmupShape};
 pub struct Schedule {
     /// In order, without gaps; the first starts at step 0 and the last one never ends.
     phases: Vec<Phase>,
+    /// Where they start: apart from them, so that a search in a long table stays in the cache.
+    starts: Vec<u64>,
     /// Steps before the peak: the hold and the warmup.
     pub warmup_steps: u64,
     /// Steps of the run; a rate exists beyond it too.
@@ -64,7 +66,8 @@ impl Schedule {
         phases.dedup_by_key(|phase| phase.start);
         phases.reverse();
         assert!(phases.first().is_some_and(|first| first.start == 0), "a rate exists from step 0 on");
-        Self { phases, warmup_steps, total, counter, feedback: None }
+        let starts = phases.iter().map(|phase| phase.start).collect();
+        Self { phases, starts, warmup_steps, total, counter, feedback: None }
     }
 
     /// The rate of step `step`, counted from 0. Finite, at least 0 and at most [`Schedule::peak`].
@@ -74,7 +77,7 @@ impl Schedule {
 
     /// As [`Schedule::lr`], between steps too.
     pub fn at(&self, step: f64) -> f64 {
-        let after = self.phases.partition_point(|phase| phase.start as f64 <= step);
+        let after = self.starts.partition_point(|start| *start as f64 <= step);
         self.phases[after - 1].rate(step) // the first phase starts at 0
     }
 
@@ -95,6 +98,6 @@ impl Schedule {
 
     /// Steps at which a phase starts, except for step 0.
     pub fn joins(&self) -> Vec<u64> {
-        self.phases.iter().skip(1).map(|phase| phase.start).collect()
+        self.starts[1..].to_vec()
     }
 }
