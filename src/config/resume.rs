@@ -15,7 +15,7 @@ pub enum DifferenceKind {
 /// A key with different values in two configurations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Dotted name; other lists than those of tables are compared whole.
+    /// Dotted name; other lists than the sources of a mixture are compared whole.
     pub key: String,
     /// Value in the saved configuration; null where it has none.
     pub old: Value,
@@ -25,7 +25,7 @@ pub struct Difference {
     pub kind: DifferenceKind,
 }
 
-/// Keys, sections and lists of tables without influence on weights and losses beyond the rounding of a device;
+/// Keys, and sections where they end in a dot, without influence on weights and losses beyond the rounding of a device;
 /// paths are among them because fingerprints compare what is found there.
 const FREE: &[&str] = &[
     "run_dir",
@@ -35,14 +35,14 @@ const FREE: &[&str] = &[
     "data.validation",
     "data.tokenizer",
     "train.recompute",
-    "eval",
-    "checkpoint",
+    "eval.",
+    "checkpoint.",
 ];
 
-/// Keys and sections of the plan, to which shares of sources belong, too. What a step has done already is no function of them, unlike that of the batch, by
+/// Keys and sections of the plan. What a step has done already is no function of them, unlike that of the batch, by
 /// which positions in the data are counted.
 const PLAN: &[&str] = &[
-    "schedule",
+    "schedule.",
     "optim.weight_decay",
     "optim.weight_decay_phases",
     "optim.betas",
@@ -71,8 +71,8 @@ pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
 
 /// On the processor gradients are summed in an order that does not depend on the micro-batch.
 fn kind(key: &str, on_cpu: bool) -> DifferenceKind {
-    let inside = |name: &&str| {
-        key.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    let listed = |list: &[&str]| {
+        list.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)))
     };
     let of_a_source = key.strip_prefix("data.mixture[").and_then(|entry| entry.split_once("]."));
     if let Some((_, key)) = of_a_source {
@@ -82,16 +82,16 @@ fn kind(key: &str, on_cpu: bool) -> DifferenceKind {
             _ => DifferenceKind::Plan,
         };
     }
-    if (on_cpu && key == "batch.micro") || FREE.iter().any(inside) {
+    if (on_cpu && key == "batch.micro") || listed(FREE) {
         DifferenceKind::Free
-    } else if PLAN.iter().any(inside) {
+    } else if listed(PLAN) {
         DifferenceKind::Plan
     } else {
         DifferenceKind::ChangesRun
     }
 }
 
-/// Dotted keys of nested objects and of lists of them.
+/// Dotted keys of nested objects, and of the sources of a mixture by their numbers.
 fn flatten(value: &Value) -> Map<String, Value> {
     fn add(value: &Value, path: &str, out: &mut Map<String, Value>) {
         match value {
@@ -101,8 +101,8 @@ fn flatten(value: &Value) -> Map<String, Value> {
                     add(inner, &path, out);
                 }
             }
-            Value::Array(list) if !list.is_empty() && list.iter().all(Value::is_object) => {
-                list.iter().enumerate().for_each(|(i, entry)| add(entry, &format!("{path}[{i}]"), out));
+            Value::Array(sources) if path == "data.mixture" => {
+                sources.iter().enumerate().for_each(|(i, source)| add(source, &format!("{path}[{i}]"), out));
             }
             leaf => {
                 out.insert(path.to_owned(), leaf.clone());

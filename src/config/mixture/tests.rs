@@ -126,7 +126,7 @@ fn shares_are_of_the_plan_and_paths_are_free() {
     assert_eq!(kinds("weight = 3", "weight = 4"), one("data.mixture[0].weight", DifferenceKind::Plan));
     assert_eq!(
         kinds("length = 4", "length = 5"),
-        one("data.mixture[2].fraction_phases[0].length", DifferenceKind::Plan)
+        one("data.mixture[2].fraction_phases", DifferenceKind::Plan)
     );
     assert_eq!(kinds("data/code", "moved/code"), one("data.mixture[0].paths", DifferenceKind::Free));
     assert_eq!(kinds("\"code\"", "\"rust\""), one("data.mixture[0].name", DifferenceKind::ChangesRun));
