@@ -70,8 +70,8 @@ for shape in $shapes; do
     IFS=: read -r model time micro steps warmup <<<"$shape"
     in_turn train_round "$model" "$time" "$micro" "$steps" "$warmup"
 done
-in_turn kernel_round
 [[ -n ${LLMC:-} ]] && in_turn llmc_round
+in_turn kernel_round
 data_and_checkpoints
 "$python" tools/compare.py "$out" | tee "$out/comparison.md" || failed=1
 exit "$failed"

@@ -114,7 +114,7 @@ def operations(found):
     for passes in together(ours):
         first, derived = passes[0], passes[0]["derived"]
         lines.append(f"| {first['name'].removeprefix('kernel ')} | {first['settings']['model']} {compare.shape(row_of(first))} | "
-                     f"{1e3 * first['summary']['median']:.3f} | {derived['gb_per_s']:,.1f} | {derived['gflop_per_s']:,.1f} | "
+                     f"{1e3 * first['summary']['median']:.3f} | {number(derived['gb_per_s'])} | {number(derived['gflop_per_s'])} | "
                      f"{percent(derived.get('share_of_roofline'))} |")
     return "\n".join(lines) + "\n\n" + ratios(found, "kernel ")
 
@@ -128,7 +128,7 @@ def other(found):
         derived = dict(r["derived"])
         speed = derived.pop("gb_per_s", None)
         more = ", ".join(f"{k} {v:,.4g}" for k, v in derived.items() if isinstance(v, (int, float)))
-        lines.append(f"| {r['name']} | {1e3 * r['summary']['median']:.2f} | {speed:,.2f} | {more} |")
+        lines.append(f"| {r['name']} | {1e3 * r['summary']['median']:.2f} | {number(speed)} | {more} |")
     return "\n".join(lines) + "\n"
 
 
@@ -151,6 +151,10 @@ def row_of(record):
 
 def percent(share):
     return "n/a" if share is None else f"{share:.0%}"
+
+
+def number(value):
+    return "n/a" if value is None else f"{value:,.2f}"
 
 
 def megabytes(count):

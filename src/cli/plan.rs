@@ -97,6 +97,7 @@ struct Parts {
     sequences: usize,
     chunk_rows: Option<usize>,
     tokens: Option<u64>,
+    steps: Option<u64>,
     device: DeviceName,
     recompute: Recompute,
     checkpoint: Checkpoint,
@@ -150,7 +151,6 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
     }
     let days = parts.tokens.zip(tokens_per_s).map(|(tokens, rate)| tokens as f64 / rate / 86400.0);
     let tokens_per_step = parts.sequences * shape.time;
-    let steps = parts.tokens.map(|tokens| tokens.div_ceil(tokens_per_step as u64));
     let step_s = tokens_per_s.map(|rate| tokens_per_step as f64 / rate);
     Ok(Plan {
         parameters: config.parameters(),
@@ -172,7 +172,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         tokens_per_s,
         days,
         cost: price.zip(days).map(|(price, days)| price * 24.0 * days),
-        checkpoint: CheckpointPlan::new(config.parameters(), parts.checkpoint, steps, step_s),
+        checkpoint: CheckpointPlan::new(config.parameters(), parts.checkpoint, parts.steps, step_s),
     })
 }
 
@@ -215,6 +215,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         sequences,
         chunk_rows: args.chunk_rows,
         tokens: args.tokens,
+        steps: args.tokens.map(|tokens| tokens.div_ceil((sequences * time) as u64)),
         device: args.device,
         recompute: args.recompute,
         checkpoint: Checkpoint::default(),
@@ -229,13 +230,13 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };
     let time = config.seq_len(&sizes)?;
-    let tokens = config.total_tokens(time);
     Ok(Parts {
         sizes,
         shape: Shape { batch: config.batch.micro, time },
         sequences: config.batch.sequences,
         chunk_rows: config.head.chunk_rows,
-        tokens: Some(tokens),
+        tokens: Some(config.total_tokens(time)),
+        steps: Some(config.total_steps(time)),
         device: config.device,
         recompute: config.recompute,
         checkpoint: config.checkpoint,
