@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const SAMPLES: usize = 10;
 const SECONDS: f64 = 0.6;
 /// With what comes between samples, on the host.
-const LONGEST: Duration = Duration::from_secs(3);
+const LONGEST: Duration = Duration::from_secs(1);
 /// Of a sample, in seconds: calls are timed together until they take so long.
 const SAMPLE_S: f64 = 1e-3;
 /// Buffers used in turn hold at least this: three times the L2 of an H200 (60 MB), 1.4 times that of a B200.

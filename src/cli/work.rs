@@ -1,4 +1,5 @@
-//! The arguments that say which training steps are measured: of `bench train` and `profile`.
+//! The arguments that say what is measured: a model, and for `bench train`, `bench checkpoint` and `profile` its training
+//! steps.
 use crate::bench::{Workload, memory_available};
 use crate::config::{Config, Optim};
 use crate::device::{self, DeviceName};
@@ -8,9 +9,9 @@ use crate::{Error, Result};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
-/// Which steps.
+/// Which model, where, and on how much at once.
 #[derive(Debug, clap::Args)]
-pub struct WorkArgs {
+pub struct ModelArgs {
     /// Run configuration (TOML): its model, data, batch and device
     #[arg(value_name = "FILE", conflicts_with_all = ["preset", "shape"])]
     config: Option<PathBuf>,
@@ -33,28 +34,35 @@ pub struct WorkArgs {
     /// Sequences of a micro-batch
     #[arg(long, value_name = "B")]
     micro: Option<usize>,
+    /// Rows of logits at once
+    #[arg(long, value_name = "ROWS")]
+    chunk_rows: Option<usize>,
+    /// Threads; 0: all cores
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// Which steps.
+#[derive(Debug, clap::Args)]
+pub struct WorkArgs {
+    #[command(flatten)]
+    model: ModelArgs,
     /// Micro-batches of a step
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
     /// What the backward pass computes again: none, cheap, block
     #[arg(long, value_name = "WHAT")]
     recompute: Option<Recompute>,
-    /// Rows of logits at once
-    #[arg(long, value_name = "ROWS")]
-    chunk_rows: Option<usize>,
     /// Token shards instead of random tokens; a configuration names its own
     #[arg(long, value_name = "SHARDS")]
     data: Vec<String>,
     /// Random tokens, whatever the configuration names
     #[arg(long, conflicts_with = "data")]
     synthetic: bool,
-    /// Threads; 0: all cores
-    #[arg(long)]
-    threads: Option<usize>,
 }
 
-impl WorkArgs {
-    /// What is to be measured, and with how many threads.
+impl ModelArgs {
+    /// What was named, and with how many threads.
     pub fn workload(&self) -> Result<(Workload, usize)> {
         let (named, threads) = match (&self.config, &self.preset) {
             (Some(path), _) => from_config(path, &self.set)?,
@@ -62,38 +70,56 @@ impl WorkArgs {
             _ => (shape(self.shape.as_deref().unwrap_or("small"))?, 0),
         };
         let device = device::resolve(self.device.unwrap_or(named.device));
+        let workload = Workload {
+            device,
+            time: self.seq_len.unwrap_or(named.time),
+            micro: self.micro.unwrap_or(named.micro),
+            chunk_rows: self.chunk_rows.or(named.chunk_rows),
+            available: memory_available(device)?,
+            ..named
+        };
+        let longest = workload.sizes.max_position_embeddings;
+        let (time, micro, chunk_rows) = (workload.time, workload.micro, workload.chunk_rows.unwrap_or(1));
+        if time == 0 || time > longest || micro == 0 || chunk_rows == 0 {
+            return Err(Error::refused(format!(
+                "--seq-len must be 1 to {longest}, --micro and --chunk-rows at least 1; found {time}, {micro} and \
+                 {chunk_rows}"
+            )));
+        }
+        check_size(&workload)?;
+        Ok((workload, self.threads.unwrap_or(threads)))
+    }
+}
+
+/// Refuses a step whose tokens cannot be counted in an i32, as kernels do.
+fn check_size(w: &Workload) -> Result<()> {
+    let tokens = w.micro.checked_mul(w.accumulation).and_then(|n| n.checked_mul(w.time));
+    if tokens.is_some_and(|n| n > 0 && n < 1 << 31) {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{} micro-batches of {} sequences of {} tokens make no step; it holds at least one token and fewer than 2^31",
+        w.accumulation, w.micro, w.time
+    )))
+}
+
+impl WorkArgs {
+    /// What is to be measured, and with how many threads.
+    pub fn workload(&self) -> Result<(Workload, usize)> {
+        let (named, threads) = self.model.workload()?;
         let data = match &self.data[..] {
             _ if self.synthetic => Vec::new(),
             [] => named.data,
             given => given.to_vec(),
         };
         let workload = Workload {
-            device,
-            time: self.seq_len.unwrap_or(named.time),
-            micro: self.micro.unwrap_or(named.micro),
             accumulation: self.accumulate.unwrap_or(named.accumulation),
             recompute: self.recompute.unwrap_or(named.recompute),
-            chunk_rows: self.chunk_rows.or(named.chunk_rows),
-            available: memory_available(device)?,
             data,
             ..named
         };
-        let longest = workload.sizes.max_position_embeddings;
-        let Workload { time, micro, accumulation, .. } = workload;
-        let chunk_rows = workload.chunk_rows.unwrap_or(1);
-        if time == 0 || time > longest || micro == 0 || accumulation == 0 || chunk_rows == 0 {
-            return Err(Error::refused(format!(
-                "--seq-len must be 1 to {longest}, --micro, --accumulate and --chunk-rows at least 1; found {time}, \
-                 {micro}, {accumulation} and {chunk_rows}"
-            )));
-        }
-        let tokens = micro.checked_mul(accumulation).and_then(|n| n.checked_mul(time));
-        if tokens.is_none_or(|n| n >= 1 << 31) {
-            return Err(Error::refused(format!(
-                "a step of {accumulation} x {micro} sequences of {time} tokens is too large; a step holds fewer than 2^31"
-            )));
-        }
-        Ok((workload, self.threads.unwrap_or(threads)))
+        check_size(&workload)?;
+        Ok((workload, threads))
     }
 }
 

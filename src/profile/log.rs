@@ -168,20 +168,18 @@ impl Log {
         self.ranges.enter(self.phase, self.layer, name, weight);
     }
 
-    /// After it; without marks nothing was computed.
+    /// After it.
     pub(super) fn end(
         &mut self,
         name: &'static str,
         weight: &'static str,
         cost: Cost,
-        marks: [Option<usize>; 2],
+        (first, last): (usize, usize),
     ) {
         self.ranges.leave_operation();
-        if let [Some(first), Some(last)] = marks {
-            let (phase, layer) = (self.phase, self.layer);
-            let call = Call { name, weight, phase, layer, cost, time: [0.0; 2] };
-            self.calls.push((call, [first, last]));
-        }
+        let (phase, layer) = (self.phase, self.layer);
+        let call = Call { name, weight, phase, layer, cost, time: [0.0; 2] };
+        self.calls.push((call, [first, last]));
     }
 
     /// The step that lies between these marks.

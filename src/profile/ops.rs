@@ -28,11 +28,15 @@ impl Profiled<'_> {
         cost: Cost,
         issue: impl FnOnce(&mut dyn Ops),
     ) {
-        self.log.begin(name, weight);
         let first = self.inner.mark();
+        // Without marks nothing is computed now.
+        if first.is_some() {
+            self.log.begin(name, weight);
+        }
         issue(self.inner);
-        let last = self.inner.mark();
-        self.log.end(name, weight, cost, [first, last]);
+        if let Some(marks) = first.zip(self.inner.mark()) {
+            self.log.end(name, weight, cost, marks);
+        }
     }
 
     /// Bytes of an element.

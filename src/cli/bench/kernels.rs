@@ -4,13 +4,13 @@ use crate::Result;
 use crate::backend::most_chunk_rows;
 use crate::bench::{Kernels, Record};
 use crate::cli::with_threads;
-use crate::cli::work::WorkArgs;
+use crate::cli::work::ModelArgs;
 use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct KernelBench {
     #[command(flatten)]
-    work: WorkArgs,
+    model: ModelArgs,
     /// Operations whose names begin so
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
@@ -21,7 +21,7 @@ pub struct KernelBench {
 /// Runs the command.
 pub fn run(args: &KernelBench) -> Result<()> {
     let mut out = args.output.open()?;
-    let (w, threads) = args.work.workload()?;
+    let (w, threads) = args.model.workload()?;
     let kernels = Kernels {
         shape: w.shape(),
         model: w.model,
