@@ -112,8 +112,14 @@ impl Linear {
         if self.backward() {
             results.main = weight_gradient(&v.y, &v.x, self.outputs, self.inputs);
         }
+        if self.sums_bias {
+            results.bias = weight_gradient(&v.y, &vec![1.0; self.rows], self.outputs, 1);
+        }
         if self.product == Product::Accumulate {
             add(&mut results.main, &v.before[0]);
+        }
+        if self.product == Product::Accumulate && self.sums_bias {
+            add(&mut results.bias, &v.before[1]);
         }
         results
     }
