@@ -48,6 +48,8 @@ fn a_message_names_the_argument_and_the_rule() {
         ("nanotron:linear", "learning_rate = 1e-3".into(), "schedule.args.lr_warmup_style is missing"),
         ("torch:OneCycleLR", "max_lr = 1e-3\ntotal_steps = 100".into(), "say cycle_momentum = false"),
         ("torch:MultiStepLR", "lr = 1e-3\nmilestones = [5, 2]".into(), "list them in order"),
+        ("torch:ExponentialLR", "lr = 1e-3\ngamma = 1e9".into(), "grow beyond all numbers"),
+        ("olmo:power_lr", "lr = 1e-3\nwarmup = 95".into(), "inside of the warmup"),
         ("torch:CosineAnnealingWarmRestarts", "lr = 1e-3".into(), "schedule.args.T_0 is missing"),
         (
             "optax:sgdr_schedule",

@@ -1,5 +1,6 @@
 //! The tables for people: a line each in a terminal, a section each in `docs/schedules.md`.
 use super::{Entry, PRESETS, SHAPES, WARMUPS};
+use crate::schedule::compat::{STYLES, Style};
 use crate::schedule::{RawSchedule, RunSize, Schedule, ScheduleConfig, show};
 use crate::{Error, Result};
 use std::fmt::Write;
@@ -82,6 +83,11 @@ pub fn listing() -> Result<String> {
         }
         out.push('\n');
     }
+    out.push_str("Other frameworks', as schedule.style, with their own arguments in [schedule.args]\n");
+    for (style, curve) in styles() {
+        let _ = writeln!(out, "  {:<39}  {curve:<CURVE$}  {}", style.name, on_a_line(style)); // as above
+    }
+    out.push('\n');
     out.push_str("Formulas, arguments and sources: docs/schedules.md\n");
     Ok(out)
 }
@@ -118,7 +124,29 @@ pub fn markdown() -> Result<String> {
             let _ = writeln!(out, "- Source: {}.\n- For: {}.", entry.source, entry.purpose); // as above
         }
     }
+    out.push_str(
+        "\n## Other frameworks\n\n`style = \"hf:cosine\"` in `[schedule]` and that framework's own arguments in `[schedule.args]`, by the \
+         names, with the defaults and the counting that it gave them; lengths that it takes from its own run are the \
+         run's. The gate compares every step of 200 random settings of each with the framework's own code (Hugging Face, \
+         PyTorch, optax) or with its formulas stated again. The curves are over 1,000 steps. `refined:file` takes what \
+         `rewarm schedule refine` prints; the other `refined` are fits published with it (arXiv:2310.07831).\n\n\
+         | style | curve | with |\n|---|---|---|\n",
+    );
+    let code = |text: String| if text.is_empty() { text } else { format!("`{text}`") };
+    for (style, curve) in styles() {
+        let _ = writeln!(out, "| `{}` | {} | {} |", style.name, code(curve), code(on_a_line(style))); // as above
+    }
     Ok(out)
+}
+
+/// Other frameworks' schedules and the curves of their examples.
+fn styles() -> impl Iterator<Item = (&'static Style, String)> {
+    STYLES.iter().map(|style| (style, style.show().map_or(String::new(), |it| show::sparkline(&it, CURVE))))
+}
+
+/// A style's example.
+fn on_a_line(style: &Style) -> String {
+    style.example.replace('\n', ", ")
 }
 
 fn arguments(entry: &Entry) -> String {

@@ -47,12 +47,7 @@ impl Args {
     /// A finite number in `range`, where it is given.
     fn number_in(&self, name: &'static str, expected: &str, allowed: fn(f64) -> bool) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = match value {
-            Value::Integer(n) => Some(*n as f64),
-            Value::Float(x) => Some(*x),
-            _ => None,
-        };
-        match number.filter(|x| x.is_finite() && allowed(*x)) {
+        match number(value).filter(|x| x.is_finite() && allowed(*x)) {
             Some(x) => Ok(Some(x)),
             None => Err(self.wrong(name, value, expected)),
         }
@@ -172,11 +167,6 @@ impl Args {
     /// A list of numbers above 0, which is not empty.
     pub fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = |value: &Value| match value {
-            Value::Integer(n) => Some(*n as f64),
-            Value::Float(x) => Some(*x),
-            _ => None,
-        };
         let list: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(number).collect());
         match list.filter(|list| !list.is_empty() && list.iter().all(|x| *x > 0.0 && *x <= MOST)) {
             Some(list) => Ok(Some(list)),
@@ -201,8 +191,8 @@ impl Args {
         let expected = "a table of factors by step, as { 100 = 0.1, 200 = 0.5 }";
         let value = self.required(name, self.get(name), expected)?;
         let entry = |(step, factor): (&String, &Value)| {
-            let factor = factor.as_float().or(factor.as_integer().map(|n| n as f64))?;
-            Some((step.parse().ok()?, factor)).filter(|(_, factor)| factor.is_finite() && *factor >= 0.0)
+            Some((step.parse().ok()?, number(factor)?))
+                .filter(|(_, factor)| factor.is_finite() && *factor >= 0.0)
         };
         let list: Option<Vec<(u64, f64)>> =
             value.as_table().and_then(|table| table.iter().map(entry).collect());
@@ -223,6 +213,10 @@ impl Args {
         let hint = nearest.map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
         Err(self.refused(unknown, format!("is not an argument of {}{hint}", self.style)))
     }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_float().or(value.as_integer().map(|n| n as f64))
 }
 
 /// Far above any run, and exact in f64.

@@ -270,7 +270,14 @@ impl Style {
         let pieces = (self.build)(&args, run)?;
         args.finish()?;
         let warmup_steps = pieces::at(pieces.warmup).min(run.steps);
-        Ok(Schedule::new(pieces.phases, warmup_steps, run.steps, Counter::Attempted))
+        let schedule = Schedule::new(pieces.phases, warmup_steps, run.steps, Counter::Attempted);
+        if !schedule.peak().is_finite() {
+            return Err(Error::refused(format!(
+                "schedule.args make {} grow beyond all numbers within {} steps; let it grow more slowly",
+                self.name, run.steps
+            )));
+        }
+        Ok(schedule)
     }
 
     /// The schedule of [`Style::example`], where there is one.

@@ -79,6 +79,9 @@ pub(super) fn power_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
     let power = Piece::new(Curve::InvPower { timescale: steps, exponent }, steps, steps, lr, 0.0);
     let pieces = ramp(args, steps, lr)?.then(after(steps), power);
     let begin = total - length(args, ["decay", "decay_steps", "decay_fraction"], total, Some(0.1))?;
+    if begin < steps {
+        return Err(args.refused("decay", format!("begins at step {begin}, inside of the warmup of {steps}")));
+    }
     let top = lr * (begin / steps).powf(-exponent);
     let (decay, low) = decay(args, total, Some(0.1), top)?;
     let fall = Piece::new(Curve::Linear, begin, decay, top, low);

@@ -95,7 +95,7 @@ fn exponential(args: &Args, before: Pieces, start: f64, rate: f64, run: &RunSize
     let mut floor = 0.0;
     match end {
         Some(end) if factor < 1.0 => floor = end,
-        Some(end) if end <= rate => return Ok(before.hold(at(start), end)),
+        Some(end) if end <= rate || rate == 0.0 => return Ok(before.hold(at(start), end.min(rate))),
         Some(end) => (piece.to, piece.length) = (end, steps * (end / rate).ln() / factor.ln()),
         None => {}
     }

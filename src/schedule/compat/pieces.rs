@@ -91,6 +91,9 @@ impl Piece {
             let curve = Curve::Exp { rate: -factor.ln() / length };
             return Self { curve, origin, length, from, to: 0.0 };
         }
+        if from == 0.0 {
+            return Self { curve: Curve::Constant, origin, length, from, to: from };
+        }
         let all = (until as f64 - origin).max(length);
         Self { curve: Curve::Geometric, origin, length: all, from, to: from * factor.powf(all / length) }
     }
