@@ -17,7 +17,7 @@ fn tensors(dir: &Path) -> Vec<(String, Vec<f32>)> {
     all
 }
 
-/// Whether `found` is the average of the fixture's three steps with these weights, to the bit.
+/// Whether `found` is the average of the fixture's three steps with these weights, rounded once.
 fn is_average(found: &Path, weights: [f64; 3]) {
     let run = fixture().dir.join("run");
     let steps: Vec<_> = steps(&run).iter().map(|step| tensors(&run.join(step))).collect();
@@ -27,7 +27,9 @@ fn is_average(found: &Path, weights: [f64; 3]) {
         for (j, value) in values.iter().enumerate() {
             assert!(steps.iter().all(|step| &step[i].0 == name));
             let sum = steps.iter().zip(weights).fold(0.0, |sum, (step, w)| sum + w * f64::from(step[i].1[j]));
-            assert_eq!(value.to_bits(), (sum as f32).to_bits(), "{name} element {j}");
+            // Rounded once to f32; the weights here and there may differ by a rounding of f64.
+            let bound = 0.5 * f64::from(f32::EPSILON) * f64::abs(sum) * 1.000_001 + 1e-15;
+            assert!((f64::from(*value) - sum).abs() <= bound, "{name} element {j}: {value} {sum}");
         }
     }
 }

@@ -34,7 +34,8 @@ fn a_log_without_norms_is_refused() {
     line(&dir, "schedule refine --log DIR/old.jsonl --out DIR/x").refused(&["line 1", "no grad_norm_l1"]);
     line(&dir, "schedule refine --log DIR/old.jsonl --optimizer sgd --out DIR/x")
         .refused(&["1 steps", "at least 6"]);
-    line(&dir, "schedule refine --log DIR/old.jsonl --tau 0.9 --out DIR/x").refused(&["--tau is 0.9"]);
+    line(&dir, "schedule refine --log DIR/old.jsonl --optimizer sgd --tau 0.9 --out DIR/x")
+        .refused(&["--tau is 0.9"]);
     dir.write("text.jsonl", "hello\n");
     line(&dir, "schedule refine --log DIR/text.jsonl --out DIR/x")
         .refused(&["line 1", "one JSON object per line"]);
