@@ -31,7 +31,8 @@ pub struct ResumeArgs {
     /// Directory of the run
     run_dir: PathBuf,
     /// Override a key that cannot change a result: threads, eval.*, checkpoint.*, data paths, train.recompute,
-    /// batch.micro on a cpu; with --override, also schedule.*, optim.weight_decay*, optim.beta*, train.steps, train.tokens
+    /// batch.micro on a cpu; with --override also schedule.*, optim.weight_decay*, optim.beta*, train.steps and
+    /// train.tokens
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Go on with another device: its rounding is not that of the first

@@ -39,8 +39,7 @@ const FREE: &[&str] = &[
     "checkpoint.",
 ];
 
-/// Keys and sections of the plan. What a step has done already is no function of them, unlike that of the batch, by
-/// which positions in the data are counted.
+/// Keys and sections of the plan. The sizes of steps are no part of it: positions in the data are counted by them.
 const PLAN: &[&str] = &[
     "schedule.",
     "optim.weight_decay",

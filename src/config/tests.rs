@@ -428,7 +428,8 @@ fn impossible_combinations_are_refused_by_key() {
     );
     assert_refused(STARTED, &["model.hidden_size=64"], "model.hidden_size and start.from", "remove");
     assert_refused(STARTED, &["model.init=small"], "model.init and start.from", "remove");
-    assert_refused(STARTED, &["schedule.warmup=2000"], "schedule.warmup", "shorter than the run");
+    let sets = ["schedule.warmup=2000", "data.seq_len=512"];
+    assert_refused(STARTED, &sets, "schedule.warmup", "shorter than the run");
 }
 
 #[test]

@@ -45,8 +45,8 @@ impl Stage {
 }
 
 impl BatchPlan {
-    /// Steps of `first` sequences, and for each `(sample, sequences)`, in increasing order, steps of `sequences` as soon
-    /// as at least `sample` samples were taken. No size is 0.
+    /// Steps of `first` sequences, and for each `(sample, sequences)`, in increasing order, steps of `sequences` as
+    /// soon as at least `sample` samples were taken. No size is 0.
     pub fn new(first: u64, changes: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut stages = vec![Stage { step: 0, sample: 0, sequences: first }];
         for (sample, sequences) in changes {

@@ -1,5 +1,5 @@
-//! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user insists,
-//! another plan of rates, decays, betas and length.
+//! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user
+//! insists, another plan of rates, decays, betas and length.
 use super::metrics::replace;
 use super::session::{Parts, Session};
 use crate::checkpoint::RunState;
@@ -59,8 +59,8 @@ fn parse(text: &str, origin: &str, run_dir: &Path, sets: &[String]) -> Result<Co
     RawConfig::from_toml_str(text, origin, &sets)?.validate()
 }
 
-/// [`wanted_config`], refused where it differs from that of the run, whose newest checkpoint has `state`, in more than may
-/// change: what is free, and, with `replan`, the plan.
+/// [`wanted_config`], refused where it differs from that of the run, whose newest checkpoint has `state`, in more than
+/// may change: what is free, and, with `replan`, the plan.
 pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan: bool) -> Result<Resumed> {
     let mut config = wanted_config(&state.run_config, run_dir, sets)?;
     let accepted = accepted(run_dir, state)?;

@@ -227,6 +227,7 @@ impl Session {
             evaluations,
             params,
             schedule,
+            // The sizes of steps may not change in a run: no less were taken than they say.
             first_sample: state.sample - quantities.batch.samples_before(state.step),
             quantities,
             feedback,
