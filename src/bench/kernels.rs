@@ -54,10 +54,11 @@ impl Kernels {
         }
         let operations =
             wanted.iter().filter_map(|case| case.name.split(' ').next()).collect::<BTreeSet<_>>();
+        // Refuses what no kernel takes, before the rest.
+        let (mut ops, mut log) = (cases.open()?, Log::new(self.device, &cases.model));
         check::check(self.device, &self.sizes, &operations)?;
         let ceilings = Ceilings::measure(self.device)?;
         let machine = Machine::detect(self.device);
-        let (mut ops, mut log) = (cases.open()?, Log::new(self.device, &cases.model));
         for case in wanted {
             let call = one(&cases, case, &mut *ops, &mut log)?;
             let samples = samples(&cases, case, &mut *ops)?;
