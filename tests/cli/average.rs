@@ -68,7 +68,7 @@ fn an_average_is_a_model_like_any_other() {
     config.insert("start".into(), toml::toml! { from = "x" }.into());
     let config = out.write("next.toml", config.to_string());
     let sets =
-        format!("--set run_dir={} --set start.from={} --set train.steps=2", out.at("next"), out.at("named"));
+        format!("--set run_dir={} --set start.from={} --set train.steps=6", out.at("next"), out.at("named"));
     line(&f.dir, &format!("train {} {sets}", config.display())).ok();
 }
 
