@@ -1,6 +1,7 @@
 //! Operations one by one, against what the machine has to give.
 use super::cases::{CASES, Case, Cases};
 use super::machine::cache_bytes;
+use super::products::Product;
 use super::{Ceilings, Machine, Record, check, memory_available, precision};
 use crate::device::DeviceName;
 use crate::model::ModelConfig;
@@ -62,7 +63,15 @@ impl Kernels {
         for case in wanted {
             let call = one(&cases, case, &mut *ops, &mut log)?;
             let samples = samples(&cases, case, &mut *ops)?;
-            seen(&self.record(&cases, case, &call, samples, ceilings, &machine))?;
+            let record = |implementation, samples| {
+                self.record(&cases, case, implementation, call.cost, samples, ceilings, &machine)
+            };
+            seen(&record("rewarm", samples))?;
+            if self.device == DeviceName::Cpu
+                && let Some(product) = Product::of(&cases, case.name)
+            {
+                seen(&record("gemm", product.samples()))?;
+            }
         }
         Ok(())
     }
@@ -105,17 +114,19 @@ impl Kernels {
         form && self.only.as_deref().is_none_or(|only| case.name.starts_with(only))
     }
 
+    #[allow(clippy::too_many_arguments, reason = "what a record says")]
     fn record(
         &self,
         cases: &Cases,
         case: &Case,
-        call: &Call,
+        implementation: &str,
+        cost: Cost,
         samples: Vec<f64>,
         ceilings: Ceilings,
         machine: &Machine,
     ) -> Record {
         let settings = json!({
-            "implementation": "rewarm",
+            "implementation": implementation,
             "model": self.model,
             "device": self.device,
             "precision": precision(self.device),
@@ -127,7 +138,7 @@ impl Kernels {
         });
         let name = format!("kernel {}", case.name);
         Record::new("bench kernels", machine, name, settings, samples, |summary| {
-            rates(call.cost, summary.median, ceilings)
+            rates(cost, summary.median, ceilings)
         })
     }
 }
@@ -272,6 +283,24 @@ mod tests {
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 assert_eq!(one(&cases, case, &mut *ops, &mut log).unwrap().label(), case.name);
                 assert!(sample(&cases, case, &mut *ops, 1, &mut 0).unwrap() > 0.0, "{}", case.name);
+            }
+        }
+    }
+
+    /// What the `gemm` crate is given has the operation's FLOPs, and every product is given to it.
+    #[test]
+    fn products_are_those_of_the_operations() {
+        for parallel in [true, false] {
+            let k = kernels(parallel, None);
+            let cases = Cases::new(k.device, &k.sizes, k.shape, k.chunk_rows, 2);
+            let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
+            for case in CASES.iter().filter(|c| k.wants(c)) {
+                let product = Product::of(&cases, case.name);
+                assert_eq!(product.is_some(), case.name.starts_with("linear"), "{}", case.name);
+                if let Some(product) = product {
+                    let flops = one(&cases, case, &mut *ops, &mut log).unwrap().cost.flops;
+                    assert_eq!(2 * product.size.iter().product::<usize>(), flops as usize, "{}", case.name);
+                }
             }
         }
     }

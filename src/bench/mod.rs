@@ -8,6 +8,7 @@ mod data;
 mod fit;
 mod kernels;
 mod machine;
+mod products;
 mod record;
 mod train;
 mod workload;

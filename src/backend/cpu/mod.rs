@@ -24,6 +24,7 @@ use crate::ops::{
 };
 use crate::optim::AdamSettings;
 pub use adamw::AdamStep;
+pub use gemm::whole as whole_product;
 use layernorm::Affine;
 use memory::{Arena, Rows, RowsMut};
 use rotary::Rotate;

@@ -42,9 +42,11 @@ pub fn run(args: &KernelBench) -> Result<()> {
 
 fn line(record: &Record) -> String {
     let d = |key: &str| record.derived[key].as_f64().unwrap_or(f64::NAN);
+    let name = record.name.trim_start_matches("kernel ");
+    let by = record.settings["implementation"].as_str().unwrap_or("rewarm");
     format!(
         "{:<26}{:>11.1}{:>10.3}{:>10.4}{:>10.1}{:>11.1}{:>9.1}%{:>10.1}%{:>9.1}%",
-        record.name.trim_start_matches("kernel "),
+        if by == "rewarm" { name.to_owned() } else { format!("  by {by}") },
         record.summary.median * 1e6,
         d("bytes") / 1e6,
         d("flops") / 1e9,

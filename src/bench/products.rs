@@ -1,0 +1,73 @@
+//! The matrix product of an operation by the `gemm` crate itself, whole and on all threads: what the tiles of the
+//! processor's backend are compared with. It leaves out biases, residuals and GELU.
+use super::cases::Cases;
+use super::machine::cache_bytes;
+use crate::backend::cpu::whole_product;
+use std::time::Instant;
+
+/// Samples of a product, and seconds that they take in all.
+const SAMPLES: usize = 10;
+const SECONDS: f64 = 0.6;
+
+/// `c[m, n] = a·b`.
+#[derive(Clone, Copy)]
+pub struct Product {
+    /// m, n, k.
+    pub size: [usize; 3],
+    /// Whether a and b are stored transposed.
+    transposed: [bool; 2],
+    /// Whether it is added to c.
+    accumulate: bool,
+}
+
+impl Product {
+    /// The product of a case, where it is one.
+    pub fn of(cases: &Cases, name: &str) -> Option<Self> {
+        let (operation, matrix) = name.split_once(' ')?;
+        let config = &cases.model.config;
+        let (c, f) = (config.hidden_size, config.intermediate_size);
+        let (outputs, inputs) = match matrix {
+            "qkv" => (3 * c, c),
+            "up" => (f, c),
+            "out" => (c, c + f),
+            "dense" => (c, c),
+            "down" => (c, f),
+            "head" => (config.vocab_size, c),
+            _ => return None,
+        };
+        let at = cases.at(0);
+        let rows = if matrix == "head" { at.chunk.rows() } else { at.s.rows() };
+        let (size, transposed, accumulate) = match operation {
+            "linear" | "linear_gelu" => ([rows, outputs, inputs], [false, true], false),
+            "linear_bwd_input" => ([rows, inputs, outputs], [false, false], false),
+            "linear_bwd_weight" => ([outputs, inputs, rows], [true, false], true),
+            _ => return None,
+        };
+        Some(Self { size, transposed, accumulate })
+    }
+
+    /// Seconds of each repetition. Operands are used in turn, so that none is in a cache that does not fit there.
+    pub fn samples(&self) -> Vec<f64> {
+        let [m, n, k] = self.size;
+        let bytes = 4 * (m * k + k * n + m * n);
+        let copies = (2 * cache_bytes().unwrap_or(64 << 20)).div_ceil(bytes).max(2);
+        let values =
+            |len: usize| -> Vec<f32> { (0..len).map(|i| (i * 7919 % 4093) as f32 / 4093.0 - 0.5).collect() };
+        let mut operands: Vec<_> =
+            (0..copies).map(|_| (values(m * k), values(k * n), values(m * n))).collect();
+        let mut once = |i: usize| {
+            let (a, b, c) = &mut operands[i % copies];
+            let started = Instant::now();
+            whole_product(c, self.size, self.accumulate, (a, self.transposed[0]), (b, self.transposed[1]));
+            started.elapsed().as_secs_f64()
+        };
+        once(0);
+        let (mut samples, mut total) = (Vec::new(), 0.0);
+        while samples.len() < SAMPLES || total < SECONDS {
+            let seconds = once(samples.len() + 1);
+            samples.push(seconds);
+            total += seconds;
+        }
+        samples
+    }
+}
