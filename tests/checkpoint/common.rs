@@ -97,6 +97,7 @@ impl Run {
             w: &self.w,
             m: &self.m,
             v: &self.v,
+            ema: None,
             state: &self.state,
             base_config: None,
             extra_files: &self.extra,
