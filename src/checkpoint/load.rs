@@ -182,17 +182,23 @@ pub fn load(
     Ok(manifest)
 }
 
-/// Loads the moving average of the weights of a step directory whose hashes were compared before.
+/// Loads the moving average of the weights of a step directory; `verify` as for [`load`].
 ///
 /// # Errors
 /// Refused when there is none, or it does not fit `table`.
-pub fn load_ema(storage: &dyn Storage, step_dir: &Path, table: &ParamTable, into: &mut [f32]) -> Result<()> {
+pub fn load_ema(
+    storage: &dyn Storage,
+    step_dir: &Path,
+    verify: bool,
+    table: &ParamTable,
+    into: &mut [f32],
+) -> Result<()> {
     let bad = |why: String| Error::refused(format!("{}: {why}", step_dir.display()));
     let manifest = read_manifest(storage, step_dir).map_err(bad)?;
     if !manifest.files.contains_key(EMA) {
         return Err(bad("it has no moving average of the weights; runs with train.ema save one".into()));
     }
-    load_file(storage, step_dir, EMA, false, &manifest, table, &mut [("ema.", into)])
+    load_file(storage, step_dir, EMA, verify, &manifest, table, &mut [("ema.", into)])
 }
 
 /// Streams one file into the buffers of its prefixes.

@@ -138,7 +138,7 @@ impl Source {
                 "{} is one model; a step of a run with train.ema has a moving average beside its weights",
                 dir.display()
             ))),
-            Self::Step { dir, .. } => checkpoint::load_ema(&Disk, dir, table, into),
+            Self::Step { dir, .. } => checkpoint::load_ema(&Disk, dir, false, table, into),
         }
     }
 

@@ -26,7 +26,7 @@ fn the_plan_is_what_is_allocated() {
     }
 }
 
-/// 8 updates, one of which is skipped. The weights begin as 1, 2, ... and every gradient is 1.
+/// 8 updates but for the one to be skipped. The weights begin as 1, 2, ... and every gradient is 1.
 fn averaged(threads: usize, skipped: Option<u64>) -> Cpu {
     let model = Model::new(ModelConfig { vocab_size: 500, ..preset("pythia-14m").unwrap() });
     let ws = Workspace::new(&model.config, Shape { batch: 1, time: 8 }, 8, Purpose::Train(Recompute::None));
