@@ -37,6 +37,7 @@ fn checkpoint(c: &mut Criterion) {
                 w: &w,
                 m: &m,
                 v: &v,
+                ema: None,
                 state: &state,
                 base_config,
                 extra_files,

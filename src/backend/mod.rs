@@ -80,6 +80,11 @@ pub fn memory_plan(
     }
 }
 
+/// What [`Ops::keep_ema`] allocates.
+pub fn ema_bytes(table: &ParamTable) -> usize {
+    4 * table.total
+}
+
 /// Bytes of each kind of memory a backend allocates.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MemoryPlan {
@@ -89,6 +94,8 @@ pub struct MemoryPlan {
     pub gradients: usize,
     /// Both moments.
     pub moments: usize,
+    /// The moving average of the weights.
+    pub ema: usize,
     /// Activations and per-row statistics, the chunk of logits excluded.
     pub activations: usize,
     /// The chunk of logits.
@@ -98,8 +105,14 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
+    /// With what [`Ops::keep_ema`] allocates.
+    pub fn with_ema(self, bytes: usize) -> Self {
+        Self { ema: bytes, ..self }
+    }
+
     /// Sum of all kinds.
     pub fn total(&self) -> usize {
-        self.weights + self.gradients + self.moments + self.activations + self.logits + self.scratch
+        let state = self.weights + self.gradients + self.moments + self.ema;
+        state + self.activations + self.logits + self.scratch
     }
 }

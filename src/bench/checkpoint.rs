@@ -98,6 +98,7 @@ impl Checkpoints {
             w: &flat.w,
             m: &flat.m,
             v: &flat.v,
+            ema: None,
             state: &state,
             base_config: None,
             extra_files: &[],

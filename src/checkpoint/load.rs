@@ -3,7 +3,7 @@
 use super::manifest::{MANIFEST, Manifest};
 use super::output::hex;
 use super::safetensors::{TensorFile, scatter};
-use super::save::{MODEL, OPTIMIZER};
+use super::save::{EMA, MODEL, OPTIMIZER};
 use super::step_name;
 use super::storage::{Storage, read_exact_at};
 use crate::model::ParamTable;
@@ -180,6 +180,25 @@ pub fn load(
     let (model, optimizer) = rayon::join(model, optimizer);
     model.and(optimizer)?;
     Ok(manifest)
+}
+
+/// Loads the moving average of the weights of a step directory; `verify` as for [`load`].
+///
+/// # Errors
+/// Refused when there is none, or it does not fit `table`.
+pub fn load_ema(
+    storage: &dyn Storage,
+    step_dir: &Path,
+    verify: bool,
+    table: &ParamTable,
+    into: &mut [f32],
+) -> Result<()> {
+    let bad = |why: String| Error::refused(format!("{}: {why}", step_dir.display()));
+    let manifest = read_manifest(storage, step_dir).map_err(bad)?;
+    if !manifest.files.contains_key(EMA) {
+        return Err(bad("it has no moving average of the weights; runs with train.ema save one".into()));
+    }
+    load_file(storage, step_dir, EMA, verify, &manifest, table, &mut [("ema.", into)])
 }
 
 /// Streams one file into the buffers of its prefixes.

@@ -22,13 +22,13 @@ pub use dtype::Dtype;
 pub use export::{MAX_SHARD_BYTES, TOKENIZER_FILES, export, export_to, read_tokenizer_files};
 pub use hf_config::{config_json, read_config};
 pub use huggingface::HfModel;
-pub use load::{Buffers, Found, LOG, Rejected, find_newest, is_fresh, list_steps, load, verify};
+pub use load::{Buffers, Found, LOG, Rejected, find_newest, is_fresh, list_steps, load, load_ema, verify};
 pub use lock::RunLock;
 pub use manifest::{FORMAT, Fingerprints, MANIFEST, Manifest, RunState};
 pub use output::FileRecord;
 pub use rotate::clean;
 pub use safetensors::TensorRecord;
-pub use save::{MODEL, OPTIMIZER, Saved, Snapshot, save};
+pub use save::{EMA, MODEL, OPTIMIZER, Saved, Snapshot, save};
 pub use start::create_run_dir;
 pub use storage::{Disk, Storage};
 

@@ -21,6 +21,8 @@ use std::sync::{Mutex, PoisonError};
 pub const MODEL: &str = "model.safetensors";
 /// Moments of a step: `m.<name>` and `v.<name>`.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
+/// Moving average of the weights of a step that has one: `ema.<name>`.
+pub const EMA: &str = "ema.safetensors";
 
 /// Everything that is saved, borrowed from the run.
 #[derive(Clone, Copy)]
@@ -35,6 +37,8 @@ pub struct Snapshot<'a> {
     pub m: &'a [f32],
     /// Second moments, laid out as the weights.
     pub v: &'a [f32],
+    /// The moving average of the weights, laid out as they are.
+    pub ema: Option<&'a [f32]>,
     /// The rest of the run's state.
     pub state: &'a RunState,
     /// `config.json` of the model this run began from, whose unknown keys are kept.
@@ -91,8 +95,8 @@ pub fn save(storage: &dyn Storage, run_dir: &Path, snapshot: &Snapshot, keep: us
 
 /// Nothing that is not finite is ever written (promise 4).
 fn check_finite(snapshot: &Snapshot) -> Result<()> {
-    for (what, flat) in [("weight", snapshot.w), ("first moment", snapshot.m), ("second moment", snapshot.v)]
-    {
+    let state = [("weight", snapshot.w), ("first moment", snapshot.m), ("second moment", snapshot.v)];
+    for (what, flat) in state.into_iter().chain(snapshot.ema.map(|ema| ("average", ema))) {
         let bad = snapshot.table.params.par_iter().find_map_first(|param| {
             let p = param.place;
             (0..p.rows).find_map(|row| {
@@ -117,7 +121,7 @@ fn small_files(snapshot: &Snapshot) -> Result<BTreeMap<String, Vec<u8>>> {
     let text = serde_json::to_string_pretty(&config).expect("a JSON value is always JSON") + "\n";
     let mut files = BTreeMap::from([("config.json".to_string(), text.into_bytes())]);
     for (name, bytes) in snapshot.extra_files {
-        let taken = [MODEL, OPTIMIZER, MANIFEST].contains(&name.as_str()) || files.contains_key(name);
+        let taken = [MODEL, OPTIMIZER, EMA, MANIFEST].contains(&name.as_str()) || files.contains_key(name);
         if taken || !is_plain_name(name) {
             return Err(Error::refused(format!(
                 "a checkpoint cannot hold an extra file named {name:?}; it must be a plain name that is not taken"
@@ -128,16 +132,14 @@ fn small_files(snapshot: &Snapshot) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(files)
 }
 
-/// The weights as they are written.
-fn model_tensors<'a>(snapshot: &Snapshot<'a>) -> Vec<TensorSource<'a>> {
-    tensors("", snapshot.table, snapshot.w)
-}
-
-/// Both moments as they are written.
-fn optimizer_tensors<'a>(snapshot: &Snapshot<'a>) -> Vec<TensorSource<'a>> {
-    let mut all = tensors("m.", snapshot.table, snapshot.m);
-    all.extend(tensors("v.", snapshot.table, snapshot.v));
-    all
+/// The files of tensors by name.
+fn tensor_files<'a>(snapshot: &Snapshot<'a>) -> Vec<(&'static str, Vec<TensorSource<'a>>)> {
+    let table = snapshot.table;
+    let mut moments = tensors("m.", table, snapshot.m);
+    moments.extend(tensors("v.", table, snapshot.v));
+    let mut files = vec![(MODEL, tensors("", table, snapshot.w)), (OPTIMIZER, moments)];
+    files.extend(snapshot.ema.map(|ema| (EMA, tensors("ema.", table, ema))));
+    files
 }
 
 fn tensors<'a>(prefix: &str, table: &'a ParamTable, flat: &'a [f32]) -> Vec<TensorSource<'a>> {
@@ -162,10 +164,10 @@ fn check_room(
     snapshot: &Snapshot,
     small: &BTreeMap<String, Vec<u8>>,
 ) -> Result<()> {
-    let large = file_bytes(&model_tensors(snapshot), Dtype::F32, &metadata())
-        + file_bytes(&optimizer_tensors(snapshot), Dtype::F32, &metadata());
+    let files = tensor_files(snapshot);
+    let large: u64 = files.iter().map(|(_, t)| file_bytes(t, Dtype::F32, &metadata())).sum();
     // The manifest takes about 350 bytes per tensor; it matters for small models only.
-    let manifest = 400 * 3 * snapshot.table.params.len() as u64;
+    let manifest = 400 * files.iter().map(|(_, tensors)| tensors.len() as u64).sum::<u64>();
     let size = large + manifest + small.values().map(|f| f.len() as u64).sum::<u64>();
     let need = size + size / 10;
     match storage.free_bytes(run_dir).map_err(Error::io("ask for the free space of", run_dir))? {
@@ -189,7 +191,7 @@ fn write_step(
     storage.create_dir(tmp).map_err(Error::io("create", tmp))?;
     let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
     let mut records = BTreeMap::new();
-    for (name, tensors) in [(MODEL, model_tensors(snapshot)), (OPTIMIZER, optimizer_tensors(snapshot))] {
+    for (name, tensors) in tensor_files(snapshot) {
         let (file, tensors) = write_tensors(storage, &tmp.join(name), &tensors, Dtype::F32, &metadata())?;
         files.insert(name.into(), file);
         records.extend(tensors);

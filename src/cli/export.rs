@@ -12,6 +12,9 @@ pub struct ExportArgs {
     model: PathBuf,
     /// The new directory
     output: PathBuf,
+    /// The moving average that train.ema kept, instead of the weights
+    #[arg(long)]
+    ema: bool,
     /// Element type of the weights [default: that of the model, f32 for checkpoints]
     #[arg(long, value_parser = ["f32", "f16", "bf16"])]
     dtype: Option<String>,
@@ -37,7 +40,11 @@ fn write(args: &ExportArgs, source: &Source) -> Result<()> {
     let config = source.config();
     let table = ParamTable::new(config);
     let mut w = vec![0.0; table.total];
-    source.load(&table, Buffers { w: &mut w, moments: None })?;
+    if args.ema {
+        source.load_ema(&table, &mut w)?;
+    } else {
+        source.load(&table, Buffers { w: &mut w, moments: None })?;
+    }
     let tokenizer = Some(source.dir());
     let base = Some(source.raw_config());
     checkpoint::export(&args.output, config, &table, &w, dtype, base, tokenizer, args.max_shard_bytes)

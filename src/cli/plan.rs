@@ -100,6 +100,7 @@ struct Parts {
     steps: Option<u64>,
     device: DeviceName,
     recompute: Recompute,
+    ema: bool,
     checkpoint: Checkpoint,
 }
 
@@ -123,6 +124,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         chunk_rows: parts.chunk_rows,
         target,
         threads: if args.threads == 0 { cores() } else { args.threads },
+        ema: parts.ema,
     };
     let plan = make(&request, &parts, rate, price)?;
     if args.json {
@@ -172,7 +174,13 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         tokens_per_s,
         days,
         cost: price.zip(days).map(|(price, days)| price * 24.0 * days),
-        checkpoint: CheckpointPlan::new(config.parameters(), parts.checkpoint, parts.steps, step_s),
+        checkpoint: CheckpointPlan::new(
+            config.parameters(),
+            parts.ema,
+            parts.checkpoint,
+            parts.steps,
+            step_s,
+        ),
     })
 }
 
@@ -218,6 +226,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         steps: args.tokens.map(|tokens| tokens.div_ceil((sequences * time) as u64)),
         device: args.device,
         recompute: args.recompute,
+        ema: false,
         checkpoint: Checkpoint::default(),
     })
 }
@@ -239,6 +248,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         steps: Some(config.total_steps(time)),
         device: config.device,
         recompute: config.recompute,
+        ema: config.ema.is_some(),
         checkpoint: config.checkpoint,
     })
 }
@@ -356,11 +366,14 @@ impl fmt::Display for MemoryPlan {
             ("weights", self.weights),
             ("gradients", self.gradients),
             ("moments", self.moments),
+            ("moving average", self.ema),
             ("activations", self.activations),
             ("logits", self.logits),
             ("scratch", self.scratch),
             ("memory in all", self.total()),
         ];
-        rows.iter().try_for_each(|(name, bytes)| writeln!(f, "{name:<18}{:>14.1} MB", *bytes as f64 / 1e6))
+        // Few runs have one.
+        let mut rows = rows.iter().filter(|(name, bytes)| *name != "moving average" || *bytes > 0);
+        rows.try_for_each(|(name, bytes)| writeln!(f, "{name:<18}{:>14.1} MB", *bytes as f64 / 1e6))
     }
 }

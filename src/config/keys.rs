@@ -89,6 +89,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("train.steps", Count),
     ("train.tokens", Tokens),
     ("train.recompute", Choice(&["none", "cheap", "block"])),
+    ("train.ema", Number),
     ("eval.every", Count),
     ("eval.sequences", Count),
     ("checkpoint.every", Count),

@@ -25,6 +25,7 @@ pub use sections::{
     Budget, Checkpoint, Data, DataStart, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
     ValidationSet,
 };
+pub use validate::ema_on;
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute};
@@ -66,6 +67,8 @@ pub struct Config {
     pub train: Budget,
     /// `train.recompute`.
     pub recompute: Recompute,
+    /// `train.ema`: decay of the moving average of the weights, where one is kept.
+    pub ema: Option<f64>,
     /// `[eval]`.
     pub eval: Eval,
     /// `[checkpoint]`.
@@ -191,7 +194,7 @@ impl Config {
             batch: self.batch.to_raw(),
             optim: self.optim.clone(),
             schedule: self.schedule.to_raw(),
-            train: RawTrain { steps, tokens, recompute: self.recompute },
+            train: RawTrain { steps, tokens, recompute: self.recompute, ema: self.ema },
             eval: self.eval,
             checkpoint: self.checkpoint,
             head: RawHead { chunk_rows: self.head.chunk_rows },

@@ -128,4 +128,6 @@ pub struct RawTrain {
     pub tokens: Option<TokenCount>,
     /// What the backward pass computes again.
     pub recompute: Recompute,
+    /// Decay of a moving average of the weights.
+    pub ema: Option<f64>,
 }

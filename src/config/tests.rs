@@ -96,6 +96,7 @@ shape = "constant"
 [train]
 tokens = "1.5B"
 recompute = "cheap"
+ema = 0.999
 [eval]
 every = 0
 sequences = 0
@@ -165,7 +166,7 @@ fn a_small_file_gets_the_documented_defaults() {
         (1e-4, &Plan::Shape(Shape::Cosine { theta: 1.0, cycles: 0.5 }))
     );
     assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), None));
-    assert_eq!(config.recompute, Recompute::None);
+    assert_eq!((config.recompute, config.ema), (Recompute::None, None));
     assert_eq!(config.eval, Eval { every: 100, sequences: 64 });
     assert_eq!(config.checkpoint, Checkpoint { every: 500, keep: 3 });
     let schedule = config.compile_schedule(512, None).unwrap();
@@ -184,7 +185,7 @@ fn a_full_file_means_what_it_says() {
     let rules = &config.optim.groups;
     assert_eq!(rules.iter().map(|r| r.pattern.as_str()).collect::<Vec<_>>(), ["*.bias"]);
     assert_eq!(rules[0].lr_mult, Some(2.0));
-    assert_eq!(config.recompute, Recompute::Cheap);
+    assert_eq!((config.recompute, config.ema), (Recompute::Cheap, Some(0.999)));
 }
 
 #[test]
@@ -369,6 +370,8 @@ fn impossible_combinations_are_refused_by_key() {
         ("optim.groups=[{pattern=\"*\"}]", "optim.groups[0]", "lr_mult, weight_decay or"),
         ("optim.layer_decay=0", "optim.layer_decay is 0", "at most 1"),
         ("optim.layer_decay=1.5", "optim.layer_decay is 1.5", "at most 1"),
+        ("train.ema=0", "train.ema is 0", "above 0 and below 1"),
+        ("train.ema=1", "train.ema is 1", "above 0 and below 1"),
         ("optim.weight_decay_phases=[{shape=\"linear\"}]", "optim.weight_decay_phases[0].to", "is missing"),
         ("optim.beta1_phases=[{shape=\"linear\", to=1}]", "optim.beta1_phases reaches 1", "below 1"),
         (
@@ -510,6 +513,7 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         "batch.sequences=16",
         "optim.clip=0",
         "optim.layer_decay=0.5",
+        "train.ema=0.9",
         "head.chunk_rows=1",
     ];
     for set in changes {
@@ -531,6 +535,12 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
     wider["optim"]["new_key"] = 1.into();
     let difference = &resume_differences(&old, &wider)[0];
     assert_eq!((difference.key.as_str(), &difference.old), ("optim.new_key", &serde_json::Value::Null));
+}
+
+#[test]
+fn a_moving_average_is_refused_on_a_gpu() {
+    let error = load(SMALL, &["train.ema=0.9", "device=cuda:1"]).unwrap_err().to_string();
+    assert!(error.contains("train.ema") && error.contains("cuda:1"), "{error}");
 }
 
 #[test]

@@ -10,10 +10,10 @@
 pub mod attention;
 pub mod cost;
 
-use crate::Result;
 use crate::device::GemmChoices;
 use crate::model::{Gelu, Matrix, Norm, Vector};
 use crate::optim::AdamSettings;
+use crate::{Error, Result};
 use std::borrow::Cow;
 
 /// `batch` sequences of `time` tokens: `batch · time` rows.
@@ -172,6 +172,8 @@ pub struct State<'a> {
     pub m: Cow<'a, [f32]>,
     /// Second moments.
     pub v: Cow<'a, [f32]>,
+    /// The moving average of the weights, where one is kept.
+    pub ema: Option<Cow<'a, [f32]>>,
 }
 
 /// When things happened, in seconds on the clock of whoever computes.
@@ -306,6 +308,12 @@ pub trait Ops {
     fn steps_in_flight(&self) -> usize;
     /// Sets the number of updates made so far, the exponent of Adam's bias corrections.
     fn set_applied(&mut self, applied: u64);
+    /// From here on keeps the exponential moving average of the weights, which every update that is made ends with:
+    /// `e ← d·e + (1 − d)·w` in f32, without bias correction. `load` finds the weights in it, the `e₀` of a new
+    /// run, and may fill it otherwise.
+    fn keep_ema(&mut self, _decay: f64, _load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        Err(Error::refused("train.ema is given, and this backend keeps no moving average of the weights"))
+    }
     /// Algorithms that were chosen by measuring and decide about bits: they belong to a run.
     fn choices(&self) -> GemmChoices {
         GemmChoices::default()

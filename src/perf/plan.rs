@@ -3,7 +3,7 @@ use super::gpus::{GPUS, GpuSpec};
 use super::ledger::Ledger;
 use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
-use crate::config::{Checkpoint, machine};
+use crate::config::{Checkpoint, ema_on, machine};
 use crate::device::{DeviceName, probe_cuda};
 use crate::model::{Model, Purpose, Recompute, Workspace};
 use crate::ops::Shape;
@@ -71,6 +71,8 @@ pub struct Request<'a> {
     pub target: Target,
     /// Of the processor.
     pub threads: usize,
+    /// Whether a moving average of the weights is kept.
+    pub ema: bool,
 }
 
 /// What one value of `train.recompute` means.
@@ -97,8 +99,11 @@ pub struct Choice {
 }
 
 impl Request<'_> {
-    /// All values of `train.recompute`. Refused where no kernel takes the model.
+    /// All values of `train.recompute`. Refused where no kernel takes the model, or keeps the moving average.
     pub fn choices(&self) -> Result<Vec<Choice>> {
+        if self.ema {
+            ema_on(self.target.device)?;
+        }
         if self.target.on_gpu() {
             gpu::check(&self.model.config)?;
         }
@@ -130,7 +135,8 @@ impl Request<'_> {
     fn chunk_rows_for(&self, recompute: Recompute, batch: usize) -> usize {
         let (shape, Target { device, free, .. }) = (Shape { batch, ..self.shape }, &self.target);
         let Model { config, table, .. } = self.model;
-        let settled = |free| {
+        let settled = |free: u64| {
+            let free = free.saturating_sub(self.ema_bytes() as u64);
             let purpose = Purpose::Train(recompute);
             backend::chunk_rows(*device, config, table, (shape, purpose), self.threads, free)
         };
@@ -146,6 +152,11 @@ impl Request<'_> {
     fn memory(&self, workspace: &Workspace) -> MemoryPlan {
         let Model { config, table, .. } = self.model;
         backend::memory_plan(self.target.device, config, table, workspace, self.threads)
+            .with_ema(self.ema_bytes())
+    }
+
+    fn ema_bytes(&self) -> usize {
+        if self.ema { backend::ema_bytes(&self.model.table) } else { 0 }
     }
 
     /// A GPU's memory holds nothing but what is planned.
@@ -212,7 +223,7 @@ pub fn largest(fits: impl Fn(usize) -> bool) -> usize {
 /// What the checkpoints of a run weigh.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckpointPlan {
-    /// Tensors of one: f32 weights and both moments.
+    /// Tensors of one: f32 weights, both moments, and the moving average where one is kept.
     pub bytes: u64,
     /// Steps between two.
     pub every_steps: u64,
@@ -226,8 +237,14 @@ pub struct CheckpointPlan {
 
 impl CheckpointPlan {
     /// Of a run of `steps` steps of `step_s` seconds.
-    pub fn new(parameters: u64, cadence: Checkpoint, steps: Option<u64>, step_s: Option<f64>) -> Self {
-        let bytes = 12 * parameters;
+    pub fn new(
+        parameters: u64,
+        ema: bool,
+        cadence: Checkpoint,
+        steps: Option<u64>,
+        step_s: Option<f64>,
+    ) -> Self {
+        let bytes = (if ema { 16 } else { 12 }) * parameters;
         // The last step is saved too, whether or not it is a multiple.
         let saves = steps.map(|steps| steps.div_ceil(cadence.every));
         Self {

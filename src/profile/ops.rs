@@ -281,6 +281,10 @@ impl Ops for Profiled<'_> {
         self.inner.load_state(load)
     }
 
+    fn keep_ema(&mut self, decay: f64, load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        self.inner.keep_ema(decay, load)
+    }
+
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {
         self.inner.gradients()
     }

@@ -234,6 +234,7 @@ impl Session {
             w: &flat.w,
             m: &flat.m,
             v: &flat.v,
+            ema: flat.ema.as_deref(),
             state: &self.state,
             base_config: self.base_config.as_ref(),
             extra_files: &self.extra_files,

@@ -140,7 +140,7 @@ impl Session {
             extra: before.map_or(Value::Null, |m| json!({ "previous_lr": m.state.extra["lr"] })),
         };
         let base = source.as_ref().map(|s| s.raw_config().clone());
-        let (init, seed) = (parts.config.model.init, parts.config.seed);
+        let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);
         Self::allocate(parts, deal, state, base, lock, (open, true), |model, ops| {
             ops.adopt(&choices::cached(&ops.choices().device))?;
             ops.load_state(&mut |w, m, v| match &source {
@@ -149,7 +149,8 @@ impl Session {
                     initialize(&model.config, &model.table, init, seed, w);
                     Ok(())
                 }
-            })
+            })?;
+            ema.map_or(Ok(()), |decay| ops.keep_ema(decay, &mut |_| Ok(())))
         })
     }
 
@@ -175,11 +176,13 @@ impl Session {
             DeviceName::Cuda(_) if !allow.retune => choices::of_run(run_dir)?,
             _ => GemmChoices::default(),
         };
+        let ema = parts.config.ema;
         // Overrides last: the next resume finds them in the file.
         let how = (device::open, !sets.is_empty() || before.is_some());
         let mut session = Self::allocate(parts, deal, state, base, lock, how, |model, ops| {
             ops.adopt(&choices)?;
-            ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))
+            ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))?;
+            ema.map_or(Ok(()), |decay| ops.keep_ema(decay, &mut |ema| source.load_ema(&model.table, ema)))
         })?;
         session.choices = choices;
         if let Some(before) = &before {
@@ -207,7 +210,8 @@ impl Session {
         state.run_config = config.to_json();
         let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(config.recompute));
         let (sizes, table, threads) = (&model.config, &model.table, rayon::current_num_threads());
-        let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads);
+        let ema = config.ema.map_or(0, |_| backend::ema_bytes(table));
+        let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads).with_ema(ema);
         let mut ops = backend::on(device, sizes, table, &workspace)?;
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
@@ -320,6 +324,7 @@ fn settle_chunk_rows(
     let rows = match backend::free_memory(device)? {
         Some(free) => {
             let (use_, threads) = ((shape, Purpose::Train(config.recompute)), rayon::current_num_threads());
+            let free = free.saturating_sub(config.ema.map_or(0, |_| backend::ema_bytes(&model.table) as u64));
             backend::chunk_rows(config.device, &model.config, &model.table, use_, threads, free)
         }
         None => most,

@@ -131,6 +131,17 @@ impl Source {
         }
     }
 
+    /// Loads the moving average of the weights, which only our checkpoints may have.
+    pub fn load_ema(&self, table: &ParamTable, into: &mut [f32]) -> Result<()> {
+        match self {
+            Self::HuggingFace { dir, .. } => Err(Error::refused(format!(
+                "{} is one model; a step of a run with train.ema has a moving average beside its weights",
+                dir.display()
+            ))),
+            Self::Step { dir, .. } => checkpoint::load_ema(&Disk, dir, false, table, into),
+        }
+    }
+
     /// Loads the weights, and the moments where asked for, which only our checkpoints have.
     pub fn load(&self, table: &ParamTable, into: Buffers) -> Result<()> {
         match self {

@@ -63,6 +63,7 @@ pub struct Run {
     pub w: Vec<f32>,
     pub m: Vec<f32>,
     pub v: Vec<f32>,
+    pub ema: Vec<f32>,
     pub state: RunState,
     pub extra: Vec<(String, Vec<u8>)>,
 }
@@ -73,7 +74,7 @@ impl Run {
         let table = ParamTable::new(&config);
         let mut rng = Rng(step);
         let mut values = || (0..table.total).map(|_| rng.float()).collect::<Vec<f32>>();
-        let (w, m, v) = (values(), values(), values());
+        let (w, m, v, ema) = (values(), values(), values(), values());
         let state = RunState {
             step,
             applied: step,
@@ -87,7 +88,7 @@ impl Run {
             extra: json!({ "window": [1.5, 2.5] }),
         };
         let extra = vec![("tokenizer.json".to_string(), b"{\"a\": 1}".to_vec())];
-        Self { config, table, w, m, v, state, extra }
+        Self { config, table, w, m, v, ema, state, extra }
     }
 
     pub fn snapshot(&self) -> Snapshot<'_> {
@@ -97,6 +98,7 @@ impl Run {
             w: &self.w,
             m: &self.m,
             v: &self.v,
+            ema: Some(&self.ema),
             state: &self.state,
             base_config: None,
             extra_files: &self.extra,
@@ -106,13 +108,15 @@ impl Run {
     /// Whether `dir` loads, verified, to exactly this state.
     pub fn equals(&self, storage: &dyn Storage, dir: &Path) -> Result<bool, String> {
         let n = self.table.total;
-        let (mut w, mut m, mut v) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        let (mut w, mut m, mut v, mut ema) = (vec![0.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         let into = Buffers { w: &mut w, moments: Some((&mut m, &mut v)) };
         let manifest = checkpoint::load(storage, dir, true, &self.table, into).map_err(|e| e.to_string())?;
+        checkpoint::load_ema(storage, dir, true, &self.table, &mut ema).map_err(|e| e.to_string())?;
         let same = |a: &[f32], b: &[f32]| {
             self.table.params.iter().all(|p| bytes(&p.gather(a)) == bytes(&p.gather(b)))
         };
-        Ok(manifest.state == self.state && same(&w, &self.w) && same(&m, &self.m) && same(&v, &self.v))
+        let moments = same(&m, &self.m) && same(&v, &self.v);
+        Ok(manifest.state == self.state && same(&w, &self.w) && moments && same(&ema, &self.ema))
     }
 }
 

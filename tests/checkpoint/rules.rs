@@ -27,7 +27,7 @@ fn equal_state_gives_equal_bytes() {
         assert!(there == *bytes, "{path:?} differs between two processes");
         compared += 1;
     }
-    assert_eq!(compared, 5);
+    assert_eq!(compared, 6);
 }
 
 /// Runs as a child of the test above.
@@ -65,14 +65,14 @@ fn the_saved_step_survives_its_rotation() {
 
 #[test]
 fn nothing_non_finite_is_written() {
-    for (poke, what) in [(0, "weight"), (1, "first moment"), (2, "second moment")] {
+    for (poke, what) in [(0, "weight"), (1, "first moment"), (2, "second moment"), (3, "average")] {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let disk = memory_with(&[1]);
             let before = disk.tree();
             let mut run = Run::at(2);
             let param = run.table.find("gpt_neox.layers.0.mlp.dense_4h_to_h.weight").unwrap().place;
             let at = param.offset + param.ld + 3;
-            [&mut run.w, &mut run.m, &mut run.v][poke][at] = value;
+            [&mut run.w, &mut run.m, &mut run.v, &mut run.ema][poke][at] = value;
             let error = ckpt::save(&disk, &run_dir(), &run.snapshot(), 2).unwrap_err().to_string();
             assert!(error.contains(what) && error.contains("dense_4h_to_h.weight element 19 is"), "{error}");
             assert!(disk.tree() == before);

@@ -71,6 +71,7 @@ fn values_that_cannot_be() {
     refuse(&["optim.clip=-1"], &["clip"]);
     refuse(&["checkpoint.keep=1"], &["checkpoint.keep", "at least 2"]);
     refuse(&["checkpoint.every=0"], &["checkpoint.every"]);
+    refuse(&["train.ema=1"], &["train.ema is 1", "below 1"]);
     refuse(&["head.chunk_rows=0"], &["chunk_rows"]);
     refuse(&["start.optimizer=\"keep\""], &["start.optimizer", "start.from"]);
     refuse(&["start.from=\"x\""], &["model.", "start.from"]);

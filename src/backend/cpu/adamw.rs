@@ -92,6 +92,17 @@ pub fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], params: &[
     });
 }
 
+/// `ema ← d·ema + (1 − d)·w`, written so that an element that is equal to its weight stays that.
+pub fn average(ema: &mut [f32], w: &[f32], decay: f64) {
+    let share = (1.0 - decay) as f32;
+    ema.par_chunks_mut(CHUNK).zip(w.par_chunks(CHUNK)).for_each(|(ema, w)| {
+        vectorize(
+            #[inline(always)]
+            || ema.iter_mut().zip(w).for_each(|(e, w)| *e = (w - *e).mul_add(share, *e)),
+        )
+    });
+}
+
 /// Cuts `len` elements behind the first `skip` off the front of a buffer.
 fn cut<'a>(buffer: &mut &'a mut [f32], skip: usize, len: usize) -> &'a mut [f32] {
     let (_, rest) = std::mem::take(buffer).split_at_mut(skip);

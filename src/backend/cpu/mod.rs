@@ -41,6 +41,8 @@ pub struct Cpu {
     m: Vec<f32>,
     /// Second moments; empty unless training.
     v: Vec<f32>,
+    /// The moving average of the weights, where one is kept, and its decay.
+    ema: Option<(Vec<f32>, f64)>,
     acts: Arena,
     stats: Arena,
     /// Per-chunk sums of LayerNorm's weight gradients.
@@ -72,6 +74,7 @@ pub fn memory_plan(table: &ParamTable, workspace: &Workspace, threads: usize) ->
         moments: bytes(moments),
         activations: bytes(workspace.acts_len + workspace.stats_len - logits),
         logits: bytes(logits),
+        ema: 0,
         scratch: bytes(partials_len(workspace)) + threads * attention::scratch_bytes(workspace.shape.time),
     }
 }
@@ -100,6 +103,7 @@ impl Cpu {
             g: train(table.grad_total),
             m: train(table.total),
             v: train(table.total),
+            ema: None,
             acts: Arena::new(workspace.acts_len),
             stats: Arena::new(workspace.stats_len),
             partials: vec![0.0; partials_len(workspace)],
@@ -372,6 +376,9 @@ impl Ops for Cpu {
             let (grad_scale, applied) = (adam.clip_factor(norm), self.applied);
             let AdamSettings { betas, eps, .. } = adam;
             self.adamw(params, AdamStep { lr, decay_scale, betas, eps, grad_scale, applied });
+            if let Some((ema, decay)) = &mut self.ema {
+                adamw::average(ema, &self.w, *decay);
+            }
         }
         self.outcome = Some(Outcome { losses: std::mem::take(&mut self.losses), norm, norm_l1, applied });
     }
@@ -410,11 +417,19 @@ impl Ops for Cpu {
     }
 
     fn state(&mut self) -> Result<State<'_>> {
-        Ok(State { w: Cow::Borrowed(&self.w), m: Cow::Borrowed(&self.m), v: Cow::Borrowed(&self.v) })
+        let ema = self.ema.as_ref().map(|(ema, _)| Cow::Borrowed(&ema[..]));
+        Ok(State { w: Cow::Borrowed(&self.w), m: Cow::Borrowed(&self.m), v: Cow::Borrowed(&self.v), ema })
     }
 
     fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
         load(&mut self.w, &mut self.m, &mut self.v)
+    }
+
+    fn keep_ema(&mut self, decay: f64, load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        let mut ema = self.w.clone();
+        load(&mut ema)?;
+        self.ema = Some((ema, decay));
+        Ok(())
     }
 
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {

@@ -147,7 +147,7 @@ impl Layout {
         let scratch = kinds.upto(&arena);
 
         let Kinds { weights, gradients, moments, activations, .. } = kinds;
-        let memory = MemoryPlan { weights, gradients, moments, activations, logits, scratch };
+        let memory = MemoryPlan { weights, gradients, moments, ema: 0, activations, logits, scratch };
         Self {
             arena,
             w32,

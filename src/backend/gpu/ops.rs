@@ -206,7 +206,7 @@ impl Ops for Gpu {
 
     fn state(&mut self) -> Result<State<'_>> {
         let [w, m, v] = [self.layout.w32, self.layout.m, self.layout.v].map(|span| self.read_f32(span));
-        Ok(State { w: Cow::Owned(w?), m: Cow::Owned(m?), v: Cow::Owned(v?) })
+        Ok(State { w: Cow::Owned(w?), m: Cow::Owned(m?), v: Cow::Owned(v?), ema: None })
     }
 
     fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
