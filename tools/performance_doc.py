@@ -59,9 +59,11 @@ def machine(path, facts):
     files = sorted(path.glob("*.jsonl"))
     found = compare.load(files) if files else []
     name = facts["gpu"].strip("; ") or f"{facts['cpu']}, {facts['cores']} cores"
+    # What the binary was built from, where it says so: the checkout may have gone on.
+    commit = next((r["commit"][:7] for r in found if r["commit"]), facts["commit"])
     lines = [
         f"### {path.name}\n",
-        f"{name}, Linux {facts['kernel']}; `{facts['command']}`, commit {facts['commit']}, {facts['date']}.\n",
+        f"{name}, Linux {facts['kernel']}; `{facts['command']}`, commit {commit}, {facts['date']}.\n",
         *clocks(path),
         "#### Training steps\n", training(found),
         "#### Operations\n", operations(found),
