@@ -20,6 +20,7 @@ import records
 from neox import MODELS, rotate
 
 HELD_BYTES = 256e6  # of the copies of an operation's operands together: past every cache
+MOST_COPIES = 500
 
 
 def main():
@@ -109,7 +110,7 @@ class Bench:
         if args.only not in name:
             return
         moved = numbers * self.element
-        copies = min(8, math.ceil(HELD_BYTES / moved))
+        copies = min(MOST_COPIES, math.ceil(HELD_BYTES / moved))
         try:
             samples = self.time([make() for _ in range(copies)])
         except RuntimeError as error:  # no kernel for this shape on this GPU

@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
 # Our CPU speed beside PyTorch's in one call of at most 15 minutes on a quiet machine:
-#     tools/cpu_check.sh OUTDIR
-# Training at three shapes and the operations of one model, in turn (A B A B), then data and checkpoints; every record
-# as it came in OUTDIR/*.jsonl, the ratios in OUTDIR/comparison.md. A part that fails is recorded and the next one runs;
-# exit code 1 then. Copied to benches/results/MACHINE, OUTDIR is what tools/performance_doc.py makes docs/performance.md
-# from. Variables: REWARM, the binary; PYTHON, one with torch and transformers; MODES, of tools/bench_pytorch.py; THREADS;
-# ROUNDS; BUDGET, seconds of all; LLMC, a folder with llm.c's built train_gpt2 and its input files (tools/bench_llmc.py
-# says which); QUICK=1, to try it.
+#     tools/cpu_check.sh OUTDIR [train] [kernels] [other]
+# Training at three shapes and the operations of one model, in turn (A B A B), then data and checkpoints, or those parts
+# that are named; every record as it came in OUTDIR/*.jsonl, the ratios in OUTDIR/comparison.md. A part that fails is
+# recorded and the next one runs; exit code 1 then. Copied to benches/results/MACHINE, OUTDIR is what
+# tools/performance_doc.py makes docs/performance.md from. Variables: REWARM, the binary; PYTHON, one with torch and
+# transformers; MODES, of tools/bench_pytorch.py; THREADS; ROUNDS; BUDGET, seconds of all; LLMC, a folder with llm.c's
+# built train_gpt2 and its input files (tools/bench_llmc.py says which); QUICK=1, to try it.
 set -uo pipefail
 
-usage="usage: tools/cpu_check.sh OUTDIR"
+usage="usage: tools/cpu_check.sh OUTDIR [train] [kernels] [other]"
 mkdir -p "${1:?$usage}" || exit 1
 out=$(cd "$1" && pwd)
+shift
+parts=("$@")
+[[ $# -gt 0 ]] || parts=(train kernels other)
+for part in "${parts[@]}"; do
+    [[ $part =~ ^(train|kernels|other)$ ]] || { echo "$part is no part; $usage" >&2; exit 1; }
+done
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 rewarm=$(realpath "${REWARM:-target/release/rewarm}")
 python=${PYTHON:-python3}
@@ -22,9 +28,9 @@ source tools/passes.sh
 
 # MODEL T B STEPS WARMUP
 shapes="small:256:8:20:5 pythia-70m:512:4:8:2 pythia-160m:512:1:6:2"
-kernels=(--model pythia-70m --micro 4 --seq-len 512)
+timed=(--model pythia-70m --micro 4 --seq-len 512)
 seconds=0.3
-[[ -n ${QUICK:-} ]] && shapes="small:64:1:2:1" kernels=(--model small --micro 1 --seq-len 64) seconds=0.01
+[[ -n ${QUICK:-} ]] && shapes="small:64:1:2:1" timed=(--model small --micro 1 --seq-len 64) seconds=0.01
 
 # MODEL T B STEPS WARMUP: every implementation once.
 train_round() {
@@ -46,16 +52,16 @@ llmc_round() {
 }
 
 kernel_round() {
-    local model=(--preset "${kernels[1]}")
-    [[ ${kernels[1]} == small ]] && model=(--shape small)
-    pass kernels 180 "$rewarm" bench kernels "${model[@]}" "${kernels[@]:2}" --threads "$threads" --json
-    pass kernels 120 "$python" tools/bench_kernels_pytorch.py "${kernels[@]}" --threads "$threads" --seconds $seconds
+    local model=(--preset "${timed[1]}")
+    [[ ${timed[1]} == small ]] && model=(--shape small)
+    pass kernels 180 "$rewarm" bench kernels "${model[@]}" "${timed[@]:2}" --threads "$threads" --json
+    pass kernels 120 "$python" tools/bench_kernels_pytorch.py "${timed[@]}" --threads "$threads" --seconds $seconds
 }
 
 # Tokens of this repository's own text, and checkpoints of the model whose operations were timed.
-data_and_checkpoints() {
-    local model=(--preset "${kernels[1]}")
-    [[ ${kernels[1]} == small ]] && model=(--shape small)
+other() {
+    local model=(--preset "${timed[1]}")
+    [[ ${timed[1]} == small ]] && model=(--shape small)
     rm -rf "$out/data"
     pass other 60 "$rewarm" data tokenize docs src kernels README.md --extension md --extension rs --extension cu \
         --extension h --vocab-size 2048 --output "$out/data/repository"
@@ -64,14 +70,19 @@ data_and_checkpoints() {
     rm -rf "$out/data"
 }
 
-fresh train kernels other
+train() {
+    local shape model time micro steps warmup
+    for shape in $shapes; do
+        IFS=: read -r model time micro steps warmup <<<"$shape"
+        in_turn train_round "$model" "$time" "$micro" "$steps" "$warmup"
+    done
+    [[ -z ${LLMC:-} ]] || in_turn llmc_round
+}
+
+kernels() { in_turn kernel_round; }
+
+fresh "${parts[@]}"
 facts "tools/cpu_check.sh"
-for shape in $shapes; do
-    IFS=: read -r model time micro steps warmup <<<"$shape"
-    in_turn train_round "$model" "$time" "$micro" "$steps" "$warmup"
-done
-[[ -n ${LLMC:-} ]] && in_turn llmc_round
-in_turn kernel_round
-data_and_checkpoints
+for part in "${parts[@]}"; do "$part"; done
 "$python" tools/compare.py "$out" | tee "$out/comparison.md" || failed=1
 exit "$failed"

@@ -42,8 +42,10 @@ status_of() {
 fresh() {
     local file
     mkdir -p "$out" || exit 2
-    rm -f "$passes"
-    for file in "$@"; do rm -f "$out/$file.jsonl" "$out/$file.log"; done
+    for file in "$@"; do
+        rm -f "$out/$file.jsonl" "$out/$file.log"
+        [[ ! -f $passes ]] || sed -i "/^{\"file\":\"$file\"/d" "$passes"
+    done
 }
 
 # COMMAND...: what was run, when, and on what; as facts.json.
