@@ -1,4 +1,4 @@
-//! Finding and loading a checkpoint (reliability.md §4.2): newest first, and nothing is believed that its
+//! Finding and loading a checkpoint: newest first, and nothing is believed that its
 //! hashes do not prove.
 use super::manifest::{MANIFEST, Manifest};
 use super::output::hex;

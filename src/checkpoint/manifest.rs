@@ -23,7 +23,7 @@ const MANIFEST_MAX: usize = 64 << 20;
 const HASH_KEY: &str = ",\n  \"~xxh3_128\": \"";
 const HASH_END: &str = "\"\n}\n";
 
-/// Everything of a run that is not a tensor (reliability.md §4.3).
+/// Everything of a run that is not a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunState {

@@ -1,4 +1,4 @@
-//! Saving a step (reliability.md §4.1). Everything is written into `tmp-<step>-<pid>` and made durable; the
+//! Saving a step. Everything is written into `tmp-<step>-<pid>` and made durable; the
 //! rename to `step-<step>` followed by the sync of the run directory is the commit. A save that fails leaves
 //! the run directory as it was, and the run may go on.
 use super::dtype::Dtype;

@@ -1,4 +1,4 @@
-//! How wrong a result is, and how wrong it may be (design §4).
+//! How wrong a result is, and how wrong it may be.
 use super::Float;
 
 /// Half an ulp of f32, relative: what rounding the output once costs.

@@ -58,7 +58,7 @@ fn planted_bugs_are_found() {
         let verdict = judge(&crash);
         println!("F3 without file syncs: {file_syncs}, without directory syncs: {dir_syncs}: {verdict:?}");
         assert!(verdict.none + verdict.lost > 0, "{verdict:?}: the bug was not found");
-        // Hashes alone already prevent wrong bytes (reliability.md §3).
+        // Hashes alone already prevent wrong bytes.
         assert_eq!(verdict.invalid, 0, "{verdict:?}");
     }
 }

@@ -11,7 +11,7 @@ fn plan(dir: &Dir, arguments: &str) -> Value {
     serde_json::from_str(line(dir, &format!("plan {arguments} --json")).ok()).unwrap()
 }
 
-/// Sizes and FLOPs per token at T = 2048 as published (shared reference, formats.md D3).
+/// Sizes as published (Biderman et al. 2023, arXiv:2304.01373), and the FLOPs per token at T = 2048 that follow from them.
 #[test]
 fn plan_agrees_with_the_published_table() {
     let dir = Dir::new();
@@ -32,7 +32,7 @@ fn plan_agrees_with_the_published_table() {
         assert_eq!(plan["parameters"], parameters, "{name}");
         let flops = plan["flops_per_token"].as_f64().unwrap();
         assert!((flops / 1e9 - gflop).abs() < 0.0006, "{name}: {plan}");
-        // performance.md 5.1, to the last digit: 6(12Ld² + Vd) + 6LTd.
+        // The convention of docs/benchmarks.md, to the last digit: 6(12Ld² + Vd) + 6LTd.
         let (_, l, d, _, v) = *PRESETS.iter().find(|p| p.0 == format!("pythia-{name}")).unwrap();
         assert_eq!(flops, (6 * (12 * l * d * d + v * d) + 6 * l * 2048 * d) as f64, "{name}");
         assert_eq!(plan["seq_len"], 2048);

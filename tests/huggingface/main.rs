@@ -187,7 +187,7 @@ fn tokenizer_files_are_copied_along() {
     assert_eq!(fs::read_to_string(to.join("merges.txt")).unwrap(), "merges.txt");
 }
 
-/// The published config.json of Pythia-1B (formats.md D1).
+/// The published config.json of Pythia-1B (EleutherAI/pythia-1b).
 fn pythia_1b() -> Value {
     json!({
         "architectures": ["GPTNeoXForCausalLM"], "bos_token_id": 0, "eos_token_id": 0, "hidden_act": "gelu",

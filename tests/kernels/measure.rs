@@ -1,4 +1,4 @@
-//! The bound of design §4 for a kernel: twice the error of a naive f32 computation with the same stated rounding
+//! The bound for a kernel: twice the error of a naive f32 computation with the same stated rounding
 //! points, and one rounding of the output.
 pub use crate::reference::measure::Stored;
 use crate::reference::measure::error;

@@ -1,4 +1,4 @@
-//! The golden vectors of `reference/schedules.md` §2.5 and the curve of Gupta et al. 2023 (`papers.md` §3.1).
+//! Golden vectors, to the nine digits that were printed of them, and the curve of Gupta et al. 2023 (arXiv:2308.04014).
 use super::*;
 
 const STEPS: [u64; 14] = [0, 1, 5, 10, 11, 100, 255, 505, 752, 900, 901, 950, 990, 1000];
@@ -77,7 +77,7 @@ fn the_curve_of_gupta_et_al() {
     assert_eq!(rounded(arrives as f64 / BILLION as f64, 4), 239.1);
 }
 
-/// Pythia's: 143,000 iterations; `papers.md` §3.1 has the clamp at iteration 115,139.
+/// Pythia's: 143,000 iterations; the clamp comes at iteration 115,139.
 #[test]
 fn pythia_reaches_its_last_rate_at_iteration_115_139() {
     let raw = section("name = \"cosine_legacy_neox\"\nlr = 3e-4\nwarmup = \"1%\"");
