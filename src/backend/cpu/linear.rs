@@ -1,92 +1,56 @@
-//! Matrix products with their epilogues: each tile is finished (bias, residual, GELU) while it is in cache.
+//! Matrix products with what follows them: biases, residual, GELU.
 use super::gemm::{Op, gemm};
 use super::math::{gelu_erf, gelu_tanh, vectorize};
 use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
+use super::tiles::Tiles;
 use crate::model::Gelu;
 use crate::ops::Shape;
-use std::ops::Range;
 
-/// Rows of a tile of activations. Tiles never cross the end of a sequence.
-const TILE_ROWS: usize = 512;
-/// Columns of a tile of activations.
-const TILE_COLS: usize = 512;
 /// Rows and columns of a tile of a weight gradient, which stays in cache while the sequences are added to it.
-const GRAD_ROWS: usize = 512;
+const GRAD_ROWS: usize = 256;
 const GRAD_COLS: usize = 512;
-
-/// Tiles of `[batch·time, cols]`, as (rows, columns), neighbours sharing their columns of the weight.
-struct Tiles {
-    shape: Shape,
-    cols: usize,
-}
-
-impl Tiles {
-    fn count(&self) -> usize {
-        self.per_sequence() * self.shape.batch * self.cols.div_ceil(TILE_COLS)
-    }
-
-    fn per_sequence(&self) -> usize {
-        self.shape.time.div_ceil(TILE_ROWS)
-    }
-
-    fn get(&self, task: usize) -> (Range<usize>, Range<usize>) {
-        let row_tiles = self.per_sequence() * self.shape.batch;
-        let (column, row) = (task / row_tiles, task % row_tiles);
-        let (sequence, part) = (row / self.per_sequence(), row % self.per_sequence());
-        let start = part * TILE_ROWS;
-        let end = (start + TILE_ROWS).min(self.shape.time);
-        let base = sequence * self.shape.time;
-        let cols = column * TILE_COLS..((column + 1) * TILE_COLS).min(self.cols);
-        (base + start..base + end, cols)
-    }
-}
+/// Its tiles are made smaller where there are fewer, for all threads to have work.
+const GRAD_TILES: usize = 6;
+/// Rows of a task of GELU.
+const GELU_ROWS: usize = 16;
 
 /// `y = [residual +] x·wᵀ [+ Σ bias]`.
 pub fn forward(s: Shape, x: Rows, w: Rows, bias: [Option<&[f32]>; 2], residual: Option<Rows>, y: RowsMut) {
-    let tiles = Tiles { shape: s, cols: y.cols };
+    let tiles = Tiles::new(s, y.cols);
     for_parts(
         [y],
         tiles.count(),
         |t| [tiles.get(t)],
         |t, [mut tile]| {
             let (r, c) = tiles.get(t);
-            let start = fill(&mut tile, &r, &c, bias, residual);
-            gemm(&mut tile, start, Op::N(x.part(r, 0..x.cols)), Op::T(w.part(c, 0..w.cols)), 1.0);
+            let (x, w) = (x.part(r.clone(), 0..x.cols), w.part(c.clone(), 0..w.cols));
+            gemm(&mut tile, false, Op::N(x), Op::T(w), 1.0);
+            let bias = bias.map(|b| b.map(|b| &b[c.clone()]));
+            finish(&mut tile, bias, residual.map(|x| x.part(r, c)));
         },
     );
 }
 
-/// Puts what the product is added to into the tile; false if there is nothing.
-fn fill(
-    tile: &mut RowsMut,
-    r: &Range<usize>,
-    c: &Range<usize>,
-    bias: [Option<&[f32]>; 2],
-    residual: Option<Rows>,
-) -> bool {
-    if residual.is_none() && bias.iter().all(Option::is_none) {
-        return false;
-    }
-    for i in 0..r.len() {
-        let row = tile.row(i);
-        match residual {
-            Some(x) => row.copy_from_slice(&x.row(r.start + i)[c.clone()]),
-            None => row.fill(0.0),
-        }
+/// Adds biases and residual to a product.
+fn finish(tile: &mut RowsMut, bias: [Option<&[f32]>; 2], residual: Option<Rows>) {
+    let add = |row: &mut [f32], x: &[f32]| {
         vectorize(
             #[inline(always)]
-            || {
-                for b in bias.iter().flatten() {
-                    row.iter_mut().zip(&b[c.clone()]).for_each(|(y, b)| *y += b);
-                }
-            },
-        );
+            || row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+        )
+    };
+    if bias.iter().all(Option::is_none) && residual.is_none() {
+        return;
     }
-    true
+    for i in 0..tile.rows {
+        let row = tile.row(i);
+        bias.iter().flatten().for_each(|bias| add(row, bias));
+        residual.iter().for_each(|x| add(row, x.row(i)));
+    }
 }
 
 /// `y = gelu(x·wᵀ + bias)`; `saved` keeps the derivative, so that the backward is one product, or, without `slope`,
-/// `x·wᵀ + bias` for [`gelu_again`].
+/// `x·wᵀ + bias` for [`gelu_again`]. A pass of its own over whole rows beats one over the columns of a tile.
 #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
 pub fn forward_gelu(
     s: Shape,
@@ -94,42 +58,41 @@ pub fn forward_gelu(
     w: Rows,
     bias: &[f32],
     kind: Gelu,
-    saved: RowsMut,
+    mut saved: RowsMut,
     y: RowsMut,
     slope: bool,
 ) {
-    let tiles = Tiles { shape: s, cols: y.cols };
-    for_parts(
-        [saved, y],
-        tiles.count(),
-        |t| [tiles.get(t), tiles.get(t)],
-        |t, [mut saved, mut y]| {
-            let (r, c) = tiles.get(t);
-            let start = fill(&mut saved, &r, &c, [Some(bias), None], None);
-            gemm(&mut saved, start, Op::N(x.part(r.clone(), 0..x.cols)), Op::T(w.part(c, 0..w.cols)), 1.0);
-            activate_rows(kind, &mut saved, &mut y, slope);
-        },
-    );
+    let (rows, cols) = (saved.rows, saved.cols);
+    forward(s, x, w, [None, None], None, saved.part_mut(0..rows, 0..cols));
+    for_row_blocks([saved, y], GELU_ROWS, |_, [mut saved, mut y]| {
+        for i in 0..saved.rows {
+            let x = saved.row(i);
+            vectorize(
+                #[inline(always)]
+                || x.iter_mut().zip(bias).for_each(|(x, b)| *x += b),
+            );
+            activate_row(kind, x, y.row(i), slope);
+        }
+    });
 }
 
 /// `y = gelu(saved)`, and `saved` becomes the derivative.
 pub fn gelu_again(kind: Gelu, saved: RowsMut, y: RowsMut) {
-    for_row_blocks([saved, y], 16, |_, [mut saved, mut y]| activate_rows(kind, &mut saved, &mut y, true));
+    for_row_blocks([saved, y], GELU_ROWS, |_, [mut saved, mut y]| {
+        (0..saved.rows).for_each(|i| activate_row(kind, saved.row(i), y.row(i), true));
+    });
 }
 
-fn activate_rows(kind: Gelu, x: &mut RowsMut, y: &mut RowsMut, slope: bool) {
-    for i in 0..x.rows {
-        let (x, y) = (x.row(i), y.row(i));
-        match kind {
-            Gelu::Erf => vectorize(
-                #[inline(always)]
-                || activate(x, y, slope, gelu_erf),
-            ),
-            Gelu::Tanh => vectorize(
-                #[inline(always)]
-                || activate(x, y, slope, gelu_tanh),
-            ),
-        }
+fn activate_row(kind: Gelu, x: &mut [f32], y: &mut [f32], slope: bool) {
+    match kind {
+        Gelu::Erf => vectorize(
+            #[inline(always)]
+            || activate(x, y, slope, gelu_erf),
+        ),
+        Gelu::Tanh => vectorize(
+            #[inline(always)]
+            || activate(x, y, slope, gelu_tanh),
+        ),
     }
 }
 
@@ -145,7 +108,7 @@ fn activate(x: &mut [f32], y: &mut [f32], slope: bool, gelu: impl Fn(f32) -> (f3
 
 /// `dy *= slope`.
 pub fn gelu_backward(slope: Rows, dy: RowsMut) {
-    for_row_blocks([dy], 16, |first, [mut dy]| {
+    for_row_blocks([dy], GELU_ROWS, |first, [mut dy]| {
         for i in 0..dy.rows {
             let slope = slope.row(first + i);
             vectorize(
@@ -158,7 +121,7 @@ pub fn gelu_backward(slope: Rows, dy: RowsMut) {
 
 /// `dx = dy·w`.
 pub fn backward_input(s: Shape, dy: Rows, w: Rows, dx: RowsMut) {
-    let tiles = Tiles { shape: s, cols: dx.cols };
+    let tiles = Tiles::new(s, dx.cols);
     for_parts(
         [dx],
         tiles.count(),
@@ -174,13 +137,14 @@ pub fn backward_input(s: Shape, dy: Rows, w: Rows, dx: RowsMut) {
 pub fn backward_weight(s: Shape, dy: Rows, x: Rows, dw: RowsMut, accumulate: bool) {
     let (rows, cols) = (dw.rows, dw.cols);
     let columns = cols.div_ceil(GRAD_COLS);
+    let height = if rows.div_ceil(GRAD_ROWS) * columns < GRAD_TILES { GRAD_ROWS / 2 } else { GRAD_ROWS };
     let tile = |t: usize| {
-        let (r, c) = (t / columns * GRAD_ROWS, t % columns * GRAD_COLS);
-        (r..(r + GRAD_ROWS).min(rows), c..(c + GRAD_COLS).min(cols))
+        let (r, c) = (t / columns * height, t % columns * GRAD_COLS);
+        (r..(r + height).min(rows), c..(c + GRAD_COLS).min(cols))
     };
     for_parts(
         [dw],
-        rows.div_ceil(GRAD_ROWS) * columns,
+        rows.div_ceil(height) * columns,
         |t| [tile(t)],
         |t, [mut part]| {
             let (r, c) = tile(t);

@@ -14,6 +14,7 @@ mod memory;
 pub(crate) mod rotary;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 use super::MemoryPlan;
 use crate::Result;
