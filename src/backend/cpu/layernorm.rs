@@ -75,15 +75,6 @@ pub fn chunks(s: Shape) -> usize {
     s.batch * s.time.div_ceil(CHUNK)
 }
 
-/// One row of a backward pass: what was normalised, its statistics and the gradients of the N results.
-#[derive(Clone, Copy)]
-struct Row<'a, const N: usize> {
-    x: &'a [f32],
-    mean: f32,
-    rstd: f32,
-    dy: [&'a [f32]; N],
-}
-
 /// `dx += Σₙ d normₙ`, and per chunk of rows the sums of `dyₙ·x̂` and of `dyₙ`: `partials [chunks, N·2·C]`.
 pub fn backward<const N: usize>(
     s: Shape,
@@ -99,144 +90,78 @@ pub fn backward<const N: usize>(
         let (sequence, part) = (chunk / per_sequence, chunk % per_sequence);
         sequence * s.time + part * CHUNK..sequence * s.time + ((part + 1) * CHUNK).min(s.time)
     };
-    let get = |row: usize| {
-        let stats = stats.row(row);
-        Row { x: x.row(row), mean: stats[0], rstd: stats[1], dy: std::array::from_fn(|n| dy[n].row(row)) }
-    };
     let (cols, sums) = (dx.cols, partials.cols);
     for_parts(
         [dx, partials],
         chunks(s),
         |chunk| [(rows(chunk), 0..cols), (chunk..chunk + 1, 0..sums)],
         |chunk, [mut dx, mut partials]| {
-            let rows = rows(chunk);
             let sums = partials.row(0);
             sums.fill(0.0);
-            let mut this = get(rows.start);
-            let mut means = vectorize(
-                #[inline(always)]
-                || means(this, weights),
-            );
-            for i in 0..rows.len() {
-                let next = get((rows.start + i + 1).min(rows.end - 1));
-                means = vectorize(
+            for (i, row) in rows(chunk).enumerate() {
+                let moments = [stats.row(row)[0], stats.row(row)[1]];
+                let dy: [&[f32]; N] = std::array::from_fn(|n| dy[n].row(row));
+                vectorize(
                     #[inline(always)]
-                    || backward_row(this, means, weights, dx.row(i), sums, next),
+                    || backward_row(x.row(row), moments, weights, dy, dx.row(i), sums),
                 );
-                this = next;
             }
         },
     );
 }
 
-/// Lanes of the sums over a row.
-const LANES: usize = 16;
-
-/// Partial sums over a row of the gradient of `x̂` and of its product with `x̂`. Blocks of a row and what is left of it
-/// have a copy each: an index that is not constant would keep both in memory.
-#[derive(Clone, Copy)]
-struct Totals {
-    d: [f32; LANES],
-    dx: [f32; LANES],
-}
-
-impl Totals {
-    const ZERO: Self = Self { d: [0.0; LANES], dx: [0.0; LANES] };
-
-    /// With columns `at..at + len`, at most `LANES`.
-    #[inline(always)]
-    fn add<const N: usize>(mut self, row: Row<N>, weights: [&[f32]; N], at: usize, len: usize) -> Self {
-        let x = &row.x[at..at + len];
-        #[allow(clippy::needless_range_loop, reason = "the compiler keeps the sums in registers only so")]
-        for n in 0..N {
-            let (dy, w) = (&row.dy[n][at..at + len], &weights[n][at..at + len]);
-            for i in 0..len {
-                let d = dy[i] * w[i];
-                self.d[i] += d;
-                self.dx[i] = d.mul_add((x[i] - row.mean) * row.rstd, self.dx[i]);
-            }
-        }
-        self
-    }
-
-    /// Means over `cols` columns.
-    #[inline(always)]
-    fn means(&self, rest: &Self, cols: usize) -> [f32; 2] {
-        let mean = |a: &[f32], b: &[f32]| sum2(a, b, |acc, a, b| acc + (a + b)) / cols as f32;
-        [mean(&self.d, &rest.d), mean(&self.dx, &rest.dx)]
-    }
-}
-
-/// The two means that the gradient of a row needs.
-#[inline(always)]
-fn means<const N: usize>(row: Row<N>, weights: [&[f32]; N]) -> [f32; 2] {
-    let cols = row.x.len();
-    let blocks = cols / LANES * LANES;
-    let mut totals = Totals::ZERO;
-    for at in (0..blocks).step_by(LANES) {
-        totals = totals.add(row, weights, at, LANES);
-    }
-    totals.means(&Totals::ZERO.add(row, weights, blocks, cols - blocks), cols)
-}
-
-/// The gradient of a row and its share of the sums; returns the [`means`] of the next one, so that its way from memory
-/// is that of the arithmetic of this one.
 #[inline(always)]
 fn backward_row<const N: usize>(
-    this: Row<N>,
-    means: [f32; 2],
+    x: &[f32],
+    [mean, rstd]: [f32; 2],
     weights: [&[f32]; N],
+    dy: [&[f32]; N],
     dx: &mut [f32],
     sums: &mut [f32],
-    next: Row<N>,
-) -> [f32; 2] {
-    let cols = dx.len();
-    let blocks = cols / LANES * LANES;
-    let mut totals = Totals::ZERO;
-    for at in (0..blocks).step_by(LANES) {
-        backward_part(this, means, weights, dx, sums, at, LANES);
-        totals = totals.add(next, weights, at, LANES);
+) {
+    let cols = x.len();
+    let mut mean_d = 0.0;
+    let mut mean_dx = 0.0;
+    for n in 0..N {
+        let weighted = |acc: f32, dy: f32, w: f32| dy.mul_add(w, acc);
+        mean_d += sum2(dy[n], weights[n], weighted);
+        mean_dx += sum3(dy[n], weights[n], x, |acc, dy, w, x| (dy * w).mul_add((x - mean) * rstd, acc));
     }
-    backward_part(this, means, weights, dx, sums, blocks, cols - blocks);
-    totals.means(&Totals::ZERO.add(next, weights, blocks, cols - blocks), cols)
+    mean_d /= cols as f32;
+    mean_dx /= cols as f32;
+    for n in 0..N {
+        let (dweight, dbias) = sums[2 * n * cols..2 * (n + 1) * cols].split_at_mut(cols);
+        for i in 0..cols {
+            dweight[i] = dy[n][i].mul_add((x[i] - mean) * rstd, dweight[i]);
+            dbias[i] += dy[n][i];
+        }
+    }
+    for i in 0..cols {
+        let mut d = 0.0;
+        for n in 0..N {
+            d = dy[n][i].mul_add(weights[n][i], d);
+        }
+        let xhat = (x[i] - mean) * rstd;
+        dx[i] += rstd * (-xhat).mul_add(mean_dx, d - mean_d);
+    }
 }
 
-/// Columns `at..at + len` of a row, at most `LANES`.
+/// Three-operand form of [`sum2`].
 #[inline(always)]
-fn backward_part<const N: usize>(
-    this: Row<N>,
-    [mean_d, mean_dx]: [f32; 2],
-    weights: [&[f32]; N],
-    dx: &mut [f32],
-    sums: &mut [f32],
-    at: usize,
-    len: usize,
-) {
-    let cols = dx.len();
-    let x = &this.x[at..at + len];
-    let (mut xhat, mut d) = ([0.0; LANES], [-mean_d; LANES]);
-    for i in 0..len {
-        xhat[i] = (x[i] - this.mean) * this.rstd;
-    }
-    for n in 0..N {
-        let (dy, w) = (&this.dy[n][at..at + len], &weights[n][at..at + len]);
-        // One loop and one borrow each: only so do they become vectors, measured by `bench kernels`.
-        let dweight = &mut sums[2 * n * cols + at..][..len];
-        for i in 0..len {
-            dweight[i] = dy[i].mul_add(xhat[i], dweight[i]);
-        }
-        let dbias = &mut sums[(2 * n + 1) * cols + at..][..len];
-        for i in 0..len {
-            dbias[i] += dy[i];
-        }
-        for i in 0..len {
-            d[i] = dy[i].mul_add(w[i], d[i]);
+fn sum3(a: &[f32], b: &[f32], c: &[f32], f: impl Fn(f32, f32, f32, f32) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0f32; LANES];
+    let n = a.len() / LANES * LANES;
+    for start in (0..n).step_by(LANES) {
+        let (x, y, z) = (&a[start..start + LANES], &b[start..start + LANES], &c[start..start + LANES]);
+        for i in 0..LANES {
+            lanes[i] = f(lanes[i], x[i], y[i], z[i]);
         }
     }
-    let dx = &mut dx[at..at + len];
-    for i in 0..len {
-        dx[i] = this.rstd.mul_add((-xhat[i]).mul_add(mean_dx, d[i]), dx[i]);
+    for i in n..a.len() {
+        lanes[i - n] = f(lanes[i - n], a[i], b[i], c[i]);
     }
+    sum(&lanes, |acc, x| acc + x)
 }
 
 /// `total += partials`, chunk after chunk.
