@@ -4,9 +4,10 @@
     python tools/bench_kernels_pytorch.py --model pythia-70m --micro 4 --seq-len 512 --threads 2
     python tools/bench_kernels_pytorch.py --model pythia-410m --micro 16 --device cuda --compile
 
-f32 on the CPU, bf16 on CUDA. Operands are copies used in turn, so that no repetition finds them in a cache. Products
-are written as the step needs them (`x w^T`, `dy w`, `dy^T x`), attention through SDPA (on CUDA each backend by itself),
-backwards through autograd with the graph kept. `--compile` adds torch.compile of what is not one library call.
+f32 on the CPU, bf16 on CUDA. Operands and results are copies used in turn, so that no repetition finds them in a cache.
+Products are written as the step needs them (`x w^T`, `dy w`, `dy^T x`), attention through SDPA (on CUDA each backend by
+itself), backwards through autograd with the graph kept; a norm's gradient joins the residual's. `--compile` adds
+torch.compile of what is not one library call.
 """
 
 import argparse
@@ -84,25 +85,27 @@ class Bench:
         return 2 * size / copied / 1e9, 2 * edge**3 / multiplied / 1e9
 
     def time(self, calls):
-        """Seconds of each repetition, over the copies in turn."""
-        for call in calls:
-            call(), call()
+        """Seconds of each repetition, over the copies in turn. Each copy's result is kept until its next turn: memory
+        that is free again at once would be the next result's, and in a cache."""
+        results = [(call(), call())[1] for call in calls]
         samples, least, end = [], 10 if self.cuda else 5, time.perf_counter() + self.args.seconds
         while len(samples) < least or time.perf_counter() < end:
-            samples.append(self.once(calls[len(samples) % len(calls)]))
+            turn = len(samples) % len(calls)
+            seconds, results[turn] = self.once(calls[turn])
+            samples.append(seconds)
         return samples
 
     def once(self, call):
         if not self.cuda:
             start = time.perf_counter()
-            call()
-            return time.perf_counter() - start
+            result = call()
+            return time.perf_counter() - start, result
         first, last = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
         first.record()
-        call()
+        result = call()
         last.record()
         last.synchronize()
-        return 1e-3 * first.elapsed_time(last)
+        return 1e-3 * first.elapsed_time(last), result
 
     def run(self, name, shape, numbers, flops, make, implementation="torch"):
         """Times `make()`, a call over fresh operands, which moves `numbers` elements at least."""
@@ -211,8 +214,9 @@ def attention(bench, sizes, suffix):
         yield f"attention_bwd{suffix}", shape, 8 * elements, 2.5 * flops, make_backward, implementation
 
 
-def backward(bench, f, shape, parameters=()):
-    """Makers of the forward and of the backward of `f(x, *parameters)`, a tuple, for `x` of this shape."""
+def backward(bench, f, shape, parameters=(), residual=False):
+    """Makers of the forward and of the backward of `f(x, *parameters)`, a tuple, for `x` of this shape. With `residual`
+    the gradient of `x` joins the one that came past `f`, as in a step."""
     def make_forward():
         x = bench.tensor(*shape)
         fixed = [p.detach() for p in parameters]
@@ -222,7 +226,10 @@ def backward(bench, f, shape, parameters=()):
         x = bench.tensor(*shape, grad=True)
         y = f(x, *parameters)
         dy = [bench.torch.randn_like(part) for part in y]
-        return lambda: bench.torch.autograd.grad(y, (x, *parameters), dy, retain_graph=True)
+        if not residual:
+            return lambda: bench.torch.autograd.grad(y, (x, *parameters), dy, retain_graph=True)
+        dx = bench.tensor(*shape)
+        return lambda: dx.add_(bench.torch.autograd.grad(y, (x, *parameters), dy, retain_graph=True)[0])
 
     return make_forward, make_backward
 
@@ -244,7 +251,7 @@ def elementwise(bench, args, rows, hidden, heads):
 
     for implementation, wrap in variants:
         for count, name, f in ((1, "layernorm", norm), (2, "layernorm_pair", norm_pair)):
-            forward, back = backward(bench, wrap(f), (rows, hidden), norms[: 2 * count])
+            forward, back = backward(bench, wrap(f), (rows, hidden), norms[: 2 * count], residual=True)
             yield name, f"{rows}x{hidden}", (1 + count) * n, 8 * count * n, forward, implementation
             yield f"{name}_bwd", f"{rows}x{hidden}", (3 + count) * n, 14 * count * n, back, implementation
         forward, back = backward(bench, wrap(lambda x: (F.gelu(x),)), (rows, 4 * hidden))

@@ -1,8 +1,9 @@
 //! The matrix product of an operation by the `gemm` crate itself, whole and on all threads: what the tiles of the
-//! processor's backend are compared with. It leaves out biases, residuals and GELU.
+//! processor's backend are compared with. It leaves out biases and residuals; GELU follows in a pass of its own.
 use super::cases::Cases;
 use super::machine::cache_bytes;
-use crate::backend::cpu::whole_product;
+use crate::backend::cpu::{whole_gelu, whole_product};
+use crate::model::Gelu;
 use std::time::Instant;
 
 /// Samples of a product, and seconds that they take in all.
@@ -18,6 +19,8 @@ pub struct Product {
     transposed: [bool; 2],
     /// Whether it is added to c.
     accumulate: bool,
+    /// What follows it.
+    gelu: Option<Gelu>,
 }
 
 impl Product {
@@ -43,22 +46,28 @@ impl Product {
             "linear_bwd_weight" => ([outputs, inputs, rows], [true, false], true),
             _ => return None,
         };
-        Some(Self { size, transposed, accumulate })
+        let gelu = (operation == "linear_gelu").then_some(config.gelu);
+        Some(Self { size, transposed, accumulate, gelu })
     }
 
     /// Seconds of each repetition. Operands are used in turn, so that none is in a cache that does not fit there.
     pub fn samples(&self) -> Vec<f64> {
         let [m, n, k] = self.size;
-        let bytes = 4 * (m * k + k * n + m * n);
+        let results = if self.gelu.is_some() { 2 } else { 1 };
+        let bytes = 4 * (m * k + k * n + results * m * n);
         let copies = (2 * cache_bytes().unwrap_or(64 << 20)).div_ceil(bytes).max(2);
         let values =
             |len: usize| -> Vec<f32> { (0..len).map(|i| (i * 7919 % 4093) as f32 / 4093.0 - 0.5).collect() };
-        let mut operands: Vec<_> =
-            (0..copies).map(|_| (values(m * k), values(k * n), values(m * n))).collect();
+        let mut operands: Vec<_> = (0..copies)
+            .map(|_| (values(m * k), values(k * n), values(m * n), values((results - 1) * m * n)))
+            .collect();
         let mut once = |i: usize| {
-            let (a, b, c) = &mut operands[i % copies];
+            let (a, b, c, y) = &mut operands[i % copies];
             let started = Instant::now();
             whole_product(c, self.size, self.accumulate, (a, self.transposed[0]), (b, self.transposed[1]));
+            if let Some(kind) = self.gelu {
+                whole_gelu(kind, c, y, n);
+            }
             started.elapsed().as_secs_f64()
         };
         once(0);

@@ -25,7 +25,7 @@ use crate::ops::{
 };
 use crate::optim::AdamSettings;
 pub use adamw::AdamStep;
-pub use gemm::whole as whole_product;
+pub use gemm::{whole as whole_product, whole_gelu};
 use layernorm::Affine;
 use memory::{Arena, Rows, RowsMut};
 use rotary::Rotate;
