@@ -80,11 +80,6 @@ pub fn memory_plan(
     }
 }
 
-/// What [`Ops::keep_ema`] allocates.
-pub fn ema_bytes(table: &ParamTable) -> usize {
-    4 * table.total
-}
-
 /// Bytes of each kind of memory a backend allocates.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MemoryPlan {
@@ -105,11 +100,6 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// With what [`Ops::keep_ema`] allocates.
-    pub fn with_ema(self, bytes: usize) -> Self {
-        Self { ema: bytes, ..self }
-    }
-
     /// Sum of all kinds.
     pub fn total(&self) -> usize {
         let state = self.weights + self.gradients + self.moments + self.ema;

@@ -118,13 +118,12 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let request = Request {
-        model: &Model::new(parts.sizes.clone()),
+        model: &Model::new(parts.sizes.clone()).with_average(parts.ema),
         shape: parts.shape,
         accumulation: parts.sequences / parts.shape.batch,
         chunk_rows: parts.chunk_rows,
         target,
         threads: if args.threads == 0 { cores() } else { args.threads },
-        ema: parts.ema,
     };
     let plan = make(&request, &parts, rate, price)?;
     if args.json {

@@ -25,7 +25,6 @@ pub use sections::{
     Budget, Checkpoint, Data, DataStart, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
     ValidationSet,
 };
-pub use validate::ema_on;
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute};

@@ -538,12 +538,6 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
 }
 
 #[test]
-fn a_moving_average_is_refused_on_a_gpu() {
-    let error = load(SMALL, &["train.ema=0.9", "device=cuda:1"]).unwrap_err().to_string();
-    assert!(error.contains("train.ema") && error.contains("cuda:1"), "{error}");
-}
-
-#[test]
 fn every_key_is_documented() {
     let text = include_str!("../../docs/configuration.md");
     for (key, _) in super::keys::KEYS {

@@ -13,16 +13,6 @@ pub(super) fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::refused(message))
 }
 
-/// Refuses a moving average of the weights where no kernel keeps one.
-pub fn ema_on(device: DeviceName) -> Result<()> {
-    if device == DeviceName::Cpu {
-        return Ok(());
-    }
-    refuse(format!(
-        "train.ema is given and the device is {device}; only the cpu keeps a moving average of the weights, remove train.ema (`rewarm average` averages checkpoints) or use device = \"cpu\""
-    ))
-}
-
 impl RawConfig {
     /// Fills in the defaults that depend on other keys and refuses impossible combinations, naming the keys.
     pub fn validate(&self) -> Result<Config> {
@@ -70,7 +60,7 @@ impl Config {
                 "train.ema is {decay}; it must be above 0 and below 1, such as 0.999 (the share of the old average)"
             ));
         }
-        ema_on(self.device)
+        Ok(())
     }
 
     /// Sequence and schedule against model and budget, as far as they are known before the model is opened.

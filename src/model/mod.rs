@@ -35,4 +35,10 @@ impl Model {
     pub fn new(config: ModelConfig) -> Self {
         Self { table: ParamTable::new(&config), heads: config.heads(), config }
     }
+
+    /// With or without a moving average of the weights.
+    pub fn with_average(mut self, average: bool) -> Self {
+        self.table.average = average;
+        self
+    }
 }

@@ -118,6 +118,8 @@ pub struct ParamTable {
     pub head: Matrix,
     /// Where the gradient of `head` is accumulated; beyond `total` when tied.
     pub head_grad: Matrix,
+    /// Whether a moving average of the weights is kept beside them, in a buffer of the same layout.
+    pub average: bool,
 }
 
 /// Hands out offsets and records names.
@@ -186,7 +188,8 @@ impl ParamTable {
         let head = if config.tie_word_embeddings { embed } else { b.matrix("embed_out.weight".into(), v, c) };
         let total = b.next;
         let head_grad = if config.tie_word_embeddings { b.place(v, c) } else { head };
-        Self { params: b.params, total, grad_total: b.next, embed, layers, final_norm, head, head_grad }
+        let (params, grad_total, average) = (b.params, b.next, false);
+        Self { params, total, grad_total, embed, layers, final_norm, head, head_grad, average }
     }
 
     /// The tensor of that name.

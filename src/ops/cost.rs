@@ -163,6 +163,11 @@ pub fn adamw(elements: usize, moment: usize, copy: usize) -> Cost {
     Cost::new((12 + 4 * moment + copy) * elements, 13 * elements)
 }
 
+/// The moving average of the weights in f32, read and written, and the weights in. 3 FLOPs an element.
+pub fn ema(elements: usize) -> Cost {
+    Cost::new(12 * elements, 3 * elements)
+}
+
 /// Random numbers of 4 bytes out.
 pub fn philox(elements: usize) -> Cost {
     Cost::new(4 * elements, 0)

@@ -66,6 +66,9 @@ impl Ledger {
         let elements = model.table.total;
         ledger.add(Kind::Update, cost::global_norm(model.table.grad_total));
         ledger.add(Kind::Update, cost::adamw(elements, 4, E));
+        if model.table.average {
+            ledger.add(Kind::Update, cost::ema(elements));
+        }
         ledger
     }
 

@@ -3,7 +3,7 @@ use super::gpus::{GPUS, GpuSpec};
 use super::ledger::Ledger;
 use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
-use crate::config::{Checkpoint, ema_on, machine};
+use crate::config::{Checkpoint, machine};
 use crate::device::{DeviceName, probe_cuda};
 use crate::model::{Model, Purpose, Recompute, Workspace};
 use crate::ops::Shape;
@@ -71,8 +71,6 @@ pub struct Request<'a> {
     pub target: Target,
     /// Of the processor.
     pub threads: usize,
-    /// Whether a moving average of the weights is kept.
-    pub ema: bool,
 }
 
 /// What one value of `train.recompute` means.
@@ -99,11 +97,8 @@ pub struct Choice {
 }
 
 impl Request<'_> {
-    /// All values of `train.recompute`. Refused where no kernel takes the model, or keeps the moving average.
+    /// All values of `train.recompute`. Refused where no kernel takes the model.
     pub fn choices(&self) -> Result<Vec<Choice>> {
-        if self.ema {
-            ema_on(self.target.device)?;
-        }
         if self.target.on_gpu() {
             gpu::check(&self.model.config)?;
         }
@@ -136,7 +131,6 @@ impl Request<'_> {
         let (shape, Target { device, free, .. }) = (Shape { batch, ..self.shape }, &self.target);
         let Model { config, table, .. } = self.model;
         let settled = |free: u64| {
-            let free = free.saturating_sub(self.ema_bytes() as u64);
             let purpose = Purpose::Train(recompute);
             backend::chunk_rows(*device, config, table, (shape, purpose), self.threads, free)
         };
@@ -152,11 +146,6 @@ impl Request<'_> {
     fn memory(&self, workspace: &Workspace) -> MemoryPlan {
         let Model { config, table, .. } = self.model;
         backend::memory_plan(self.target.device, config, table, workspace, self.threads)
-            .with_ema(self.ema_bytes())
-    }
-
-    fn ema_bytes(&self) -> usize {
-        if self.ema { backend::ema_bytes(&self.model.table) } else { 0 }
     }
 
     /// A GPU's memory holds nothing but what is planned.

@@ -1,4 +1,4 @@
-//! AdamW by its definition.
+//! AdamW and the moving average of the weights by their definitions.
 use super::Float;
 use crate::backend::cpu::AdamStep;
 
@@ -25,4 +25,10 @@ pub fn adamw<T: Float>(state: &mut Moments<T>, g: &[T], step: AdamStep, lr_mult:
         let (m, v) = (state.m[i] / c(correction(b1)), state.v[i] / c(correction(b2)));
         state.w[i] = state.w[i] * c(1.0 - lr * weight_decay) - c(lr) * m / (v.sqrt() + c(step.eps));
     }
+}
+
+/// `e = d·e + (1 − d)·w`.
+pub fn ema<T: Float>(e: &mut [T], w: &[T], decay: f64) {
+    let (old, new) = (T::of(decay), T::of(1.0 - decay));
+    e.iter_mut().zip(w).for_each(|(e, &w)| *e = old * *e + new * w);
 }

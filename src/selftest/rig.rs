@@ -33,6 +33,8 @@ pub struct Places {
     pub pair: Option<[Vector; 2]>,
     /// What `update` updates.
     pub params: Vec<Matrix>,
+    /// Whether it keeps a moving average of the weights.
+    pub average: bool,
 }
 
 fn place(tensors: &mut Vec<(usize, usize)>, len: usize, gap: usize) -> usize {
@@ -109,6 +111,7 @@ impl Places {
         let param =
             |&place: &Matrix| Param { name: String::new(), shape: vec![place.rows, place.cols], place };
         table.params = self.params.iter().map(param).collect();
+        table.average = self.average;
         (table.total, table.grad_total) = (self.weights.max(GAP), self.weights.max(GAP));
         let workspace = Workspace {
             shape,

@@ -210,8 +210,7 @@ impl Session {
         state.run_config = config.to_json();
         let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(config.recompute));
         let (sizes, table, threads) = (&model.config, &model.table, rayon::current_num_threads());
-        let ema = config.ema.map_or(0, |_| backend::ema_bytes(table));
-        let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads).with_ema(ema);
+        let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads);
         let mut ops = backend::on(device, sizes, table, &workspace)?;
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
@@ -305,7 +304,7 @@ impl Parts {
             tokenizer,
             corpus: format!("{:032x}", sources.fingerprint()),
         };
-        let model = Model::new(sizes);
+        let model = Model::new(sizes).with_average(config.ema.is_some());
         Ok(Self { config, model, sources, evaluations, schedule, quantities, fingerprints, extra_files })
     }
 }
@@ -324,7 +323,6 @@ fn settle_chunk_rows(
     let rows = match backend::free_memory(device)? {
         Some(free) => {
             let (use_, threads) = ((shape, Purpose::Train(config.recompute)), rayon::current_num_threads());
-            let free = free.saturating_sub(config.ema.map_or(0, |_| backend::ema_bytes(&model.table) as u64));
             backend::chunk_rows(config.device, &model.config, &model.table, use_, threads, free)
         }
         None => most,

@@ -1,5 +1,6 @@
 //! The real binary in fresh directories: how it is called, what it said, and what it changed on disk.
 #![allow(dead_code, reason = "each test binary uses a part")]
+use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -322,4 +323,14 @@ pub fn steps(run: &Path) -> Vec<String> {
     let mut names: Vec<String> = names.filter(|n| n.starts_with("step-")).collect();
     names.sort();
     names
+}
+
+/// Every tensor of a file by name, without `prefix`.
+pub fn tensors(file: &Path, prefix: &str) -> BTreeMap<String, Vec<f32>> {
+    let bytes = fs::read(file).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let values =
+        |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let named = |name: &str| name.strip_prefix(prefix).unwrap().to_string();
+    file.tensors().into_iter().map(|(name, view)| (named(&name), values(view.data()))).collect()
 }

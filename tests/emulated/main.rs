@@ -1,5 +1,6 @@
 //! The commands with `--device emulated`: runs that are killed and go on, runs that move between devices, and what
 //! is refused where there is no GPU.
+mod ema;
 #[path = "../cli/support.rs"]
 mod support;
 
@@ -67,17 +68,23 @@ fn last_bytes(run: &Path) -> [Vec<u8>; 2] {
     ["model.safetensors", "optimizer.safetensors"].map(|file| fs::read(step.join(file)).unwrap())
 }
 
-#[test]
-fn a_killed_run_goes_on_bit_for_bit() {
-    let (whole, killed) = (small(), small());
-    line(&whole, "train DIR/small.toml").ok();
-    let config = killed.at("small.toml");
-    let mut child = Command::new(REWARM).args(["train", &config]).stderr(Stdio::piped()).spawn().unwrap();
+/// Trains until step 10 is saved, and is killed.
+fn kill_after_ten_steps(dir: &Dir, more: &[&str]) {
+    let mut command = Command::new(REWARM);
+    command.args(["train", &dir.at("small.toml")]).args(more).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let found = lines.find(|l| l.as_ref().is_ok_and(|l| l.ends_with("step-0000000010")));
     assert!(found.is_some(), "step 10 was never saved");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_killed_run_goes_on_bit_for_bit() {
+    let (whole, killed) = (small(), small());
+    line(&whole, "train DIR/small.toml").ok();
+    kill_after_ten_steps(&killed, &[]);
     line(&killed, "resume DIR/run").ok();
     let (a, b) = (whole.join("run"), killed.join("run"));
     assert_eq!(curve(&a), curve(&b));
@@ -91,14 +98,7 @@ fn a_run_moves_between_devices() {
     let expected = losses(&cpu.join("run"));
     for [first, second] in [["emulated", "cpu"], ["cpu", "emulated"]] {
         let dir = small();
-        // The first ten steps, of a run of twenty, by a signal that comes when step 10 is saved.
-        let config = dir.at("small.toml");
-        let args = ["train", &config, "--device", first];
-        let mut child = Command::new(REWARM).args(args).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        lines.find(|l| l.as_ref().is_ok_and(|l| l.ends_with("step-0000000010"))).expect("a save").unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_after_ten_steps(&dir, &["--device", first]);
         let said = line(&dir, &format!("resume DIR/run --device {second}"));
         said.ok();
         assert!(said.err.contains("device"), "the change is told: {}", said.err);

@@ -15,7 +15,7 @@ fn assert_plausible(bits: &[u64], drive: Drive) {
 
 #[test]
 fn twenty_steps_in_every_mode() {
-    let drive = Drive { broken: Some(11), ..Drive::new(20) };
+    let drive = Drive { broken: Some(11), average: true, ..Drive::new(20) };
     let (expected, _) = drive.run(EmulatedSettings::default()).unwrap();
     assert_plausible(&expected, drive);
     let applied: Vec<u64> = expected.chunks(3).take(20).map(|step| step[2]).collect();
@@ -33,7 +33,7 @@ fn twenty_steps_in_every_mode() {
 
 #[test]
 fn captured_and_not() {
-    let drive = Drive { broken: Some(11), ..Drive::new(20) };
+    let drive = Drive { broken: Some(11), average: true, ..Drive::new(20) };
     for order in [Order::Forward, Order::Shuffled] {
         let mode = Mode { order, ..Mode::default() };
         let run = |graphs: bool| {

@@ -23,19 +23,25 @@ pub struct Drive {
     pub graphs: bool,
     /// A step whose targets make its loss NaN: it is skipped.
     pub broken: Option<u64>,
+    /// Whether a moving average of the weights is kept.
+    pub average: bool,
 }
 
-/// Bits of every loss and norm, whether the step was applied, then of weights and moments.
+/// Of the moving average.
+const DECAY: f64 = 0.9;
+
+/// Bits of every loss and norm, whether the step was applied, then of weights, moments and the moving average, where it
+/// is kept.
 pub type Bits = Vec<u64>;
 
 impl Drive {
     pub fn new(steps: u64) -> Self {
         let sizes = Sizes::new(64, 2);
-        Self { sizes, steps, micro: [1, 3], time: 24, graphs: true, broken: None }
+        Self { sizes, steps, micro: [1, 3], time: 24, graphs: true, broken: None, average: false }
     }
 
     pub fn model(&self) -> (Model, Workspace) {
-        let model = self.sizes.model();
+        let model = self.sizes.model().with_average(self.average);
         let shape = Shape { batch: self.micro[0], time: self.time };
         let ws = Workspace::new(&model.config, shape, self.time / 2 + 1, Purpose::Train(Recompute::None));
         (model, ws)
@@ -48,6 +54,9 @@ impl Drive {
         let sites = device.sites();
         let mut gpu = Gpu::new(Box::new(device), &model.config, &model.table, &ws, self.graphs)?;
         load(&mut gpu, &weights(&model, 3))?;
+        if self.average {
+            gpu.keep_ema(DECAY, &mut |_| Ok(()))?;
+        }
         gpu.set_applied(0);
         let bits = self.steps(&model, &mut gpu, &ws, 0..self.steps)?;
         let sites = sites.lock().unwrap().clone();
@@ -86,7 +95,7 @@ impl Drive {
             finish(gpu, issued)?;
         }
         let state = gpu.state()?;
-        let floats = [&state.w, &state.m, &state.v].into_iter().flat_map(|x| x.iter());
+        let floats = [&state.w, &state.m, &state.v].into_iter().chain(&state.ema).flat_map(|x| x.iter());
         bits.extend(floats.map(|x| u64::from(x.to_bits())));
         Ok(bits)
     }

@@ -3,6 +3,7 @@ mod bits;
 mod chunk;
 mod decode;
 mod drive;
+mod ema;
 mod epilogues;
 mod memory;
 mod recompute;

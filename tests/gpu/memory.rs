@@ -8,10 +8,12 @@ use rewarm::ops::Shape;
 #[test]
 fn the_arena_is_the_plan_to_the_byte() {
     for (name, ..) in PRESETS {
-        let model = Model::new(preset(name).unwrap());
+        let [plain, averaged] =
+            [false, true].map(|average| Model::new(preset(name).unwrap()).with_average(average));
         let shape = Shape { batch: 4, time: 2048 };
-        let train = [Recompute::None, Recompute::Cheap, Recompute::Block].map(Purpose::Train);
-        for purpose in train.into_iter().chain([Purpose::Evaluate]) {
+        let train = Recompute::ALL.map(Purpose::Train);
+        let without = train.into_iter().chain([Purpose::Evaluate]).map(|purpose| (&plain, purpose));
+        for (model, purpose) in without.chain(train.map(|purpose| (&averaged, purpose))) {
             let ws = Workspace::new(&model.config, shape, 16_384, purpose);
             let plan = memory_plan(&model.config, &model.table, &ws);
             let memory_bytes = Some(plan.total() as u64 - 1);

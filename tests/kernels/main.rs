@@ -7,6 +7,7 @@ mod bias_sum;
 mod cast;
 mod copy_rows;
 mod cross_entropy;
+mod ema;
 mod embedding;
 mod emulator;
 mod gelu;

@@ -24,7 +24,7 @@ use crate::ops::{
     Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
 };
 use crate::optim::AdamSettings;
-pub use adamw::AdamStep;
+pub use adamw::{AdamStep, average};
 pub use gemm::{whole as whole_product, whole_gelu};
 use layernorm::Affine;
 use memory::{Arena, Rows, RowsMut};
@@ -64,7 +64,7 @@ pub struct Cpu {
     marks: Vec<Instant>,
 }
 
-/// What [`Cpu::new`] allocates, for `threads` threads.
+/// What [`Cpu::new`] and [`Ops::keep_ema`] allocate, for `threads` threads.
 pub fn memory_plan(table: &ParamTable, workspace: &Workspace, threads: usize) -> MemoryPlan {
     let bytes = |elements: usize| elements * size_of::<f32>();
     let (grads, moments) = if workspace.trains() { (table.grad_total, 2 * table.total) } else { (0, 0) };
@@ -75,7 +75,7 @@ pub fn memory_plan(table: &ParamTable, workspace: &Workspace, threads: usize) ->
         moments: bytes(moments),
         activations: bytes(workspace.acts_len + workspace.stats_len - logits),
         logits: bytes(logits),
-        ema: 0,
+        ema: if table.average { bytes(table.total) } else { 0 },
         scratch: bytes(partials_len(workspace)) + threads * attention::scratch_bytes(workspace.shape.time),
     }
 }

@@ -1,6 +1,5 @@
 //! What is allocated is what was planned.
 use super::*;
-use crate::backend::ema_bytes;
 use crate::model::{Model, Purpose, Recompute, preset};
 
 #[test]
@@ -28,7 +27,8 @@ fn the_plan_is_what_is_allocated() {
 
 /// 8 updates but for the one to be skipped. The weights begin as 1, 2, ... and every gradient is 1.
 fn averaged(threads: usize, skipped: Option<u64>) -> Cpu {
-    let model = Model::new(ModelConfig { vocab_size: 500, ..preset("pythia-14m").unwrap() });
+    let sizes = ModelConfig { vocab_size: 500, ..preset("pythia-14m").unwrap() };
+    let model = Model::new(sizes).with_average(true);
     let ws = Workspace::new(&model.config, Shape { batch: 1, time: 8 }, 8, Purpose::Train(Recompute::None));
     let mut params = crate::optim::assign(&model.table, &[], 0.1);
     params[0].lr_mult = 0.0;
@@ -36,7 +36,7 @@ fn averaged(threads: usize, skipped: Option<u64>) -> Cpu {
     cpu.w.iter_mut().zip(1..).for_each(|(w, i)| *w = i as f32);
     cpu.keep_ema(0.75, &mut |_| Ok(())).unwrap();
     assert_eq!(cpu.ema.as_ref().unwrap().0, cpu.w, "it begins as the weights");
-    assert_eq!(ema_bytes(&model.table), 4 * cpu.w.len());
+    assert_eq!(memory_plan(&model.table, &ws, threads).ema, 4 * cpu.w.len());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
     for step in 0..8 {

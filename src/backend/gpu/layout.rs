@@ -48,6 +48,8 @@ pub struct Layout {
     pub m: Span,
     /// Second moments, f32.
     pub v: Span,
+    /// Moving average of the weights, f32, where one is kept.
+    pub ema: Option<Span>,
     /// Activations, bf16.
     pub acts: Span,
     /// Per-row values, f32.
@@ -125,6 +127,8 @@ impl Layout {
         let m = arena.add(4 * trained(table.total));
         let v = arena.add(4 * trained(table.total));
         kinds.moments = kinds.upto(&arena);
+        let ema = table.average.then(|| arena.add(4 * table.total));
+        kinds.average = kinds.upto(&arena);
         // Between batches the activations are where algorithms of products are timed.
         let acts_bytes = (2 * ws.acts_len).max(operand_bytes(config, ws));
         let acts = arena.add_tensors(acts_bytes, ws.act_tensors.iter().map(|&(o, n)| (2 * o, 2 * n)));
@@ -146,8 +150,8 @@ impl Layout {
         let workspace = arena.add(WORKSPACE);
         let scratch = kinds.upto(&arena);
 
-        let Kinds { weights, gradients, moments, activations, .. } = kinds;
-        let memory = MemoryPlan { weights, gradients, moments, ema: 0, activations, logits, scratch };
+        let Kinds { weights, gradients, moments, average, activations, .. } = kinds;
+        let memory = MemoryPlan { weights, gradients, moments, ema: average, activations, logits, scratch };
         Self {
             arena,
             w32,
@@ -155,6 +159,7 @@ impl Layout {
             g,
             m,
             v,
+            ema,
             acts,
             stats,
             batches,
@@ -181,6 +186,7 @@ struct Kinds {
     weights: usize,
     gradients: usize,
     moments: usize,
+    average: usize,
     activations: usize,
 }
 

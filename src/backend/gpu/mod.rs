@@ -61,6 +61,8 @@ pub struct Gpu {
     /// Elements of the flat buffers of weights.
     total: usize,
     eps: f32,
+    /// Where the moving average of the weights is kept, and what the weights add to it: 1 - decay.
+    ema: Option<(Span, f32)>,
     /// `T` of the workspace.
     time: usize,
 }
@@ -108,6 +110,7 @@ impl Gpu {
             error: None,
             total: table.total,
             eps: config.layer_norm_eps as f32,
+            ema: None,
             time: workspace.shape.time,
         };
         gpu.initialize(config, workspace)?;

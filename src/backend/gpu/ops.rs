@@ -206,7 +206,8 @@ impl Ops for Gpu {
 
     fn state(&mut self) -> Result<State<'_>> {
         let [w, m, v] = [self.layout.w32, self.layout.m, self.layout.v].map(|span| self.read_f32(span));
-        Ok(State { w: Cow::Owned(w?), m: Cow::Owned(m?), v: Cow::Owned(v?), ema: None })
+        let ema = self.ema.map(|(span, _)| self.read_f32(span)).transpose()?;
+        Ok(State { w: Cow::Owned(w?), m: Cow::Owned(m?), v: Cow::Owned(v?), ema: ema.map(Cow::Owned) })
     }
 
     fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
@@ -217,6 +218,10 @@ impl Ops for Gpu {
         self.write(self.layout.m, &m)?;
         self.write(self.layout.v, &v)?;
         self.derive_weights()
+    }
+
+    fn keep_ema(&mut self, decay: f64, load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        self.begin_ema(decay, load)
     }
 
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {

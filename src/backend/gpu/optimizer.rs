@@ -131,8 +131,12 @@ impl Gpu {
         let mut args = vec![self.span(tiles), self.span(segments)];
         let (w32, w16) = (self.layout.w32, self.layout.w16);
         args.extend([w32, w16, self.layout.m, self.layout.v, self.layout.g].map(|s| self.span(s)));
-        args.push(record);
+        args.push(record.clone());
         self.launch("adamw_f32", [trained, 1, 1], 256, 0, args);
+        if let Some((ema, share)) = self.ema {
+            let args = vec![self.span(w32), self.span(ema), share.into(), long(total), record];
+            self.launch("ema", [total.div_ceil(4096), 1, 1], 256, 0, args);
+        }
         self.sum_biases();
     }
 
@@ -143,6 +147,22 @@ impl Gpu {
         let grid = [cols.div_ceil(1024), pairs.len(), 1];
         let (table, sums) = (self.span(self.layout.bias_table), self.span(self.layout.bias_sums));
         self.launch("bias_sum", grid, 256, 0, vec![self.w32(0), table, sums, int(cols)]);
+    }
+
+    pub(super) fn begin_ema(
+        &mut self,
+        decay: f64,
+        load: &mut dyn FnMut(&mut [f32]) -> Result<()>,
+    ) -> Result<()> {
+        let span = self.layout.ema;
+        let span = span.ok_or_else(|| Error::failed("no memory was laid out for a moving average"))?;
+        let mut ema = self.read_f32(self.layout.w32)?;
+        load(&mut ema)?;
+        self.write(span, &ema)?;
+        self.ema = Some((span, (1.0 - decay) as f32));
+        // Of updates without it.
+        self.steps.graph = None;
+        Ok(())
     }
 
     pub(super) fn wait_for_step(&mut self) -> Result<Outcome> {

@@ -1,6 +1,5 @@
-//! The end of a step: global norm, clipping, AdamW, and the bf16 copy of the weights.
+//! The end of a step: global norm, clipping, AdamW, the bf16 copy of the weights, and their moving average.
 use super::Case;
-use crate::Result;
 use crate::backend::cpu::AdamStep;
 use crate::device::Device;
 use crate::model::Matrix;
@@ -8,10 +7,11 @@ use crate::ops::{AdamParam, Ops, Shape, Update};
 use crate::optim::AdamSettings;
 use crate::reference::Float;
 use crate::reference::measure::Stored::F32;
-use crate::reference::optimizer::{Moments, adamw};
+use crate::reference::optimizer::{Moments, adamw, ema};
 use crate::reference::random::Random;
 use crate::selftest::judge::{Expected, bf16s};
 use crate::selftest::rig::{Found, Places, both, gather, of, scatter};
+use crate::{Error, Result};
 
 /// One update of tensors of every kind: after `applied` others, and with a gradient that is not a number it
 /// must change nothing.
@@ -36,30 +36,32 @@ const TENSORS: [(usize, usize, usize, f64, f64); 6] = [
 const ADAM: AdamSettings = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
 const RATE: f64 = 3e-3;
 const DECAY_SCALE: [f64; 2] = [0.75, 0.5];
-const NAMES: [&str; 3] = ["w", "m", "v"];
+/// Of the moving average.
+const DECAY: f64 = 0.9;
+const NAMES: [&str; 4] = ["w", "m", "v", "ema"];
 
-/// w, m, v, g of a tensor.
-type Values = [Vec<f32>; 4];
+/// w, m, v, moving average, g of a tensor.
+type Values = [Vec<f32>; 5];
 
 impl AdamW {
     fn values(&self) -> Vec<Values> {
         let mut random = Random::new(self.applied);
         let tensor = |&(rows, cols, ..): &(usize, usize, usize, f64, f64)| {
             let mut draw = |sigma| random.normals::<f32>(rows * cols, 0.0, sigma);
-            let [w, m, v, g] = [1.0, 0.01, 0.01, 0.01].map(&mut draw);
-            [w, m, v.iter().map(|v| v * v).collect(), g]
+            let [w, m, v, g, e] = [1.0, 0.01, 0.01, 0.01, 1.0].map(&mut draw);
+            [w, m, v.iter().map(|v| v * v).collect(), e, g]
         };
         TENSORS.iter().map(tensor).collect()
     }
 
     fn norm(&self) -> f64 {
         let trained = self.values().into_iter().zip(TENSORS).filter(|(_, tensor)| tensor.3 > 0.0);
-        let squares = trained.flat_map(|([_, _, _, g], _)| g).map(|g| f64::from(g).powi(2));
+        let squares = trained.flat_map(|([_, _, _, _, g], _)| g).map(|g| f64::from(g).powi(2));
         squares.sum::<f64>().sqrt()
     }
 
-    /// w, m and v of all tensors.
-    fn reference<T: Float>(&self, values: &[Values]) -> [Vec<T>; 3] {
+    /// w, m, v and the moving average of all tensors.
+    fn reference<T: Float>(&self, values: &[Values]) -> [Vec<T>; 4] {
         let step = AdamStep {
             lr: RATE,
             decay_scale: DECAY_SCALE,
@@ -68,13 +70,17 @@ impl AdamW {
             grad_scale: ADAM.clip_factor(self.norm()),
             applied: self.applied + 1,
         };
-        let mut all = [(); 3].map(|()| Vec::new());
-        for (i, ([w, m, v, g], (_, _, _, lr_mult, decay))) in values.iter().zip(TENSORS).enumerate() {
+        let mut all = [(); 4].map(|()| Vec::new());
+        for (i, ([w, m, v, e, g], (_, _, _, lr_mult, decay))) in values.iter().zip(TENSORS).enumerate() {
+            let mut average = of(e);
             let mut state = Moments::<T> { w: of(w), m: of(m), v: of(v) };
             if !self.bad && lr_mult > 0.0 {
                 adamw(&mut state, &of::<T>(g), step, lr_mult, decay * DECAY_SCALE[i % 2]);
             }
-            all.iter_mut().zip([state.w, state.m, state.v]).for_each(|(all, part)| all.extend(part));
+            if !self.bad {
+                ema(&mut average, &state.w, DECAY);
+            }
+            all.iter_mut().zip([state.w, state.m, state.v, average]).for_each(|(all, part)| all.extend(part));
         }
         all
     }
@@ -93,20 +99,27 @@ impl Case for AdamW {
         let mut places = Places::default();
         let tensors: Vec<Matrix> = TENSORS.iter().map(|&(r, c, gap, ..)| places.matrix(r, c, gap)).collect();
         places.params.clone_from(&tensors);
+        places.average = true;
         let rows = tensors[0].rows;
         let x = places.act(rows, tensors[0].cols);
         let s = Shape { batch: 1, time: rows };
         let mut rig = places.build(device, s)?;
-        for (&place, [w, m, v, g]) in tensors.iter().zip(self.values()) {
+        let mut average = vec![0.0; rig.weights.len()];
+        for (&place, [w, m, v, e, g]) in tensors.iter().zip(self.values()) {
             scatter(&mut rig.weights, place, &w);
             scatter(&mut rig.moments[0], place, &m);
             scatter(&mut rig.moments[1], place, &v);
+            scatter(&mut average, place, &e);
             scatter(&mut rig.gradients, place, &g);
         }
         if self.bad {
             rig.gradients[tensors[4].offset + 40_000] = f32::NAN;
         }
         rig.load()?;
+        rig.keep_ema(DECAY, &mut |e| {
+            e.copy_from_slice(&average);
+            Ok(())
+        })?;
         rig.set_applied(self.applied);
         let param = |(i, &place): (usize, &Matrix)| {
             let (_, _, _, lr_mult, weight_decay) = TENSORS[i];
@@ -120,7 +133,8 @@ impl Case for AdamW {
         rig.embedding(s, tensors[0], x);
         let copy = rig.read_act(x, rows)?;
         let state = rig.state()?;
-        let flat = [&state.w, &state.m, &state.v]
+        let kept = state.ema.as_ref().ok_or_else(|| Error::failed("the moving average is gone"))?;
+        let flat = [&state.w, &state.m, &state.v, kept]
             .map(|flat| tensors.iter().flat_map(|&t| gather(flat, t)).collect::<Vec<_>>());
         let rounded = bf16s(&flat[0][..copy.len()]);
         let agrees = f32::from(u8::from(copy == rounded));
