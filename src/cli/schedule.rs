@@ -9,6 +9,9 @@ use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+/// What is said of a schedule that looks at the loss: its own rates are known as it goes.
+const BASE_RATE: &str =
+    "base rate: the run multiplies it with a factor that starts at 1 and follows the loss";
 /// Lines and characters of a plot in a terminal.
 const PLOT: (usize, usize) = (12, 72);
 
@@ -112,9 +115,7 @@ fn show(args: &ShowArgs) -> Result<()> {
     let raw = RawConfig::load(args.config.as_deref(), &args.set)?;
     let Preview { schedule, quantities, seq_len } = raw.preview(args.steps)?;
     if schedule.feedback.is_some() {
-        note(
-            "this schedule looks at the loss: the run multiplies these rates with a factor that starts at 1",
-        );
+        note(BASE_RATE);
     }
     if quantities.batch.grows() {
         note("the batch grows: the plot counts steps of its final size, which is what the schedule counts");
@@ -131,9 +132,17 @@ fn show(args: &ShowArgs) -> Result<()> {
 }
 
 fn plot(args: &PlotArgs) -> Result<()> {
-    let curves = curves(args)?;
-    let Some(path) = &args.output else { return print(&draw(&curves, args.x)) };
-    let chart = rate_chart(args.x.name(), curves);
+    let (curves, any_base_rate) = curves(args)?;
+    let Some(path) = &args.output else {
+        if any_base_rate {
+            note(BASE_RATE);
+        }
+        return print(&draw(&curves, args.x));
+    };
+    let mut chart = rate_chart(args.x.name(), curves);
+    if any_base_rate {
+        chart.title = format!("Learning rate ({BASE_RATE})");
+    }
     let file = match path.extension().and_then(OsStr::to_str) {
         Some("svg") => chart.to_svg()?.into_bytes(),
         Some("png") => chart.to_png()?,
@@ -149,13 +158,14 @@ fn plot(args: &PlotArgs) -> Result<()> {
     Ok(())
 }
 
-/// A curve for every name in every configuration; without names, for every configuration.
-fn curves(args: &PlotArgs) -> Result<Vec<Series>> {
+/// A curve for every name in every configuration; without names, for every configuration. And whether any of them is
+/// a base rate only.
+fn curves(args: &PlotArgs) -> Result<(Vec<Series>, bool)> {
     let files: Vec<Option<&Path>> = match args.config.as_slice() {
         [] => vec![None],
         files => files.iter().map(|file| Some(file.as_path())).collect(),
     };
-    let mut curves = Vec::new();
+    let (mut curves, mut any_base_rate) = (Vec::new(), false);
     for file in &files {
         let base = RawConfig::load(*file, &args.set)?;
         let path = file.map(|file| file.display().to_string());
@@ -175,6 +185,9 @@ fn curves(args: &PlotArgs) -> Result<Vec<Series>> {
         }
         for (label, raw) in raws {
             let schedule = raw.preview_schedule(args.steps)?;
+            let is_base_rate = schedule.feedback.is_some();
+            any_base_rate |= is_base_rate;
+            let label = if is_base_rate { format!("{label} (base rate)") } else { label };
             let per_step = match (args.x, raw.preview_tokens_per_step()) {
                 (Axis::Steps, _) => 1.0,
                 (Axis::Tokens, Some(tokens)) => tokens as f64,
@@ -187,7 +200,7 @@ fn curves(args: &PlotArgs) -> Result<Vec<Series>> {
             curves.push(schedule_series(&label, curves.len(), &schedule, per_step));
         }
     }
-    Ok(curves)
+    Ok((curves, any_base_rate))
 }
 
 /// In colours where a person sees them and wants them (<https://no-color.org>).

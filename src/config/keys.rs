@@ -109,6 +109,7 @@ pub(crate) const ARGUMENTS: &[(&str, Kind)] = &[
     ("decay", Length),
     ("decay_shape", Shape(&[SHAPES])),
     ("divisor", Number),
+    ("eps", Number),
     ("every", Length),
     ("exponent", Number),
     ("factor", Number),

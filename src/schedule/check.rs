@@ -142,16 +142,12 @@ impl Preset {
             Self::PowerTokens { scale, exponent, .. } => {
                 positive(at, "scale", *scale).and_then(|()| positive(at, "exponent", *exponent))
             }
-            Self::Plateau(Plateau { factor, threshold, window, .. })
-            | Self::Greedy(Greedy { factor, threshold, window, .. }) => {
+            Self::Plateau(Plateau { factor, threshold, window, eps, .. })
+            | Self::Greedy(Greedy { factor, threshold, window, eps, .. }) => {
                 within(at, "factor", *factor, *factor > 0.0 && *factor < 1.0, "above 0 and below 1")?;
-                within(
-                    at,
-                    "threshold",
-                    *threshold,
-                    threshold.is_finite() && *threshold >= 0.0,
-                    "finite and at least 0",
-                )?;
+                for (key, value) in [("threshold", *threshold), ("eps", *eps)] {
+                    within(at, key, value, value.is_finite() && value >= 0.0, "finite and at least 0")?;
+                }
                 within(at, "window", (*window).into(), *window > 0, "at least 1")?;
                 match self {
                     Self::Greedy(Greedy { ceiling, .. }) => within(

@@ -104,8 +104,8 @@ impl ScheduleConfig {
         let last = (self.tail == Tail::MinLr).then_some(self.min_lr);
         let mut schedule = Schedule::new(builder.finish(last), warmup_steps, run.steps, self.counter);
         schedule.feedback = match self.plan {
-            Plan::Preset(Preset::Plateau(rule)) => Some(Feedback::Plateau(rule)),
-            Plan::Preset(Preset::Greedy(rule)) => Some(Feedback::Greedy(rule)),
+            Plan::Preset(Preset::Plateau(rule)) => Some(rule.rule(self.lr, self.min_lr)),
+            Plan::Preset(Preset::Greedy(rule)) => Some(rule.rule(self.lr, self.min_lr)),
             _ => None,
         };
         Ok(schedule)

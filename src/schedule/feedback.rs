@@ -1,7 +1,10 @@
 //! Schedules that look at the loss: a factor on the rate, moved by rules, with a small state that checkpoints carry.
 use super::Schedule;
+pub use rules::{Better, GreedyRule, PlateauRule};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+
+mod rules;
 
 /// The arguments of `plateau`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,11 +20,13 @@ pub struct Plateau {
     pub threshold: f64,
     /// An observation is the mean training loss of so many updates.
     pub window: u32,
+    /// A reduction of the rate by no more than this is left out.
+    pub eps: f64,
 }
 
 impl Default for Plateau {
     fn default() -> Self {
-        Self { factor: 0.1, patience: 10, pause: 0, threshold: 1e-4, window: 100 }
+        Self { factor: 0.1, patience: 10, pause: 0, threshold: 1e-4, window: 100, eps: 0.0 }
     }
 }
 
@@ -45,6 +50,8 @@ pub struct Greedy {
     pub ceiling: f64,
     /// After so many reductions at the lowest rate everything begins again.
     pub reset_after: u32,
+    /// A change of the rate by no more than this is left out.
+    pub eps: f64,
 }
 
 impl Default for Greedy {
@@ -58,6 +65,7 @@ impl Default for Greedy {
             window: 50,
             ceiling: 1.0,
             reset_after: 500,
+            eps: 0.0,
         }
     }
 }
@@ -66,9 +74,53 @@ impl Default for Greedy {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Feedback {
     /// Down, when the loss has stopped falling.
-    Plateau(Plateau),
+    Plateau(PlateauRule),
     /// Up while the loss falls, down while it does not.
-    Greedy(Greedy),
+    Greedy(GreedyRule),
+}
+
+impl Plateau {
+    /// The rule for a rate that stays at `lr` and goes no lower than `min_lr`.
+    pub(super) fn rule(&self, lr: f64, min_lr: f64) -> Feedback {
+        Feedback::Plateau(PlateauRule {
+            factor: self.factor,
+            patience: self.patience,
+            cooldown: self.pause,
+            better: Better { relative: self.threshold, ..Better::default() },
+            window: self.window,
+            lowest: min_lr / lr,
+            floor: min_lr,
+            eps: self.eps / lr,
+        })
+    }
+}
+
+impl Greedy {
+    /// The rule for a rate that stays at `lr` and goes no lower than `min_lr`.
+    pub(super) fn rule(&self, lr: f64, min_lr: f64) -> Feedback {
+        Feedback::Greedy(GreedyRule {
+            factor: self.factor,
+            patience: self.patience,
+            cooldown: self.pause,
+            warmup: self.pause_up,
+            better: Better { absolute: self.threshold, ..Better::default() },
+            window: self.window,
+            lowest: min_lr / lr,
+            floor: min_lr,
+            highest: self.ceiling,
+            eps: self.eps / lr,
+            reset_after: self.reset_after,
+        })
+    }
+}
+
+impl Feedback {
+    fn floor(self) -> f64 {
+        match self {
+            Self::Plateau(rule) => rule.floor,
+            Self::Greedy(rule) => rule.floor,
+        }
+    }
 }
 
 /// All that such a schedule remembers.
@@ -98,89 +150,23 @@ impl Default for FeedbackState {
 }
 
 impl Schedule {
-    /// The rate of step `step` (maybe a fraction) of a schedule that may look at the loss: [`Schedule::at`] behind the warmup times the
-    /// factor of `state`, but not below `min_lr`.
+    /// The rate of step `step` (maybe a fraction) of a schedule that may look at the loss: [`Schedule::at`], behind the
+    /// warmup times the factor of `state`.
     pub fn lr_after(&self, step: f64, state: &FeedbackState) -> f64 {
         let lr = self.at(step);
-        let follows = self.feedback.is_some() && step >= self.warmup_steps as f64;
-        if follows { (lr * state.factor).max(self.min_lr()) } else { lr }
+        match self.feedback {
+            Some(rule) if step >= self.warmup_steps as f64 => (lr * state.factor).max(rule.floor()),
+            _ => lr,
+        }
     }
 
     /// Takes note of the training loss of step `step`, whose update was made. Losses of the warmup do not count.
     pub fn observe(&self, step: f64, loss: f64, state: &mut FeedbackState) {
-        let lowest = self.min_lr() / self.at(step);
         match self.feedback {
             _ if step < self.warmup_steps as f64 => {}
-            Some(Feedback::Plateau(rule)) => rule.observe(loss, lowest, state),
-            Some(Feedback::Greedy(rule)) => rule.observe(loss, lowest, state),
+            Some(Feedback::Plateau(rule)) => rule.observe(loss, state),
+            Some(Feedback::Greedy(rule)) => rule.observe(loss, state),
             None => {}
-        }
-    }
-
-    /// The floor of the last phase.
-    fn min_lr(&self) -> f64 {
-        self.phases().last().map_or(0.0, |phase| phase.floor)
-    }
-}
-
-impl FeedbackState {
-    /// Notes a loss; the mean of the latest `window`.
-    fn smooth(&mut self, loss: f64, window: u32) -> f64 {
-        self.losses.push_back(loss);
-        while self.losses.len() > window as usize {
-            self.losses.pop_front();
-        }
-        self.losses.iter().sum::<f64>() / self.losses.len() as f64
-    }
-
-    /// Compares with the best so far, where a loss below `bar` of it is better.
-    fn judge(&mut self, loss: f64, bar: impl Fn(f64) -> f64) {
-        if self.best.is_none_or(|best| loss < bar(best)) {
-            (self.best, self.good, self.bad) = (Some(loss), self.good + 1, 0);
-        } else {
-            (self.good, self.bad) = (0, self.bad + 1);
-        }
-    }
-}
-
-impl Plateau {
-    /// As torch's `ReduceLROnPlateau` with `mode = "min"`, `threshold_mode = "rel"` and `eps = 0`, once per window.
-    fn observe(&self, loss: f64, lowest: f64, state: &mut FeedbackState) {
-        let mean = state.smooth(loss, self.window);
-        if state.losses.len() < self.window as usize {
-            return;
-        }
-        state.losses.clear();
-        state.judge(mean, |best| best * (1.0 - self.threshold));
-        if state.pause > 0 {
-            (state.pause, state.bad) = (state.pause - 1, 0);
-        }
-        if state.bad > self.patience {
-            (state.factor, state.pause, state.bad) =
-                ((state.factor * self.factor).max(lowest), self.pause, 0);
-        }
-    }
-}
-
-impl Greedy {
-    /// As Hugging Face's `GreedyLR` with `mode = "min"`, `threshold_mode = "abs"`, `smooth = True` and `eps = 0`.
-    fn observe(&self, loss: f64, lowest: f64, state: &mut FeedbackState) {
-        let mean = state.smooth(loss, self.window);
-        if state.pause > 0 {
-            (state.pause, state.good, state.bad) = (state.pause - 1, 0, 0);
-            return;
-        }
-        state.judge(mean, |best| best - self.threshold);
-        if state.good > self.patience {
-            state.factor = (state.factor / self.factor).min(self.ceiling);
-            (state.pause, state.good, state.at_floor) = (self.pause_up, 0, 0);
-        } else if state.bad > self.patience {
-            state.factor = (state.factor * self.factor).max(lowest);
-            state.at_floor += u32::from(state.factor <= lowest);
-            if state.at_floor > 0 && state.at_floor >= self.reset_after {
-                *state = FeedbackState::default();
-            }
-            (state.pause, state.bad) = (self.pause, 0);
         }
     }
 }

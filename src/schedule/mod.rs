@@ -29,7 +29,7 @@ mod warmup;
 pub use batch::{BatchPlan, LrScaling};
 pub use config::{Counter, Named, PhaseConfig, RawPhase, RawSchedule, ScheduleConfig, Tail};
 pub use curve::Curve;
-pub use feedback::{Feedback, FeedbackState, Greedy, Plateau};
+pub use feedback::{Better, Feedback, FeedbackState, Greedy, GreedyRule, Plateau, PlateauRule};
 pub use phase::Phase;
 pub use plan::{Infinite, Plan, Preset, Spacing};
 pub use quantity::{Quantities, Quantity, Settings, Varying};

@@ -1,5 +1,6 @@
 //! Every step of every schedule against the frameworks' own code, as `tools/golden_schedules.py` asked it.
 use super::styled;
+use rewarm::schedule::FeedbackState;
 use rewarm::schedule::compat::STYLES;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -21,6 +22,9 @@ struct Golden {
     args: Table,
     rates: Vec<f64>,
     recursive: bool,
+    /// What a schedule that looks at the loss was fed.
+    #[serde(default)]
+    losses: Vec<f64>,
 }
 
 impl Golden {
@@ -31,8 +35,16 @@ impl Golden {
         assert_eq!(self.rates.len() as u64, self.steps);
         let peak = self.rates.iter().copied().fold(0.0, f64::max);
         assert!(peak > 0.0, "{} {}: no rate is above 0", self.style, self.args);
-        let errors = self.rates.iter().zip(0..).map(|(rate, step)| (schedule.lr(step) - rate).abs() / peak);
-        errors.fold(0.0, f64::max)
+        assert_eq!(self.losses.is_empty(), schedule.feedback.is_none(), "{}", self.style);
+        let (mut state, mut worst) = (FeedbackState::default(), 0.0_f64);
+        for (step, rate) in self.rates.iter().enumerate() {
+            let step = step as f64;
+            worst = worst.max((schedule.lr_after(step, &state) - rate).abs() / peak);
+            if let Some(loss) = self.losses.get(step as usize) {
+                schedule.observe(step, *loss, &mut state);
+            }
+        }
+        worst
     }
 }
 
@@ -74,7 +86,10 @@ fn every_example_is_complete_and_moves_as_it_should() {
         let Some(schedule) = style.show() else { continue };
         assert!(schedule.peak() <= 1e-3 * 1.0001, "{}: {}", style.name, schedule.peak());
         let rates: Vec<f64> = (0..1000).map(|step| schedule.lr(step)).collect();
-        let constant = style.name.ends_with(":constant") || style.name == "optax:constant_schedule";
+        // Those that look at the loss are shown without it.
+        let constant = schedule.feedback.is_some()
+            || style.name.ends_with(":constant")
+            || style.name == "optax:constant_schedule";
         assert_eq!(
             constant && style.name != "megatron:constant" && !style.name.starts_with("neox"),
             rates.iter().all(|rate| *rate == rates[0]),

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 /// `[schedule.args]`, or an entry of a list in it. Remembers what it was asked for: anything else is unknown.
 pub(super) struct Args {
     /// The style, for messages.
-    style: String,
+    pub style: String,
     /// Where the keys stand, for messages.
     path: String,
     table: Table,
@@ -25,6 +25,23 @@ impl Args {
         self.table.get(name)
     }
 
+    /// Where an argument stands, for messages.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+
+    /// Sets an argument that the list around it has given for all of its entries.
+    pub fn share(&mut self, name: &str, value: f64) -> Result<()> {
+        if self.table.contains_key(name) {
+            return Err(self.refused(
+                name,
+                "is given in an entry of a list; all of them start from that of the list, remove it",
+            ));
+        }
+        self.table.insert(name.into(), value.into());
+        Ok(())
+    }
+
     /// Whether an argument is given.
     pub fn has(&self, name: &'static str) -> bool {
         self.get(name).is_some()
@@ -32,7 +49,7 @@ impl Args {
 
     /// An error about an argument; `what` continues its name.
     pub fn refused(&self, name: &str, what: impl std::fmt::Display) -> Error {
-        Error::refused(format!("{}.{name} {what}", self.path))
+        Error::refused(format!("{} {what}", self.key(name)))
     }
 
     fn wrong(&self, name: &str, value: &Value, expected: &str) -> Error {
@@ -108,6 +125,12 @@ impl Args {
         self.number_in(name, "a share between 0 and 1", |x| (0.0..=1.0).contains(&x))
     }
 
+    /// A factor that makes less of what it is multiplied with, and has a default.
+    pub fn reduction_or(&self, name: &'static str, default: f64) -> Result<f64> {
+        let factor = self.number_in(name, "a number above 0 and below 1", |x| x > 0.0 && x < 1.0)?;
+        Ok(factor.unwrap_or(default))
+    }
+
     /// A whole number of steps, samples or the like, as f64 since progress is computed in it.
     pub fn count(&self, name: &'static str) -> Result<f64> {
         let count = self.count_or_none(name)?;
@@ -174,12 +197,29 @@ impl Args {
         }
     }
 
+    /// A list of steps behind the first, maybe empty.
+    pub fn steps(&self, name: &'static str) -> Result<Vec<u64>> {
+        let expected = "a list of whole numbers of at least 1";
+        let value = self.required(name, self.get(name), expected)?;
+        let step = |value: &Value| {
+            value.as_integer().and_then(|step| u64::try_from(step).ok()).filter(|step| *step > 0)
+        };
+        let list: Option<Vec<u64>> = value.as_array().and_then(|list| list.iter().map(step).collect());
+        list.ok_or_else(|| self.wrong(name, value, expected))
+    }
+
+    /// A table, where the argument is one.
+    pub fn table_or_none(&self, name: &'static str) -> Option<Args> {
+        let table = self.get(name)?.as_table()?;
+        Some(Args::new(&self.style, self.key(name), table))
+    }
+
     /// A list of tables, which is not empty.
     pub fn tables(&self, name: &'static str) -> Result<Vec<Args>> {
         let expected = "a list of tables, which is not empty";
         let value = self.required(name, self.get(name), expected)?;
         let entry = |(i, value): (usize, &Value)| {
-            value.as_table().map(|table| Args::new(&self.style, format!("{}.{name}[{i}]", self.path), table))
+            value.as_table().map(|table| Args::new(&self.style, self.key(&format!("{name}[{i}]")), table))
         };
         let list: Option<Vec<Args>> =
             value.as_array().and_then(|list| list.iter().enumerate().map(entry).collect());

@@ -159,34 +159,6 @@ pub(super) fn cos_with_warmup_and_linear_decay(args: &Args, run: &RunSize) -> Re
         .counted_from_one())
 }
 
-pub(super) fn composable(args: &Args, _: &RunSize) -> Result<Pieces> {
-    let lr = args.rate("lr")?;
-    let (mut pieces, mut begin, mut rate) = (Pieces::default(), 0.0, lr);
-    for stage in args.tables("stages")? {
-        let steps = stage.some("duration")?;
-        let curve = match stage.choice("shape", &["linear", "cosine"])? {
-            "linear" => Curve::Ramp,
-            _ => Curve::Cosine { theta: 1.0, cycles: 0.5 },
-        };
-        let given = |name, share| -> Result<Option<f64>> {
-            match (stage.rate_or_none(name)?, stage.rate_or_none(share)?) {
-                (Some(_), Some(_)) => {
-                    Err(stage.refused(name, format!("and {share} are both given; remove one")))
-                }
-                (rate, share) => Ok(rate.or(share.map(|share| lr * share))),
-            }
-        };
-        let from = given("start_lr", "start_lr_fraction")?.unwrap_or(rate);
-        let to = given("end_lr", "end_lr_fraction")?;
-        rate =
-            to.ok_or_else(|| stage.refused("end_lr", "and end_lr_fraction are missing; give one of them"))?;
-        stage.finish()?;
-        pieces = pieces.then(at(begin), Piece::new(curve, begin, steps, from, rate));
-        begin += steps;
-    }
-    Ok(pieces.hold(at(begin), rate).counted_from_one())
-}
-
 pub(super) fn wsds(args: &Args, _: &RunSize) -> Result<Pieces> {
     let lr = args.rate("lr")?;
     let periods = args.numbers("period_lengths")?;

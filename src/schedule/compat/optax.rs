@@ -1,5 +1,6 @@
 //! optax: `optax/schedules/_schedule.py`. Update `i` uses count `i`.
 use super::args::Args;
+use super::parts::{Part, boundaries, in_sequence};
 use super::pieces::{Piece, Pieces, at};
 use crate::Result;
 use crate::schedule::{Curve, RunSize};
@@ -133,6 +134,11 @@ pub(super) fn sgdr_schedule(args: &Args, _: &RunSize) -> Result<Pieces> {
         one.finish()?;
     }
     Ok(pieces)
+}
+
+pub(super) fn join_schedules(args: &Args, run: &RunSize) -> Result<Pieces> {
+    let parts = Part::list(args, "schedules")?;
+    in_sequence(&parts, &boundaries(args, "boundaries", &parts)?, run)
 }
 
 /// A warmup and a cosine behind it, as of the step `start`; and where they end.

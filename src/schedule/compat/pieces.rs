@@ -1,5 +1,5 @@
 //! Schedules put together from phases, in the counter of the framework that they come from.
-use crate::schedule::{Curve, Phase};
+use crate::schedule::{Curve, Feedback, Phase};
 use std::f64::consts::PI;
 
 /// Phases in the order in which they were added.
@@ -8,6 +8,8 @@ pub(super) struct Pieces {
     pub phases: Vec<Phase>,
     /// Steps of the rise.
     pub warmup: f64,
+    /// What moves the rates besides.
+    pub feedback: Option<Feedback>,
 }
 
 /// A curve and where it lies, in steps that need not be whole.
@@ -54,6 +56,28 @@ impl Pieces {
     pub fn in_stairs(mut self, steps: f64) -> Self {
         self.phases.last_mut().expect("a piece was added").stairs = steps;
         self
+    }
+
+    /// The rate of step `step`.
+    pub fn rate(&self, step: u64) -> f64 {
+        let after = self.phases.partition_point(|phase| phase.start <= step);
+        self.phases[after - 1].rate(step as f64) // the first phase starts at 0
+    }
+
+    /// Without what starts at the step `end` or later.
+    pub fn until(mut self, end: u64) -> Self {
+        self.phases.retain(|phase| phase.start < end);
+        self.warmup = self.warmup.min(end as f64);
+        self
+    }
+
+    /// `next` from the step `start` on, with a counter of its own.
+    pub fn append(self, start: u64, next: Self) -> Self {
+        let mut pieces = self.until(start);
+        let moved =
+            |phase: Phase| Phase { start: phase.start + start, origin: phase.origin + start as f64, ..phase };
+        pieces.phases.extend(next.phases.into_iter().map(moved));
+        pieces
     }
 
     /// The phases of a framework that counts the first update as 1.
