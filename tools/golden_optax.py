@@ -81,17 +81,28 @@ def optax_settings(name, rng, steps):
     return args, rates_of(getattr(optax, name)(**args), steps, args.get("staircase"))
 
 
-def optax_join_settings(rng, steps):
+def optax_join(rng, steps, kinds):
+    """Arguments of join_schedules, the schedule, and whether any part has stairs."""
     count = rng.randint(1, 4)
     boundaries = sorted(rng.sample(range(1, steps + 10), count - 1))
-    starts, ends = [0, *boundaries], [*boundaries, steps]
-    lengths = [max(end - start, SHORTEST) for start, end in zip(starts, ends, strict=True)]
-    kinds = [rng.choice(OPTAX) for _ in lengths]
-    entries = [(kind, optax_args(kind, rng, length)) for kind, length in zip(kinds, lengths, strict=True)]
-    schedules = [getattr(optax, kind)(**own) for kind, own in entries]
-    args = {"boundaries": boundaries, "schedules": [{"style": f"optax:{kind}"} | own for kind, own in entries]}
-    staircase = any(own.get("staircase") for _, own in entries)
-    return args, rates_of(optax.join_schedules(schedules, boundaries), steps, staircase)
+    entries, schedules, stairs = [], [], []
+    for start, end in zip([0, *boundaries], [*boundaries, steps], strict=True):
+        kind, length = rng.choice(kinds), max(end - start, SHORTEST)
+        if kind == "join_schedules":
+            own, schedule, staircase = optax_join(rng, length, OPTAX)
+        else:
+            own = optax_args(kind, rng, length)
+            schedule, staircase = getattr(optax, kind)(**own), own.get("staircase")
+        entries.append({"style": f"optax:{kind}"} | own)
+        schedules.append(schedule)
+        stairs.append(staircase)
+    args = {"boundaries": boundaries, "schedules": entries}
+    return args, optax.join_schedules(schedules, boundaries), any(stairs)
+
+
+def optax_join_settings(rng, steps):
+    args, schedule, staircase = optax_join(rng, steps, [*OPTAX, "join_schedules"])
+    return args, rates_of(schedule, steps, staircase)
 
 
 OPTAX = [

@@ -144,7 +144,7 @@ def olmo_sequential_settings(rng, steps):
     for length in [*lengths, steps - sum(lengths)]:
         last = len(entries) == count - 1
         ends_at_0 = ("wsd", "power_lr", "cos_with_warmup_and_linear_decay", "wsds", "exponential", "sequential")
-        name = rng.choice([name for name in OLMO[:-2] if last or name not in ends_at_0])
+        name = rng.choice([name for name in OLMO if name not in ends_at_0 or last and name != "exponential"])
         own, _ = olmo_settings(name, rng, length)
         for absolute in ("lr", "warmup_min_lr", "decay_min_lr"):
             own.pop(absolute, None)

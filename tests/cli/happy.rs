@@ -275,6 +275,11 @@ fn schedules_are_listed_and_drawn() {
     assert!(line(&dir, &tokens).ok().contains("499000 tokens"));
     line(&dir, &format!("{two} --x tokens")).refused(&["--x tokens", "data.seq_len"]);
     line(&dir, &format!("{two} --output DIR/plot.jpg")).refused(&["plot.jpg", ".png"]);
+    let plateau = "schedule plot plateau wsd --set schedule.lr=1e-3 --steps 500";
+    let drawn = line(&dir, plateau);
+    assert!(drawn.ok().contains("── plateau (base rate)") && drawn.err.contains("follows the loss"));
+    line(&dir, &format!("{plateau} --output DIR/base.svg")).ok();
+    assert!(String::from_utf8(read("base.svg")).unwrap().contains("follows the loss"));
     line(&dir, "schedule plot cosin --set schedule.lr=1 --steps 9").refused(&["cosin", "\"cosine\""]);
 }
 

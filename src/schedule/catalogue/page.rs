@@ -131,8 +131,8 @@ pub fn markdown() -> Result<String> {
          PyTorch, optax) or with its formulas stated again. The curves are over 1,000 steps. `refined:file` takes what \
          `rewarm schedule refine` prints; the other `refined` are fits published with it (arXiv:2310.07831).\n\n\
          A style that is a list of others has a table for each, `[[schedule.args.schedulers]]` (optax: \
-         `[[schedule.args.schedules]]`), with a `style` of the same framework and its arguments; the rate that all start \
-         from is the list's. A style that looks at the loss is fed the training loss of every update, or the mean of \
+         `[[schedule.args.schedules]]`), with a `style` of the same framework and its arguments; `lr`, where \
+         there is one, is the list's. A style that looks at the loss is fed the training loss of every update, or the mean of \
          `window` of them (in `torch:ReduceLROnPlateau` and `hf:reduce_lr_on_plateau`; `accumulation_size` is optax's, \
          `smooth` GreedyLR's own), and its curve is the base rate. The factor acts from the next update on, as \
          torch's does; optax's would act on the update of that loss already. `torch:LambdaLR` and \

@@ -46,7 +46,7 @@ pub(super) fn sequential(args: &Args, run: &RunSize) -> Result<Pieces> {
     lengths.push(run.steps - begin_of_last);
     let (mut pieces, mut begin, mut rate) = (Pieces::default(), 0, lr);
     for (part, steps) in parts.iter_mut().zip(lengths) {
-        part.share("lr", rate)?;
+        part.args.share("lr", rate)?;
         let next = part.build(steps, run)?;
         rate = next.rate(steps - 1);
         pieces = if begin == 0 { next } else { pieces.append(begin, next) };

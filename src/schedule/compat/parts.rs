@@ -36,11 +36,6 @@ impl Part {
         self.args.refused("style", format!("is {:?}, {what}", self.style.name))
     }
 
-    /// Sets an argument that all entries have in common.
-    pub fn share(&mut self, name: &str, value: f64) -> Result<()> {
-        self.args.share(name, value)
-    }
-
     /// The pieces over `steps` steps of its own; refused if they look at the loss.
     pub fn build(&self, steps: u64, run: &RunSize) -> Result<Pieces> {
         let pieces = (self.style.build)(&self.args, &RunSize { steps: steps.max(1), ..*run })?;

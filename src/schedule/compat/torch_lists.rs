@@ -10,12 +10,17 @@ use crate::Result;
 use crate::schedule::RunSize;
 use std::f64::consts::PI;
 
-/// What a chain multiplies the rate by is not constant for more steps than anybody means to keep.
+/// A chain has no formula: its rates are kept one by one, in some 100 bytes each.
 const CHANGES_MAX: usize = 1_000_000;
+/// These set the optimizer's rate when they are made.
+const SET_OPTIMIZER: [&str; 2] = ["torch:CyclicLR", "torch:OneCycleLR"];
+/// These are not put into lists of their kind.
+const LISTS: [&str; 2] = ["torch:SequentialLR", "torch:ChainedScheduler"];
 
 pub(super) fn sequential_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
     let (mut parts, lr) = schedulers(args)?;
-    parts.iter_mut().filter(|part| !sets_optimizer(part)).try_for_each(|part| part.share("lr", lr))?;
+    let mut others = parts.iter_mut().filter(|part| !SET_OPTIMIZER.contains(&part.style.name));
+    others.try_for_each(|part| part.args.share("lr", lr))?;
     in_sequence(&parts, &boundaries(args, "milestones", &parts)?, run)
 }
 
@@ -45,15 +50,12 @@ pub(super) fn chained_scheduler(args: &Args, run: &RunSize) -> Result<Pieces> {
 /// The entries, and the rate that those start from which do not bring their own: the optimizer's.
 fn schedulers(args: &Args) -> Result<(Vec<Part>, f64)> {
     let parts = Part::list(args, "schedulers")?;
-    if let Some(list) =
-        parts.iter().find(|part| ["torch:SequentialLR", "torch:ChainedScheduler"].contains(&part.style.name))
-    {
+    if let Some(list) = parts.iter().find(|part| LISTS.contains(&part.style.name)) {
         return Err(list.refused("which is a list itself; give its entries here"));
     }
     if let Some(later) = parts[1..].iter().find(|part| part.style.name == "torch:OneCycleLR") {
         return Err(later.refused("which overwrites the rate that torch starts the schedulers before it from; only the first can be one"));
     }
-    // These two set the optimizer's rate when they are made.
     let first = &parts[0].args;
     let lr = match parts[0].style.name {
         "torch:CyclicLR" => first.rate("base_lr")?,
@@ -61,10 +63,6 @@ fn schedulers(args: &Args) -> Result<(Vec<Part>, f64)> {
         _ => args.rate("lr")?,
     };
     Ok((parts, lr))
-}
-
-fn sets_optimizer(part: &Part) -> bool {
-    ["torch:CyclicLR", "torch:OneCycleLR"].contains(&part.style.name)
 }
 
 /// What a scheduler of a chain does to the rate at a step.
@@ -85,11 +83,11 @@ impl Link {
                 Ok(Self::Sets { first: lr, then: part.build(run.steps, run)? })
             }
             "torch:CosineAnnealingWarmRestarts" => {
-                part.share("lr", lr)?;
+                part.args.share("lr", lr)?;
                 Ok(Self::Sets { first: lr, then: part.build(run.steps, run)? })
             }
             "torch:CosineAnnealingLR" => {
-                part.share("lr", lr)?;
+                part.args.share("lr", lr)?;
                 part.build(run.steps, run)?; // for its refusals
                 Ok(Self::Cosine {
                     lr,
@@ -98,7 +96,7 @@ impl Link {
                 })
             }
             _ => {
-                part.share("lr", 1.0)?;
+                part.args.share("lr", 1.0)?;
                 Ok(Self::Multiplies(part.build(run.steps, run)?))
             }
         }

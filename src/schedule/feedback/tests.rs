@@ -97,6 +97,27 @@ fn the_state_survives_a_checkpoint_bit_for_bit() {
     }
 }
 
+/// As runs before `eps` wrote it.
+#[test]
+fn a_state_that_was_written_earlier_is_read() {
+    let text = r#"{"factor":0.5,"best":2.5,"good":0,"bad":1,"pause":3,"at_floor":0,"losses":[2.75,3.0]}"#;
+    let state: FeedbackState = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_string(&state).unwrap(), text);
+}
+
+/// From 1 by 0.5: what torch 2.15's `ReduceLROnPlateau` does with `eps = 0.1` too.
+#[test]
+fn a_change_of_no_more_than_eps_is_left_out() {
+    let lowest = |eps: f64| {
+        let args = [("factor", 0.5), ("patience", 0.0), ("window", 1.0), ("eps", eps)];
+        let schedule = schedule("plateau", &args);
+        let mut state = FeedbackState::default();
+        (0..50).for_each(|step| schedule.observe(f64::from(step), 1.0, &mut state));
+        schedule.lr_after(50.0, &state)
+    };
+    assert_eq!([0.0, 0.1, 0.125, 0.3].map(lowest), [0.02, 0.125, 0.25, 0.5]);
+}
+
 #[test]
 fn rates_stay_between_the_floor_and_the_ceiling() {
     for (schedule, highest) in [(greedy(), 1.5), (plateau(), 1.0)] {
