@@ -32,8 +32,11 @@ pub fn rate_chart(x_label: &str, series: Vec<Series>) -> Chart {
 pub fn schedule_series(name: &str, index: usize, schedule: &Schedule, per_step: f64) -> Series {
     let mut steps: Vec<u64> =
         (0..schedule.total).step_by((schedule.total / POINTS).max(1) as usize).collect();
-    // Both sides of a join, so that a jump is upright.
-    steps.extend(schedule.joins().into_iter().flat_map(|join| [join - 1, join]));
+    // Both sides of a join, so that a jump is upright; a list of rates has joins everywhere.
+    let joins = schedule.joins();
+    if joins.len() as u64 <= POINTS {
+        steps.extend(joins.into_iter().flat_map(|join| [join - 1, join]));
+    }
     steps.push(schedule.total.saturating_sub(1));
     steps.retain(|&step| step < schedule.total);
     steps.sort_unstable();
