@@ -133,6 +133,7 @@ fn impossible_schedules_are_refused_by_key_with_a_remedy() {
         ("lr = 1\nname = \"sgdr\"\nperiod = 0", "schedule.period", "give a length"),
         ("lr = 1\nname = \"wsd_s\"\nperiods = 0", "schedule.periods", "at least 1"),
         ("lr = 1\nname = \"plateau\"\nfactor = 1", "schedule.factor", "below 1"),
+        ("lr = 1\nname = \"plateau\"\neps = -1", "schedule.eps", "at least 0"),
         ("lr = 1\nname = \"greedy\"\nwindow = 0", "schedule.window", "at least 1"),
         ("lr = 1\nname = \"greedy\"\nceiling = 0.5", "schedule.ceiling", "at least 1"),
         (
