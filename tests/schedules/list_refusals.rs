@@ -105,6 +105,7 @@ schedulers = [{ style = "olmo:constant" }, { style = "olmo:constant" }]"#;
         &format!("{olmo}\nschedulers_max = [100]"),
         "leave steps for the last scheduler",
     );
+    refused("olmo:sequential", &format!("{olmo}\nschedulers_max = [5]\noverride_decay = 9"), "is no table");
     let decay = "schedulers_max = [50]\noverride_decay = { start = 5, duration = 9 }";
     refused(
         "olmo:sequential",

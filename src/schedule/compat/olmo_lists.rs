@@ -57,7 +57,13 @@ pub(super) fn sequential(args: &Args, run: &RunSize) -> Result<Pieces> {
 
 /// From `start` on, where it is given, all else is left for a decay from the rate there, which is then held.
 fn override_decay(args: &Args, pieces: Pieces, lr: f64) -> Result<Pieces> {
-    let Some(decay) = args.table_or_none("override_decay") else { return Ok(pieces) };
+    let decay = match args.table_or_none("override_decay") {
+        Some(decay) => decay,
+        None if args.has("override_decay") => {
+            return Err(args.refused("override_decay", "is no table; give its start, duration and end_lr"));
+        }
+        None => return Ok(pieces),
+    };
     let (start, steps, curve) = (decay.some("start")?, decay.some("duration")?, shape(&decay)?);
     let (begin, to) = (at(start - 1.0), end(&decay, lr)?);
     decay.finish()?;
