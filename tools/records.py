@@ -47,8 +47,19 @@ def read(paths):
             except json.JSONDecodeError as error:
                 sys.exit(f"error: {path} line {number + 1} is not JSON ({error}); a record is one line of it")
             if item is not None and "samples" in item:
+                check(item, f"{path} line {number + 1}")
                 found.append(item | {"file": Path(path).name, "line": number})
     return found
+
+
+def check(item, where):
+    """Ends the program where a record lacks what is compared."""
+    for key, kind in {"name": str, "settings": dict, "summary": dict, "derived": dict}.items():
+        if not isinstance(item.get(key), kind):
+            sys.exit(f"error: {where}: a record's {key} is {json.dumps(item.get(key))}; docs/benchmarks.md has the form")
+    median = item["summary"].get("median")
+    if not isinstance(median, (int, float)) or not 0 < median < math.inf:
+        sys.exit(f"error: {where}: a record's median is {json.dumps(median)}; seconds above 0 are expected")
 
 
 def flops_per_token(layers, hidden, vocab, time_steps):
