@@ -106,9 +106,9 @@ pub struct Varying {
 }
 
 impl Quantities {
-    /// What step `step` is set to: `lr` is its rate, and `peak` the highest of the schedule.
-    pub fn settings(&self, step: u64, lr: f64, peak: f64) -> Settings {
-        let at = self.batch.full_steps_before(step);
+    /// What step `step` is set to: `at` is what schedules count there, `lr` the rate, and `peak` the highest of the
+    /// schedule.
+    pub fn settings(&self, step: u64, at: f64, lr: f64, peak: f64) -> Settings {
         let sequences = self.batch.sequences(step);
         let share = sequences as f64 / self.batch.full() as f64;
         let lr = self.lr_scaling.map_or(lr, |scaling| lr * scaling.factor(share));
@@ -173,14 +173,14 @@ mod tests {
     #[test]
     fn a_step_is_set_to_what_its_phases_say() {
         let q = quantities(BatchPlan::new(4, []), None);
-        let s = q.settings(50, 0.25, 0.5);
+        let s = q.settings(60, 50.0, 0.25, 0.5);
         assert_eq!((s.lr, s.sequences, s.betas[1]), (0.25, 4, 0.99));
         assert!((s.weight_decay - 0.05).abs() < 1e-15 && (s.betas[0] - 0.9).abs() < 1e-15, "{s:?}");
         // Megatron's weight decay grows from 0, too; AdamC's follows the rate on top of that.
         assert!((s.decay_scale[0] - 0.5).abs() < 1e-15 && (s.decay_scale[1] - 0.25).abs() < 1e-15);
-        assert_eq!(q.settings(0, 0.25, 0.5).decay_scale, [0.0; 2]);
+        assert_eq!(q.settings(0, 0.0, 0.25, 0.5).decay_scale, [0.0; 2]);
         let constant = Quantity { base: 0.0, schedule: None };
-        let s = Quantities { weight_decay: constant, ..q }.settings(50, 0.25, 0.5);
+        let s = Quantities { weight_decay: constant, ..q }.settings(50, 50.0, 0.25, 0.5);
         assert_eq!((s.weight_decay, s.decay_scale), (0.0, [1.0, 0.5]), "groups may still decay");
     }
 
@@ -188,9 +188,9 @@ mod tests {
     fn a_growing_batch_counts_samples_and_scales_the_rate() {
         let q = |scaling| quantities(BatchPlan::new(1, [(8, 2), (16, 4)]), scaling);
         // Eight steps of one, four of two: 16 samples are four steps of four.
-        let (at, whole) = (q(None).settings(12, 1.0, 1.0), quantities(BatchPlan::new(4, []), None));
-        assert_eq!(at, whole.settings(4, 1.0, 1.0));
-        let rate = |scaling, step| q(Some(scaling)).settings(step, 1.0, 1.0).lr;
+        let settings = |q: Quantities, step| q.settings(step, q.batch.full_steps_before(step), 1.0, 1.0);
+        assert_eq!(settings(q(None), 12), settings(quantities(BatchPlan::new(4, []), None), 4));
+        let rate = |scaling, step| settings(q(Some(scaling)), step).lr;
         assert_eq!([0, 8, 12].map(|step| rate(LrScaling::Linear, step)), [0.25, 0.5, 1.0]);
         assert_eq!([0, 8, 12].map(|step| rate(LrScaling::Sqrt, step)), [0.5, 0.5f64.sqrt(), 1.0]);
     }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn only_what_varies_is_logged() {
         let q = quantities(BatchPlan::new(4, []), None);
-        let varying = q.varying(&q.settings(0, 1.0, 1.0));
+        let varying = q.varying(&q.settings(0, 0.0, 1.0, 1.0));
         assert!(varying.sequences.is_none() && varying.beta2.is_none());
         assert_eq!((varying.weight_decay, varying.beta1), (Some(0.0), Some(0.95)));
     }

@@ -42,7 +42,8 @@ pub fn points(
     steps.sort_unstable();
     steps.dedup();
     let point = |step| {
-        let settings = quantities.settings(step, schedule.at(batch.full_steps_before(step)), schedule.peak());
+        let at = batch.full_steps_before(step);
+        let settings = quantities.settings(step, at, schedule.at(at), schedule.peak());
         let tokens = seq_len.map(|tokens| tokens.saturating_mul(batch.samples_before(step)));
         Point { step, tokens, lr: settings.lr, scheduled: quantities.varying(&settings) }
     };

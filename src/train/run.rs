@@ -162,8 +162,8 @@ impl Session {
 
     /// What step `step` is set to under a plan.
     pub(super) fn settings_of(&self, schedule: &Schedule, quantities: &Quantities, step: u64) -> Settings {
-        let lr = schedule.lr_after(self.counted(schedule, quantities, step), &self.feedback);
-        quantities.settings(step, lr, schedule.peak())
+        let at = self.counted(schedule, quantities, step);
+        quantities.settings(step, at, schedule.lr_after(at, &self.feedback), schedule.peak())
     }
 
     /// What a schedule counts, at step `step`. A batch that grows and updates counted were refused together.
