@@ -3,7 +3,6 @@ use super::*;
 use crate::device;
 use crate::model::Init;
 use crate::model::{Gelu, PRESETS, preset};
-use crate::schedule::Counter;
 use serde::Deserialize;
 
 /// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
@@ -70,11 +69,6 @@ impl Config {
         }
         // Whether the run that is continued has a last rate is known once it is opened: any rate stands in.
         let previous = self.start.as_ref().map(|_| self.schedule.lr);
-        if self.schedule.counter == Counter::Applied && self.batch.growth != Growth::None {
-            return refuse(
-                "schedule.counter is \"applied\" and the batch grows; the position in a growing batch is counted in attempted steps, remove one of them",
-            );
-        }
         let check = |seq_len| {
             self.compile_schedule(seq_len, previous)?;
             self.quantities(seq_len)?;

@@ -94,13 +94,18 @@ impl BatchPlan {
         stage.step + (samples - stage.sample).div_ceil(stage.sequences)
     }
 
-    /// Samples before `step` in steps of the final size: what schedules count, so that their lengths in tokens hold
-    /// while the batch grows (Megatron-LM's schedules count samples). `step` itself where the size never changes.
+    /// [`BatchPlan::full_steps`] of the samples before `step`; `step` itself where the size never changes.
     pub fn full_steps_before(&self, step: u64) -> f64 {
         if !self.grows() {
-            return step as f64;
+            return step as f64; // also where so many samples are more than can be counted
         }
-        self.samples_before(step) as f64 / self.full() as f64
+        self.full_steps(self.samples_before(step))
+    }
+
+    /// Samples in steps of the final size: what schedules count, so that their lengths in tokens hold while the batch
+    /// grows (Megatron-LM's schedules count samples).
+    pub fn full_steps(&self, samples: u64) -> f64 {
+        samples as f64 / self.full() as f64
     }
 
     /// Sequences of a step in the end.

@@ -100,7 +100,7 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// What is counted at step `attempted` of a run that has skipped `skipped` updates before.
+    /// What is counted behind so many attempted steps, or samples of them, of which `skipped` updated nothing.
     pub fn count(self, attempted: u64, skipped: u64) -> u64 {
         match self {
             Self::Attempted => attempted,

@@ -25,7 +25,7 @@ const SKIPS_MAX: u32 = 3;
 const SAVE_FAILURES_MAX: u32 = 3;
 
 /// Keys of [`crate::checkpoint::RunState::extra`].
-const SKIPPED: &str = "skipped";
+const SKIPPED: &str = "skipped_samples";
 pub(super) const FEEDBACK: &str = "feedback";
 
 /// How a run ended.
@@ -166,15 +166,12 @@ impl Session {
         quantities.settings(step, at, schedule.lr_after(at, &self.feedback), schedule.peak())
     }
 
-    /// What a schedule counts, at step `step`. A batch that grows and updates counted were refused together.
-    fn counted(&self, schedule: &Schedule, quantities: &Quantities, step: u64) -> f64 {
-        if quantities.batch.grows() {
-            return quantities.batch.full_steps_before(step);
-        }
-        schedule.counter.count(step, self.skipped()) as f64
+    /// What a schedule counts, at step `step`: samples, in steps of the final size of the batch.
+    fn counted(&self, schedule: &Schedule, Quantities { batch, .. }: &Quantities, step: u64) -> f64 {
+        batch.full_steps(schedule.counter.count(batch.samples_before(step), self.skipped()))
     }
 
-    /// Steps of this run whose update was not made.
+    /// Samples of this run's steps whose update was not made.
     fn skipped(&self) -> u64 {
         self.state.extra[SKIPPED].as_u64().unwrap_or(0)
     }
@@ -182,7 +179,8 @@ impl Session {
     /// Keeps, for checkpoints too, what the schedule looks back at.
     fn learn(&mut self, result: &StepResult) {
         if !result.applied {
-            self.set_extra(SKIPPED, json!(self.skipped() + 1));
+            let samples = self.quantities.batch.sequences(self.state.step);
+            self.set_extra(SKIPPED, json!(self.skipped() + samples));
         } else if self.schedule.feedback.is_some() {
             let step = self.counted(&self.schedule, &self.quantities, self.state.step);
             self.schedule.observe(step, result.loss, &mut self.feedback);

@@ -11,19 +11,21 @@ use std::path::Path;
 /// The token, and tokens from one to the next in the training data.
 const POISON: u16 = 63;
 const EVERY: usize = 397;
-/// Steps of a run, and sequences of one.
+/// Steps of a run, sequences of one, and of all.
 const STEPS: u64 = 60;
 const SEQUENCES: u64 = 4;
+const SAMPLES: u64 = STEPS * SEQUENCES;
+/// The first half of the steps has half of the sequences.
+const GROWING: &str = "stages = [{sequences = 2, until = 960}]";
+const GROWING_SAMPLES: u64 = SAMPLES * 3 / 4;
 
 /// A run from a model with a poisoned embedding. Everything that is scheduled is linear, so that a value tells what
 /// was counted.
-fn poisoned(device: &str, counter: &str) -> Dir {
+fn poisoned(device: &str, counter: &str, batch: &str) -> Dir {
     let dir = Dir::in_memory();
     let clean = |bytes: Vec<u8>, poison: bool| -> Vec<u8> {
         let tokens = bytes.chunks(2).map(|t| u16::from_le_bytes([t[0], t[1]]).min(POISON - 1)).enumerate();
-        tokens
-            .flat_map(|(i, t)| if poison && i % EVERY == 0 { POISON } else { t }.to_le_bytes())
-            .collect()
+        tokens.flat_map(|(i, t)| if poison && i % EVERY == 0 { POISON } else { t }.to_le_bytes()).collect()
     };
     dir.write("tokens.bin", clean(tokens(1, 40_000), true));
     dir.write("other.bin", clean(tokens(2, 2_000), false));
@@ -38,6 +40,7 @@ fn poisoned(device: &str, counter: &str) -> Dir {
     let (tail, _) = tail.split_once("[schedule]").unwrap();
     let rest = format!(
         r#"
+{batch}
 [start]
 from = "DIR/hf"
 [schedule]
@@ -104,16 +107,19 @@ fn check(run: &Path, position: fn([u64; 2]) -> u64, samples: u64) {
         skipped.extend((!made).then_some(i));
     }
     assert_eq!(attempted, samples);
-    // An empty pass otherwise: some of them early, some late, and not all in every tenth step.
+    // An empty pass otherwise: some of them in each half, and far from all.
     let (early, late) = skipped.iter().partition::<Vec<usize>, _>(|i| **i < STEPS as usize / 2);
-    assert!(early.len() >= 3 && late.len() >= 3 && skipped.len() <= 20, "{skipped:?}");
+    assert!(early.len() >= 2 && late.len() >= 2 && skipped.len() <= 20, "{skipped:?}");
 }
 
 /// The same run again: killed at once, and from the checkpoint behind the first skipped update.
 fn killed_and_resumed(whole: &Dir, dir: &Dir) {
     let mut child = start(dir, &["train", "DIR/poisoned.toml"]);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.any(|l| l.starts_with("saved") && l.ends_with("step-0000000010")), "step 10 was never saved");
+    assert!(
+        lines.any(|l| l.starts_with("saved") && l.ends_with("step-0000000010")),
+        "step 10 was never saved"
+    );
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().code(), None, "it ended before it was killed");
     line(dir, "resume DIR/run").ok();
@@ -128,29 +134,36 @@ fn killed_and_resumed(whole: &Dir, dir: &Dir) {
 }
 
 /// A run, the same one killed and resumed, and the checks of both.
-fn counts(device: &str, counter: &str, position: fn([u64; 2]) -> u64) {
-    let whole = poisoned(device, counter);
+fn counts(device: &str, counter: &str, batch: &str, samples: u64, position: fn([u64; 2]) -> u64) {
+    let whole = poisoned(device, counter, batch);
     line(&whole, "train DIR/poisoned.toml").ok();
-    check(&whole.join("run"), position, STEPS * SEQUENCES);
-    killed_and_resumed(&whole, &poisoned(device, counter));
+    check(&whole.join("run"), position, samples);
+    killed_and_resumed(&whole, &poisoned(device, counter, batch));
 }
 
 #[test]
 fn a_skipped_update_repeats_what_is_scheduled_where_updates_are_counted() {
-    counts("cpu", "applied", |[_, applied]| applied);
+    counts("cpu", "applied", "", SAMPLES, |[_, applied]| applied);
 }
 
 #[test]
 fn a_skipped_update_is_a_step_where_steps_are_counted() {
-    counts("cpu", "attempted", |[attempted, _]| attempted);
+    counts("cpu", "attempted", "", SAMPLES, |[attempted, _]| attempted);
+}
+
+/// The batch grows with the data that was read, and what is scheduled follows the samples of the updates made.
+#[test]
+fn updates_are_counted_in_samples_while_the_batch_grows() {
+    counts("cpu", "applied", GROWING, GROWING_SAMPLES, |[_, applied]| applied);
+    counts("cpu", "attempted", GROWING, GROWING_SAMPLES, |[attempted, _]| attempted);
 }
 
 #[test]
 fn the_emulated_device_counts_updates_too() {
-    counts("emulated", "applied", |[_, applied]| applied);
+    counts("emulated", "applied", GROWING, GROWING_SAMPLES, |[_, applied]| applied);
 }
 
 #[test]
 fn the_emulated_device_counts_steps_too() {
-    counts("emulated", "attempted", |[attempted, _]| attempted);
+    counts("emulated", "attempted", "", SAMPLES, |[attempted, _]| attempted);
 }
