@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, thread};
 
+/// What the program is made of.
+const SOURCES: [&str; 5] = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock"];
+
 fn main() {
     let out = PathBuf::from(var("OUT_DIR").unwrap());
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=build.rs");
+    commit();
     println!("cargo::rustc-check-cfg=cfg(emulated_kernels)");
     let mut sources = files("cu");
     sources.sort();
@@ -23,6 +27,35 @@ fn main() {
         }
     }
     gpu(&sources, &out);
+}
+
+/// `REWARM_COMMIT`, which records of measurements carry: what the builder says, else the commit of this checkout, else
+/// nothing.
+fn commit() {
+    println!("cargo::rerun-if-env-changed=REWARM_COMMIT");
+    let named = var("REWARM_COMMIT").ok().filter(|named| !named.is_empty());
+    println!("cargo::rustc-env=REWARM_COMMIT={}", named.or_else(checkout).unwrap_or_default());
+}
+
+/// HEAD, with `-dirty` where [`SOURCES`] differ from it. None without git, or where the folder is no checkout.
+fn checkout() -> Option<String> {
+    let git = |args: &[&str]| {
+        let out = Command::new("git").args(args).stderr(Stdio::null()).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    // HEAD changes with the branch, its log with every commit.
+    let found =
+        git(&["rev-parse", "--show-prefix", "HEAD", "--git-path", "HEAD", "--git-path", "logs/HEAD"])?;
+    let [prefix, head, watched @ ..] = &found.lines().collect::<Vec<_>>()[..] else { return None };
+    if !prefix.is_empty() {
+        return None; // an archive that was unpacked inside of another checkout
+    }
+    // A file that is missing would start this program again in every build.
+    let watched = watched.iter().chain(&SOURCES).filter(|path| Path::new(path).exists());
+    watched.for_each(|path| println!("cargo::rerun-if-changed={path}"));
+    let status = ["--no-optional-locks", "status", "--porcelain", "--"];
+    let changes = git(&[&status[..], &SOURCES].concat())?;
+    Some(format!("{head}{}", if changes.is_empty() { "" } else { "-dirty" }))
 }
 
 /// Every kernel as C++, in a namespace of its own, with a table that keeps the linker from dropping it.

@@ -50,11 +50,12 @@ fresh() {
 
 # COMMAND...: what was run, when, and on what; as facts.json.
 facts() {
-    local gpu cpu
+    local gpu cpu doctor
+    doctor=$("$rewarm" doctor --json | tr -d '\n')
     gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,memory.total,power.limit \
         --format=csv,noheader 2>/dev/null | tr '\n' ';')
     cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)
     printf '{"command":"%s","date":"%s","commit":"%s","cpu":"%s","cores":%d,"kernel":"%s","gpu":"%s","doctor":%s}\n' \
-        "$*" "$(date -u +%F)" "$(git rev-parse --short HEAD 2>/dev/null)" "$cpu" "$(nproc)" "$(uname -r)" "$gpu" \
-        "$("$rewarm" doctor --json | tr -d '\n')" >"$out/facts.json"
+        "$*" "$(date -u +%F)" "$(sed -n 's/.*"commit": *"\([^"]*\)".*/\1/p' <<<"$doctor")" "$cpu" "$(nproc)" "$(uname -r)" "$gpu" \
+        "$doctor" >"$out/facts.json"
 }

@@ -59,8 +59,8 @@ def machine(path, facts):
     files = sorted(path.glob("*.jsonl"))
     found = compare.load(files) if files else []
     name = facts["gpu"].strip("; ") or f"{facts['cpu']}, {facts['cores']} cores"
-    # What the binary was built from, where it says so: the checkout may have gone on.
-    commit = next((r["commit"][:7] for r in found if r["commit"]), facts["commit"])
+    # What the binary was built from, where it says so.
+    commit = short(next((r["commit"] for r in found if r["commit"]), facts["commit"]))
     lines = [
         f"### {path.name}\n",
         f"{name}, Linux {facts['kernel']}; `{facts['command']}`, commit {commit}, {facts['date']}.\n",
@@ -70,6 +70,11 @@ def machine(path, facts):
         "#### Data and checkpoints\n", other(found),
     ]
     return "\n".join(lines)
+
+
+def short(commit):
+    digits = commit.removesuffix("-dirty")
+    return (digits[:7] or "unknown") + commit[len(digits):]
 
 
 def clocks(path):

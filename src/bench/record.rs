@@ -1,6 +1,7 @@
 //! The form of every result.
 use super::Machine;
 use crate::Result;
+use crate::config::machine::COMMIT;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ pub struct Record {
     pub tool: String,
     /// Of rewarm.
     pub version: &'static str,
-    /// What it was built from, where the builder said so in `REWARM_COMMIT`.
+    /// What it was built from, where that is known.
     pub commit: Option<&'static str>,
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -46,7 +47,7 @@ impl Record {
         Self {
             tool: format!("rewarm {tool}"),
             version: env!("CARGO_PKG_VERSION"),
-            commit: option_env!("REWARM_COMMIT").filter(|c| !c.is_empty()),
+            commit: COMMIT,
             command: std::env::args().collect(),
             machine: machine.clone(),
             name,

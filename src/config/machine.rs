@@ -3,11 +3,20 @@ use crate::device::{DriverState, Emulated, Gpu, probe_cuda};
 use serde::Serialize;
 use std::fmt;
 
+/// The commit that the program was built from, with `-dirty` where its sources differed from it; none where the build
+/// had no checkout and nobody told it in `REWARM_COMMIT`.
+pub const COMMIT: Option<&str> = match env!("REWARM_COMMIT") {
+    commit if commit.is_empty() => None,
+    commit => Some(commit),
+};
+
 /// Facts about the program and the machine it runs on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
     /// Version of rewarm.
     pub version: &'static str,
+    /// What it was built from, where that is known.
+    pub commit: Option<&'static str>,
     /// Operating system.
     pub os: &'static str,
     /// Processor architecture.
@@ -57,6 +66,7 @@ impl Machine {
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            commit: COMMIT,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -131,6 +141,7 @@ impl fmt::Display for Machine {
         let memory = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), gib);
         let simd = if self.simd.is_empty() { "none found".to_owned() } else { self.simd.join(", ") };
         writeln!(f, "rewarm {} on {} {}", self.version, self.os, self.arch)?;
+        writeln!(f, "commit   {}", self.commit.unwrap_or("unknown"))?;
         writeln!(f, "cores    {}", self.cores)?;
         writeln!(f, "simd     {simd}")?;
         writeln!(
