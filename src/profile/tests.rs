@@ -5,6 +5,7 @@ use crate::config::Optim;
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Recompute, preset};
 use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
 
 fn workload(device: DeviceName) -> Workload {
     let sizes = ModelConfig {
@@ -96,29 +97,50 @@ fn launches_of_a_device_lie_in_their_operations() {
     check_trace(&trace(&profile, &json!({})));
 }
 
-/// Every event has what the format demands, and ranges of a thread lie one in the other or side by side.
+/// What "Trace Event Format" demands of the object form, of metadata (`M`) and of complete events (`X`): ranges of a
+/// thread are in order and lie one in the other or side by side, to the nanosecond.
 fn check_trace(trace: &Value) {
-    let events = trace["traceEvents"].as_array().unwrap();
-    let mut open: std::collections::HashMap<u64, Vec<[f64; 2]>> = Default::default();
-    for e in events {
-        assert!(e["name"].is_string() && e["pid"].is_u64() && e["tid"].is_u64(), "{e}");
+    let trace = trace.as_object().unwrap();
+    let known = ["traceEvents", "displayTimeUnit", "otherData"];
+    assert!(trace.keys().all(|key| known.contains(&key.as_str())) && trace["displayTimeUnit"] == "ms");
+    let (mut open, mut named) = (HashMap::<u64, Vec<[i64; 2]>>::new(), HashSet::new());
+    let mut begun = HashMap::new();
+    for e in trace["traceEvents"].as_array().unwrap() {
+        assert_eq!(e["pid"], 1, "one process: {e}");
+        assert!(e["name"].as_str().is_some_and(|name| !name.is_empty()), "{e}");
+        assert!(e.get("args").is_none_or(Value::is_object), "{e}");
+        let thread = e["tid"].as_u64().unwrap();
         match e["ph"].as_str().unwrap() {
-            "M" => assert!(e["args"]["name"].is_string()),
+            "M" => {
+                assert!(["process_name", "thread_name"].contains(&e["name"].as_str().unwrap()), "{e}");
+                assert!(e["args"]["name"].is_string() && e.get("ts").is_none(), "{e}");
+                assert!(e["name"] == "process_name" || named.insert(thread), "two names: {e}");
+            }
             "X" => {
-                let (ts, dur) = (e["ts"].as_f64().unwrap(), e["dur"].as_f64().unwrap());
-                assert!(ts >= 0.0 && dur >= 0.0, "{e}");
-                let open = open.entry(e["tid"].as_u64().unwrap()).or_default();
-                // A nanosecond of rounding.
-                while open.last().is_some_and(|[_, end]| *end <= ts + 1e-3) {
+                assert!(named.contains(&thread), "a thread without a name: {e}");
+                assert!(e["cat"].as_str().is_some_and(|cat| !cat.is_empty() && !cat.contains(',')), "{e}");
+                let [from, length] = ["ts", "dur"].map(|key| whole_ns(&e[key]));
+                assert!(from >= 0 && length >= 0, "{e}");
+                let before = begun.insert(thread, from).unwrap_or(0);
+                assert!(before <= from, "{e} begins before the one in front of it, {before} ns");
+                let open = open.entry(thread).or_default();
+                while open.last().is_some_and(|[_, end]| *end <= from) {
                     open.pop();
                 }
-                let within = open.last().is_none_or(|[start, end]| *start <= ts && ts + dur <= *end + 2e-3);
-                assert!(within, "{e} in {:?}", open.last());
-                open.push([ts, ts + dur]);
+                let within = open.last().is_none_or(|[_, end]| from + length <= *end);
+                assert!(within, "{e} ends behind what it lies in, {:?}", open.last());
+                open.push([from, from + length]);
             }
             other => panic!("an event of kind {other}"),
         }
     }
+}
+
+/// Microseconds that are a whole number of nanoseconds.
+fn whole_ns(microseconds: &Value) -> i64 {
+    let ns = microseconds.as_f64().unwrap() * 1e3;
+    assert!((ns - ns.round()).abs() < 1e-3, "{microseconds} us");
+    ns.round() as i64
 }
 
 #[test]
