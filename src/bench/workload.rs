@@ -193,7 +193,7 @@ impl Trainer {
         workload.sizes.validate()?;
         super::check_fits(workload)?;
         let tokens = Tokens::open(workload)?;
-        let model = Model::new(workload.sizes.clone());
+        let mut model = Model::new(workload.sizes.clone());
         let workspace = workload.workspace();
         let mut ops = backend::open(workload.device, &model.config, &model.table, &workspace)?;
         ops.load_state(&mut |w, _, _| {
@@ -202,6 +202,7 @@ impl Trainer {
         })?;
         let optim = &workload.optim;
         let params = assign(&model.table, &optim.groups, optim.weight_decay);
+        model.freeze(&params);
         let job = Job { model, workspace, params, workload: workload.clone(), tokens, step: 0 };
         Ok(Self { job, ops })
     }

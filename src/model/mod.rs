@@ -8,9 +8,11 @@ mod forward;
 pub(crate) mod init;
 mod params;
 mod sizes;
+mod trained;
 mod workspace;
 
-use crate::ops::Heads;
+use crate::ops::{AdamParam, Heads};
+use trained::Trained;
 
 pub use acts::{GradActs, LayerActs, Purpose, Rebuild, Recompute};
 pub use forward::Pass;
@@ -28,12 +30,19 @@ pub struct Model {
     pub table: ParamTable,
     /// Shape of the interleaved queries, keys and values.
     pub heads: Heads,
+    trained: Trained,
 }
 
 impl Model {
     /// Lays out the parameters of a validated configuration.
     pub fn new(config: ModelConfig) -> Self {
-        Self { table: ParamTable::new(&config), heads: config.heads(), config }
+        let table = ParamTable::new(&config);
+        Self { heads: config.heads(), trained: Trained::all(&table), table, config }
+    }
+
+    /// From now on no product is computed for the gradients of frozen tensors alone.
+    pub fn freeze(&mut self, params: &[AdamParam]) {
+        self.trained = Trained::of(params);
     }
 
     /// With or without a moving average of the weights.

@@ -203,7 +203,8 @@ impl Session {
         (open, configure): (impl FnOnce(DeviceName) -> Opened, bool),
         load: impl FnOnce(&Model, &mut dyn Ops) -> Result<()>,
     ) -> Result<Self> {
-        let Parts { mut config, model, sources, evaluations, schedule, quantities, extra_files, .. } = parts;
+        let Parts { mut config, mut model, sources, evaluations, schedule, quantities, extra_files, .. } =
+            parts;
         let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
         let device = open(config.device)?;
         let chunk_rows = settle_chunk_rows(&mut config, &model, shape, device.as_deref())?;
@@ -215,6 +216,7 @@ impl Session {
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
         let params = params(&model, &config.optim)?;
+        model.freeze(&params);
         if configure {
             replace(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }

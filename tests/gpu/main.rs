@@ -5,6 +5,7 @@ mod decode;
 mod drive;
 mod ema;
 mod epilogues;
+mod frozen;
 mod memory;
 mod recompute;
 mod rig;
