@@ -80,8 +80,8 @@ pub fn memory_plan(table: &ParamTable, workspace: &Workspace, threads: usize) ->
     }
 }
 
-/// Resident memory of a process that has allocated nothing yet: `rewarm doctor` peaks at 10.7 MB.
-const PROCESS_BYTES: usize = 10 << 20;
+/// Resident memory of a process that has allocated nothing yet, of a release build: `rewarm doctor` peaks at 10.7 MB.
+pub const PROCESS_BYTES: usize = 10 << 20;
 /// What the `gemm` crate packs operands into, and the heap of a thread around it. Measured: with this the plans of three
 /// models of 290 to 520 MB are within 3 % of their peaks on two threads.
 const THREAD_BYTES: usize = 8 << 20;
