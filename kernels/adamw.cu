@@ -1,11 +1,13 @@
 // adamw_f32, adamw_bf16: one update of all tensors; adamw_step: the norm into the factors of the step;
 // clear_gradients: g = 0 in tensors that are not trained, before the norm.
-// w32, g [total] f32; w16 [total] bf16 = w32 rounded; m, v [total] f32, or bf16 rounded stochastically: up with the
-// probability of the part cut off, 16 bits of Philox(seed; element / 4, step) per value, so the split into blocks
-// cannot change a bit. A tile is 8192 elements of one segment. Buffers at multiples of
-// 16 bytes, segments as in step.h.
+// g [total] f32; w32 f32, master weights: [total] (adamw_f32), or those of the segments that have them (adamw_bf16); w16
+// [total] bf16: master weights to nearest, or, of segments without them, the weights; m, v [total] f32 or bf16. Such
+// weights, and moments in bf16, are rounded stochastically: up with the probability of the part cut off, 16 bits of
+// Philox(seed; element / 4, step) per value, so the split into blocks cannot change a bit. A tile is 8192 elements of one
+// segment. Buffers at multiples of 16 bytes, segments as in step.h.
 // Grid: as many blocks as tiles, 256 threads (adamw_step: 1 block of 32); shared memory: none.
-// Moves 30*elements bytes (22 with bf16 moments; clear_gradients 4), 13*elements FLOP (f32 update): memory-bound.
+// Moves 30*elements bytes (adamw_bf16 16, 22 with master weights; clear_gradients 4), 13*elements FLOP (f32 update):
+// memory-bound.
 // Lanes hold 4 elements: f32 moves in 16-byte accesses, bf16 in 8-byte ones, since 8 elements per lane would halve the
 // use of f32 sectors.
 // Deterministic: elements are independent.
@@ -52,11 +54,14 @@ DEVICE bf16 round_stochastic(float x, uint32_t random16) {
 
 DEVICE float moment(float x) { return x; }
 DEVICE float moment(bf16 x) { return to_float(x); }
+// An element has 32 random bits: the lower half for m, the upper for v, and for a weight the exclusive or of both, which
+// is uniform and independent of either.
 DEVICE void set_moments(float& m, float& v, float new_m, float new_v, uint32_t) { m = new_m, v = new_v; }
 DEVICE void set_moments(bf16& m, bf16& v, float new_m, float new_v, uint32_t random) {
     m = round_stochastic(new_m, random & 0xffffu);
     v = round_stochastic(new_v, random >> 16);
 }
+DEVICE bf16 weight(float x, uint32_t random) { return round_stochastic(x, (random ^ random >> 16) & 0xffffu); }
 DEVICE uint4 random_bits(float, uint64_t, uint64_t, int64_t) { return {}; }
 DEVICE uint4 random_bits(bf16, uint64_t seed, uint64_t step, int64_t quad) {
     return philox(seed, uint64_t(quad), STREAM_ADAMW | step);
@@ -69,19 +74,25 @@ template <class Moment> struct Flat {
     const float* g;
 };
 
-// N elements from i on; the first of them takes random word 0.
-template <int N, class Moment>
+// N elements from i on; the first of them takes random word 0. With MASTER the weights are those of f.w32.
+template <bool MASTER, int N, class Moment>
 DEVICE void update_from(const Flat<Moment>& f, int64_t i, const Rates& r, const uint32_t* random) {
-    Vec<float, N> w = load<N>(f.w32 + i), g = load_stream<N>(f.g + i);
+    Vec<float, N> w, g = load_stream<N>(f.g + i);
     Vec<Moment, N> m = load_stream<N>(f.m + i), v = load_stream<N>(f.v + i);
     Vec<bf16, N> low;
+    if constexpr (MASTER) {
+        w = load<N>(f.w32 + i);
+    } else {
+        low = load<N>(f.w16 + i);
+        UNROLL for (int k = 0; k < N; k++) w[k] = to_float(low[k]);
+    }
     UNROLL for (int k = 0; k < N; k++) {
         float mk = moment(m[k]), vk = moment(v[k]);
         update(w[k], mk, vk, g[k], r);
         set_moments(m[k], v[k], mk, vk, random[k]);
-        low[k] = to_bf16(w[k]);
+        low[k] = MASTER ? to_bf16(w[k]) : weight(w[k], random[k]);
     }
-    store_stream(f.w32 + i, w);
+    if constexpr (MASTER) store_stream(f.w32 + i, w);
     store_stream(f.m + i, m);
     store_stream(f.v + i, v);
     store(f.w16 + i, low);
@@ -105,19 +116,18 @@ template <class F> DEVICE void for_quads(const AdamTile* tiles, const AdamSegmen
     }
 }
 
-template <class Moment>
+template <bool MASTER, class Moment>
 DEVICE void adamw(const AdamTile* tiles, const AdamSegment* segments, const Flat<Moment>& f, const StepRecord* record) {
-    if (load(&record->skip)) return;
     Rates r = rates(record, segments + load(&tiles[blockIdx.x].segment));
     uint64_t seed = load(&record->seed), step = load(&record->step);
     for_quads(tiles, segments, [&](int64_t element, int count) {
         uint4 bits = random_bits(Moment{}, seed, step, element / 4);
         uint32_t random[4] = {bits.x, bits.y, bits.z, bits.w};
         if (count == 4) {
-            update_from<4>(f, element, r, random);
+            update_from<MASTER, 4>(f, element, r, random);
         } else {
             UNROLL for (int k = 0; k < 3; k++)
-                if (k < count) update_from<1>(f, element + k, r, random + k);
+                if (k < count) update_from<MASTER, 1>(f, element + k, r, random + k);
         }
     });
 }
@@ -133,12 +143,20 @@ DEVICE double power(double x, uint64_t n) {
 
 KERNEL(adamw_f32, THREADS, const AdamTile* tiles, const AdamSegment* segments, float* w32, bf16* w16, float* m,
        float* v, const float* g, const StepRecord* record) {
-    adamw<float>(tiles, segments, {w32, w16, m, v, g}, record);
+    if (load(&record->skip)) return;
+    adamw<true, float>(tiles, segments, {w32, w16, m, v, g}, record);
 }
 
 KERNEL(adamw_bf16, THREADS, const AdamTile* tiles, const AdamSegment* segments, float* w32, bf16* w16, bf16* m,
        bf16* v, const float* g, const StepRecord* record) {
-    adamw<bf16>(tiles, segments, {w32, w16, m, v, g}, record);
+    if (load(&record->skip)) return;
+    const AdamSegment* s = segments + load(&tiles[blockIdx.x].segment);
+    int64_t master = load(&s->master);
+    if (master < 0) {
+        adamw<false, bf16>(tiles, segments, {nullptr, w16, m, v, g}, record);
+    } else {
+        adamw<true, bf16>(tiles, segments, {w32 + (master - load(&s->offset)), w16, m, v, g}, record);
+    }
 }
 
 KERNEL(clear_gradients, THREADS, const AdamTile* tiles, const AdamSegment* segments, float* g) {

@@ -24,6 +24,7 @@ struct StepRecord {
 // tensor without gaps is one row.
 struct AdamSegment {
     int64_t offset, ld;
+    int64_t master;          // adamw_bf16: element of w32 where its master weights begin, -1: it has none
     int32_t rows, cols;
     double rate_multiplier;
     double weight_decay;     // decoupled, times the rate
@@ -39,4 +40,4 @@ struct AdamTile {
 // Streams of Philox: the upper byte of the counter says who draws.
 constexpr uint64_t STREAM_ADAMW = uint64_t(1) << 56;
 
-static_assert(sizeof(StepRecord) == 128 && sizeof(AdamSegment) == 48 && sizeof(AdamTile) == 8, "the layout in Rust");
+static_assert(sizeof(StepRecord) == 128 && sizeof(AdamSegment) == 56 && sizeof(AdamTile) == 8, "the layout in Rust");

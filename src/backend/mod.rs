@@ -2,11 +2,11 @@
 pub mod cpu;
 pub mod gpu;
 
-use crate::Result;
 use crate::config::machine;
 use crate::device::{self, Device, DeviceName};
-use crate::model::{ModelConfig, ParamTable, Purpose, Workspace};
+use crate::model::{ModelConfig, ParamTable, Precision, Purpose, Workspace};
 use crate::ops::{Ops, Shape};
+use crate::{Error, Result};
 
 /// A backend on this device, its memory allocated; [`DeviceName::Auto`] is resolved first. Refused where the device
 /// is not there, or cannot run this model, or has too little memory.
@@ -19,7 +19,7 @@ pub fn open(
     on(device::open(name)?, config, table, ws)
 }
 
-/// As [`open`], on a device that is open; none: the processor.
+/// As [`open`], on a device that is open; none: the processor, which keeps everything in f32.
 pub fn on(
     device: Option<Box<dyn Device>>,
     config: &ModelConfig,
@@ -27,9 +27,23 @@ pub fn on(
     ws: &Workspace,
 ) -> Result<Box<dyn Ops>> {
     Ok(match device {
-        None => Box::new(cpu::Cpu::new(config, table, ws)),
+        None => {
+            check_precision(DeviceName::Cpu, table.precision)?;
+            Box::new(cpu::Cpu::new(config, table, ws))
+        }
         Some(device) => Box::new(gpu::Gpu::new(device, config, table, ws, true)?),
     })
+}
+
+/// Refuses a precision that the device has no arithmetic for.
+pub fn check_precision(name: DeviceName, precision: Precision) -> Result<()> {
+    match (name, precision) {
+        (DeviceName::Cpu, Precision::Bf16) => Err(Error::refused(
+            "train.precision is \"bf16\" and the device is cpu, which keeps weights and moments in f32 only; remove \
+             train.precision (--precision), or choose a GPU as the device",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Bytes that a backend on this device (none: the processor) may allocate now; `None` where the system does not tell.

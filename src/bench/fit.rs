@@ -67,7 +67,7 @@ pub fn check_fits(workload: &Workload) -> Result<()> {
 mod tests {
     use super::*;
     use crate::config::Optim;
-    use crate::model::preset;
+    use crate::model::{Precision, preset};
 
     fn workload(available: u64) -> Workload {
         Workload {
@@ -77,6 +77,7 @@ mod tests {
             time: 128,
             micro: 4096,
             accumulation: 1,
+            precision: Precision::Mixed,
             recompute: Recompute::None,
             chunk_rows: Some(256),
             available: Some(available),

@@ -2,9 +2,9 @@
 use super::cases::{CASES, Case, Cases};
 use super::machine::cache_bytes;
 use super::products::Product;
-use super::{Ceilings, Machine, Record, check, memory_available, precision};
+use super::{Ceilings, Machine, Record, check, memory_available, precision_class};
 use crate::device::DeviceName;
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, Precision};
 use crate::ops::cost::Cost;
 use crate::ops::{Ops, Shape, Work};
 use crate::profile::{Call, Log, observe};
@@ -129,7 +129,7 @@ impl Kernels {
             "implementation": implementation,
             "model": self.model,
             "device": self.device,
-            "precision": precision(self.device),
+            "precision": precision_class(self.device, Precision::Mixed),
             "seq_len": self.shape.time,
             "micro_batch": self.shape.batch,
             "chunk_rows": self.chunk_rows,
@@ -246,6 +246,7 @@ mod tests {
             time: k.shape.time,
             micro: k.shape.batch,
             accumulation: 1,
+            precision: Precision::Mixed,
             recompute,
             chunk_rows: Some(k.chunk_rows),
             available: None,

@@ -21,4 +21,4 @@ pub use kernels::Kernels;
 pub use machine::{Load, Machine, cache_bytes, peak_resident, reset_peak_resident, since_process_start};
 pub use record::{Record, Summary, time_s};
 pub use train::{Outcome, measure};
-pub use workload::{Job, Tokens, Trainer, Workload, precision};
+pub use workload::{Job, Tokens, Trainer, Workload, precision_class};

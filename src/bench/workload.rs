@@ -2,7 +2,7 @@
 use crate::backend::{self, MemoryPlan};
 use crate::data::{Batch, Corpus, Order, Side, Split, fill_batch};
 use crate::device::DeviceName;
-use crate::model::{Init, Model, ModelConfig, ParamTable, Purpose, Recompute, Workspace, initialize};
+use crate::model::{Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape, Update};
 use crate::optim::assign;
 use crate::train::{Issued, Micro, StepResult, finish_step, issue_step};
@@ -35,6 +35,8 @@ pub struct Workload {
     pub micro: usize,
     /// Micro-batches of a step.
     pub accumulation: usize,
+    /// What weights and moments are kept in.
+    pub precision: Precision,
     /// What the backward computes again.
     pub recompute: Recompute,
     /// Rows of logits at once; none: as training settles it.
@@ -48,10 +50,11 @@ pub struct Workload {
 }
 
 /// The performance class of a device's arithmetic: figures are compared inside one only.
-pub fn precision(device: DeviceName) -> &'static str {
-    match device {
-        DeviceName::Cpu => "f32",
-        _ => "P1",
+pub fn precision_class(device: DeviceName, precision: Precision) -> &'static str {
+    match (device, precision) {
+        (DeviceName::Cpu, _) => "f32",
+        (_, Precision::Mixed) => "P1",
+        (_, Precision::Bf16) => "P2",
     }
 }
 
@@ -71,6 +74,11 @@ impl Workload {
         self.sizes.flops_per_token(self.time) * self.tokens_per_step() as f64
     }
 
+    /// The model.
+    pub fn model(&self) -> Model {
+        Model::new(self.sizes.clone()).with_precision(self.precision)
+    }
+
     /// The layout of a model's activations.
     pub fn workspace(&self) -> Workspace {
         Workspace::new(&self.sizes, self.shape(), self.chunk_rows(), Purpose::Train(self.recompute))
@@ -79,7 +87,7 @@ impl Workload {
     /// Rows of logits at once, as they were chosen or as they fit.
     pub fn chunk_rows(&self) -> usize {
         self.chunk_rows.unwrap_or_else(|| {
-            let table = ParamTable::new(&self.sizes);
+            let table = self.model().table;
             let what = (self.shape(), Purpose::Train(self.recompute));
             let (threads, free) = (rayon::current_num_threads(), self.available.unwrap_or(u64::MAX));
             backend::chunk_rows(self.device, &self.sizes, &table, what, threads, free)
@@ -88,7 +96,7 @@ impl Workload {
 
     /// What it allocates.
     pub fn memory(&self) -> MemoryPlan {
-        let table = ParamTable::new(&self.sizes);
+        let table = self.model().table;
         let threads = rayon::current_num_threads();
         backend::memory_plan(self.device, &self.sizes, &table, &self.workspace(), threads)
     }
@@ -101,7 +109,7 @@ impl Workload {
             "model": self.model,
             "parameters": self.sizes.parameters(),
             "device": self.device,
-            "precision": precision(self.device),
+            "precision": precision_class(self.device, self.precision),
             "seq_len": self.time,
             "micro_batch": self.micro,
             "accumulation": self.accumulation,
@@ -193,7 +201,7 @@ impl Trainer {
         workload.sizes.validate()?;
         super::check_fits(workload)?;
         let tokens = Tokens::open(workload)?;
-        let mut model = Model::new(workload.sizes.clone());
+        let mut model = workload.model();
         let workspace = workload.workspace();
         let mut ops = backend::open(workload.device, &model.config, &model.table, &workspace)?;
         ops.load_state(&mut |w, _, _| {

@@ -4,7 +4,7 @@ use super::work::sizes_of;
 use crate::backend::MemoryPlan;
 use crate::config::{Checkpoint, Config};
 use crate::device::{self, DeviceName};
-use crate::model::{Model, ModelConfig, Recompute};
+use crate::model::{Model, ModelConfig, Precision, Recompute};
 use crate::ops::Shape;
 use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
 use crate::perf::{gpus, roofline};
@@ -45,6 +45,9 @@ pub struct PlanArgs {
     /// What the backward pass computes again, with --preset
     #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Recompute::None)]
     recompute: Recompute,
+    /// What weights and moments are kept in, mixed or bf16, with --preset
+    #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Precision::Mixed)]
+    precision: Precision,
     /// A GPU of the table, which need not be here: h200, h100-sxm, a100-80gb, rtx-4090, ...
     #[arg(long, value_name = "NAME", conflicts_with = "device")]
     gpu: Option<String>,
@@ -74,6 +77,7 @@ struct Plan {
     seq_len: usize,
     micro_batch: usize,
     sequences: usize,
+    precision: Precision,
     recompute: Recompute,
     chunk_rows: usize,
     memory_bytes: MemoryPlan,
@@ -99,6 +103,7 @@ struct Parts {
     tokens: Option<u64>,
     steps: Option<u64>,
     device: DeviceName,
+    precision: Precision,
     recompute: Recompute,
     ema: bool,
     checkpoint: Checkpoint,
@@ -118,7 +123,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let request = Request {
-        model: &Model::new(parts.sizes.clone()).with_average(parts.ema),
+        model: &Model::new(parts.sizes.clone()).with_average(parts.ema).with_precision(parts.precision),
         shape: parts.shape,
         accumulation: parts.sequences / parts.shape.batch,
         chunk_rows: parts.chunk_rows,
@@ -161,6 +166,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         seq_len: shape.time,
         micro_batch: shape.batch,
         sequences: parts.sequences,
+        precision: parts.precision,
         recompute,
         chunk_rows: chosen.chunk_rows,
         process_bytes: chosen.process_bytes,
@@ -224,6 +230,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         tokens: args.tokens,
         steps: args.tokens.map(|tokens| tokens.div_ceil((sequences * time) as u64)),
         device: args.device,
+        precision: args.precision,
         recompute: args.recompute,
         ema: false,
         checkpoint: Checkpoint::default(),
@@ -246,6 +253,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         tokens: Some(config.total_tokens(time)),
         steps: Some(config.total_steps(time)),
         device: config.device,
+        precision: config.precision,
         recompute: config.recompute,
         ema: config.ema.is_some(),
         checkpoint: config.checkpoint,

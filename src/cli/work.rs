@@ -1,9 +1,10 @@
 //! The arguments that say what is measured: a model, and for `bench train`, `bench checkpoint` and `profile` its training
 //! steps.
+use crate::backend::check_precision;
 use crate::bench::{Workload, memory_available};
 use crate::config::{Config, Optim};
 use crate::device::{self, DeviceName};
-use crate::model::{ModelConfig, PRESETS, Recompute, preset};
+use crate::model::{ModelConfig, PRESETS, Precision, Recompute, preset};
 use crate::train::Source;
 use crate::{Error, Result};
 use std::fs::OpenOptions;
@@ -53,6 +54,10 @@ pub struct WorkArgs {
     /// What the backward pass computes again: none, cheap, block
     #[arg(long, value_name = "WHAT")]
     recompute: Option<Recompute>,
+    /// What weights and moments are kept in: mixed (f32 master weights and moments), bf16 (both in bf16, rounded
+    /// stochastically; GPUs)
+    #[arg(long, value_name = "WHAT")]
+    precision: Option<Precision>,
     /// Token shards instead of random tokens; a configuration names its own
     #[arg(long, value_name = "SHARDS")]
     data: Vec<String>,
@@ -114,10 +119,12 @@ impl WorkArgs {
         };
         let workload = Workload {
             accumulation: self.accumulate.unwrap_or(named.accumulation),
+            precision: self.precision.unwrap_or(named.precision),
             recompute: self.recompute.unwrap_or(named.recompute),
             data,
             ..named
         };
+        check_precision(workload.device, workload.precision)?;
         check_size(&workload)?;
         Ok((workload, threads))
     }
@@ -133,6 +140,7 @@ fn defaults(model: &str, sizes: ModelConfig, time: usize, micro: usize) -> Workl
         time,
         micro,
         accumulation: 1,
+        precision: Precision::Mixed,
         recompute: Recompute::None,
         chunk_rows: None,
         available: None,
@@ -192,6 +200,7 @@ fn from_config(path: &Path, set: &[String]) -> Result<(Workload, usize)> {
         device: device::resolve(config.device),
         micro: config.batch.micro,
         accumulation: config.batch.sequences / config.batch.micro, // it divides
+        precision: config.precision,
         recompute: config.recompute,
         chunk_rows: config.head.chunk_rows,
         available: None,

@@ -27,7 +27,7 @@ pub use sections::{
 };
 
 use crate::device::DeviceName;
-use crate::model::{ModelConfig, Recompute};
+use crate::model::{ModelConfig, Precision, Recompute};
 use crate::schedule::{Quantities, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -66,6 +66,8 @@ pub struct Config {
     pub train: Budget,
     /// `train.recompute`.
     pub recompute: Recompute,
+    /// `train.precision`.
+    pub precision: Precision,
     /// `train.ema`: decay of the moving average of the weights, where one is kept.
     pub ema: Option<f64>,
     /// `[eval]`.
@@ -193,7 +195,13 @@ impl Config {
             batch: self.batch.to_raw(),
             optim: self.optim.clone(),
             schedule: self.schedule.to_raw(),
-            train: RawTrain { steps, tokens, recompute: self.recompute, ema: self.ema },
+            train: RawTrain {
+                steps,
+                tokens,
+                recompute: self.recompute,
+                precision: self.precision,
+                ema: self.ema,
+            },
             eval: self.eval,
             checkpoint: self.checkpoint,
             head: RawHead { chunk_rows: self.head.chunk_rows },

@@ -1,7 +1,7 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
 use super::{Checkpoint, DataStart, Eval, MixtureSource, Optim, OptimizerStart, RawBatch, ValidationSet};
 use crate::device::DeviceName;
-use crate::model::{Init, Recompute};
+use crate::model::{Init, Precision, Recompute};
 use crate::schedule::{RawSchedule, TokenCount};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -128,6 +128,10 @@ pub struct RawTrain {
     pub tokens: Option<TokenCount>,
     /// What the backward pass computes again.
     pub recompute: Recompute,
+    /// What weights and moments are kept in; left out where it has its default: runs from before the key are to be
+    /// resumed, and a run may move to a processor.
+    #[serde(skip_serializing_if = "Precision::is_mixed")]
+    pub precision: Precision,
     /// Decay of a moving average of the weights.
     pub ema: Option<f64>,
 }

@@ -96,6 +96,7 @@ shape = "constant"
 [train]
 tokens = "1.5B"
 recompute = "cheap"
+precision = "mixed"
 ema = 0.999
 [eval]
 every = 0
@@ -531,6 +532,21 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
     wider["optim"]["new_key"] = 1.into();
     let difference = &resume_differences(&old, &wider)[0];
     assert_eq!((difference.key.as_str(), &difference.old), ("optim.new_key", &serde_json::Value::Null));
+}
+
+/// Runs from before the key are resumed, and one with f32 state may move between a processor and a GPU.
+#[test]
+fn precision_is_written_where_it_is_not_the_default() {
+    let text = |sets: &[&str]| load(SMALL, sets).unwrap().resolved_toml();
+    assert!(!text(&["device=cuda:0"]).contains("precision"));
+    assert_eq!(text(&["device=cuda:0", "train.precision=mixed"]), text(&["device=cuda:0"]));
+    let low = text(&["device=cuda:0", "train.precision=bf16"]);
+    assert!(low.contains("precision = \"bf16\""), "{low}");
+    let error = load(SMALL, &["train.precision=bf16"]).unwrap_err().to_string();
+    assert!(error.contains("train.precision") && error.contains("device is cpu"), "{error}");
+    let error =
+        load(SMALL, &["train.precision=bf16", "device=cuda:0", "train.ema=0.9"]).unwrap_err().to_string();
+    assert!(error.contains("train.precision") && error.contains("train.ema"), "{error}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What a configuration means, and the refusal of what it cannot mean.
 use super::*;
+use crate::backend::check_precision;
 use crate::device;
 use crate::model::Init;
-use crate::model::{Gelu, PRESETS, preset};
+use crate::model::{Gelu, PRESETS, Precision, preset};
 use serde::Deserialize;
 
 /// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
@@ -40,12 +41,14 @@ impl RawConfig {
             schedule: self.schedule.validate()?,
             train: self.train.validate()?,
             recompute: self.train.recompute,
+            precision: self.train.precision,
             ema: self.train.ema,
             eval: self.eval,
             checkpoint: self.checkpoint.validated()?,
             head: self.head.validate()?,
         };
         config.check_lengths()?;
+        check_precision(device, config.precision)?;
         config.check_ema()?;
         Ok(config)
     }
@@ -58,6 +61,11 @@ impl Config {
             return refuse(format!(
                 "train.ema is {decay}; it must be above 0 and below 1, such as 0.999 (the share of the old average)"
             ));
+        }
+        if self.precision == Precision::Bf16 {
+            return refuse(
+                "train.ema is given and train.precision is \"bf16\"; the moving average is one of f32 master weights, remove one of the two",
+            );
         }
         Ok(())
     }

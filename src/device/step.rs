@@ -1,4 +1,5 @@
 //! What one optimizer step keeps on a device: mirrors `kernels/step.h`.
+use crate::model::Matrix;
 use crate::ops::AdamParam;
 use crate::{Error, Result};
 use bytemuck::{Pod, Zeroable};
@@ -46,6 +47,7 @@ pub struct StepRecord {
 pub struct AdamSegment {
     offset: i64,
     ld: i64,
+    master: i64,
     rows: i32,
     cols: i32,
     rate_multiplier: f64,
@@ -72,8 +74,9 @@ pub struct AdamTables {
     pub trained: usize,
 }
 
-/// The tables of an update of `params`.
-pub fn adam_tables(params: &[AdamParam]) -> Result<AdamTables> {
+/// The tables of an update of `params`. `master` says where in w32 the master weights of a tensor begin; those without
+/// any are rounded stochastically.
+pub fn adam_tables(params: &[AdamParam], master: impl Fn(Matrix) -> Option<usize>) -> Result<AdamTables> {
     let (mut segments, mut tiles, mut frozen) = (Vec::new(), Vec::new(), Vec::new());
     for p in params {
         let m = p.place;
@@ -88,6 +91,7 @@ pub fn adam_tables(params: &[AdamParam]) -> Result<AdamTables> {
         segments.push(AdamSegment {
             offset: m.offset as i64,
             ld: m.ld as i64,
+            master: master(m).map_or(-1, |at| at as i64),
             rows: fits(rows)?,
             cols: fits(cols)?,
             rate_multiplier: p.lr_mult,

@@ -7,6 +7,7 @@ mod backward;
 mod forward;
 pub(crate) mod init;
 mod params;
+mod precision;
 mod sizes;
 mod trained;
 mod workspace;
@@ -18,6 +19,7 @@ pub use acts::{GradActs, LayerActs, Purpose, Rebuild, Recompute};
 pub use forward::Pass;
 pub use init::{Init, initialize};
 pub use params::{Layer, Matrix, Norm, Param, ParamTable, Vector};
+pub use precision::Precision;
 pub use sizes::{Gelu, ModelConfig, PRESETS, preset};
 pub use workspace::Workspace;
 
@@ -48,6 +50,12 @@ impl Model {
     /// With or without a moving average of the weights.
     pub fn with_average(mut self, average: bool) -> Self {
         self.table.average = average;
+        self
+    }
+
+    /// With weights and moments kept in this precision.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.table.precision = precision;
         self
     }
 }

@@ -1,6 +1,6 @@
 //! The one table of parameters: name, shape, leading dimension and offset of each tensor in the flat
 //! buffers of weights, gradients and moments, which share this layout.
-use super::ModelConfig;
+use super::{ModelConfig, Precision};
 
 /// Tensors start at 64-element bounds (256 bytes of f32), so that every row access is aligned.
 const ALIGN: usize = 64;
@@ -75,6 +75,12 @@ pub struct Param {
 }
 
 impl Param {
+    /// Whether its weights are kept in f32, too, where weights are kept in bf16: norms and biases, which kernels read in
+    /// f32 and which are few.
+    pub fn has_master(&self) -> bool {
+        self.shape.len() == 1
+    }
+
     /// Copies the tensor out of a flat buffer into contiguous row-major order.
     pub fn gather(&self, flat: &[f32]) -> Vec<f32> {
         let p = self.place;
@@ -120,6 +126,8 @@ pub struct ParamTable {
     pub head_grad: Matrix,
     /// Whether a moving average of the weights is kept beside them, in a buffer of the same layout.
     pub average: bool,
+    /// What weights and moments are kept in.
+    pub precision: Precision,
 }
 
 /// Hands out offsets and records names.
@@ -188,8 +196,9 @@ impl ParamTable {
         let head = if config.tie_word_embeddings { embed } else { b.matrix("embed_out.weight".into(), v, c) };
         let total = b.next;
         let head_grad = if config.tie_word_embeddings { b.place(v, c) } else { head };
-        let (params, grad_total, average) = (b.params, b.next, false);
-        Self { params, total, grad_total, embed, layers, final_norm, head, head_grad, average }
+        let (params, grad_total) = (b.params, b.next);
+        let (average, precision) = (false, Precision::default());
+        Self { params, total, grad_total, embed, layers, final_norm, head, head_grad, average, precision }
     }
 
     /// The tensor of that name.

@@ -4,6 +4,7 @@
 //! element (4 on the CPU). FLOPs count a multiplication and an addition as two, and nothing that is recomputed
 //! unless it says so.
 use super::{Heads, Shape};
+use crate::model::{Param, ParamTable, Precision};
 
 /// Least traffic and work of one call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,10 +158,28 @@ pub fn global_norm(elements: usize) -> Cost {
     Cost::new(4 * elements, 2 * elements)
 }
 
-/// f32 weights and moments of `moment` bytes read and written, f32 gradients in, a copy of the weights of `copy`
-/// bytes out (0: none). 13 FLOPs an element.
-pub fn adamw(elements: usize, moment: usize, copy: usize) -> Cost {
-    Cost::new((12 + 4 * moment + copy) * elements, 13 * elements)
+/// f32 weights and moments read and written, f32 gradients in, a copy of the weights of `copy` bytes out (0: none). 13
+/// FLOPs an element.
+pub fn adamw(elements: usize, copy: usize) -> Cost {
+    Cost::new((28 + copy) * elements, 13 * elements)
+}
+
+/// bf16 weights and moments read and written, f32 gradients in. `masters` of the elements have f32 weights that are read
+/// and written, and the bf16 ones only written.
+pub fn adamw_bf16(elements: usize, masters: usize) -> Cost {
+    Cost::new(16 * elements + 6 * masters, 13 * elements)
+}
+
+/// AdamW of a whole model, in its precision.
+pub fn update(table: &ParamTable, copy: usize) -> Cost {
+    let elements = |p: &Param| p.place.rows * p.place.cols;
+    let all = table.params.iter().map(elements).sum();
+    match table.precision {
+        Precision::Mixed => adamw(all, copy),
+        Precision::Bf16 => {
+            adamw_bf16(all, table.params.iter().filter(|p| p.has_master()).map(elements).sum())
+        }
+    }
 }
 
 /// The moving average of the weights in f32, read and written, and the weights in. 3 FLOPs an element.

@@ -93,14 +93,16 @@ pub struct Update {
     pub lr: f64,
     /// Factors on the decay of tensors, and of those whose decay follows the rate.
     pub decay_scale: [f64; 2],
+    /// Key of random numbers.
+    pub seed: u64,
     /// Attempted steps before this one: part of the counter of random numbers.
     pub step: u64,
 }
 
 impl Update {
-    /// With every decay as it is given.
+    /// With every decay as it is given, and seed 0.
     pub fn new(adam: AdamSettings, lr: f64, step: u64) -> Self {
-        Self { adam, lr, decay_scale: [1.0; 2], step }
+        Self { adam, lr, decay_scale: [1.0; 2], seed: 0, step }
     }
 }
 

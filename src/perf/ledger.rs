@@ -63,11 +63,10 @@ impl Ledger {
             model.loss_and_gradient(&mut ledger, ws, ws.shape, i > 0);
         }
         model.finish_gradient(&mut ledger);
-        let elements = model.table.total;
         ledger.add(Kind::Update, cost::global_norm(model.table.grad_total));
-        ledger.add(Kind::Update, cost::adamw(elements, 4, E));
+        ledger.add(Kind::Update, cost::update(&model.table, E));
         if model.table.average {
-            ledger.add(Kind::Update, cost::ema(elements));
+            ledger.add(Kind::Update, cost::ema(model.table.total));
         }
         ledger
     }

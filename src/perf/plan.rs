@@ -5,7 +5,7 @@ use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
 use crate::config::{Checkpoint, machine};
 use crate::device::{DeviceName, probe_cuda};
-use crate::model::{Model, Purpose, Recompute, Workspace};
+use crate::model::{Model, Precision, Purpose, Recompute, Workspace};
 use crate::ops::Shape;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -97,8 +97,9 @@ pub struct Choice {
 }
 
 impl Request<'_> {
-    /// All values of `train.recompute`. Refused where no kernel takes the model.
+    /// All values of `train.recompute`. Refused where no kernel takes the model, or the device has no such precision.
     pub fn choices(&self) -> Result<Vec<Choice>> {
+        backend::check_precision(self.target.device, self.model.table.precision)?;
         if self.target.on_gpu() {
             gpu::check(&self.model.config)?;
         }
@@ -177,6 +178,16 @@ impl Request<'_> {
                     ));
                 }
                 None => {}
+            }
+        }
+        let low = self.model.clone().with_precision(Precision::Bf16);
+        let table = &self.model.table;
+        if self.target.on_gpu() && table.precision == Precision::Mixed && !table.average {
+            let total = Request { model: &low, target: self.target.clone(), ..*self }
+                .choice(chosen)
+                .memory_bytes_total;
+            if total as u64 <= free {
+                advice.push("train.precision = \"bf16\", without f32 master weights".into());
             }
         }
         let states = choices.iter().map(|c| c.memory_bytes_total - c.memory_bytes.activations).min();

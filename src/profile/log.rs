@@ -3,7 +3,7 @@ use super::nvtx::Ranges;
 use crate::device::DeviceName;
 use crate::model::{Matrix, Model, Norm};
 use crate::ops::Timeline;
-use crate::ops::cost::Cost;
+use crate::ops::cost::{self, Cost};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -79,8 +79,6 @@ pub struct Step {
 pub(super) struct Storage {
     /// Of an activation or a weight.
     pub element: usize,
-    /// Of the copy of a weight that an update writes.
-    pub copy: usize,
     /// Whether GELU computed again rewrites what its backward needs.
     pub slope: bool,
 }
@@ -96,8 +94,8 @@ pub struct Log {
     layer: Option<usize>,
     phase: Phase,
     pub(super) storage: Storage,
-    /// Trained scalars.
-    pub(super) parameters: usize,
+    /// Of norm and update.
+    pub(super) update: Cost,
     /// Different tokens in the batch.
     pub(super) distinct: usize,
     ranges: Ranges,
@@ -121,10 +119,11 @@ impl Log {
         }
         matrices.extend([table.head, table.head_grad].map(|m| (key(m), (None, "head"))));
         norms.insert(table.final_norm.weight.offset, None);
-        let storage = match device {
-            DeviceName::Cpu => Storage { element: 4, copy: 0, slope: true },
-            _ => Storage { element: 2, copy: 2, slope: false },
+        let (storage, copy) = match device {
+            DeviceName::Cpu => (Storage { element: 4, slope: true }, 0),
+            _ => (Storage { element: 2, slope: false }, 2),
         };
+        let norm = cost::global_norm(model.config.parameters() as usize);
         Self {
             calls: Vec::new(),
             matrices,
@@ -132,7 +131,7 @@ impl Log {
             layer: None,
             phase: Phase::Forward,
             storage,
-            parameters: model.config.parameters() as usize,
+            update: norm.plus(cost::update(table, copy)),
             distinct: 0,
             ranges: Ranges::open(),
         }

@@ -228,9 +228,7 @@ impl Ops for Profiled<'_> {
     fn update(&mut self, params: &[AdamParam], update: Update) {
         self.log.enter(Phase::Optimizer);
         self.log.outside();
-        let n = self.log.parameters;
-        let cost = cost::global_norm(n).plus(cost::adamw(n, 4, self.log.storage.copy));
-        self.call("update", cost, |ops| ops.update(params, update));
+        self.call("update", self.log.update, |ops| ops.update(params, update));
     }
 
     fn outcome(&mut self) -> Result<Outcome> {

@@ -3,7 +3,7 @@ use super::*;
 use crate::bench::Ceilings;
 use crate::config::Optim;
 use crate::device::DeviceName;
-use crate::model::{ModelConfig, Recompute, preset};
+use crate::model::{ModelConfig, Precision, Recompute, preset};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
@@ -24,6 +24,7 @@ fn workload(device: DeviceName) -> Workload {
         time: if large { 128 } else { 16 },
         micro: if large { 4 } else { 1 },
         accumulation: 2,
+        precision: Precision::Mixed,
         recompute: Recompute::None,
         chunk_rows: Some(if large { 256 } else { 16 }),
         available: None,

@@ -1,6 +1,10 @@
-//! A run that starts from a checkpoint of another and goes on in its data.
+//! A run that starts from a checkpoint of another: where it goes on in its data, and what its precision makes of the
+//! weights.
+use super::source::Source;
 use crate::checkpoint::{Fingerprints, Manifest};
 use crate::config::{Config, DataStart};
+use crate::console::note;
+use crate::model::Precision;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 
@@ -47,4 +51,19 @@ pub fn first_sample(
          start.data = \"restart\"",
         differences.join("; ")
     )))
+}
+
+/// Says what becomes of weights, and of moments where they are kept, that come in another precision.
+pub fn tell_precision(source: &Source, precision: Precision, keep: bool) {
+    let (dir, what) = (source.dir().display(), if keep { "weights and moments" } else { "weights" });
+    match (source.precision(), precision) {
+        (Precision::Mixed, Precision::Bf16) => note(&format!(
+            "note: train.precision is \"bf16\": the {what} in {dir} are rounded to bf16, but not the weights of norms and \
+             biases"
+        )),
+        (Precision::Bf16, Precision::Mixed) if source.manifest().is_some() => note(&format!(
+            "note: the {what} in {dir} were kept in bf16 (train.precision); from here on they are f32"
+        )),
+        _ => {}
+    }
 }

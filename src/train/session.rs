@@ -1,6 +1,6 @@
 //! A run from the moment its configuration is valid: everything that can be refused is refused here, before
 //! the first step.
-use super::branch::first_sample;
+use super::branch::{first_sample, tell_precision};
 use super::choices;
 use super::deal::Deal;
 use super::evaluate::Evaluation;
@@ -139,6 +139,9 @@ impl Session {
             fingerprints: parts.fingerprints.clone(),
             extra: before.map_or(Value::Null, |m| json!({ "previous_lr": m.state.extra["lr"] })),
         };
+        if let Some(source) = &source {
+            tell_precision(source, parts.config.precision, keep);
+        }
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);
         Self::allocate(parts, deal, state, base, lock, (open, true), |model, ops| {
@@ -306,7 +309,7 @@ impl Parts {
             tokenizer,
             corpus: format!("{:032x}", sources.fingerprint()),
         };
-        let model = Model::new(sizes).with_average(config.ema.is_some());
+        let model = Model::new(sizes).with_average(config.ema.is_some()).with_precision(config.precision);
         Ok(Self { config, model, sources, evaluations, schedule, quantities, fingerprints, extra_files })
     }
 }

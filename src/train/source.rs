@@ -1,7 +1,7 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
 use crate::checkpoint::{self, Buffers, Disk, HfModel, MANIFEST, Manifest, hf_config};
-use crate::model::{ModelConfig, ParamTable};
+use crate::model::{ModelConfig, ParamTable, Precision};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -121,6 +121,15 @@ impl Source {
             Self::HuggingFace { model, .. } => model.dtype,
             Self::Step { .. } => checkpoint::Dtype::F32,
         }
+    }
+
+    /// What its weights were kept in. Our files hold f32 in any case.
+    pub fn precision(&self) -> Precision {
+        let bf16 = match self {
+            Self::HuggingFace { model, .. } => model.dtype == checkpoint::Dtype::Bf16,
+            Self::Step { manifest, .. } => manifest.state.run_config["train"]["precision"] == "bf16",
+        };
+        if bf16 { Precision::Bf16 } else { Precision::Mixed }
     }
 
     /// The manifest, if it is a checkpoint of ours.

@@ -4,7 +4,7 @@ use crate::rig::{Sizes, load, weights};
 use rewarm::Result;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings, SyncSite};
-use rewarm::model::{Model, Purpose, Recompute, Workspace};
+use rewarm::model::{Model, Precision, Purpose, Recompute, Workspace};
 use rewarm::ops::{Ops, Shape, Update};
 use rewarm::optim::{AdamSettings, assign};
 use rewarm::train::{Micro, finish_step, issue_step};
@@ -21,6 +21,8 @@ pub struct Drive {
     pub time: usize,
     /// Whether micro-batches are captured.
     pub graphs: bool,
+    /// What weights and moments are kept in.
+    pub precision: Precision,
     /// A step whose targets make its loss NaN: it is skipped.
     pub broken: Option<u64>,
     /// Whether a moving average of the weights is kept.
@@ -37,11 +39,12 @@ pub type Bits = Vec<u64>;
 impl Drive {
     pub fn new(steps: u64) -> Self {
         let sizes = Sizes::new(64, 2);
-        Self { sizes, steps, micro: [1, 3], time: 24, graphs: true, broken: None, average: false }
+        let (precision, average) = (Precision::Mixed, false);
+        Self { sizes, steps, micro: [1, 3], time: 24, graphs: true, precision, broken: None, average }
     }
 
     pub fn model(&self) -> (Model, Workspace) {
-        let model = self.sizes.model().with_average(self.average);
+        let model = self.sizes.model().with_average(self.average).with_precision(self.precision);
         let shape = Shape { batch: self.micro[0], time: self.time };
         let ws = Workspace::new(&model.config, shape, self.time / 2 + 1, Purpose::Train(Recompute::None));
         (model, ws)

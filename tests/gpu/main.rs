@@ -7,6 +7,7 @@ mod ema;
 mod epilogues;
 mod frozen;
 mod memory;
+mod precision;
 mod recompute;
 mod rig;
 mod scheduled;

@@ -4,7 +4,9 @@ use rewarm::Result;
 use rewarm::backend::cpu::Cpu;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
-use rewarm::model::{Gelu, Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
+use rewarm::model::{
+    Gelu, Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize, preset,
+};
 use rewarm::ops::{Ops, Shape};
 
 /// Sizes of a model.
@@ -19,6 +21,11 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// A model that is trained with weights and moments in bf16.
+    pub fn low(self) -> Model {
+        self.model().with_precision(Precision::Bf16)
+    }
+
     pub fn new(channels: usize, heads: usize) -> Self {
         Self { layers: 2, channels, heads, parallel: true, tied: false, gelu: Gelu::Erf }
     }

@@ -24,7 +24,7 @@ fn params(model: &Model) -> Vec<AdamParam> {
 fn update(step: u64) -> Update {
     let t = step as f64 / STEPS as f64;
     let adam = AdamSettings { betas: [0.5 + 0.4 * t, 0.8 + 0.15 * t], eps: 1e-8, clip: 1.0 };
-    Update { adam, lr: 1e-2 * (1.0 - 0.5 * t), decay_scale: [1.0 - t, t], step }
+    Update { decay_scale: [1.0 - t, t], ..Update::new(adam, 1e-2 * (1.0 - 0.5 * t), step) }
 }
 
 /// Trains with the updates of these steps, and gives what is left of weights and moments.

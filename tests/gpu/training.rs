@@ -45,6 +45,30 @@ fn fifty_steps_beside_the_cpu() {
     }
 }
 
+/// The bound is that of the protocol for a GPU: the mean over the steps.
+#[test]
+fn fifty_steps_in_bf16_beside_mixed() {
+    for parallel in [true, false] {
+        let sizes = Sizes { parallel, ..Sizes::new(64, 2) };
+        let [mixed, low] = [sizes.model(), sizes.low()].map(|model| {
+            let shape = Shape { batch: 2, ..SHAPE };
+            let ws = Workspace::new(&model.config, shape, 128, Purpose::Train(Recompute::None));
+            let mut gpu = gpu(&model, &ws, &weights(&model, 3), EmulatedSettings::default(), true);
+            train(&model, &mut gpu, &ws)
+        });
+        assert!(mixed[0].loss - mixed[STEPS - 1].loss >= 2.0, "too little was learned to compare: {mixed:?}");
+        let apart: Vec<f64> = mixed.iter().zip(&low).map(|(a, b)| (a.loss - b.loss).abs()).collect();
+        let (mean, worst) =
+            (apart.iter().sum::<f64>() / STEPS as f64, apart.iter().copied().fold(0.0, f64::max));
+        println!(
+            "loss {:.3} and {:.3} in the end, {mean:.4} apart on average, at most {worst:.4}",
+            mixed[STEPS - 1].loss,
+            low[STEPS - 1].loss
+        );
+        assert!(mean > 0.0 && mean <= 0.02, "{mean}");
+    }
+}
+
 /// Kernels and products of one micro-batch.
 fn launches(layers: usize, parallel: bool, epilogues: bool) -> u64 {
     let model = Sizes { layers, parallel, ..Sizes::new(64, 2) }.model();

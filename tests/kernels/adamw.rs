@@ -1,4 +1,5 @@
-//! adamw.cu against the reference's AdamW, over flat buffers with gaps, strided matrices and tensors of every size.
+//! adamw.cu against the reference's AdamW, over flat buffers with gaps, strided matrices and tensors of every size. In
+//! bf16 only vectors have master weights, which lie elsewhere than in the flat buffers.
 use crate::measure::{Stored, judge};
 use crate::philox;
 use crate::reference::Float;
@@ -15,6 +16,8 @@ use std::cell::RefCell;
 
 /// What lies between the tensors; a bf16 too.
 const GAP: f32 = 1024.0;
+/// How much further on in w32 the master weights of adamw_bf16 lie.
+const MASTERS: usize = 256;
 const ADAMW_STREAM: u64 = 1 << 56;
 
 #[derive(Clone)]
@@ -84,9 +87,12 @@ impl Case {
         case
     }
 
-    /// bf16 moments from the start.
+    /// bf16 from the start, but for master weights.
     fn rounded(mut self) -> Self {
         (self.m, self.v) = (bf16s(&self.m), bf16s(&self.v));
+        for p in self.params.iter().filter(|p| bf16::master(p.place).is_none()) {
+            elements(p.place).for_each(|e| self.w[e] = bf16::from_f32(self.w[e]).to_f32());
+        }
         self
     }
 
@@ -108,12 +114,19 @@ impl Case {
         }
     }
 
-    /// One step with moments of type `M`; leaves the record in `record`.
+    /// One step with moments of type `M`, and the master weights that belong to them; leaves the record in `record`.
     fn run<M: Stores>(&self, sums: [f64; 2], record: &RefCell<StepRecord>, run: &mut Run) -> Result<()> {
-        let AdamTables { segments, tiles, trained: grid } = adam_tables(&self.params)?;
+        let AdamTables { segments, tiles, trained: grid } = adam_tables(&self.params, M::master)?;
         let (segments, tiles) = (run.upload(&segments), run.upload(&tiles));
-        let (w32, g) = (run.upload(&self.w), run.upload(&self.g));
-        let w16 = run.upload_bf16(&vec![GAP; self.w.len()]);
+        let (mut masters, mut weights) = (vec![GAP; self.w.len() + MASTERS], vec![GAP; self.w.len()]);
+        for p in &self.params {
+            let values = elements(p.place).map(|e| self.w[e]);
+            match masters_of::<M>(p.place) {
+                Some(place) => elements(place).zip(values).for_each(|(i, w)| masters[i] = w),
+                None => elements(p.place).zip(values).for_each(|(i, w)| weights[i] = w),
+            }
+        }
+        let (w32, w16, g) = (run.upload(&masters), run.upload_bf16(&weights), run.upload(&self.g));
         let (m, v) = (M::upload(run, &self.m), M::upload(run, &self.v));
         let (sums, step) = (run.upload(&sums), run.upload(&[self.record]));
         run.launch("adamw_step", [1, 1, 1], 32, 0, &[sums.arg(), step.arg()])?;
@@ -137,16 +150,26 @@ impl Case {
         state
     }
 
-    /// Nothing but the tensors changed, and the copy of the weights is their rounding.
-    fn check_surroundings(&self, outputs: &Outputs) {
-        let mut inside = vec![false; self.w.len()];
-        self.params.iter().flat_map(|p| elements(p.place)).for_each(|i| inside[i] = true);
-        assert_eq!(outputs.get("w16"), bf16s(outputs.get("w32")));
-        for name in ["w32", "m", "v"] {
+    /// Nothing but the tensors changed, and the copy of master weights is their rounding.
+    fn check_surroundings<M: Stores>(&self, outputs: &Outputs) {
+        let masters = self.params.iter().filter_map(|p| Some((p.place, masters_of::<M>(p.place)?)));
+        let (copied, masters): (Vec<_>, Vec<_>) = masters.unzip();
+        for (copy, master) in copied.into_iter().zip(&masters) {
+            assert_eq!(pick(outputs.get("w16"), copy), bf16s(&pick(outputs.get("w32"), *master)));
+        }
+        let tensors: Vec<_> = self.params.iter().map(|p| p.place).collect();
+        for (name, places) in [("w32", &masters), ("w16", &tensors), ("m", &tensors), ("v", &tensors)] {
+            let mut inside = vec![false; outputs.get(name).len()];
+            places.iter().flat_map(|place| elements(*place)).for_each(|i| inside[i] = true);
             let mut values = outputs.get(name).iter().zip(&inside);
             assert!(values.all(|(&x, &inside)| inside || x == GAP), "{name}: wrote between the tensors");
         }
     }
+}
+
+/// A tensor's master weights, as a place in w32.
+fn masters_of<M: Stores>(place: Matrix) -> Option<Matrix> {
+    M::master(place).map(|offset| Matrix { offset, ..place })
 }
 
 fn elements(m: Matrix) -> impl Iterator<Item = usize> {
@@ -156,16 +179,24 @@ fn elements(m: Matrix) -> impl Iterator<Item = usize> {
 /// What moments are stored as.
 trait Stores: Element {
     const KERNEL: &'static str;
+    /// Where in w32 the master weights of a tensor are, where it has any.
+    fn master(place: Matrix) -> Option<usize>;
     fn upload(run: &mut Run, values: &[f32]) -> Buffer<Self>;
 }
 impl Stores for f32 {
     const KERNEL: &'static str = "adamw_f32";
+    fn master(place: Matrix) -> Option<usize> {
+        Some(place.offset)
+    }
     fn upload(run: &mut Run, values: &[f32]) -> Buffer<Self> {
         run.upload(values)
     }
 }
 impl Stores for bf16 {
     const KERNEL: &'static str = "adamw_bf16";
+    fn master(place: Matrix) -> Option<usize> {
+        (place.rows == 1).then_some(place.offset + MASTERS)
+    }
     fn upload(run: &mut Run, values: &[f32]) -> Buffer<Self> {
         run.upload_bf16(values)
     }
@@ -181,7 +212,7 @@ fn matches_the_reference_in_every_mode() {
         }
         let record = RefCell::default();
         let outputs = every_mode(|run| case.run::<f32>(case.sums(), &record, run));
-        case.check_surroundings(&outputs);
+        case.check_surroundings::<f32>(&outputs);
         for (i, p) in case.params.iter().enumerate() {
             let (naive, exact) =
                 (case.reference::<f32>(p, case.sums()), case.reference::<f64>(p, case.sums()));
@@ -194,27 +225,35 @@ fn matches_the_reference_in_every_mode() {
     }
 }
 
-/// The moments of an update are those of the reference, rounded up with the probability of what is cut off.
+/// Weights and moments of an update are those of the reference, rounded up with the probability of what is cut off.
 #[test]
-fn bf16_moments_round_stochastically() {
+fn bf16_rounds_stochastically() {
     let case = Case::new(&TENSORS, 3).rounded();
     let record = RefCell::default();
     let outputs = every_mode(|run| case.run::<bf16>(case.sums(), &record, run));
-    case.check_surroundings(&outputs);
-    let (mut off, mut bias, mut n) = ([0; 2], [0.0; 2], 0.0f64);
+    case.check_surroundings::<bf16>(&outputs);
+    let names = ["m", "v", "w16"];
+    let (mut off, mut bias, mut n) = ([0; 3], [0.0; 3], [0.0f64; 3]);
     for (i, p) in case.params.iter().enumerate() {
         let (naive, exact) = (case.reference::<f32>(p, case.sums()), case.reference::<f64>(p, case.sums()));
-        let w: Vec<f32> = elements(p.place).map(|e| outputs.get("w32")[e]).collect();
-        let what = format!("adamw_bf16 tensor {i} w32");
-        judge(&what, Stored::F32, &w, &naive.w, &exact.w, p.place.rows * p.place.cols);
+        let master = masters_of::<bf16>(p.place);
+        if let Some(place) = master {
+            let what = format!("adamw_bf16 tensor {i} w32");
+            let w = pick(outputs.get("w32"), place);
+            judge(&what, Stored::F32, &w, &naive.w, &exact.w, place.rows * place.cols);
+        }
+        let rounded = if master.is_some() { 2 } else { 3 };
         for (k, e) in elements(p.place).enumerate() {
             let quad = philox::words(case.record.seed, e as u64 / 4, ADAMW_STREAM | case.record.step);
             // The first of a group of four takes the first word.
             let random = quad[e % 4];
-            let moments =
-                [("m", naive.m[k], exact.m[k], random & 0xffff), ("v", naive.v[k], exact.v[k], random >> 16)];
-            for (which, (name, naive, exact, random)) in moments.into_iter().enumerate() {
-                let x = outputs.get(name)[e];
+            let values = [
+                (naive.m[k], exact.m[k], random & 0xffff),
+                (naive.v[k], exact.v[k], random >> 16),
+                (naive.w[k], exact.w[k], (random ^ (random >> 16)) & 0xffff),
+            ];
+            for (which, (naive, exact, random)) in values.into_iter().enumerate().take(rounded) {
+                let (name, x) = (names[which], outputs.get(names[which])[e]);
                 let ulp = f64::from(f32::from_bits((naive.to_bits() & 0x7f80_0000) + 0x0001_0000))
                     - f64::from(f32::from_bits(naive.to_bits() & 0x7f80_0000));
                 let error = (f64::from(x) - exact) / ulp;
@@ -223,41 +262,43 @@ fn bf16_moments_round_stochastically() {
                 // Where the reference's f32 differs in its last bit, so may the decision.
                 let expected = f32::from_bits(naive.to_bits().wrapping_add(random) & 0xffff_0000);
                 off[which] += usize::from(x != expected);
+                n[which] += 1.0;
             }
-            n += 1.0;
         }
     }
-    // The error is uniform over one ulp around zero at worst: its variance is at most 1/4.
-    for which in 0..2 {
-        assert!((bias[which] / n).abs() < 4.0 * (0.25 / n).sqrt(), "biased by {} ulp", bias[which] / n);
-        assert!(off[which] as f64 <= 1e-4 * n, "{} of {n} rounded by other bits", off[which]);
+    for which in 0..3 {
+        let (name, n, bias) = (names[which], n[which], bias[which] / n[which]);
+        println!("adamw_bf16 {name}: bias {bias:.1e} ulp, {} of {n} by other bits", off[which]);
+        // The error is uniform over one ulp around zero at worst: its variance is at most 1/4.
+        assert!(bias.abs() < 4.0 * (0.25 / n).sqrt(), "{name} is biased by {bias} ulp");
+        assert!(off[which] as f64 <= 1e-4 * n, "{name}: {} of {n} rounded by other bits", off[which]);
     }
-    println!(
-        "adamw_bf16: bias {:.1e} and {:.1e} ulp, {off:?} of {n} by other bits",
-        bias[0] / n,
-        bias[1] / n
-    );
 }
 
 /// What an element becomes depends on its place in the buffers, not on the tensor it is part of.
 #[test]
 fn segments_cut_elsewhere_leave_the_same_bits() {
-    let whole = Case::new(&[(0, 1, 20_000, 20_000, 1.0, 0.1)], 2).rounded();
+    let whole = Case::new(&[(0, 2, 10_000, 10_000, 1.0, 0.1)], 2).rounded();
     let cut =
-        [(12_004, 1, 7_996, 7_996, 1.0, 0.1), (0, 3, 4_000, 4_000, 1.0, 0.1), (12_000, 1, 4, 4, 1.0, 0.1)];
+        [(12_004, 2, 3_998, 3_998, 1.0, 0.1), (0, 3, 4_000, 4_000, 1.0, 0.1), (12_000, 2, 2, 2, 1.0, 0.1)];
     let params = Case::new(&cut, 2).params;
     let parts = Case { params, ..whole.clone() };
     let record = RefCell::default();
     let run =
         |case: &Case| once(&Mode::default(), |run| case.run::<bf16>(case.sums(), &record, run)).unwrap().0;
     let (a, b) = (run(&whole), run(&parts));
-    for name in ["w32", "w16", "m", "v"] {
-        assert_eq!(a.get(name), b.get(name), "{name}");
-    }
     let mut next = whole.clone();
     next.record.step += 1;
-    assert_ne!(a.get("m"), run(&next).get("m"), "the next step draws other bits");
-    assert_eq!(a.get("w32"), run(&next).get("w32"));
+    let mut reseeded = whole.clone();
+    reseeded.record.seed += 1;
+    let others = [run(&next), run(&reseeded)];
+    for name in ["w16", "m", "v"] {
+        assert_eq!(a.get(name), b.get(name), "{name}");
+        assert!(
+            others.iter().all(|other| a.get(name) != other.get(name)),
+            "{name}: the same bits were drawn"
+        );
+    }
 }
 
 #[test]
@@ -268,8 +309,9 @@ fn the_record_of_a_step() {
         case.record.clip = clip;
         case.record.applied = 41;
         let outputs = every_mode(|run| case.run::<f32>(sums, &record, run));
-        let changed =
-            outputs.get("w32") != case.w || outputs.get("m") != case.m || outputs.get("v") != case.v;
+        let changed = outputs.get("w32")[..case.w.len()] != case.w
+            || outputs.get("m") != case.m
+            || outputs.get("v") != case.v;
         (record.into_inner(), changed)
     };
     let (r, changed) = finished([6.25, 99.0], 1.0);
@@ -286,6 +328,14 @@ fn the_record_of_a_step() {
         let (r, changed) = finished([bad, bad], 1.0);
         assert!(!changed, "a norm of {bad} changed something");
         assert_eq!((r.applied, r.skip), (41, 1));
+        let (low, record) = (case.clone().rounded(), RefCell::default());
+        let outputs = every_mode(|run| low.run::<bf16>([bad, bad], &record, run));
+        for p in &low.params {
+            let name = if masters_of::<bf16>(p.place).is_some() { "w32" } else { "w16" };
+            let w = pick(outputs.get(name), masters_of::<bf16>(p.place).unwrap_or(p.place));
+            assert!(w == pick(&low.w, p.place), "a norm of {bad} changed {name}");
+        }
+        assert!(outputs.get("m") == low.m && outputs.get("v") == low.v, "a norm of {bad} changed moments");
     }
 }
 
@@ -298,7 +348,7 @@ fn gradients_and_moments_of_zero() {
     }
     let record = RefCell::default();
     let outputs = every_mode(|run| case.run::<f32>([0.0; 2], &record, run));
-    case.check_surroundings(&outputs);
+    case.check_surroundings::<f32>(&outputs);
     for p in &case.params {
         let decay = (1.0 - case.record.rate * p.lr_mult * p.decay(case.record.decay_scale)) as f32;
         for i in elements(p.place) {
@@ -323,7 +373,7 @@ fn frozen_tensors() {
     let mut case = Case::new(&TENSORS, 6);
     (0..TENSORS.len()).filter(|&i| frozen(i)).for_each(|i| case.params[i].lr_mult = 0.0);
     let program = |run: &mut Run| -> Result<()> {
-        let AdamTables { segments, tiles, trained } = adam_tables(&case.params)?;
+        let AdamTables { segments, tiles, trained } = adam_tables(&case.params, |_| None)?;
         let grid = tiles.len() - trained;
         let (segments, tiles, g) = (run.upload(&segments), run.upload(&tiles), run.upload(&case.g));
         run.launch("clear_gradients", [grid, 1, 1], 256, 0, &[tiles.at(trained), segments.arg(), g.arg()])?;
@@ -350,7 +400,7 @@ fn pick(flat: &[f32], place: Matrix) -> Vec<f32> {
 
 #[test]
 fn rows_off_the_grid_are_refused() {
-    let refused = |t: Tensor| adam_tables(&Case::new(&[t], 1).params).is_err();
+    let refused = |t: Tensor| adam_tables(&Case::new(&[t], 1).params, |_| None).is_err();
     assert!(refused((2, 1, 8, 8, 1.0, 0.0)));
     assert!(refused((0, 2, 4, 7, 1.0, 0.0)));
     assert!(!refused((0, 2, 7, 7, 1.0, 0.0)));
@@ -359,14 +409,17 @@ fn rows_off_the_grid_are_refused() {
 #[test]
 fn traffic_is_the_cost() {
     let n = 1 << 19;
-    // One large tensor, and the column views of an output matrix.
-    for tensors in
-        [vec![(0, 1, n, n, 1.0, 0.1)], vec![(0, 256, 512, 2560, 1.0, 0.1), (512, 256, 2048, 2560, 1.0, 0.1)]]
-    {
+    // One large tensor, the column views of an output matrix, and a vector, which has master weights.
+    for (tensors, masters) in [
+        (vec![(0, 2, n / 2, n / 2, 1.0, 0.1)], 0),
+        (vec![(0, 256, 512, 2560, 1.0, 0.1), (512, 256, 2048, 2560, 1.0, 0.1)], 0),
+        (vec![(0, 1, n, n, 1.0, 0.1)], n),
+    ] {
         let case = Case::new(&tensors, 1).rounded();
         let n = case.params.iter().map(|p| p.place.rows * p.place.cols).sum();
         let record = RefCell::default();
-        check_traffic(&count(|run| case.run::<f32>(case.sums(), &record, run)), cost::adamw(n, 4, 2).bytes);
-        check_traffic(&count(|run| case.run::<bf16>(case.sums(), &record, run)), cost::adamw(n, 2, 2).bytes);
+        check_traffic(&count(|run| case.run::<f32>(case.sums(), &record, run)), cost::adamw(n, 2).bytes);
+        let bytes = cost::adamw_bf16(n, masters).bytes;
+        check_traffic(&count(|run| case.run::<bf16>(case.sums(), &record, run)), bytes);
     }
 }

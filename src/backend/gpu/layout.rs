@@ -1,8 +1,9 @@
 //! Where everything lies in the device's arena: a function of sizes alone, which `plan` prints and the backend
 //! allocates.
+use super::masters::Masters;
 use crate::backend::MemoryPlan;
 use crate::device::{Arena, EmbeddingPlan, RED_ZONE, Span, StepRecord, adam_tables};
-use crate::model::{ModelConfig, ParamTable, Vector, Workspace};
+use crate::model::{ModelConfig, ParamTable, Precision, Vector, Workspace};
 use crate::ops::{Shape, attention};
 use crate::optim::assign;
 use crate::{Error, Result};
@@ -38,15 +39,19 @@ pub struct BatchSpans {
 pub struct Layout {
     /// What is allocated.
     pub arena: Arena,
+    /// What weights and moments are kept in.
+    pub precision: Precision,
+    /// Which weights have master weights.
+    pub masters: Masters,
     /// Master weights, f32.
     pub w32: Span,
-    /// The same rounded to bf16, which products read.
+    /// The same rounded to bf16, which products read; the weights themselves where there are no master weights.
     pub w16: Span,
     /// Gradients, f32; empty unless training, as are the moments.
     pub g: Span,
-    /// First moments, f32.
+    /// First moments, f32 or bf16.
     pub m: Span,
-    /// Second moments, f32.
+    /// Second moments, as the first.
     pub v: Span,
     /// Moving average of the weights, f32, where one is kept.
     pub ema: Option<Span>,
@@ -117,15 +122,15 @@ impl Layout {
         let mut kinds = Kinds::default();
         let trained = |elements: usize| if train { elements } else { 0 };
 
-        let w32 = arena.add(4 * table.total);
+        let (precision, masters) = (table.precision, Masters::new(table));
+        let w32 = arena.add(4 * masters.len);
         let w16 = arena.add(2 * table.total);
         let bias_pairs = bias_pairs(table);
         let bias_sums = arena.add(2 * bias_pairs.len() * config.hidden_size);
         kinds.weights = kinds.upto(&arena);
         let g = arena.add(4 * trained(table.grad_total));
         kinds.gradients = kinds.upto(&arena);
-        let m = arena.add(4 * trained(table.total));
-        let v = arena.add(4 * trained(table.total));
+        let [m, v] = [(); 2].map(|()| arena.add(moment_bytes(precision) * trained(table.total)));
         kinds.moments = kinds.upto(&arena);
         let ema = table.average.then(|| arena.add(4 * table.total));
         kinds.average = kinds.upto(&arena);
@@ -154,6 +159,8 @@ impl Layout {
         let memory = MemoryPlan { weights, gradients, moments, ema: average, activations, logits, scratch };
         Self {
             arena,
+            precision,
+            masters,
             w32,
             w16,
             g,
@@ -194,6 +201,14 @@ impl Kinds {
     /// Bytes added since the last call.
     fn upto(&mut self, arena: &Arena) -> usize {
         arena.bytes() - std::mem::replace(&mut self.seen, arena.bytes())
+    }
+}
+
+/// Bytes of one moment.
+fn moment_bytes(precision: Precision) -> usize {
+    match precision {
+        Precision::Mixed => 4,
+        Precision::Bf16 => 2,
     }
 }
 
@@ -243,6 +258,6 @@ fn bias_pairs(table: &ParamTable) -> Vec<[Vector; 2]> {
 /// Bytes of the segments and tiles of an update of all tensors.
 fn adam_bytes(table: &ParamTable) -> [usize; 2] {
     let params = assign(table, &[], 0.0);
-    let tables = adam_tables(&params).expect("tensors start at multiples of 4 elements");
+    let tables = adam_tables(&params, |_| None).expect("tensors start at multiples of 4 elements");
     [size_of_val(&tables.segments[..]), size_of_val(&tables.tiles[..])]
 }

@@ -2,13 +2,15 @@
 //! where results are asked for.
 //!
 //! Parameters and activations are bf16, rounded once where an operation ends; master weights, moments, gradients,
-//! statistics and all sums are f32. Every sum has an order given by shapes alone: equal bits on equal GPUs.
+//! statistics and all sums are f32. With [`crate::model::Precision::Bf16`] moments are bf16, too, and only norms and
+//! biases have master weights. Every sum has an order given by shapes alone: equal bits on equal GPUs.
 mod attention;
 mod batch;
 mod clock;
 mod inputs;
 mod layout;
 mod linear;
+mod masters;
 mod norm;
 mod ops;
 mod optimizer;
@@ -18,7 +20,7 @@ mod tests;
 mod transfer;
 
 use crate::device::{Arg, Device, Epilogue, GemmShape, Graph, Kernel, Launch, Span, Stream};
-use crate::model::{Matrix, ModelConfig, ParamTable, Purpose, Recompute, Workspace};
+use crate::model::{Matrix, ModelConfig, ParamTable, Precision, Purpose, Recompute, Workspace};
 use crate::ops::{Act, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
 use batch::Batches;
@@ -173,8 +175,10 @@ impl Gpu {
         Arg::address(self.at(self.layout.stats, 4, stat.offset))
     }
 
+    /// Master weights of a norm.
     fn w32(&self, offset: usize) -> Arg {
-        Arg::address(self.at(self.layout.w32, 4, offset))
+        let place = self.layout.masters.of(offset).expect("norms have master weights");
+        Arg::address(self.at(self.layout.w32, 4, place))
     }
 
     fn gradient(&self, offset: usize) -> Arg {
@@ -283,6 +287,11 @@ fn check_memory(
     let fewer = [4096, 1024, 256].into_iter().filter(|&rows| rows < ws.chunk_rows);
     if let Some(rows) = fewer.into_iter().find(|&rows| trains && fits(ws.shape.batch, rows, ws.purpose)) {
         advice += &format!("; head.chunk_rows = {rows} would fit");
+    }
+    let low = ParamTable { precision: Precision::Bf16, ..table.clone() };
+    let mixed = table.precision == Precision::Mixed && !table.average;
+    if trains && mixed && Layout::new(config, &low, ws).arena.bytes() as u64 <= free {
+        advice += "; train.precision = \"bf16\" would fit";
     }
     let (name, missing) = (device.name(), needed - free);
     Err(Error::refused(format!(

@@ -1,7 +1,7 @@
 //! The vocabulary, operation by operation.
 use super::{Gpu, optimizer};
 use crate::Result;
-use crate::device::{GemmChoices, Span};
+use crate::device::GemmChoices;
 use crate::model::{Gelu, Matrix, Norm, Vector};
 use crate::ops::{
     Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
@@ -205,19 +205,20 @@ impl Ops for Gpu {
     }
 
     fn state(&mut self) -> Result<State<'_>> {
-        let [w, m, v] = [self.layout.w32, self.layout.m, self.layout.v].map(|span| self.read_f32(span));
+        let w = self.read_weights()?;
+        let [m, v] = [self.layout.m, self.layout.v].map(|span| self.read_moments(span));
         let ema = self.ema.map(|(span, _)| self.read_f32(span)).transpose()?;
-        Ok(State { w: Cow::Owned(w?), m: Cow::Owned(m?), v: Cow::Owned(v?), ema: ema.map(Cow::Owned) })
+        Ok(State { w: Cow::Owned(w), m: Cow::Owned(m?), v: Cow::Owned(v?), ema: ema.map(Cow::Owned) })
     }
 
     fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
-        let zeros = |span: Span| vec![0f32; span.bytes / 4];
-        let (mut w, mut m, mut v) = (zeros(self.layout.w32), zeros(self.layout.m), zeros(self.layout.v));
+        let zeros = |len| vec![0f32; len];
+        let trained = if self.layout.m.bytes > 0 { self.total } else { 0 };
+        let (mut w, mut m, mut v) = (zeros(self.total), zeros(trained), zeros(trained));
         load(&mut w, &mut m, &mut v)?;
-        self.write(self.layout.w32, &w)?;
-        self.write(self.layout.m, &m)?;
-        self.write(self.layout.v, &v)?;
-        self.derive_weights()
+        self.write_moments(self.layout.m, &m)?;
+        self.write_moments(self.layout.v, &v)?;
+        self.write_weights(&w)
     }
 
     fn keep_ema(&mut self, decay: f64, load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {

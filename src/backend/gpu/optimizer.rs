@@ -2,6 +2,7 @@
 use super::layout::NORM_ELEMENTS;
 use super::{Gpu, int, long};
 use crate::device::{AdamTables, AdamTile, Arg, Device, Event, Graph, Pinned, StepRecord, adam_tables};
+use crate::model::Precision;
 use crate::ops::{AdamParam, Outcome, Stat, Update};
 use crate::optim::AdamSettings;
 use crate::{Error, Result};
@@ -71,7 +72,8 @@ impl Gpu {
 
     pub(super) fn end_step(&mut self, params: &[AdamParam], update: Update) -> Result<()> {
         if self.steps.tiles.is_none() {
-            let AdamTables { segments, tiles, trained } = adam_tables(params)?;
+            let AdamTables { segments, tiles, trained } =
+                adam_tables(params, |p| self.layout.masters.of(p.offset))?;
             let [segment_span, tile_span] = self.layout.adam;
             self.write(segment_span, &segments)?;
             self.write(tile_span, &tiles)?;
@@ -79,9 +81,9 @@ impl Gpu {
         }
         let (slot, record) = (&self.steps.ring[self.steps.current], self.layout.record);
         let (pinned, done) = (slot.record, slot.done);
-        let Update { adam, lr: rate, decay_scale, step } = update;
+        let Update { adam, lr: rate, decay_scale, seed, step } = update;
         let AdamSettings { betas, eps, clip } = adam;
-        let host = StepRecord { rate, betas, eps, clip, decay_scale, step, ..StepRecord::zeroed() };
+        let host = StepRecord { rate, betas, eps, clip, decay_scale, seed, step, ..StepRecord::zeroed() };
         // What comes behind belongs to the device.
         let written = offset_of!(StepRecord, norm);
         self.device.host(pinned)[..written].copy_from_slice(&bytemuck::bytes_of(&host)[..written]);
@@ -132,7 +134,11 @@ impl Gpu {
         let (w32, w16) = (self.layout.w32, self.layout.w16);
         args.extend([w32, w16, self.layout.m, self.layout.v, self.layout.g].map(|s| self.span(s)));
         args.push(record.clone());
-        self.launch("adamw_f32", [trained, 1, 1], 256, 0, args);
+        let kernel = match self.layout.precision {
+            Precision::Mixed => "adamw_f32",
+            Precision::Bf16 => "adamw_bf16",
+        };
+        self.launch(kernel, [trained, 1, 1], 256, 0, args);
         if let Some((ema, share)) = self.ema {
             let args = vec![self.span(w32), self.span(ema), share.into(), long(total), record];
             self.launch("ema", [total.div_ceil(4096), 1, 1], 256, 0, args);
@@ -146,7 +152,7 @@ impl Gpu {
         let Some(cols) = pairs.first().map(|p| p[0].len) else { return };
         let grid = [cols.div_ceil(1024), pairs.len(), 1];
         let (table, sums) = (self.span(self.layout.bias_table), self.span(self.layout.bias_sums));
-        self.launch("bias_sum", grid, 256, 0, vec![self.w32(0), table, sums, int(cols)]);
+        self.launch("bias_sum", grid, 256, 0, vec![self.span(self.layout.w32), table, sums, int(cols)]);
     }
 
     pub(super) fn begin_ema(

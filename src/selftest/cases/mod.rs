@@ -1,10 +1,10 @@
 //! The rows: one operation each, its inputs and what it must leave.
+pub mod adamw_bf16;
 pub mod attention;
 pub mod direct;
 pub mod gelu;
 pub mod linear;
 pub mod loss;
-pub mod moments;
 pub mod norm;
 pub mod rotary;
 pub mod tokens;

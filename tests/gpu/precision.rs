@@ -1,0 +1,155 @@
+//! Weights and moments in bf16, rounded stochastically: what one step leaves, and equal bits whatever runs first.
+use crate::drive::Drive;
+use crate::reference::measure::{Stored, error};
+use crate::reference::optimizer::{Moments, adamw};
+use crate::reference::random::{Random, philox};
+use crate::reference::{Float, cast};
+use crate::rig::{Sizes, gpu, weights, workspace};
+use rewarm::backend::cpu::AdamStep;
+use rewarm::device::{EmulatedSettings, Mode, StreamTiming};
+use rewarm::model::{Model, Param, Precision};
+use rewarm::ops::{Ops, Shape, Update};
+use rewarm::optim::{AdamSettings, assign};
+use rewarm::train::{Micro, train_step};
+
+const SHAPE: Shape = Shape { batch: 2, time: 40 };
+const ADAM: AdamSettings = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
+const SEED: u64 = 1234;
+/// `STREAM_ADAMW` of kernels/step.h.
+const STREAM: u64 = 1 << 56;
+
+/// Weights and moments.
+type State = [Vec<f32>; 3];
+
+/// The state before a step, what the step was given, and the state behind it.
+struct Step {
+    before: State,
+    gradients: Vec<f32>,
+    update: Update,
+    norm: f64,
+    after: State,
+}
+
+/// The step after two others, as a backend in bf16 makes it.
+fn third_step(model: &Model) -> Step {
+    let ws = workspace(model, SHAPE);
+    let mut ops = gpu(model, &ws, &weights(model, 3), EmulatedSettings::default(), true);
+    ops.set_applied(0);
+    let params = assign(&model.table, &[], 0.1);
+    let mut random = Random::new(5);
+    let state = |ops: &mut dyn Ops| {
+        let state = ops.state().unwrap();
+        [state.w.to_vec(), state.m.to_vec(), state.v.to_vec()]
+    };
+    let mut last = None;
+    for step in 0..3 {
+        let [tokens, targets] = [(); 2].map(|()| random.tokens(SHAPE.rows(), model.config.vocab_size));
+        let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: SHAPE.batch };
+        let before = state(&mut ops);
+        let update = Update { seed: SEED, ..Update::new(ADAM, 3e-3, step) };
+        let result = train_step(model, &mut ops, &ws, input, &params, update).unwrap();
+        let gradients = ops.gradients().unwrap().into_owned();
+        last = Some(Step { before, gradients, update, norm: result.norm, after: state(&mut ops) });
+    }
+    last.unwrap()
+}
+
+/// What the reference makes of one tensor.
+fn reference<T: Float>(step: &Step, param: &Param, decay: f64) -> [Vec<T>; 3] {
+    let of = |flat: &[f32]| cast::<f32, T>(&param.gather(flat));
+    let [w, m, v] = step.before.each_ref().map(|flat| of(flat));
+    let Update { adam, lr, decay_scale, step: before, .. } = step.update;
+    let AdamSettings { betas, eps, .. } = adam;
+    let grad_scale = adam.clip_factor(step.norm);
+    let adam = AdamStep { lr, decay_scale, betas, eps, grad_scale, applied: before + 1 };
+    let mut state = Moments { w, m, v };
+    adamw(&mut state, &of(&step.gradients), adam, 1.0, decay);
+    [state.w, state.m, state.v]
+}
+
+/// Distance of two neighbours in bf16 around this value.
+fn ulp(near: f32) -> f64 {
+    let exponent = near.to_bits() & 0x7f80_0000;
+    f64::from(f32::from_bits(exponent + 0x0001_0000)) - f64::from(f32::from_bits(exponent))
+}
+
+#[test]
+fn a_step_is_the_reference_rounded() {
+    let model = Sizes::new(64, 2).low();
+    let step = third_step(&model);
+    let params = assign(&model.table, &[], 0.1);
+    let (mut otherwise, mut all, mut moved) = (0usize, 0usize, 0usize);
+    for (param, settings) in model.table.params.iter().zip(&params) {
+        let exact = reference::<f64>(&step, param, settings.weight_decay);
+        let naive = reference::<f32>(&step, param, settings.weight_decay);
+        let [before, found] =
+            [&step.before, &step.after].map(|s| s.each_ref().map(|flat| param.gather(flat)));
+        moved += found[0].iter().zip(&before[0]).filter(|(a, b)| a != b).count();
+        let from = usize::from(param.has_master());
+        if param.has_master() {
+            let of = |w: &[f32]| error(w, &exact[0], exact[0].len());
+            let share = of(&found[0]).share(Stored::F32.bound(of(&naive[0]), &exact[0]));
+            assert!(share <= 1.0, "{}: {share} of the bound", param.name);
+        }
+        let place = param.place;
+        let elements =
+            (0..place.rows).flat_map(|r| (0..place.cols).map(move |c| place.offset + r * place.ld + c));
+        for (k, element) in elements.enumerate() {
+            let word = philox(SEED, [element as u64 / 4, STREAM | step.update.step])[element % 4];
+            let random = [(word ^ (word >> 16)) & 0xffff, word & 0xffff, word >> 16];
+            for i in from..3 {
+                let (found, near) = (found[i][k], naive[i][k]);
+                // Where what was there and what is added cancel, f32 has lost more than the result's last bits.
+                let lost = f64::from(before[i][k].abs()) * 2f64.powi(-22);
+                let error = (f64::from(found) - exact[i][k]).abs();
+                assert!(
+                    error < 1.001 * ulp(near) + lost,
+                    "{} {i} {k}: {found} is no neighbour of {}",
+                    param.name,
+                    exact[i][k]
+                );
+                // Where the reference's f32 differs in its last bit, so may the decision.
+                let drawn = f32::from_bits(near.to_bits().wrapping_add(random[i]) & 0xffff_0000);
+                otherwise += usize::from(found != drawn);
+                all += 1;
+            }
+        }
+    }
+    println!("{otherwise} of {all} rounded by other bits");
+    assert!(otherwise as f64 <= 1e-4 * all as f64, "{otherwise} of {all} rounded by other bits");
+    assert!(moved * 4 > model.config.parameters() as usize, "hardly a weight moved: {moved}");
+}
+
+#[test]
+fn equal_bits_in_every_mode() {
+    let drive = Drive { precision: Precision::Bf16, broken: Some(3), ..Drive::new(6) };
+    let (expected, _) = drive.run(EmulatedSettings::default()).unwrap();
+    for (mode, streams) in Mode::all().into_iter().zip(StreamTiming::all(2).into_iter().cycle()) {
+        let settings = EmulatedSettings { mode, streams, ..EmulatedSettings::default() };
+        assert!(drive.run(settings).unwrap().0 == expected);
+    }
+    let (found, _) = Drive { graphs: false, ..drive }.run(EmulatedSettings::default()).unwrap();
+    assert!(found == expected, "captured and not");
+    let (mixed, _) = Drive { precision: Precision::Mixed, ..drive }.run(EmulatedSettings::default()).unwrap();
+    assert!(mixed != expected);
+}
+
+/// What is saved and loaded again is the same state, in equal bits.
+#[test]
+fn state_goes_to_the_host_and_back() {
+    let model = Sizes::new(64, 2).low();
+    let step = third_step(&model);
+    let ws = workspace(&model, SHAPE);
+    let mut ops = gpu(&model, &ws, &weights(&model, 4), EmulatedSettings::default(), true);
+    let [w, m, v] = &step.after;
+    ops.load_state(&mut |to_w, to_m, to_v| {
+        to_w.copy_from_slice(w);
+        to_m.copy_from_slice(m);
+        to_v.copy_from_slice(v);
+        Ok(())
+    })
+    .unwrap();
+    let state = ops.state().unwrap();
+    let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+    assert!(same(&state.w, w) && same(&state.m, m) && same(&state.v, v));
+}
