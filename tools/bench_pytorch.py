@@ -12,9 +12,10 @@ Modes: `hf-eager`, transformers' GPTNeoXForCausalLM with SDPA; `hf-compile`, tha
 `neox-compile`, tools/neox.py under torch.compile. All with fused AdamW and clip_grad_norm_ 1.0, on four batches of
 random tokens in turn. A step is forward, backward, clip, update.
 
-Precision: `f32`; `P1`, bf16 compute by autocast over f32 weights and moments; `P2`, bf16 weights and moments, rounded
-to nearest (speed only). `--sdpa` names the one backend of attention that CUDA may use: PyTorch's own choice is not the
-fastest on Hopper, so both are measured and the faster one is the peer.
+Precision: `f32`; `P1`, bf16 compute by autocast over f32 weights and moments; `P2`, bf16 weights, gradients and moments,
+rounded to nearest by fused AdamW: small updates are lost, so it is there for its speed only. `--sdpa` names the one
+backend of attention that CUDA may use: PyTorch's own choice is not the fastest on Hopper, so both are measured and the
+faster one is the peer.
 
 On the CPU PyTorch runs with glibc told to keep freed memory: without that every large activation is mapped, faulted in
 and unmapped again each step (small, 2 threads, eager: 14 to 27 % fewer tokens/s). It costs PyTorch peak memory, so
@@ -52,7 +53,8 @@ def parse_arguments():
     parser.add_argument("--model", "--shape", choices=MODELS, default="small")
     parser.add_argument("--mode", choices=("hf-eager", "hf-compile", "neox-compile"), default="hf-eager")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=("f32", "P1", "P2"), help="default: f32 on the CPU, P1 on CUDA")
+    parser.add_argument("--precision", choices=("f32", "P1", "P2"),
+                        help="default: f32 on the CPU, P1 on CUDA; P2 rounds to nearest: speed only")
     parser.add_argument("--seq-len", type=int, help="default: 256 small, 512 pythia-70m and -160m, else 2048")
     parser.add_argument("--micro", type=int, help="sequences of a micro-batch (8 small, 4 pythia-70m, else 1)")
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a step")

@@ -25,8 +25,10 @@ deadline=$((SECONDS + ${BUDGET:-530}))
 passes=$out/passes-$call.jsonl
 source tools/passes.sh
 
-# PRESET:MICRO:ACCUMULATION of `train`, what matters most first; 410m:1:1 is bound by launches.
-configs=${CONFIGS:-pythia-410m:16:1 pythia-160m:32:1 pythia-1.4b:8:1 pythia-410m:1:1 pythia-410m:16:4}
+# PRESET:MICRO:ACCUMULATION:CLASS of `train`, what matters most first; 410m:1:1 is bound by launches. P1: f32 master weights
+# and moments; P2: both in bf16, and 6.9b in P2 alone, since PyTorch's state of it takes 110 GB in P1.
+configs=${CONFIGS:-pythia-410m:16:1:P1 pythia-160m:32:1:P1 pythia-1.4b:8:1:P1 pythia-410m:16:1:P2 pythia-6.9b:4:1:P2
+    pythia-410m:1:1:P1 pythia-6.9b:8:1:P2 pythia-410m:16:4:P1}
 # Parts of `correctness` and the seconds of each at most, what matters most first.
 parts="selftest:150 data:30 losses:120 repeat:80 memcheck:90 racecheck:60"
 
@@ -50,28 +52,31 @@ call_kernels() {
     in_turn kernel_round pythia-1.4b 16 2048
 }
 
-# PRESET MICRO ACCUMULATION: every implementation once.
+# PRESET MICRO ACCUMULATION CLASS: every implementation once.
 train_round() {
-    local sizes=(--micro "$2" --accumulate "$3") variant
-    emulated && { train_emulated; return; }
-    pass train 60 "$rewarm" bench train --preset "$1" --seq-len 2048 "${sizes[@]}" --device "$device" --steps 20 --warmup 8 --json
+    local sizes=(--micro "$2" --accumulate "$3") precision=mixed variant
+    [[ $4 == P2 ]] && precision=bf16
+    emulated && { train_emulated $precision; return; }
+    pass train 60 "$rewarm" bench train --preset "$1" --seq-len 2048 "${sizes[@]}" --precision $precision --device "$device" \
+        --steps 20 --warmup 8 --json
     for variant in "neox-compile --sdpa cudnn" "neox-compile --sdpa flash" hf-eager; do
         # shellcheck disable=SC2086 # a mode and its options
-        pass train 130 "$python" tools/bench_pytorch.py --model "$1" "${sizes[@]}" --device cuda --precision P1 \
+        pass train 130 "$python" tools/bench_pytorch.py --model "$1" "${sizes[@]}" --device cuda --precision "$4" \
             --steps 20 --warmup 20 --mode $variant
     done
 }
 
 train_emulated() {
-    pass train 120 "$rewarm" bench train --shape small --micro 1 --seq-len 32 --device emulated --steps 2 --warmup 1 --json
+    pass train 120 "$rewarm" bench train --shape small --micro 1 --seq-len 32 --precision "$1" --device emulated --steps 2 \
+        --warmup 1 --json
     pass train 120 "$python" tools/bench_pytorch.py --model small --micro 1 --seq-len 32 --threads 1 --steps 2 --warmup 1
 }
 
 call_train() {
-    local config preset micro accumulation
+    local config preset micro accumulation class
     for config in $configs; do
-        IFS=: read -r preset micro accumulation <<<"$config"
-        in_turn train_round "$preset" "$micro" "$accumulation"
+        IFS=: read -r preset micro accumulation class <<<"$config"
+        in_turn train_round "$preset" "$micro" "$accumulation" "${class:-P1}"
         emulated && break
     done
 }

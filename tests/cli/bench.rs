@@ -140,6 +140,20 @@ fn the_emulated_device_is_measured_as_a_gpu_is() {
     let r = &records(said.ok())[0];
     assert_eq!((&r["settings"]["device"], &r["settings"]["precision"]), (&"emulated".into(), &"P1".into()));
     assert_eq!(r["derived"]["peak_bytes"], r["derived"]["planned_bytes"]["total"]);
+    let said =
+        line(&dir, "bench train small.toml --device emulated --precision bf16 --steps 2 --warmup 1 --json");
+    let low = &records(said.ok())[0];
+    assert_eq!(low["settings"]["precision"], "P2");
+    // 2 of 6 bytes, and 4 of 8; norms and biases have master weights, and tensors begin at multiples of 256 bytes.
+    for (kind, share) in [("weights", 2.0 / 6.0), ("moments", 0.5)] {
+        let [low, mixed] = [low, r].map(|r| r["derived"]["planned_bytes"][kind].as_f64().unwrap());
+        assert!(low >= share * mixed && low < 1.1 * share * mixed, "{kind}: {low} of {mixed} bytes");
+    }
+    let said = line(&dir, "profile small.toml --device emulated --precision bf16 --steps 1:2 --json");
+    let profile = &records(said.ok())[0];
+    let launches = profile["derived"]["launches"].to_string();
+    assert_eq!(profile["settings"]["precision"], "P2");
+    assert!(launches.contains("adamw_bf16") && !launches.contains("adamw_f32"), "{launches}");
     let only = "bench kernels small.toml --device emulated --only layernorm --json";
     let names: Vec<_> = records(line(&dir, only).ok()).iter().map(|r| r["name"].clone()).collect();
     assert_eq!(names.len(), 4, "{names:?}");

@@ -120,6 +120,26 @@ fn what_does_not_fit_comes_with_what_would() {
     refused("--preset pythia-70m --chunk-rows 0", &["--chunk-rows"]);
 }
 
+#[test]
+fn bf16_fits_where_master_weights_do_not() {
+    let dir = Dir::new();
+    let much = "--preset pythia-6.9b --gpu h200 --micro 8";
+    line(&dir, &format!("plan {much}"))
+        .refused(&["bytes of memory are needed", "train.precision = \"bf16\""]);
+    let low = plan(&dir, &format!("{much} --precision bf16"));
+    let parameters = low["parameters"].as_u64().unwrap();
+    for (what, factor) in [("weights", 2), ("gradients", 4), ("moments", 4)] {
+        let bytes = low["memory_bytes"][what].as_u64().unwrap();
+        assert!(bytes >= factor * parameters && bytes < factor * parameters * 101 / 100, "{what} {bytes}");
+    }
+    // Weights and moments in bf16 read and written, gradients read for the norm and for the update: 20 bytes instead of 34.
+    let mixed = plan(&dir, "--preset pythia-6.9b --gpu b200 --micro 8");
+    let low = plan(&dir, "--preset pythia-6.9b --gpu b200 --micro 8 --precision bf16");
+    let update = |plan: &Value| plan["memory_by_recompute"][0]["predicted"]["update_s"].as_f64().unwrap();
+    assert!((update(&low) / update(&mixed) * 34.0 - 20.0).abs() < 0.01);
+    assert_eq!((&mixed["precision"], &low["precision"]), (&"mixed".into(), &"bf16".into()));
+}
+
 /// A run of three steps of this `[model]` section; its plan and its largest resident set, in bytes. The code of a debug
 /// build is larger than the plan takes that of the program to be: there its pages count as what the plan takes.
 fn planned_and_measured(name: &str, model: &str, time: usize, micro: usize) -> (f64, f64) {
