@@ -1,7 +1,10 @@
 //! LayerNorm, and the pair of the parallel residual that shares one pass and its statistics.
-use super::math::{sum, sum2, vectorize};
+mod backward;
+
+use super::math::{dispatch, sum, vectorize};
 use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
 use crate::ops::Shape;
+use backward::Chunk;
 
 /// Rows whose weight gradients are summed together before they join the total, counted from the start of each
 /// sequence.
@@ -95,73 +98,10 @@ pub fn backward<const N: usize>(
         [dx, partials],
         chunks(s),
         |chunk| [(rows(chunk), 0..cols), (chunk..chunk + 1, 0..sums)],
-        |chunk, [mut dx, mut partials]| {
-            let sums = partials.row(0);
-            sums.fill(0.0);
-            for (i, row) in rows(chunk).enumerate() {
-                let moments = [stats.row(row)[0], stats.row(row)[1]];
-                let dy: [&[f32]; N] = std::array::from_fn(|n| dy[n].row(row));
-                vectorize(
-                    #[inline(always)]
-                    || backward_row(x.row(row), moments, weights, dy, dx.row(i), sums),
-                );
-            }
+        |chunk, [dx, mut sums]| {
+            dispatch(Chunk { x, stats, weights, dy, first: rows(chunk).start, dx, sums: sums.row(0) });
         },
     );
-}
-
-#[inline(always)]
-fn backward_row<const N: usize>(
-    x: &[f32],
-    [mean, rstd]: [f32; 2],
-    weights: [&[f32]; N],
-    dy: [&[f32]; N],
-    dx: &mut [f32],
-    sums: &mut [f32],
-) {
-    let cols = x.len();
-    let mut mean_d = 0.0;
-    let mut mean_dx = 0.0;
-    for n in 0..N {
-        let weighted = |acc: f32, dy: f32, w: f32| dy.mul_add(w, acc);
-        mean_d += sum2(dy[n], weights[n], weighted);
-        mean_dx += sum3(dy[n], weights[n], x, |acc, dy, w, x| (dy * w).mul_add((x - mean) * rstd, acc));
-    }
-    mean_d /= cols as f32;
-    mean_dx /= cols as f32;
-    for n in 0..N {
-        let (dweight, dbias) = sums[2 * n * cols..2 * (n + 1) * cols].split_at_mut(cols);
-        for i in 0..cols {
-            dweight[i] = dy[n][i].mul_add((x[i] - mean) * rstd, dweight[i]);
-            dbias[i] += dy[n][i];
-        }
-    }
-    for i in 0..cols {
-        let mut d = 0.0;
-        for n in 0..N {
-            d = dy[n][i].mul_add(weights[n][i], d);
-        }
-        let xhat = (x[i] - mean) * rstd;
-        dx[i] += rstd * (-xhat).mul_add(mean_dx, d - mean_d);
-    }
-}
-
-/// Three-operand form of [`sum2`].
-#[inline(always)]
-fn sum3(a: &[f32], b: &[f32], c: &[f32], f: impl Fn(f32, f32, f32, f32) -> f32) -> f32 {
-    const LANES: usize = 16;
-    let mut lanes = [0.0f32; LANES];
-    let n = a.len() / LANES * LANES;
-    for start in (0..n).step_by(LANES) {
-        let (x, y, z) = (&a[start..start + LANES], &b[start..start + LANES], &c[start..start + LANES]);
-        for i in 0..LANES {
-            lanes[i] = f(lanes[i], x[i], y[i], z[i]);
-        }
-    }
-    for i in n..a.len() {
-        lanes[i - n] = f(lanes[i - n], a[i], b[i], c[i]);
-    }
-    sum(&lanes, |acc, x| acc + x)
 }
 
 /// `total += partials`, chunk after chunk.

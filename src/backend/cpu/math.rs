@@ -7,12 +7,18 @@ use std::sync::LazyLock;
 /// Runs `f` compiled for the widest vectors of this machine (AVX-512, AVX2 + FMA, NEON, else the baseline).
 #[inline(always)]
 pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    dispatch(f)
+}
+
+/// The same for code that is written in vectors of any width.
+#[inline(always)]
+pub fn dispatch<F: pulp::WithSimd>(f: F) -> F::Output {
     static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
     ARCH.dispatch(f)
 }
 
 /// Lanes of every sum: a full AVX-512 register, four of NEON.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// `eˣ` to 1 ulp or so; below -87.3 it stays at the smallest normal number. NaN stays NaN.
 #[inline(always)]
@@ -91,7 +97,7 @@ pub fn gelu_tanh(x: f32) -> (f32, f32) {
 
 /// Folds the lanes of a sum, always in the same order.
 #[inline(always)]
-fn fold(lanes: [f32; LANES]) -> f32 {
+pub fn fold(lanes: [f32; LANES]) -> f32 {
     let mut lanes = lanes;
     let mut width = LANES / 2;
     while width > 0 {
