@@ -177,18 +177,30 @@ pub fn for_row_blocks<const N: usize>(
 }
 
 /// A flat buffer, all of it allocated before the first step; tensors are ranges of it.
-pub struct Arena(Vec<f32>);
+pub struct Arena {
+    buffer: Vec<f32>,
+    /// What is used of it: from the start of a cache line. An allocation starts 16 bytes past one, and every vector would
+    /// be in two.
+    used: Range<usize>,
+}
 
 impl Arena {
     /// `len` zeros; pages are touched when first written.
     pub fn new(len: usize) -> Self {
-        Self(vec![0.0; len])
+        const LINE: usize = 64;
+        let buffer = vec![0.0f32; len + LINE / size_of::<f32>()];
+        let start = buffer.as_ptr().align_offset(LINE);
+        Self { buffer, used: start..start + len }
+    }
+
+    fn values(&self) -> &[f32] {
+        &self.buffer[self.used.clone()]
     }
 
     /// Elements.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.used.len()
     }
 
     /// Borrows `rows` rows of several tensors at once: `reads` shared, `writes` exclusively.
@@ -206,9 +218,9 @@ impl Arena {
             );
         }
         for a in reads.iter().chain(&writes) {
-            check(self.0.len(), a.offset, rows, a.cols, a.ld);
+            check(self.values().len(), a.offset, rows, a.cols, a.ld);
         }
-        let base = self.0.as_mut_ptr();
+        let base = self.buffer[self.used.clone()].as_mut_ptr();
         // SAFETY: inside the buffer (`check`), written views are disjoint from all others (above), and all of
         // them borrow the arena exclusively.
         let view = |a: Act| unsafe { base.add(a.offset) };
@@ -221,9 +233,9 @@ impl Arena {
     pub fn borrow_rows(&mut self, read: (Act, usize), write: (Act, usize)) -> (Rows<'_>, RowsMut<'_>) {
         let end = |(a, rows): (Act, usize)| a.offset + rows.saturating_sub(1) * a.ld + a.cols;
         assert!(end(read) <= write.0.offset || end(write) <= read.0.offset, "tensors overlap: {write:?}");
-        check(self.0.len(), read.0.offset, read.1, read.0.cols, read.0.ld);
-        check(self.0.len(), write.0.offset, write.1, write.0.cols, write.0.ld);
-        let base = self.0.as_mut_ptr();
+        check(self.values().len(), read.0.offset, read.1, read.0.cols, read.0.ld);
+        check(self.values().len(), write.0.offset, write.1, write.0.cols, write.0.ld);
+        let base = self.buffer[self.used.clone()].as_mut_ptr();
         // SAFETY: inside the buffer and disjoint (above); both borrow the arena exclusively.
         let (r, w) = unsafe { (base.add(read.0.offset), base.add(write.0.offset)) };
         (
@@ -234,7 +246,7 @@ impl Arena {
 
     /// `rows` rows of one tensor.
     pub fn read(&self, act: Act, rows: usize) -> Rows<'_> {
-        Rows::new(&self.0, act, rows)
+        Rows::new(self.values(), act, rows)
     }
 }
 
