@@ -1,5 +1,5 @@
 //! What another framework's schedule is refused for: the key and the rule are named.
-use super::refused;
+use super::{refused, styled};
 
 #[test]
 fn a_message_names_the_argument_and_the_rule() {
@@ -66,6 +66,34 @@ fn a_message_names_the_argument_and_the_rule() {
         let args: String = args;
         refused(style, &args, expected);
     }
+}
+
+#[test]
+fn a_cycle_of_rates_has_a_length_and_leaves_the_momentum() {
+    let torch = |rest: &str| format!("max_lr = 1e-3\ncycle_momentum = false\n{rest}");
+    let missing = "total_steps is missing, and so is one of epochs and steps_per_epoch";
+    let cases = [
+        (torch(""), missing),
+        (torch("epochs = 2"), missing),
+        (torch("steps_per_epoch = 100"), missing),
+        (torch("epochs = 0\nsteps_per_epoch = 100"), "schedule.args.epochs is 0"),
+        (torch("epochs = 2\nsteps_per_epoch = 100\ntotal_steps = 200"), "are both given"),
+        (torch("epochs = 2\nsteps_per_epoch = 49"), "schedule.args.epochs makes 98 steps, the run has 100"),
+        (torch("total_steps = 99"), "schedule.args.total_steps makes 99 steps, the run has 100"),
+        (torch("total_steps = 100\nmax_momentum = 0.9"), "max_momentum moves the momentum"),
+        ("max_lr = 1e-3\ntotal_steps = 100".into(), "cycle_momentum is true by default"),
+    ];
+    for (args, expected) in &cases {
+        refused("torch:OneCycleLR", args, expected);
+    }
+}
+
+#[test]
+fn a_factor_of_0_is_refused_where_torch_divides_by_it() {
+    let args = "lr = 1e-3\nfactor = 0\ntotal_iters";
+    refused("torch:ConstantLR", &format!("{args} = 99"), "schedule.args.factor is 0, which torch divides by");
+    let rates = styled("torch:ConstantLR", format!("{args} = 100").parse().unwrap(), 100).unwrap();
+    assert!((0..100).all(|step| rates.lr(step) == 0.0));
 }
 
 #[test]
