@@ -8,6 +8,7 @@ import math
 import struct
 from functools import partial
 
+from restated_deepspeed import DEEPSPEED, deepspeed_settings
 from restated_olmo import OLMO, down, olmo_settings
 
 
@@ -271,6 +272,8 @@ def cases():
         yield f"torchtitan:{name}", partial(torchtitan_settings, name)
     for name in OLMO:
         yield f"olmo:{name}", partial(olmo_settings, name)
+    for name in DEEPSPEED:
+        yield f"deepspeed:{name}", partial(deepspeed_settings, name)
     for name in ["cosine", "linear", "constant", "wsd"]:
         yield f"llm.c:{name}", partial(llm_c_settings, name)
     for name in ["cosine", "linear", "1-sqrt"]:

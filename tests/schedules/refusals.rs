@@ -86,6 +86,21 @@ fn a_cycle_of_rates_has_a_length_and_leaves_the_momentum() {
     for (args, expected) in &cases {
         refused("torch:OneCycleLR", args, expected);
     }
+    let deepspeed = |rest: &str| format!("cycle_min_lr = 1e-4\ncycle_max_lr = 1e-3\n{rest}");
+    let cases = [
+        (deepspeed(""), "cycle_momentum is true by default"),
+        (deepspeed("cycle_momentum = false\ncycle_min_mom = 0.8"), "cycle_min_mom moves the momentum"),
+        (deepspeed("cycle_momentum = false\ncycle_first_step_size = 0"), "a whole number of at least 1"),
+        (deepspeed("cycle_momentum = false\ndecay_lr_rate = -1"), "a number of at least 0"),
+        (
+            "cycle_momentum = false\ncycle_min_lr = 1e-2\ncycle_max_lr = 1e-3".into(),
+            "cycle_min_lr is 0.01, cycle_max_lr is 0.001; a cycle goes up first",
+        ),
+        ("cycle_momentum = false\ncycle_min_lr = 1e-4".into(), "schedule.args.cycle_max_lr is missing"),
+    ];
+    for (args, expected) in &cases {
+        refused("deepspeed:OneCycle", args, expected);
+    }
 }
 
 #[test]
@@ -94,6 +109,28 @@ fn a_factor_of_0_is_refused_where_torch_divides_by_it() {
     refused("torch:ConstantLR", &format!("{args} = 99"), "schedule.args.factor is 0, which torch divides by");
     let rates = styled("torch:ConstantLR", format!("{args} = 100").parse().unwrap(), 100).unwrap();
     assert!((0..100).all(|step| rates.lr(step) == 0.0));
+}
+
+#[test]
+fn deepspeed_names_the_argument_and_the_rule() {
+    let total = "lr = 1e-3\nwarmup_num_steps = 50\ntotal_num_steps = 49";
+    let cases = [
+        ("WarmupLR", "warmup_min_lr = 0", "schedule.args.warmup_max_lr and lr, the optimizer's, are missing"),
+        ("WarmupLR", "lr = 1e-3\nwarmup_max_lr = 1e-3", "schedule.args.lr and warmup_max_lr are both given"),
+        ("WarmupLR", "lr = 1e-3\nwarmup_type = \"cosine\"", "one of [\"log\", \"linear\"]"),
+        ("WarmupLR", "lr = 1e-3\nwarmup_num_steps = 0", "a whole number of at least 1"),
+        ("WarmupLR", "lr = 1e-3\nlast_batch_iteration = -1", "last_batch_iteration is where DeepSpeed's"),
+        ("WarmupDecayLR", "warmup_max_lr = 1e-3", "schedule.args.total_num_steps is missing"),
+        ("WarmupCosineLR", total, "total_num_steps is 49, the warmup takes 50 steps"),
+        ("WarmupCosineLR", "total_num_steps = 2000", "schedule.args.lr is missing"),
+        ("WarmupCosineLR", "lr = 1e-3\nwarmup_max_lr = 1e-3\ntotal_num_steps = 2000", "is not an argument"),
+        ("WarmupCosineLR", "lr = 1\ntotal_num_steps = 2000\ncos_min_ratio = 2", "a share between 0 and 1"),
+        ("LRRangeTest", "lr_range_test_step_size = 0", "a whole number of at least 1"),
+        ("LRRangeTest", "lr_range_test_staircase = 1", "expects true or false"),
+    ];
+    for (name, args, expected) in cases {
+        refused(&format!("deepspeed:{name}"), args, expected);
+    }
 }
 
 #[test]

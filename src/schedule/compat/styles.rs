@@ -132,6 +132,31 @@ pub const STYLES: &[Style] = &[
         nanotron::one_minus_sqrt,
         "learning_rate = 1e-3\nlr_warmup_style = \"linear\"\nlr_warmup_steps = 100\nmin_decay_lr = 0\nlr_decay_starting_step = 800\nlr_decay_steps = 200",
     ),
+    style(
+        "deepspeed:WarmupLR",
+        deepspeed::warmup_lr,
+        "warmup_max_lr = 1e-3\nwarmup_num_steps = 100\nwarmup_type = \"linear\"",
+    ),
+    style(
+        "deepspeed:WarmupDecayLR",
+        deepspeed::warmup_decay_lr,
+        "warmup_max_lr = 1e-3\nwarmup_num_steps = 100\ntotal_num_steps = 1000",
+    ),
+    style(
+        "deepspeed:WarmupCosineLR",
+        deepspeed::warmup_cosine_lr,
+        "lr = 1e-3\nwarmup_num_steps = 100\ntotal_num_steps = 1000\ncos_min_ratio = 0.1",
+    ),
+    style(
+        "deepspeed:OneCycle",
+        deepspeed::one_cycle,
+        "cycle_min_lr = 1e-4\ncycle_max_lr = 1e-3\ncycle_first_step_size = 300\ndecay_lr_rate = 1\ndecay_step_size = 100\ncycle_momentum = false",
+    ),
+    style(
+        "deepspeed:LRRangeTest",
+        deepspeed::lr_range_test,
+        "lr_range_test_min_lr = 1e-5\nlr_range_test_step_size = 100\nlr_range_test_step_rate = 9.9",
+    ),
     style("epfl:cos", epfl::cos, "lr = 1e-3\nwarmup_steps = 100"),
     style("epfl:linear", epfl::linear, "lr = 1e-3\nwarmup_steps = 100"),
     style("epfl:cos_inf", epfl::cos_inf, "lr = 1e-3\nwarmup_steps = 100\ncos_inf_steps = 300"),
