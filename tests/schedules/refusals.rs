@@ -134,6 +134,37 @@ fn deepspeed_names_the_argument_and_the_rule() {
 }
 
 #[test]
+fn frameworks_with_few_schedules_name_the_argument_and_the_rule() {
+    let cases = [
+        ("lingua:linear", "lr = 1e-3", "schedule.args.warmup is 2000, the run has 100 steps"),
+        ("lingua:inv_sqrt", "warmup = 0", "schedule.args.warmup is 0; lingua divides 0 by 0"),
+        ("lingua:cosine", "warmup = 9\ncycle_length = 1e-3", "makes cycles of 0.1 steps; give at least 1"),
+        ("lingua:cosine", "warmup = 9\nlr_min_ratio = 2", "a share between 0 and 1"),
+        ("lingua:wsd", "warmup = 9\nlr_min_ratio = 0", "schedule.args.lr_min_ratio or lr is 0"),
+        ("lingua:wsd", "warmup = 9\ndecay_fraction = 0.5\ncycle_length = 0.5", "lingua wants less than that"),
+        ("lingua:constant", "warmup = 9", "schedule.args.warmup is not an argument of lingua:constant"),
+        ("litgpt:cosine", "learning_rate = 1e-3", "lr_warmup_steps is 2000, the run has 100 steps"),
+        ("litgpt:cosine", "learning_rate = 1e-5\nlr_warmup_steps = 9", "a decay cannot end above its start"),
+        ("litgpt:cosine", "learning_rate = 1e-3\nlr_warmup_steps = 9", "schedule.args.devices is missing"),
+        (
+            "litgpt:cosine",
+            "learning_rate = 1e-3\nlr_warmup_steps = 9\nglobal_batch_size = 8\ndevices = 4",
+            "global_batch_size is 8, less than a micro-batch of 4 for each of 4 devices",
+        ),
+        ("nanochat:warmdown", "warmup_steps = 9", "schedule.args.lr is missing"),
+        (
+            "nanochat:warmdown",
+            "lr = 1\nwarmup_steps = 101",
+            "num_iterations is 100; the warmup (101 steps) must",
+        ),
+        ("nanochat:warmdown", "lr = 1\nnum_iterations = 99", "the run (100 steps) ends by then"),
+    ];
+    for (style, args, expected) in cases {
+        refused(style, args, expected);
+    }
+}
+
+#[test]
 fn our_own_keys_and_a_style_exclude_each_other() {
     for text in [
         "style = \"hf:linear\"\nlr = 1e-3",

@@ -3,6 +3,7 @@
 //! The engine calls `scheduler.step()` behind each update, which makes `last_batch_iteration` 0: update 0 has the rate
 //! that the scheduler starts with (before #6597 of October 2024 the optimizer's own), update `i` behind it that of
 //! `last_batch_iteration = i − 1`. The two that count `last_batch_iteration + 1` have update `i` at their step `i`.
+//! In fp16 it does not step behind a skipped update: `schedule.counter = "applied"`.
 use super::args::Args;
 use super::pieces::{Piece, Pieces, at};
 use super::torch::rate_only;
