@@ -7,8 +7,8 @@
 
     uv run tools/golden_schedules.py OUT.jsonl [--settings 200] [--longest 300]
 
-transformers, torch and optax are asked themselves; the frameworks that are no packages are re-stated in
-restated_schedules.py. Each line is one schedule with random settings:
+transformers, torch and optax are asked themselves; the other frameworks, which are no packages or large ones, are
+re-stated in restated_schedules.py. Each line is one schedule with random settings:
 
     style      as in rewarm's `schedule.style`
     steps      length of the run

@@ -1,5 +1,7 @@
 """Learning rates of PyTorch's schedulers, alone and in lists, with random settings; part of golden_schedules.py."""
 
+import math
+
 import torch
 from torch.optim import lr_scheduler
 
@@ -58,7 +60,11 @@ def torch_args(name, rng, steps, lr):
             own["gamma"] = rng.uniform(0.95, 1)
     if name == "OneCycleLR":
         own |= {"max_lr": lr, "cycle_momentum": False}
-        own["total_steps"] = rng.choice([steps, rng.randint(steps, 2 * steps)])
+        if rng.random() < 0.7:
+            own["total_steps"] = rng.choice([steps, rng.randint(steps, 2 * steps)])
+        else:
+            own["epochs"] = rng.randint(1, 5)
+            own["steps_per_epoch"] = rng.randint(math.ceil(steps / own["epochs"]), steps)
         own["three_phase"] = rng.random() < 0.3
         if rng.random() < 0.7:
             own["pct_start"] = rng.uniform(1.5 / SHORTEST, 0.45)

@@ -8,7 +8,9 @@ import math
 import struct
 from functools import partial
 
+from restated_deepspeed import DEEPSPEED, deepspeed_settings
 from restated_olmo import OLMO, down, olmo_settings
+from restated_small import LINGUA, lingua_settings, litgpt_settings, nanochat_settings
 
 
 def megatron(i, style, lr, min_lr, warmup, horizon, init, decay=None, decay_style=None):
@@ -271,6 +273,12 @@ def cases():
         yield f"torchtitan:{name}", partial(torchtitan_settings, name)
     for name in OLMO:
         yield f"olmo:{name}", partial(olmo_settings, name)
+    for name in DEEPSPEED:
+        yield f"deepspeed:{name}", partial(deepspeed_settings, name)
+    for name in LINGUA:
+        yield f"lingua:{name}", partial(lingua_settings, name)
+    yield "litgpt:cosine", litgpt_settings
+    yield "nanochat:warmdown", nanochat_settings
     for name in ["cosine", "linear", "constant", "wsd"]:
         yield f"llm.c:{name}", partial(llm_c_settings, name)
     for name in ["cosine", "linear", "1-sqrt"]:

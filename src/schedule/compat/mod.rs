@@ -4,11 +4,15 @@
 //! the rate that the framework's own code gives. One file per framework says where that code is and how it counts.
 //! `tools/golden_schedules.py` asks the frameworks themselves; `tests/schedules` compares.
 mod args;
+mod deepspeed;
 mod epfl;
 mod feedback;
 mod hf;
+mod lingua;
+mod litgpt;
 mod llm_c;
 mod megatron;
+mod nanochat;
 mod nanotron;
 mod neox;
 mod olmo;

@@ -10,6 +10,9 @@ use crate::schedule::{Curve, RunSize};
 /// Restarts that are worth a phase each.
 const RESTARTS_MAX: usize = 10_000;
 
+/// What [`rate_only`] is to refuse besides.
+const TORCH_MOMENTUM: [&str; 2] = ["base_momentum", "max_momentum"];
+
 pub(super) fn step_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
     let (lr, every, gamma) = (args.rate("lr")?, args.some("step_size")?, args.positive_or("gamma", 0.1)?);
     Ok(Pieces::default().then(0, Piece::exponential(gamma, 0.0, every, lr, run.steps)).in_stairs(every))
@@ -33,9 +36,16 @@ pub(super) fn multi_step_lr(args: &Args, _: &RunSize) -> Result<Pieces> {
         .fold(pieces, |pieces, (step, passed)| pieces.hold(at(*step), lr * gamma.powi(passed))))
 }
 
-pub(super) fn constant_lr(args: &Args, _: &RunSize) -> Result<Pieces> {
+pub(super) fn constant_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
     let (lr, factor) = (args.rate("lr")?, args.share_or("factor", 1.0 / 3.0)?);
     let steps = args.some_or_none("total_iters")?.unwrap_or(5.0);
+    if factor == 0.0 && steps < run.steps as f64 {
+        let what = format!(
+            "is 0, which torch divides by when total_iters are over: {steps}, of {} steps here",
+            run.steps
+        );
+        return Err(args.refused("factor", what));
+    }
     Ok(Pieces::default().hold(0, lr * factor).hold(at(steps), lr))
 }
 
@@ -88,7 +98,7 @@ pub(super) fn cosine_annealing_warm_restarts(args: &Args, run: &RunSize) -> Resu
 }
 
 pub(super) fn cyclic_lr(args: &Args, _: &RunSize) -> Result<Pieces> {
-    rate_only(args)?;
+    rate_only(args, &TORCH_MOMENTUM)?;
     let top = args.rate("max_lr")?;
     let base = args.rate("base_lr")?;
     let up = args.some_or_none("step_size_up")?.unwrap_or(2000.0);
@@ -110,14 +120,13 @@ pub(super) fn cyclic_lr(args: &Args, _: &RunSize) -> Result<Pieces> {
 }
 
 pub(super) fn one_cycle_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
-    rate_only(args)?;
-    let total = args.some_or_none("total_steps")?;
-    let total = total
-        .ok_or_else(|| args.refused("total_steps", "is missing; the style requires it: the run's length"))?;
+    rate_only(args, &TORCH_MOMENTUM)?;
+    let total = one_cycle_steps(args)?;
     if total < run.steps as f64 {
         let what =
-            format!("is {total}, the run has {} steps; torch refuses to go on behind total_steps", run.steps);
-        return Err(args.refused("total_steps", what));
+            format!("makes {total} steps, the run has {}; torch refuses to go on behind them", run.steps);
+        let name = if args.has("total_steps") { "total_steps" } else { "epochs" };
+        return Err(args.refused(name, what));
     }
     OneCycle {
         total,
@@ -132,6 +141,23 @@ pub(super) fn one_cycle_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
     .ok_or_else(|| {
         args.refused("pct_start", "makes a rise of exactly one step, which torch divides by 0 for")
     })
+}
+
+/// Either way to give them; torch goes by `total_steps` where both are given.
+fn one_cycle_steps(args: &Args) -> Result<f64> {
+    let (epochs, each) = (args.some_or_none("epochs")?, args.some_or_none("steps_per_epoch")?);
+    match (args.some_or_none("total_steps")?, epochs, each) {
+        (Some(total), None, None) => Ok(total),
+        (None, Some(epochs), Some(each)) => Ok(epochs * each),
+        (Some(_), ..) => Err(args.refused(
+            "total_steps",
+            "and epochs or steps_per_epoch are both given; torch goes by total_steps then, so remove the others",
+        )),
+        (None, ..) => Err(args.refused(
+            "total_steps",
+            "is missing, and so is one of epochs and steps_per_epoch; the style requires it or those two: the run's length",
+        )),
+    }
 }
 
 /// torch's `OneCycleLR`; epfml runs its cosine through it.
@@ -172,13 +198,18 @@ impl OneCycle {
     }
 }
 
-/// torch cycles the momentum as well unless told not to; a schedule of rates does not.
-fn rate_only(args: &Args) -> Result<()> {
+/// The frameworks' cycles move the momentum as well unless told not to; a schedule of rates does not. `momentum` are the
+/// arguments that say how.
+pub(super) fn rate_only(args: &Args, momentum: &[&'static str]) -> Result<()> {
     if args.flag_or("cycle_momentum", true)? {
-        return Err(args.refused(
-            "cycle_momentum",
-            "is true, as by torch's default; a schedule sets the rate only, so say cycle_momentum = false",
-        ));
+        let default = if args.has("cycle_momentum") { "" } else { " by default" };
+        let what = format!("is true{default}; a schedule sets the rate only, so say cycle_momentum = false");
+        return Err(args.refused("cycle_momentum", what));
     }
-    Ok(())
+    match momentum.iter().find(|name| args.has(name)) {
+        Some(name) => {
+            Err(args.refused(name, "moves the momentum; a schedule sets the rate only, so remove it"))
+        }
+        None => Ok(()),
+    }
 }
