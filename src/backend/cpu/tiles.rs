@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Rows of a tile of activations: the more, the less often its columns of the weight are rearranged for the product.
 const TILE_ROWS: usize = 2048;
-const LEAST_ROWS: usize = 512;
+const LEAST_ROWS: usize = 1024;
 /// Columns of a tile of activations.
 const TILE_COLS: usize = 256;
 const LEAST_COLS: usize = 64;
