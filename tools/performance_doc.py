@@ -59,11 +59,11 @@ def machine(path, facts):
     files = sorted(path.glob("*.jsonl"))
     found = compare.load(files) if files else []
     name = facts["gpu"].strip("; ") or f"{facts['cpu']}, {facts['cores']} cores"
-    # What the binary was built from, where it says so.
-    commit = short(next((r["commit"] for r in found if r["commit"]), facts["commit"]))
+    # What the binaries were built from, where they say so: parts may be measured one by one.
+    commits = {short(r["commit"]): None for r in found if r["commit"]} or {short(facts["commit"]): None}
     lines = [
         f"### {path.name}\n",
-        f"{name}, Linux {facts['kernel']}; `{facts['command']}`, commit {commit}, {facts['date']}.\n",
+        f"{name}, Linux {facts['kernel']}; `{facts['command']}`, commit {' and '.join(commits)}, {facts['date']}.\n",
         *clocks(path),
         "#### Training steps\n", training(found),
         "#### Operations\n", operations(found),
