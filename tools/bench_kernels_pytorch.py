@@ -48,9 +48,13 @@ def parse_arguments():
     parser.add_argument("--only", default="", help="operations whose names hold this")
     parser.add_argument("--attention", action="append", default=[], metavar="BxHxTxD", help="attention of this shape, too")
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
+    parser.add_argument("--precision", choices=("P1", "P2"), default="P1",
+                        help="on CUDA, of AdamW: f32 weights and moments (P1), or bf16 rounded to nearest (P2: speed only)")
     parser.add_argument("--seconds", type=float, help="per operation, at least (0.3 on the CPU, 0.6 on CUDA)")
     args = parser.parse_args()
     cuda = args.device == "cuda"
+    if args.precision == "P2" and not cuda:
+        parser.error("--precision P2 is of --device cuda")
     args.seq_len = args.seq_len or (2048 if cuda else 512)
     args.micro = args.micro or (16 if cuda else 4)
     args.chunk_rows = args.chunk_rows or (16384 if cuda else 1024)
@@ -124,7 +128,7 @@ class Bench:
         least = max(moved / self.copy_gb_per_s, flops / self.matmul_gflop_per_s) / 1e9
         settings = {
             "implementation": implementation, "model": args.model, "device": "cuda:0" if self.cuda else "cpu",
-            "precision": "P1" if self.cuda else "f32", "seq_len": args.seq_len, "micro_batch": args.micro,
+            "precision": args.precision if self.cuda else "f32", "seq_len": args.seq_len, "micro_batch": args.micro,
             "threads": args.threads, "shape": shape, "buffers": copies,
         }
         derived = {
@@ -301,8 +305,9 @@ def embedding(bench, rows, hidden, vocab):
 
 
 def update(bench, args):
-    """Clipping and fused AdamW, f32 (P1's master weights and moments), of the model with one block, as ours."""
+    """Clipping and fused AdamW of the model with one block, as ours: f32 (P1's master weights and moments), or all bf16."""
     torch = bench.torch
+    dtype = torch.bfloat16 if args.precision == "P2" else torch.float32
     _, hidden, _, vocab = MODELS[args.model]
     block = [(3 * hidden, hidden), (3 * hidden,), (hidden, hidden), (hidden,), (4 * hidden, hidden), (4 * hidden,),
              (hidden, 4 * hidden)] + [(hidden,)] * 5
@@ -310,7 +315,7 @@ def update(bench, args):
     elements = sum(torch.Size(shape).numel() for shape in shapes)
 
     def make():
-        parameters = [torch.nn.Parameter(bench.tensor(*shape, dtype=torch.float32)) for shape in shapes]
+        parameters = [torch.nn.Parameter(bench.tensor(*shape, dtype=dtype)) for shape in shapes]
         for parameter in parameters:
             parameter.grad = torch.randn_like(parameter)
         optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
@@ -321,7 +326,7 @@ def update(bench, args):
 
         return step
 
-    yield "update", str(elements), 32 * elements // bench.element, 15 * elements, make
+    yield "update", str(elements), 8 * dtype.itemsize * elements // bench.element, 15 * elements, make
 
 
 if __name__ == "__main__":

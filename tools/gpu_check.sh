@@ -43,6 +43,8 @@ kernel_round() {
     pass kernels 110 "$rewarm" bench kernels "${ours[@]}" --micro "$2" --seq-len "$3" --device "$device" --json
     pass kernels 110 "$python" tools/bench_kernels_pytorch.py "${peer[@]}" --micro "$2" --seq-len "$3" --device $on \
         $(emulated || echo --compile)
+    pass kernels 60 "$rewarm" bench kernels "${ours[@]}" --only update --precision bf16 --device "$device" --json
+    emulated || pass kernels 60 "$python" tools/bench_kernels_pytorch.py "${peer[@]}" --only update --precision P2 --device $on
 }
 
 call_kernels() {

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::backend;
 use crate::device::DeviceName;
 use crate::model::{
-    GradActs, Init, Layer, LayerActs, Model, ModelConfig, Pass, Purpose, Recompute, Workspace, initialize,
+    GradActs, Init, Layer, LayerActs, Model, Pass, Purpose, Recompute, Workspace, initialize,
 };
 use crate::ops::{AdamParam, Ops, Shape, Update, Work};
 use crate::optim::{AdamSettings, assign};
@@ -53,15 +53,8 @@ pub struct At<'a> {
 }
 
 impl Cases {
-    /// `views` sets of activations of a model's block.
-    pub fn new(
-        device: DeviceName,
-        sizes: &ModelConfig,
-        shape: Shape,
-        chunk_rows: usize,
-        views: usize,
-    ) -> Self {
-        let model = Model::new(ModelConfig { num_hidden_layers: 1, ..sizes.clone() });
+    /// `views` sets of activations of a model with one block.
+    pub fn new(device: DeviceName, model: Model, shape: Shape, chunk_rows: usize, views: usize) -> Self {
         let all = Shape { batch: shape.batch * views, ..shape };
         let purpose = Purpose::Train(Recompute::None);
         let whole = Workspace::new(&model.config, all, chunk_rows.min(shape.rows()), purpose);

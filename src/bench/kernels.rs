@@ -4,7 +4,7 @@ use super::machine::cache_bytes;
 use super::products::Product;
 use super::{Ceilings, Machine, Record, check, memory_available, precision_class};
 use crate::device::DeviceName;
-use crate::model::{ModelConfig, Precision};
+use crate::model::{Model, ModelConfig, Precision};
 use crate::ops::cost::Cost;
 use crate::ops::{Ops, Shape, Work};
 use crate::profile::{Call, Log, observe};
@@ -31,6 +31,8 @@ pub struct Kernels {
     pub sizes: ModelConfig,
     /// Where.
     pub device: DeviceName,
+    /// What weights and moments are kept in.
+    pub precision: Precision,
     /// Of a micro-batch.
     pub shape: Shape,
     /// Rows of logits at once.
@@ -53,8 +55,11 @@ impl Kernels {
                 names.join(", ")
             )));
         }
-        let operations =
+        let mut operations =
             wanted.iter().filter_map(|case| case.name.split(' ').next()).collect::<BTreeSet<_>>();
+        if self.precision == Precision::Bf16 && operations.remove("update") {
+            operations.insert("adamw_bf16");
+        }
         // Refuses what no kernel takes, before the rest.
         let (mut ops, mut log) = (cases.open()?, Log::new(self.device, &cases.model));
         check::check(self.device, &self.sizes, &operations)?;
@@ -76,6 +81,10 @@ impl Kernels {
         Ok(())
     }
 
+    fn model(&self) -> Model {
+        Model::new(ModelConfig { num_hidden_layers: 1, ..self.sizes.clone() }).with_precision(self.precision)
+    }
+
     fn cases(&self) -> Result<Cases> {
         let element = if self.device == DeviceName::Cpu { 4 } else { 2 };
         let caches = match self.device {
@@ -86,7 +95,7 @@ impl Kernels {
         // So many that the smallest tensor alone, [R, C], exceeds the caches.
         let tensor = self.shape.rows() * self.sizes.hidden_size * element;
         let views = caches.div_ceil(tensor).max(2);
-        let cases = Cases::new(self.device, &self.sizes, self.shape, self.chunk_rows, views);
+        let cases = Cases::new(self.device, self.model(), self.shape, self.chunk_rows, views);
         let needed = cases.memory_bytes() as u64;
         match memory_available(self.device)? {
             Some(available) if needed > available => Err(Error::refused(format!(
@@ -129,7 +138,7 @@ impl Kernels {
             "implementation": implementation,
             "model": self.model,
             "device": self.device,
-            "precision": precision_class(self.device, Precision::Mixed),
+            "precision": precision_class(self.device, self.precision),
             "seq_len": self.shape.time,
             "micro_batch": self.shape.batch,
             "chunk_rows": self.chunk_rows,
@@ -233,6 +242,7 @@ mod tests {
             device: DeviceName::Cpu,
             shape: Shape { batch: 2, time: 32 },
             chunk_rows: 32,
+            precision: Precision::Mixed,
             only: only.map(str::to_owned),
         }
     }
@@ -279,7 +289,7 @@ mod tests {
     fn every_case_does_what_its_name_says() {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
-            let cases = Cases::new(k.device, &k.sizes, k.shape, k.chunk_rows, 2);
+            let cases = Cases::new(k.device, k.model(), k.shape, k.chunk_rows, 2);
             let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 assert_eq!(one(&cases, case, &mut *ops, &mut log).unwrap().label(), case.name);
@@ -293,7 +303,7 @@ mod tests {
     fn products_are_those_of_the_operations() {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
-            let cases = Cases::new(k.device, &k.sizes, k.shape, k.chunk_rows, 2);
+            let cases = Cases::new(k.device, k.model(), k.shape, k.chunk_rows, 2);
             let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 let product = Product::of(&cases, case.name);

@@ -38,6 +38,10 @@ pub struct ModelArgs {
     /// Rows of logits at once
     #[arg(long, value_name = "ROWS")]
     chunk_rows: Option<usize>,
+    /// What weights and moments are kept in: mixed (f32 master weights and moments), bf16 (both in bf16, rounded
+    /// stochastically; GPUs)
+    #[arg(long, value_name = "WHAT")]
+    precision: Option<Precision>,
     /// Threads; 0: all cores
     #[arg(long)]
     threads: Option<usize>,
@@ -54,10 +58,6 @@ pub struct WorkArgs {
     /// What the backward pass computes again: none, cheap, block
     #[arg(long, value_name = "WHAT")]
     recompute: Option<Recompute>,
-    /// What weights and moments are kept in: mixed (f32 master weights and moments), bf16 (both in bf16, rounded
-    /// stochastically; GPUs)
-    #[arg(long, value_name = "WHAT")]
-    precision: Option<Precision>,
     /// Token shards instead of random tokens; a configuration names its own
     #[arg(long, value_name = "SHARDS")]
     data: Vec<String>,
@@ -80,6 +80,7 @@ impl ModelArgs {
             time: self.seq_len.unwrap_or(named.time),
             micro: self.micro.unwrap_or(named.micro),
             chunk_rows: self.chunk_rows.or(named.chunk_rows),
+            precision: self.precision.unwrap_or(named.precision),
             available: memory_available(device)?,
             ..named
         };
@@ -91,6 +92,7 @@ impl ModelArgs {
                  {chunk_rows}"
             )));
         }
+        check_precision(workload.device, workload.precision)?;
         check_size(&workload)?;
         Ok((workload, self.threads.unwrap_or(threads)))
     }
@@ -119,12 +121,10 @@ impl WorkArgs {
         };
         let workload = Workload {
             accumulation: self.accumulate.unwrap_or(named.accumulation),
-            precision: self.precision.unwrap_or(named.precision),
             recompute: self.recompute.unwrap_or(named.recompute),
             data,
             ..named
         };
-        check_precision(workload.device, workload.precision)?;
         check_size(&workload)?;
         Ok((workload, threads))
     }

@@ -157,6 +157,15 @@ fn the_emulated_device_is_measured_as_a_gpu_is() {
     let only = "bench kernels small.toml --device emulated --only layernorm --json";
     let names: Vec<_> = records(line(&dir, only).ok()).iter().map(|r| r["name"].clone()).collect();
     assert_eq!(names.len(), 4, "{names:?}");
+    let update = "bench kernels small.toml --device emulated --only update --json";
+    let [mixed, low] = ["mixed", "bf16"].map(|precision| {
+        let said = line(&dir, &format!("{update} --precision {precision}"));
+        records(said.ok()).remove(0)
+    });
+    assert_eq!((&mixed["settings"]["precision"], &low["settings"]["precision"]), (&"P1".into(), &"P2".into()));
+    let [mixed, low] = [mixed, low].map(|r| number(&r["derived"]["bytes"]));
+    assert!(0.5 * mixed < low && low < 0.65 * mixed, "{low} of {mixed} bytes");
+    line(&dir, "bench kernels small.toml --precision bf16").refused(&["bf16", "cpu"]);
 }
 
 /// That all operations of a step are among the cases is tested beside them.

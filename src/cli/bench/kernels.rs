@@ -27,6 +27,7 @@ pub fn run(args: &KernelBench) -> Result<()> {
         model: w.model,
         sizes: w.sizes,
         device: w.device,
+        precision: w.precision,
         chunk_rows: w.chunk_rows.unwrap_or(most_chunk_rows(w.device)),
         only: args.only.clone(),
     };
