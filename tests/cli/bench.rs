@@ -162,7 +162,10 @@ fn the_emulated_device_is_measured_as_a_gpu_is() {
         let said = line(&dir, &format!("{update} --precision {precision}"));
         records(said.ok()).remove(0)
     });
-    assert_eq!((&mixed["settings"]["precision"], &low["settings"]["precision"]), (&"P1".into(), &"P2".into()));
+    assert_eq!(
+        (&mixed["settings"]["precision"], &low["settings"]["precision"]),
+        (&"P1".into(), &"P2".into())
+    );
     let [mixed, low] = [mixed, low].map(|r| number(&r["derived"]["bytes"]));
     assert!(0.5 * mixed < low && low < 0.65 * mixed, "{low} of {mixed} bytes");
     line(&dir, "bench kernels small.toml --precision bf16").refused(&["bf16", "cpu"]);
