@@ -81,7 +81,8 @@ impl Kernels {
         Ok(())
     }
 
-    fn model(&self) -> Model {
+    /// The model with one block, which has all of its operations.
+    fn block(&self) -> Model {
         Model::new(ModelConfig { num_hidden_layers: 1, ..self.sizes.clone() }).with_precision(self.precision)
     }
 
@@ -95,7 +96,7 @@ impl Kernels {
         // So many that the smallest tensor alone, [R, C], exceeds the caches.
         let tensor = self.shape.rows() * self.sizes.hidden_size * element;
         let views = caches.div_ceil(tensor).max(2);
-        let cases = Cases::new(self.device, self.model(), self.shape, self.chunk_rows, views);
+        let cases = Cases::new(self.device, self.block(), self.shape, self.chunk_rows, views);
         let needed = cases.memory_bytes() as u64;
         match memory_available(self.device)? {
             Some(available) if needed > available => Err(Error::refused(format!(
@@ -289,7 +290,7 @@ mod tests {
     fn every_case_does_what_its_name_says() {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
-            let cases = Cases::new(k.device, k.model(), k.shape, k.chunk_rows, 2);
+            let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 2);
             let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 assert_eq!(one(&cases, case, &mut *ops, &mut log).unwrap().label(), case.name);
@@ -303,7 +304,7 @@ mod tests {
     fn products_are_those_of_the_operations() {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
-            let cases = Cases::new(k.device, k.model(), k.shape, k.chunk_rows, 2);
+            let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 2);
             let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 let product = Product::of(&cases, case.name);
