@@ -2,24 +2,22 @@
 //! `elem/s` are FLOP/s for the products and bytes/s for the rest. The operations are those of `rewarm bench kernels`.
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rewarm::bench::cases::{CASES, Cases};
+use rewarm::bench::turns::Turns;
 use rewarm::device::DeviceName;
 use rewarm::model::{Model, ModelConfig, preset};
 use rewarm::ops::Shape;
-use rewarm::profile::{Log, observe};
+use rewarm::profile::Log;
 
 fn ops(c: &mut Criterion) {
     let sizes = preset("pythia-70m").expect("a known preset");
     let block = Model::new(ModelConfig { num_hidden_layers: 1, ..sizes });
-    // Two sets of activations: what was used last time is not what is used next.
-    let cases = Cases::new(DeviceName::Cpu, block, Shape { batch: 4, time: 512 }, 1024, 2);
+    // Two sets of operands: what was used last time is not what is used next.
+    let cases = Cases::new(DeviceName::Cpu, block, Shape { batch: 4, time: 512 }, 1024, 0);
     let mut ops = cases.open().expect("a processor is always there");
     let mut log = Log::new(DeviceName::Cpu, &cases.model);
     for case in CASES {
-        let mut once = |ops: &mut dyn rewarm::ops::Ops| {
-            (case.run)(&cases.at(0), ops);
-            Ok(())
-        };
-        let cost = observe(&mut *ops, &mut log, &mut once).expect("it cannot fail").calls[0].cost;
+        let turns = Turns::of(&cases, case, &mut *ops, &mut log).expect("it cannot fail");
+        let cost = turns.call.cost;
         // A group per unit, so that the throughput printed means one thing.
         let by_flops = case.name.starts_with("linear") || case.name.starts_with("attention");
         let mut group = c.benchmark_group(if by_flops { "flops" } else { "bytes" });
@@ -31,11 +29,11 @@ fn ops(c: &mut Criterion) {
         let mut turn = 0;
         group.bench_function(case.name, |b| {
             if let Some(refresh) = case.refresh {
-                (0..2).for_each(|i| refresh(&cases.at(i), &mut *ops));
+                (0..2).for_each(|i| refresh(&turns.at(i), &mut *ops));
             }
             b.iter(|| {
                 turn += 1;
-                (case.run)(&cases.at(turn), &mut *ops);
+                (case.run)(&turns.at(turn), &mut *ops);
             });
         });
         group.finish();

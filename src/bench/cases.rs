@@ -11,14 +11,18 @@ use crate::optim::{AdamSettings, assign};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// One block of a model with several sets of activations.
+/// One block of a model with the activations of a micro-batch, and room for more of an operation's operands.
 pub struct Cases {
     /// With one block.
     pub model: Model,
     /// Of a micro-batch.
     pub shape: Shape,
-    /// The activations of a micro-batch, several times: used in turn they fill more than a cache.
-    pub views: Vec<Workspace>,
+    /// Its activations.
+    pub ws: Workspace,
+    /// Elements that the copies of an operation's operands are to exceed.
+    pub rotated: usize,
+    /// First element of the room for them, behind the activations.
+    pub spare: usize,
     device: DeviceName,
     params: Vec<AdamParam>,
 }
@@ -53,32 +57,29 @@ pub struct At<'a> {
 }
 
 impl Cases {
-    /// `views` sets of activations of a model with one block.
-    pub fn new(device: DeviceName, model: Model, shape: Shape, chunk_rows: usize, views: usize) -> Self {
-        let all = Shape { batch: shape.batch * views, ..shape };
+    /// A model with one block, and room for operands of an operation that, used in turn, exceed `rotated` bytes.
+    pub fn new(device: DeviceName, model: Model, shape: Shape, chunk_rows: usize, rotated: usize) -> Self {
         let purpose = Purpose::Train(Recompute::None);
-        let whole = Workspace::new(&model.config, all, chunk_rows.min(shape.rows()), purpose);
-        let views = (0..views).map(|i| whole.from_row(i * shape.rows())).collect();
+        let ws = Workspace::new(&model.config, shape, chunk_rows, purpose);
+        let rotated = rotated / if device == DeviceName::Cpu { 4 } else { 2 };
+        // No operation has more operands than there are activations.
+        let room = rotated + ws.acts_len;
+        let (ws, spare) = ws.with_spare(room);
         let params = assign(&model.table, &[], 0.1);
-        Self { model, shape, views, device, params }
+        Self { model, shape, ws, rotated, spare, device, params }
     }
 
     /// What [`Self::open`] allocates, in bytes.
     pub fn memory_bytes(&self) -> usize {
         let threads = rayon::current_num_threads();
-        let (model, ws) = (&self.model, self.workspace());
-        backend::memory_plan(self.device, &model.config, &model.table, ws, threads).total()
-    }
-
-    /// The first view is the whole: others are parts of it.
-    fn workspace(&self) -> &Workspace {
-        &self.views[0]
+        let model = &self.model;
+        backend::memory_plan(self.device, &model.config, &model.table, &self.ws, threads).total()
     }
 
     /// A backend whose buffers hold what they would hold in training.
     pub fn open(&self) -> Result<Box<dyn Ops>> {
         let model = &self.model;
-        let mut ops = backend::open(self.device, &model.config, &model.table, self.workspace())?;
+        let mut ops = backend::open(self.device, &model.config, &model.table, &self.ws)?;
         ops.load_state(&mut |w, _, _| {
             initialize(&model.config, &model.table, Init::Normal, 1, w);
             Ok(())
@@ -89,21 +90,23 @@ impl Cases {
             (0..rows).map(|_| (rng.next_u32() as usize % model.config.vocab_size) as i32).collect();
         ops.set_batch(&tokens, &tokens, 1.0 / rows as f32);
         ops.set_profiling(true); // nothing is captured
-        for view in &self.views {
-            // Chooses algorithms of products at the first of them.
-            ops.perform(Work::MicroBatch { shape: self.shape, accumulate: false }, &mut |ops| {
-                model.forward(ops, view, self.shape, Pass::Sequences);
-                model.loss_and_gradient(ops, view, self.shape, false);
-            });
-        }
+        // Chooses algorithms of products.
+        ops.perform(Work::MicroBatch { shape: self.shape, accumulate: false }, &mut |ops| {
+            model.forward(ops, &self.ws, self.shape, Pass::Sequences);
+            model.loss_and_gradient(ops, &self.ws, self.shape, false);
+        });
         ops.set_profiling(false);
         ops.gradients()?; // errors so far
         Ok(ops)
     }
 
-    /// What the operation is issued on, for the `i`-th time.
-    pub fn at(&self, i: usize) -> At<'_> {
-        let ws = &self.views[i % self.views.len()];
+    /// What an operation is issued on where nothing is used in turn.
+    pub fn first(&self) -> At<'_> {
+        self.at(&self.ws)
+    }
+
+    /// What an operation is issued on with these activations.
+    pub fn at<'a>(&'a self, ws: &'a Workspace) -> At<'a> {
         let chunk = ws.chunks(self.shape)[0].1;
         At {
             model: &self.model,

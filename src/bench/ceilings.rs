@@ -1,5 +1,6 @@
 //! What the machine has to give, measured with the backend's own operations: a large matrix product and a copy.
-use super::machine::cache_bytes;
+use super::machine::past_caches;
+use super::memory_available;
 use crate::backend;
 use crate::device::DeviceName;
 use crate::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
@@ -44,8 +45,8 @@ impl Ceilings {
         };
         let element = if device == DeviceName::Cpu { 4 } else { 2 };
         // All tensors of the workspace, 11 times this, do not fit into a cache.
-        let cached = cache_bytes().filter(|_| device == DeviceName::Cpu).unwrap_or(0);
-        let s = Shape { batch: 1, time: edge.max(cached / (3 * edge * element)) };
+        let rotated = if device == DeviceName::Cpu { past_caches(memory_available(device)?) } else { 0 };
+        let s = Shape { batch: 1, time: edge.max(rotated / (6 * edge * element)) };
         let model = Model::new(config);
         let ws = Workspace::new(&model.config, s, 1, Purpose::Evaluate);
         let mut ops = backend::open(device, &model.config, &model.table, &ws)?;

@@ -1,7 +1,9 @@
 //! Operations one by one, against what the machine has to give.
+use super::cases::At;
 use super::cases::{CASES, Case, Cases};
-use super::machine::cache_bytes;
+use super::machine::past_caches;
 use super::products::Product;
+use super::turns::Turns;
 use super::{Ceilings, Machine, Record, check, memory_available, precision_class};
 use crate::device::DeviceName;
 use crate::model::{Model, ModelConfig, Precision};
@@ -45,7 +47,6 @@ impl Kernels {
     /// Checks, measures the ceilings, then tells of each operation when it is timed.
     pub fn run(&self, seen: &mut dyn FnMut(&Record) -> Result<()>) -> Result<()> {
         self.sizes.validate()?;
-        let cases = self.cases()?;
         let wanted: Vec<&Case> = CASES.iter().filter(|case| self.wants(case)).collect();
         if wanted.is_empty() {
             let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
@@ -60,22 +61,24 @@ impl Kernels {
         if self.precision == Precision::Bf16 && operations.remove("update") {
             operations.insert("adamw_bf16");
         }
+        let rotated = self.rotated()?;
+        let cases = self.cases(rotated)?;
         // Refuses what no kernel takes, before the rest.
         let (mut ops, mut log) = (cases.open()?, Log::new(self.device, &cases.model));
         check::check(self.device, &self.sizes, &operations)?;
         let ceilings = Ceilings::measure(self.device)?;
         let machine = Machine::detect(self.device);
         for case in wanted {
-            let call = one(&cases, case, &mut *ops, &mut log)?;
-            let samples = samples(&cases, case, &mut *ops)?;
+            let turns = Turns::of(&cases, case, &mut *ops, &mut log)?;
+            let samples = samples(&turns, case, &mut *ops)?;
             let record = |implementation, samples| {
-                self.record(&cases, case, implementation, call.cost, samples, ceilings, &machine)
+                self.record(&turns, case, implementation, samples, ceilings, &machine)
             };
             seen(&record("rewarm", samples))?;
             if self.device == DeviceName::Cpu
                 && let Some(product) = Product::of(&cases, case.name)
             {
-                seen(&record("gemm", product.samples()))?;
+                seen(&record("gemm", product.samples(rotated)))?;
             }
         }
         Ok(())
@@ -86,25 +89,26 @@ impl Kernels {
         Model::new(ModelConfig { num_hidden_layers: 1, ..self.sizes.clone() }).with_precision(self.precision)
     }
 
-    fn cases(&self) -> Result<Cases> {
-        let element = if self.device == DeviceName::Cpu { 4 } else { 2 };
-        let caches = match self.device {
-            DeviceName::Cpu => 2 * cache_bytes().unwrap_or(64 << 20),
+    /// Bytes of operands that are used in turn.
+    fn rotated(&self) -> Result<usize> {
+        Ok(match self.device {
+            DeviceName::Cpu => past_caches(memory_available(self.device)?),
             DeviceName::Emulated => 0, // it has no cache, and its time means nothing
             _ => GPU_CACHES,
-        };
-        // So many that the smallest tensor alone, [R, C], exceeds the caches.
-        let tensor = self.shape.rows() * self.sizes.hidden_size * element;
-        let views = caches.div_ceil(tensor).max(2);
-        let cases = Cases::new(self.device, self.block(), self.shape, self.chunk_rows, views);
+        })
+    }
+
+    fn cases(&self, rotated: usize) -> Result<Cases> {
+        let cases = Cases::new(self.device, self.block(), self.shape, self.chunk_rows, rotated);
         let needed = cases.memory_bytes() as u64;
         match memory_available(self.device)? {
             Some(available) if needed > available => Err(Error::refused(format!(
-                "one block of {} with {views} sets of activations of {} sequences of {} tokens needs {:.0} MB, {} has \
-                 {:.0} MB to give; lower --micro or --seq-len",
+                "one block of {} with {} sequences of {} tokens, and {:.0} MB of operands used in turn, needs {:.0} MB, {} \
+                 has {:.0} MB to give; lower --micro or --seq-len",
                 self.model,
                 self.shape.batch,
                 self.shape.time,
+                rotated as f64 / 1e6,
                 needed as f64 / 1e6,
                 self.device,
                 available as f64 / 1e6
@@ -124,13 +128,11 @@ impl Kernels {
         form && self.only.as_deref().is_none_or(|only| case.name.starts_with(only))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what a record says")]
     fn record(
         &self,
-        cases: &Cases,
+        turns: &Turns,
         case: &Case,
         implementation: &str,
-        cost: Cost,
         samples: Vec<f64>,
         ceilings: Ceilings,
         machine: &Machine,
@@ -144,11 +146,11 @@ impl Kernels {
             "micro_batch": self.shape.batch,
             "chunk_rows": self.chunk_rows,
             "threads": rayon::current_num_threads(),
-            "buffers": cases.views.len(),
+            "buffers": turns.sets(),
         });
         let name = format!("kernel {}", case.name);
         Record::new("bench kernels", machine, name, settings, samples, |summary| {
-            rates(cost, summary.median, ceilings)
+            rates(turns.call.cost, summary.median, ceilings)
         })
     }
 }
@@ -168,10 +170,10 @@ fn rates(cost: Cost, seconds: f64, c: Ceilings) -> Value {
     })
 }
 
-/// The operation once, with its cost.
-fn one(cases: &Cases, case: &Case, ops: &mut dyn Ops, log: &mut Log) -> Result<Call> {
+/// The operation once, with its cost and operands.
+pub(super) fn once(at: &At, case: &Case, ops: &mut dyn Ops, log: &mut Log) -> Result<Call> {
     let step = observe(ops, log, &mut |ops| {
-        ops.perform(Work::Once, &mut |ops| (case.run)(&cases.at(0), ops));
+        ops.perform(Work::Once, &mut |ops| (case.run)(at, ops));
         settle(case, ops, 1)
     })?;
     step.calls.into_iter().next().ok_or_else(|| Error::failed("an operation left no trace"))
@@ -183,16 +185,16 @@ fn settle(case: &Case, ops: &mut dyn Ops, calls: usize) -> Result<()> {
 }
 
 /// Seconds of a call, each the mean of several that are timed together.
-fn samples(cases: &Cases, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
+fn samples(turns: &Turns, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
     let (mut samples, mut total, mut calls, mut turn) = (Vec::new(), 0.0, 1, 0);
     // The first warms up, and says how many make a sample. Ends of steps are not issued ahead of each other.
-    let first = sample(cases, case, ops, 1, &mut turn)?;
+    let first = sample(turns, case, ops, 1, &mut turn)?;
     if case.name != "update" {
         calls = ((SAMPLE_S / first.max(1e-7)) as usize).clamp(1, 1000);
     }
     let started = Instant::now();
     while samples.len() < SAMPLES || (total < SECONDS && started.elapsed() < LONGEST) {
-        let seconds = sample(cases, case, ops, calls, &mut turn)?;
+        let seconds = sample(turns, case, ops, calls, &mut turn)?;
         samples.push(seconds / calls as f64);
         total += seconds;
     }
@@ -200,16 +202,16 @@ fn samples(cases: &Cases, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
 }
 
 /// Device seconds of some calls. What is left for later by several operations together is not in them.
-fn sample(cases: &Cases, case: &Case, ops: &mut dyn Ops, calls: usize, turn: &mut usize) -> Result<f64> {
+fn sample(turns: &Turns, case: &Case, ops: &mut dyn Ops, calls: usize, turn: &mut usize) -> Result<f64> {
     if let Some(refresh) = case.refresh {
-        let used = *turn..*turn + calls.min(cases.views.len());
-        used.for_each(|i| ops.perform(Work::Once, &mut |ops| refresh(&cases.at(i), ops)));
+        let used = *turn..*turn + calls.min(turns.sets());
+        used.for_each(|i| ops.perform(Work::Once, &mut |ops| refresh(&turns.at(i), ops)));
     }
     ops.timeline()?;
     let mut marks = None;
     ops.perform(Work::Once, &mut |ops| {
         let first = ops.mark();
-        (0..calls).for_each(|i| (case.run)(&cases.at(*turn + i), ops));
+        (0..calls).for_each(|i| (case.run)(&turns.at(*turn + i), ops));
         marks = first.zip(ops.mark());
     });
     settle(case, ops, calls)?;
@@ -290,11 +292,12 @@ mod tests {
     fn every_case_does_what_its_name_says() {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
-            let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 2);
+            let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 0);
             let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
-                assert_eq!(one(&cases, case, &mut *ops, &mut log).unwrap().label(), case.name);
-                assert!(sample(&cases, case, &mut *ops, 1, &mut 0).unwrap() > 0.0, "{}", case.name);
+                let turns = Turns::of(&cases, case, &mut *ops, &mut log).unwrap();
+                assert_eq!(turns.call.label(), case.name);
+                assert!(sample(&turns, case, &mut *ops, 1, &mut 0).unwrap() > 0.0, "{}", case.name);
             }
         }
     }
@@ -304,13 +307,13 @@ mod tests {
     fn products_are_those_of_the_operations() {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
-            let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 2);
+            let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 0);
             let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 let product = Product::of(&cases, case.name);
                 assert_eq!(product.is_some(), case.name.starts_with("linear"), "{}", case.name);
                 if let Some(product) = product {
-                    let flops = one(&cases, case, &mut *ops, &mut log).unwrap().cost.flops;
+                    let flops = once(&cases.first(), case, &mut *ops, &mut log).unwrap().cost.flops;
                     assert_eq!(2 * product.size.iter().product::<usize>(), flops as usize, "{}", case.name);
                 }
             }

@@ -89,6 +89,17 @@ pub fn cache_bytes() -> Option<usize> {
     (0..8).filter_map(size).max()
 }
 
+/// Bytes that buffers used in turn should exceed for none to be found in a cache: twice the largest cache, and no more
+/// than a quarter of what `available` says the machine can give, for virtual machines show caches of whole hosts.
+pub fn past_caches(available: Option<u64>) -> usize {
+    rotation(cache_bytes(), available)
+}
+
+fn rotation(cache: Option<usize>, available: Option<u64>) -> usize {
+    let most = available.map_or(usize::MAX, |bytes| usize::try_from(bytes / 4).unwrap_or(usize::MAX));
+    cache.unwrap_or(64 << 20).saturating_mul(2).min(most)
+}
+
 /// CPU time used by all processes and by this one, in clock ticks, and when.
 pub struct Load {
     at: Instant,
@@ -121,6 +132,14 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_in_turn_fit_the_machine() {
+        assert_eq!(rotation(Some(32 << 20), None), 64 << 20);
+        assert_eq!(rotation(Some(480 << 20), Some(24 << 30)), 960 << 20);
+        assert_eq!(rotation(Some(480 << 20), Some(1 << 30)), 256 << 20);
+        assert_eq!(rotation(None, Some(24 << 30)), 128 << 20);
+    }
 
     #[test]
     #[cfg(target_os = "linux")]

@@ -11,6 +11,7 @@ mod machine;
 mod products;
 mod record;
 mod train;
+pub mod turns;
 mod workload;
 
 pub use ceilings::Ceilings;
@@ -18,7 +19,7 @@ pub use checkpoint::Checkpoints;
 pub use data::Reading;
 pub use fit::{check_fits, largest_micro, memory_available};
 pub use kernels::Kernels;
-pub use machine::{Load, Machine, cache_bytes, peak_resident, reset_peak_resident, since_process_start};
+pub use machine::{Load, Machine, peak_resident, reset_peak_resident, since_process_start};
 pub use record::{Record, Summary, time_s};
 pub use train::{Outcome, measure};
 pub use workload::{Job, Tokens, Trainer, Workload, precision_class};

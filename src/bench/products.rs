@@ -1,7 +1,6 @@
 //! The matrix product of an operation by the `gemm` crate itself, whole and on all threads: what the tiles of the
 //! processor's backend are compared with. It leaves out biases and residuals; GELU follows in a pass of its own.
 use super::cases::Cases;
-use super::machine::cache_bytes;
 use crate::backend::cpu::{whole_gelu, whole_product};
 use crate::model::Gelu;
 use std::time::Instant;
@@ -38,7 +37,7 @@ impl Product {
             "head" => (config.vocab_size, c),
             _ => return None,
         };
-        let at = cases.at(0);
+        let at = cases.first();
         let rows = if matrix == "head" { at.chunk.rows() } else { at.s.rows() };
         let (size, transposed, accumulate) = match operation {
             "linear" | "linear_gelu" => ([rows, outputs, inputs], [false, true], false),
@@ -50,12 +49,12 @@ impl Product {
         Some(Self { size, transposed, accumulate, gelu })
     }
 
-    /// Seconds of each repetition. Operands are used in turn, so that none is in a cache that does not fit there.
-    pub fn samples(&self) -> Vec<f64> {
+    /// Seconds of each repetition. Operands are used in turn until they exceed `rotated` bytes.
+    pub fn samples(&self, rotated: usize) -> Vec<f64> {
         let [m, n, k] = self.size;
         let results = if self.gelu.is_some() { 2 } else { 1 };
         let bytes = 4 * (m * k + k * n + results * m * n);
-        let copies = (2 * cache_bytes().unwrap_or(64 << 20)).div_ceil(bytes).max(2);
+        let copies = rotated.div_ceil(bytes).max(2);
         let values =
             |len: usize| -> Vec<f32> { (0..len).map(|i| (i * 7919 % 4093) as f32 / 4093.0 - 0.5).collect() };
         let mut operands: Vec<_> = (0..copies)

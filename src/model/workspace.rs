@@ -178,32 +178,29 @@ impl Workspace {
         }
     }
 
-    /// The same tensors from row `row` on, for a batch that lies behind others; the chunk of logits is shared.
-    pub fn from_row(&self, row: usize) -> Self {
-        let (act, stat) = (|act: Act| act.from_row(row), |stat: Stat| stat.from_row(row));
+    /// The same tensors, those of activations at other places.
+    pub fn moved(&self, act: &dyn Fn(Act) -> Act) -> Self {
         let layer = |l: &LayerActs| LayerActs {
             x: act(l.x),
             norm_attn: act(l.norm_attn),
             norm_mlp: act(l.norm_mlp),
-            stats: stat(l.stats),
-            mid: l.mid.map(|(mid, stats)| (act(mid), stat(stats))),
+            mid: l.mid.map(|(mid, stats)| (act(mid), stats)),
             qkv: act(l.qkv),
             cat: act(l.cat),
             attn: act(l.attn),
             gelu: act(l.gelu),
             saved: act(l.saved),
-            lse: stat(l.lse),
             next: act(l.next),
             rebuild: match l.rebuild {
                 Rebuild::Outputs { attn } => Rebuild::Outputs { attn: act(attn) },
                 other => other,
             },
+            ..*l
         };
         Self {
             layers: self.layers.iter().map(layer).collect(),
             last: act(self.last),
-            last_stats: stat(self.last_stats),
-            loss: stat(self.loss),
+            logits: act(self.logits),
             grads: self.grads.as_ref().map(|g| GradActs {
                 x: act(g.x),
                 cat: act(g.cat),
@@ -213,6 +210,14 @@ impl Workspace {
             }),
             ..self.clone()
         }
+    }
+
+    /// Room for `elements` more behind everything else; its first element.
+    pub fn with_spare(mut self, elements: usize) -> (Self, usize) {
+        let first = self.acts_len;
+        self.act_tensors.push((first, elements));
+        self.acts_len = (first + elements).next_multiple_of(ACT_GAP) + ACT_GAP;
+        (self, first)
     }
 
     /// Whether it holds a backward pass.

@@ -2,8 +2,8 @@
 use super::nvtx::Ranges;
 use crate::device::DeviceName;
 use crate::model::{Matrix, Model, Norm};
-use crate::ops::Timeline;
 use crate::ops::cost::{self, Cost};
+use crate::ops::{Act, Timeline};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -47,6 +47,8 @@ pub struct Call {
     pub layer: Option<usize>,
     /// What it must move and compute at least.
     pub cost: Cost,
+    /// The activations that it reads and writes.
+    pub acts: Vec<Act>,
     /// Beginning and end, in seconds from the start of the step.
     pub time: [f64; 2],
 }
@@ -173,11 +175,12 @@ impl Log {
         name: &'static str,
         weight: &'static str,
         cost: Cost,
+        acts: &[Act],
         (first, last): (usize, usize),
     ) {
         self.ranges.leave_operation();
         let (phase, layer) = (self.phase, self.layer);
-        let call = Call { name, weight, phase, layer, cost, time: [0.0; 2] };
+        let call = Call { name, weight, phase, layer, cost, acts: acts.to_vec(), time: [0.0; 2] };
         self.calls.push((call, [first, last]));
     }
 

@@ -17,8 +17,8 @@ pub(super) struct Profiled<'a> {
 }
 
 impl Profiled<'_> {
-    fn call(&mut self, name: &'static str, cost: Cost, issue: impl FnOnce(&mut dyn Ops)) {
-        self.with_matrix(name, "", cost, issue);
+    fn call(&mut self, name: &'static str, cost: Cost, acts: &[Act], issue: impl FnOnce(&mut dyn Ops)) {
+        self.with_matrix(name, "", cost, acts, issue);
     }
 
     fn with_matrix(
@@ -26,6 +26,7 @@ impl Profiled<'_> {
         name: &'static str,
         weight: &'static str,
         cost: Cost,
+        acts: &[Act],
         issue: impl FnOnce(&mut dyn Ops),
     ) {
         let first = self.inner.mark();
@@ -35,7 +36,7 @@ impl Profiled<'_> {
         }
         issue(self.inner);
         if let Some(marks) = first.zip(self.inner.mark()) {
-            self.log.end(name, weight, cost, marks);
+            self.log.end(name, weight, cost, acts, marks);
         }
     }
 
@@ -51,7 +52,7 @@ impl Ops for Profiled<'_> {
         self.log.outside();
         // Inputs, targets, and the scale of each target.
         let cost = Cost { bytes: (12 * tokens.len()) as f64, flops: 0.0 };
-        self.call("set_batch", cost, |ops| ops.set_batch(tokens, targets, scale));
+        self.call("set_batch", cost, &[], |ops| ops.set_batch(tokens, targets, scale));
         let mut sorted = tokens.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
@@ -66,7 +67,7 @@ impl Ops for Profiled<'_> {
     fn embedding(&mut self, s: Shape, w: Matrix, x: Act) {
         self.log.enter(Phase::Forward);
         self.log.outside();
-        self.call("embedding", cost::embedding(s, x.cols, self.e()), |ops| ops.embedding(s, w, x));
+        self.call("embedding", cost::embedding(s, x.cols, self.e()), &[x], |ops| ops.embedding(s, w, x));
     }
 
     fn zero(&mut self, s: Shape, x: Act) {
@@ -74,35 +75,37 @@ impl Ops for Profiled<'_> {
         if self.log.phase() == Phase::Head {
             self.log.enter(Phase::Backward);
         }
-        self.call("zero", cost::zero(s, x.cols, self.e()), |ops| ops.zero(s, x));
+        self.call("zero", cost::zero(s, x.cols, self.e()), &[x], |ops| ops.zero(s, x));
     }
 
     fn copy(&mut self, s: Shape, from: Act, to: Act) {
-        self.call("copy", cost::copy(s, to.cols, self.e()), |ops| ops.copy(s, from, to));
+        self.call("copy", cost::copy(s, to.cols, self.e()), &[from, to], |ops| ops.copy(s, from, to));
     }
 
     fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
         self.log.outside();
         let cost = cost::embedding_bwd(s, dx.cols, self.log.distinct, self.e());
-        self.call("embedding_bwd", cost, |ops| ops.embedding_bwd(s, dx, w, accumulate));
+        self.call("embedding_bwd", cost, &[dx], |ops| ops.embedding_bwd(s, dx, w, accumulate));
     }
 
     fn layernorm(&mut self, s: Shape, x: Act, norm: Norm, y: Act, stats: Stat) {
         self.log.at_norm(norm);
         let cost = cost::layernorm(s, x.cols, 1, self.e());
-        self.call("layernorm", cost, |ops| ops.layernorm(s, x, norm, y, stats));
+        self.call("layernorm", cost, &[x, y], |ops| ops.layernorm(s, x, norm, y, stats));
     }
 
     fn layernorm_pair(&mut self, s: Shape, x: Act, norms: [Norm; 2], y: [Act; 2], stats: Stat) {
         self.log.at_norm(norms[0]);
         let cost = cost::layernorm(s, x.cols, 2, self.e());
-        self.call("layernorm_pair", cost, |ops| ops.layernorm_pair(s, x, norms, y, stats));
+        self.call("layernorm_pair", cost, &[x, y[0], y[1]], |ops| ops.layernorm_pair(s, x, norms, y, stats));
     }
 
     fn layernorm_bwd(&mut self, s: Shape, x: Act, stats: Stat, norm: Norm, dy: Act, dx: Act, add: bool) {
         self.log.at_norm(norm);
         let cost = cost::layernorm_bwd(s, x.cols, 1, self.e());
-        self.call("layernorm_bwd", cost, |ops| ops.layernorm_bwd(s, x, stats, norm, dy, dx, add));
+        self.call("layernorm_bwd", cost, &[x, dy, dx], |ops| {
+            ops.layernorm_bwd(s, x, stats, norm, dy, dx, add)
+        });
     }
 
     fn layernorm_pair_bwd(
@@ -117,7 +120,9 @@ impl Ops for Profiled<'_> {
     ) {
         self.log.at_norm(norms[0]);
         let cost = cost::layernorm_bwd(s, x.cols, 2, self.e());
-        self.call("layernorm_pair_bwd", cost, |ops| ops.layernorm_pair_bwd(s, x, stats, norms, dy, dx, add));
+        self.call("layernorm_pair_bwd", cost, &[x, dy[0], dy[1], dx], |ops| {
+            ops.layernorm_pair_bwd(s, x, stats, norms, dy, dx, add)
+        });
     }
 
     fn linear(
@@ -134,7 +139,8 @@ impl Ops for Profiled<'_> {
             self.log.enter(Phase::Head);
         }
         let cost = cost::linear(s, w.cols, w.rows, self.e());
-        self.with_matrix("linear", weight, cost, |ops| ops.linear(s, x, w, bias, residual, y));
+        let acts = [Some(x), residual, Some(y)].into_iter().flatten().collect::<Vec<_>>();
+        self.with_matrix("linear", weight, cost, &acts, |ops| ops.linear(s, x, w, bias, residual, y));
     }
 
     fn linear_gelu(
@@ -150,25 +156,27 @@ impl Ops for Profiled<'_> {
     ) {
         let weight = self.log.at_matrix(w);
         let cost = cost::linear_gelu(s, w.cols, w.rows, self.e());
-        self.with_matrix("linear_gelu", weight, cost, |ops| {
+        self.with_matrix("linear_gelu", weight, cost, &[x, saved, y], |ops| {
             ops.linear_gelu(s, x, w, bias, gelu, saved, y, again)
         });
     }
 
     fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
         let cost = cost::gelu(s, y.cols, self.log.storage.slope, self.e());
-        self.call("gelu_again", cost, |ops| ops.gelu_again(s, gelu, saved, y));
+        self.call("gelu_again", cost, &[saved, y], |ops| ops.gelu_again(s, gelu, saved, y));
     }
 
     fn gelu_bwd(&mut self, s: Shape, gelu: Gelu, saved: Act, dy: Act) {
         let cost = cost::gelu_bwd(s, dy.cols, self.e());
-        self.call("gelu_bwd", cost, |ops| ops.gelu_bwd(s, gelu, saved, dy));
+        self.call("gelu_bwd", cost, &[saved, dy], |ops| ops.gelu_bwd(s, gelu, saved, dy));
     }
 
     fn linear_bwd_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act) {
         let weight = self.log.at_matrix(w);
         let cost = cost::linear(s, w.rows, w.cols, self.e());
-        self.with_matrix("linear_bwd_input", weight, cost, |ops| ops.linear_bwd_input(s, dy, w, dx));
+        self.with_matrix("linear_bwd_input", weight, cost, &[dy, dx], |ops| {
+            ops.linear_bwd_input(s, dy, w, dx)
+        });
     }
 
     fn linear_bwd_weight(
@@ -182,23 +190,25 @@ impl Ops for Profiled<'_> {
     ) {
         let weight = self.log.at_matrix(w);
         let cost = cost::linear_bwd_weight(s, w.cols, w.rows, self.e(), add);
-        self.with_matrix("linear_bwd_weight", weight, cost, |ops| {
+        self.with_matrix("linear_bwd_weight", weight, cost, &[dy, x], |ops| {
             ops.linear_bwd_weight(s, dy, x, w, bias, add)
         });
     }
 
     fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
-        self.call("rotary", cost::rotary(s, heads, self.e()), |ops| ops.rotary(s, heads, qkv, first));
+        self.call("rotary", cost::rotary(s, heads, self.e()), &[qkv], |ops| ops.rotary(s, heads, qkv, first));
     }
 
     fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
         let cost = cost::attention(s, heads, self.e());
-        self.call("attention", cost, |ops| ops.attention(s, heads, qkv, out, lse));
+        self.call("attention", cost, &[qkv, out], |ops| ops.attention(s, heads, qkv, out, lse));
     }
 
     fn attention_bwd(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act) {
         let cost = cost::attention_bwd(s, heads, self.e());
-        self.call("attention_bwd", cost, |ops| ops.attention_bwd(s, heads, qkv, out, lse, dout, dqkv));
+        self.call("attention_bwd", cost, &[qkv, out, dout, dqkv], |ops| {
+            ops.attention_bwd(s, heads, qkv, out, lse, dout, dqkv)
+        });
     }
 
     fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act) {
@@ -210,25 +220,27 @@ impl Ops for Profiled<'_> {
             true => cost::cross_entropy(s, logits.cols, self.e()),
             false => cost::cross_entropy_fwd(s, logits.cols, self.e()),
         };
-        self.call("cross_entropy", cost, |ops| ops.cross_entropy(s, logits, first_row, loss, gradient));
+        self.call("cross_entropy", cost, &[logits], |ops| {
+            ops.cross_entropy(s, logits, first_row, loss, gradient)
+        });
     }
 
     fn add_gradient(&mut self, from: Matrix, to: Matrix) {
         self.log.outside();
         let cost = cost::add_gradient(from.rows * from.cols);
-        self.call("add_gradient", cost, |ops| ops.add_gradient(from, to));
+        self.call("add_gradient", cost, &[], |ops| ops.add_gradient(from, to));
     }
 
     fn keep_losses(&mut self, loss: Stat, rows: usize) {
         self.log.outside();
         let cost = Cost { bytes: (8 * rows * loss.cols) as f64, flops: 0.0 };
-        self.call("keep_losses", cost, |ops| ops.keep_losses(loss, rows));
+        self.call("keep_losses", cost, &[], |ops| ops.keep_losses(loss, rows));
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
         self.log.enter(Phase::Optimizer);
         self.log.outside();
-        self.call("update", self.log.update, |ops| ops.update(params, update));
+        self.call("update", self.log.update, &[], |ops| ops.update(params, update));
     }
 
     fn outcome(&mut self) -> Result<Outcome> {
