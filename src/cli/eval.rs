@@ -1,15 +1,16 @@
-//! `rewarm eval`: loss, perplexity and bits per byte on named sets.
+//! `rewarm eval`: loss, perplexity and bits per byte on the validation sets of a run, or on named ones.
 use super::{print_json, with_threads};
 use crate::backend;
 use crate::checkpoint::Buffers;
+use crate::config::Config;
 use crate::console::print;
 use crate::data::{Corpus, Side, Split};
 use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Ops, Shape};
-use crate::train::{Evaluation, Source};
+use crate::train::{CONFIG, EvalResult, Evaluation, Source, validation_sets};
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Arguments of `rewarm eval`.
@@ -17,15 +18,19 @@ use std::sync::Arc;
 pub struct EvalArgs {
     /// Hugging Face directory, run directory (its newest step) or step directory
     model: PathBuf,
-    /// A validation set: NAME=PATH[,PATH...], or just PATH
-    #[arg(long, value_name = "NAME=PATHS", required = true)]
+    /// A validation set: NAME=PATH[,PATH...], or just PATH [default: those of the run, held-out documents first]
+    #[arg(long, value_name = "NAME=PATHS")]
     data: Vec<String>,
-    /// Tokens of a sequence [default: all that the model was made for]
+    /// A run directory or a configuration (TOML) whose validation sets and sequence length are taken [default: the run that
+    /// the model is a checkpoint of]
+    #[arg(long, value_name = "RUN")]
+    config: Option<PathBuf>,
+    /// Tokens of a sequence [default: the run's, else all that the model was made for]
     #[arg(long, value_name = "T")]
     seq_len: Option<usize>,
-    /// Sequences of each set, evenly spread; 0: all
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    sequences: usize,
+    /// Sequences of each set, evenly spread; 0: all [default: the run's eval.sequences for its own sets, all of --data]
+    #[arg(long, value_name = "N")]
+    sequences: Option<usize>,
     /// Sequences computed at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..65536))]
     batch: u32,
@@ -46,30 +51,64 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 }
 
 fn evaluate(args: &EvalArgs) -> Result<()> {
-    let (model, workspace, mut ops) = Source::read(&args.model, |source| load(args, source))?;
+    let named = named_sets(&args.data)?;
+    let config = args.config.as_deref().map(config_at).transpose()?;
+    let Loaded { model, workspace, mut ops, config } =
+        Source::read(&args.model, |source| load(args, source, config.as_ref()))?;
     let time = workspace.shape.time;
-    let sets =
-        args.data.iter().map(|spec| open_set(spec, time, args.sequences)).collect::<Result<Vec<_>>>()?;
+    let sets = match config {
+        _ if !named.is_empty() => named
+            .iter()
+            .map(|(name, paths)| open_set(name, paths, time, args.sequences.unwrap_or(0)))
+            .collect::<Result<Vec<_>>>()?,
+        Some(mut config) => {
+            config.eval.sequences = args.sequences.unwrap_or(config.eval.sequences);
+            validation_sets(&config, time)?
+        }
+        None => {
+            return Err(Error::refused(format!(
+                "{} is no checkpoint of a run, which would have validation sets; name one with --data NAME=PATH, or a run \
+                 or configuration with --config",
+                args.model.display()
+            )));
+        }
+    };
     for set in sets {
         let result = set.run(&model, &mut *ops, &workspace)?;
-        if args.json {
-            print_json(&result)?;
-            continue;
-        }
-        let bytes = result.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
-        print(&format!(
-            "{}: loss {:.4}  perplexity {:.2}{bytes}  ({} tokens)",
-            result.eval, result.loss, result.perplexity, result.tokens
-        ))?;
+        if args.json { print_json(&result)? } else { print(&shown(&result))? }
     }
     Ok(())
 }
 
-/// The model with its weights.
-fn load(args: &EvalArgs, source: &Source) -> Result<(Model, Workspace, Box<dyn Ops>)> {
+fn shown(r: &EvalResult) -> String {
+    let error = r.standard_error.map_or(String::new(), |e| format!(" ± {e:.4}"));
+    let bytes = r.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
+    format!(
+        "{}: loss {:.4}{error}  perplexity {:.2}{bytes}  ({} tokens)",
+        r.eval, r.loss, r.perplexity, r.tokens
+    )
+}
+
+/// A model with its weights, and the configuration that says what it is evaluated on.
+struct Loaded {
+    model: Model,
+    workspace: Workspace,
+    ops: Box<dyn Ops>,
+    config: Option<Config>,
+}
+
+fn load(args: &EvalArgs, source: &Source, config: Option<&Config>) -> Result<Loaded> {
+    let config = match config {
+        Some(config) => Some(config.clone()),
+        None => source.run_config()?,
+    };
     let model = Model::new(source.config().clone());
     let longest = model.config.max_position_embeddings;
-    let time = args.seq_len.unwrap_or(longest);
+    let time = match (args.seq_len, &config) {
+        (Some(time), _) => time,
+        (None, Some(config)) => config.seq_len(&model.config)?,
+        (None, None) => longest,
+    };
     if time == 0 || time > longest {
         return Err(Error::refused(format!(
             "--seq-len {time}: the model takes sequences of 1 to {longest} tokens"
@@ -80,13 +119,33 @@ fn load(args: &EvalArgs, source: &Source) -> Result<(Model, Workspace, Box<dyn O
     let device = device::resolve(args.device);
     let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
     ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
-    Ok((model, workspace, ops))
+    Ok(Loaded { model, workspace, ops, config })
 }
 
-/// A set by its specification. A `=` inside of a path needs a name before it.
-fn open_set(spec: &str, time: usize, sequences: usize) -> Result<Evaluation> {
-    let (name, paths) = spec.split_once('=').unwrap_or((spec, spec));
-    let paths: Vec<&str> = paths.split(',').collect();
-    let corpus = Arc::new(Corpus::open(&paths)?);
+/// Of a run directory, or in a file.
+fn config_at(path: &Path) -> Result<Config> {
+    let file = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
+    Config::load(Some(&file), &[])
+}
+
+/// Names and paths of sets; a `=` inside of a path needs a name before it. Refused where two have one name.
+fn named_sets(specs: &[String]) -> Result<Vec<(&str, Vec<&str>)>> {
+    let mut sets: Vec<(&str, Vec<&str>)> = Vec::new();
+    for spec in specs {
+        let (name, paths) = spec.split_once('=').unwrap_or((spec, spec));
+        if let Some((_, other)) = sets.iter().find(|set| set.0 == name) {
+            return Err(Error::refused(format!(
+                "two sets are called {name:?}: {} and {paths}; give each --data a name of its own, as in \
+                 --data {name}-2={paths}",
+                other.join(",")
+            )));
+        }
+        sets.push((name, paths.split(',').collect()));
+    }
+    Ok(sets)
+}
+
+fn open_set(name: &str, paths: &[&str], time: usize, sequences: usize) -> Result<Evaluation> {
+    let corpus = Arc::new(Corpus::open(paths)?);
     Evaluation::new(name, corpus, Side::All, Split::NONE, time, sequences)
 }

@@ -24,6 +24,8 @@ pub struct EvalResult {
     pub eval: String,
     /// Nats per token.
     pub loss: f64,
+    /// Standard error of the loss, of windows as independent draws; of one window there is none.
+    pub standard_error: Option<f64>,
     /// `e^loss`.
     pub perplexity: f64,
     /// Bits per byte of text, where the shards say how many bytes their tokens stand for.
@@ -56,6 +58,8 @@ impl Evaluation {
         let vocab = model.config.vocab_size as u32;
         let mut window = vec![0u32; time + 1];
         let mut total = 0.0;
+        // Mean loss of each window.
+        let mut means = Vec::with_capacity(self.sequences as usize);
         for first in (0..self.sequences).step_by(ws.shape.batch) {
             let shape = Shape { batch: ws.shape.batch.min((self.sequences - first) as usize), time };
             let (mut tokens, mut targets) = (Vec::new(), Vec::new());
@@ -71,11 +75,42 @@ impl Evaluation {
                 model.forward(ops, ws, shape, Pass::Sequences);
                 model.loss(ops, ws, shape);
             });
-            total += ops.read_stat(ws.loss, shape.rows())?.iter().map(|&x| x as f64).sum::<f64>();
+            let rows = ops.read_stat(ws.loss, shape.rows())?;
+            let sum = |rows: &[f32]| rows.iter().map(|&x| x as f64).sum::<f64>();
+            total += sum(&rows);
+            means.extend(rows.chunks(time).map(|window| sum(window) / time as f64));
         }
         let tokens = self.sequences * time as u64;
         let loss = total / tokens as f64;
         let bits_per_byte = self.bytes_per_token.map(|bytes| loss / std::f64::consts::LN_2 / bytes);
-        Ok(EvalResult { eval: self.name.clone(), loss, perplexity: loss.exp(), bits_per_byte, tokens })
+        Ok(EvalResult {
+            eval: self.name.clone(),
+            loss,
+            standard_error: standard_error(&means),
+            perplexity: loss.exp(),
+            bits_per_byte,
+            tokens,
+        })
+    }
+}
+
+/// Of the mean of independent draws: `√(Σ(x − mean)² / (n(n − 1)))`.
+fn standard_error(draws: &[f64]) -> Option<f64> {
+    let n = draws.len() as f64;
+    let mean = draws.iter().sum::<f64>() / n;
+    let squares = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+    (draws.len() > 1).then(|| (squares / (n * (n - 1.0))).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against arithmetic: 1, 2, 3, 4 have a sample variance of 5/3.
+    #[test]
+    fn standard_errors() {
+        assert_eq!(standard_error(&[1.0, 2.0, 3.0, 4.0]), Some((5f64 / 3.0 / 4.0).sqrt()));
+        assert_eq!(standard_error(&[2.5; 7]), Some(0.0));
+        assert_eq!((standard_error(&[1.0]), standard_error(&[])), (None, None));
     }
 }

@@ -14,7 +14,9 @@ mod step;
 
 pub use evaluate::{EvalResult, Evaluation};
 pub use metrics::{Metrics, StepMetrics};
+pub use replan::CONFIG;
 pub use run::Summary;
 pub use session::{Allow, Session};
 pub use source::Source;
+pub use sources::validation_sets;
 pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};

@@ -1,6 +1,8 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
+use super::replan::wanted_config;
 use crate::checkpoint::{self, Buffers, Disk, HfModel, MANIFEST, Manifest, hf_config};
+use crate::config::Config;
 use crate::model::{ModelConfig, ParamTable, Precision};
 use crate::{Error, Result};
 use serde_json::Value;
@@ -138,6 +140,13 @@ impl Source {
             Self::HuggingFace { .. } => None,
             Self::Step { manifest, .. } => Some(manifest),
         }
+    }
+
+    /// The configuration of the run that it is a checkpoint of.
+    pub fn run_config(&self) -> Result<Option<Config>> {
+        let run_dir = self.dir().parent().unwrap_or(Path::new(""));
+        let of = |manifest: &Manifest| wanted_config(&manifest.state.run_config, run_dir, &[]);
+        self.manifest().map(of).transpose()
     }
 
     /// Loads the moving average of the weights, which only our checkpoints may have.

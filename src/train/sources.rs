@@ -23,6 +23,18 @@ pub fn open_sources(config: &Config, time: usize) -> Result<Sources> {
     Sources::new(sources.into_iter().map(open).collect::<Result<_>>()?)
 }
 
+/// The validation sets of a configuration, for sequences of `time` tokens. Refused where it has none.
+pub fn validation_sets(config: &Config, time: usize) -> Result<Vec<Evaluation>> {
+    let sets = evaluations(config, &open_sources(config, time)?)?;
+    if sets.is_empty() {
+        return Err(Error::refused(
+            "that configuration holds nothing out (data.validation_fraction is 0) and names no [[data.validation]]; name \
+             a set with --data NAME=PATH",
+        ));
+    }
+    Ok(sets)
+}
+
 /// The held-out documents of every source, then the named sets.
 pub fn evaluations(config: &Config, sources: &Sources) -> Result<Vec<Evaluation>> {
     let (time, sequences) = (sources.seq_len(), config.eval.sequences);

@@ -127,7 +127,7 @@ fn wrong_usage_is_exit_code_1() {
         ("train --sets a=b", "--set"),
         ("generate", "<MODEL>"),
         ("generate x --max-tokens many", "many"),
-        ("eval x", "--data"),
+        ("eval x", "x is not a directory"),
         ("", "Usage"),
     ] {
         let said = line(&dir, args);

@@ -1,6 +1,6 @@
 //! What works, end to end: text to shards to a run to text.
 use crate::support::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 
 fn number(value: &Value) -> f64 {
@@ -92,20 +92,67 @@ fn eval_repeats_the_last_evaluation_of_the_run() {
     for model in ["DIR/run", "DIR/run/step-0000000040", "DIR/hf"] {
         let said = line(&f.dir, &format!("eval {model} {command} --json"));
         let found: Value = serde_json::from_str(said.ok()).unwrap();
-        for key in ["eval", "loss", "perplexity", "bits_per_byte", "tokens"] {
+        for key in ["eval", "loss", "standard_error", "perplexity", "bits_per_byte", "tokens"] {
             assert_eq!(found[key], logged[key], "{key} of {model}");
         }
     }
     let said = line(&f.dir, &format!("eval DIR/run {command} --data both=DIR/data/b,DIR/data/c"));
     let shown = format!(
-        "tales: loss {:.4}  perplexity {:.2}",
+        "tales: loss {:.4} ± {:.4}  perplexity {:.2}",
         number(&logged["loss"]),
+        number(&logged["standard_error"]),
         number(&logged["perplexity"])
     );
     assert!(said.ok().starts_with(&shown), "{}", said.out);
     assert_eq!(said.out.lines().count(), 2);
     line(&f.dir, "eval DIR/run --data DIR/data/b --seq-len 129").refused(&["129", "128"]);
     line(&f.dir, "eval DIR/run --data DIR/data/nothing").refused(&["nothing"]);
+}
+
+/// The run's own sets, sequence length and number of sequences, of a run, a step and a model without a run.
+#[test]
+fn eval_scores_the_sets_of_a_run() {
+    let f = fixture();
+    let lines = log(&f.dir.join("run"));
+    let logged: Vec<&Value> = lines.iter().filter(|l| l.get("eval").is_some() && l["step"] == 40).collect();
+    assert!(logged.len() > 1, "held-out documents and a named set: {logged:?}");
+    for model in [
+        "DIR/run",
+        "DIR/run/step-0000000040",
+        "DIR/hf --config DIR/run",
+        "DIR/hf --config DIR/run/config.toml",
+    ] {
+        let said = line(&f.dir, &format!("eval {model} --json"));
+        let found: Vec<Value> = said.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(found.len(), logged.len(), "{}", said.out);
+        for (found, logged) in found.iter().zip(&logged) {
+            for key in ["eval", "loss", "standard_error", "perplexity", "bits_per_byte", "tokens"] {
+                assert_eq!(found[key], logged[key], "{key} of {model}");
+            }
+        }
+    }
+    // The run's sequences are 64 tokens long, the model's could be 128.
+    let all = line(&f.dir, "eval DIR/run --data tales=DIR/data/b --sequences 16 --json");
+    let found: Value = serde_json::from_str(all.ok()).unwrap();
+    assert_eq!((&found["tokens"], number(&found["standard_error"]) > 0.0), (&json!(16 * 64), true));
+    let one = line(&f.dir, "eval DIR/run --sequences 1");
+    assert!(!one.ok().contains('±'), "one window has no spread: {}", one.out);
+    line(&f.dir, "eval DIR/hf").refused(&["--data NAME=PATH", "--config"]);
+    line(&f.dir, "eval DIR/hf --config DIR/nothing").refused(&["nothing"]);
+    line(&f.dir, "eval DIR/hf --config DIR/hf").refused(&["config.toml"]);
+    let twice = "eval DIR/run --data a=DIR/data/b --data a=DIR/data/c";
+    line(&f.dir, twice).refused(&["two sets are called \"a\"", "data/b", "data/c"]);
+    line(&f.dir, "eval DIR/run --data DIR/data/b --data DIR/data/b").refused(&["two sets are called"]);
+    let other = Dir::new();
+    let none = other.join("nothing_held_out.toml");
+    let text = fs::read_to_string(f.dir.join("run/config.toml")).unwrap();
+    let mut table: toml::Table = text.parse().unwrap();
+    let data = table["data"].as_table_mut().unwrap();
+    data.insert("validation_fraction".into(), toml::Value::Float(0.0));
+    data.remove("validation");
+    fs::write(&none, table.to_string()).unwrap();
+    line(&f.dir, &format!("eval DIR/run --config {}", none.display()))
+        .refused(&["holds nothing out", "--data"]);
 }
 
 #[test]
