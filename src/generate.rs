@@ -2,7 +2,7 @@
 use crate::backend;
 use crate::checkpoint::Buffers;
 use crate::device::DeviceName;
-use crate::model::{Model, Pass, Purpose, Workspace};
+use crate::model::{Model, Pass, Purpose, TokenIds, Workspace};
 use crate::ops::{Ops, Shape, Work};
 use crate::train::Source;
 use crate::{Error, Result};
@@ -93,13 +93,13 @@ impl Generator {
         Ok(Self { model, workspace, ops })
     }
 
-    /// Calls `emit` with each new token until it returns false, `count` tokens were drawn, or `end` was.
+    /// Calls `emit` with each new token until it returns false, `count` tokens were drawn, or one of `ends` was.
     pub fn generate(
         &mut self,
         prompt: &[u32],
         count: usize,
         sampling: Sampling,
-        end: Option<u32>,
+        ends: &TokenIds,
         mut emit: impl FnMut(u32) -> bool,
     ) -> Result<()> {
         let (vocab, longest) = (self.model.config.vocab_size, self.workspace.shape.time);
@@ -126,7 +126,7 @@ impl Generator {
         for position in prompt.len()..prompt.len() + count {
             ops.perform(Work::Once, &mut |ops| model.logits(ops, ws, last_row));
             let token = sampling.draw(&ops.read_act(ws.logits, 1)?, &mut rng) as u32;
-            if Some(token) == end || !emit(token) || position + 1 == prompt.len() + count {
+            if ends.as_slice().contains(&token) || !emit(token) || position + 1 == prompt.len() + count {
                 return Ok(());
             }
             ops.set_batch(&[token as i32], &[], 0.0);

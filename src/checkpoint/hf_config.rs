@@ -4,7 +4,7 @@
 //! Defaults are those of `GPTNeoXConfig` (transformers, `models/gpt_neox/configuration_gpt_neox.py`);
 //! sizes have none: a file without them is refused.
 use super::dtype::Dtype;
-use crate::model::{Gelu, ModelConfig};
+use crate::model::{Gelu, ModelConfig, TokenIds};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -93,8 +93,8 @@ pub fn parse_config(raw: Value, origin: &str) -> Result<HfConfig> {
         attention_bias: f.flag("attention_bias")?.unwrap_or(true),
         tie_word_embeddings: f.flag("tie_word_embeddings")?.unwrap_or(false),
         initializer_range: f.number("initializer_range")?.unwrap_or(0.02),
-        bos_token_id: f.token("bos_token_id", 0, &mut notes)?,
-        eos_token_id: f.token("eos_token_id", 2, &mut notes)?,
+        bos_token_id: f.token("bos_token_id")?,
+        eos_token_id: f.tokens("eos_token_id")?,
     };
     model.validate().map_err(|e| Error::refused(format!("{origin}: {e}")))?;
     let name = f.text("dtype")?.or(f.text("torch_dtype")?);
@@ -189,18 +189,38 @@ impl<'a> Fields<'a> {
         size.ok_or_else(|| self.unexpected(key, "a positive integer"))
     }
 
-    /// A token id; of a list the first.
-    fn token(&self, key: &str, default: u32, notes: &mut Vec<String>) -> Result<u32> {
-        let read = |v: &Value| u32::try_from(v.as_u64()?).ok();
-        if let Some([first, rest @ ..]) = self.get(key).and_then(Value::as_array).map(Vec::as_slice) {
-            let id = read(first).ok_or_else(|| self.unexpected(key, "a token id"))?;
-            if !rest.is_empty() {
-                notes.push(format!("{}: {key} is a list; its first, {id}, is used", self.origin));
-            }
-            return Ok(id);
-        }
-        Ok(self.typed(key, "a token id", read)?.unwrap_or(default))
+    /// A token id. Negative ones are in use for none; no token has them.
+    fn token(&self, key: &str) -> Result<Option<u32>> {
+        let id = self.typed(key, "a token id", Value::as_i64)?.filter(|id| *id >= 0);
+        id.map(|id| u32::try_from(id).map_err(|_| self.unexpected(key, "a token id"))).transpose()
     }
+
+    /// A token id or a list of them.
+    fn tokens(&self, key: &str) -> Result<TokenIds> {
+        let Some(list) = self.get(key).and_then(Value::as_array) else {
+            return Ok(self.token(key)?.map_or(TokenIds::None, TokenIds::One));
+        };
+        let id = |v: &Value| v.as_i64().filter(|id| *id <= u32::MAX.into());
+        let ids: Option<Vec<i64>> = list.iter().map(id).collect();
+        let ids = ids.ok_or_else(|| self.unexpected(key, "a list of token ids"))?;
+        Ok(TokenIds::Many(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect()))
+    }
+}
+
+/// The tokens at which transformers' `generate` ends a text of this model: those of `generation_config.json`
+/// where there is one, whatever it says, else those that `config` (the whole `config.json`) names.
+pub fn end_tokens(dir: &Path, config: &Value) -> Result<TokenIds> {
+    let path = dir.join("generation_config.json");
+    let generation = if path.exists() { Some(read_json(&path)?) } else { None };
+    let (value, origin) = match &generation {
+        Some(value) => (value, path),
+        None => (config, dir.join("config.json")),
+    };
+    let origin = origin.display().to_string();
+    let object = value.as_object().ok_or_else(|| {
+        Error::refused(format!("{origin} holds no JSON object; it is damaged, copy it again"))
+    })?;
+    Fields { object, origin: &origin, prefix: "" }.tokens("eos_token_id")
 }
 
 /// The `config.json` of a model whose weights are stored as `dtype`, with sorted keys as transformers writes
@@ -236,14 +256,15 @@ pub fn config_json(config: &ModelConfig, dtype: Dtype, base: Option<&Value>) -> 
         ("attention_bias", json!(config.attention_bias)),
         ("tie_word_embeddings", json!(config.tie_word_embeddings)),
         ("initializer_range", json!(config.initializer_range)),
-        ("bos_token_id", json!(config.bos_token_id)),
-        ("eos_token_id", json!(config.eos_token_id)),
         ("dtype", json!(dtype.torch_name())),
         ("torch_dtype", json!(dtype.torch_name())),
     ] {
         set(&mut out, key, value);
     }
+    // A model that was imported keeps its ids as they were spelled: null, absent and a list differ in transformers.
     if base.is_none() {
+        out.insert("bos_token_id".into(), json!(config.bos_token_id));
+        out.insert("eos_token_id".into(), json!(config.eos_token_id));
         out.insert("use_cache".into(), json!(true));
     }
     let mut out = Value::Object(out);

@@ -3,6 +3,7 @@ use super::with_threads;
 use crate::data::TextTokenizer;
 use crate::device::{self, DeviceName};
 use crate::generate::{Generator, Sampling};
+use crate::model::TokenIds;
 use crate::train::Source;
 use crate::{Error, Result};
 use std::io::Write;
@@ -51,13 +52,13 @@ fn generate(args: &GenerateArgs) -> Result<()> {
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     sampling.validate()?;
-    let (tokenizer, prompt, mut generator, end) = Source::read(&args.model, |source| load(args, source))?;
+    let (tokenizer, prompt, mut generator, ends) = Source::read(&args.model, |source| load(args, source))?;
     let mut out = std::io::stdout().lock();
     let mut printed = Printer { tokenizer: &tokenizer, tokens: prompt.clone(), shown: String::new() };
     write_out(&mut out, &args.prompt)?;
     printed.shown = tokenizer.decode(&prompt)?;
     let mut failure = None;
-    generator.generate(&prompt, args.max_tokens, sampling, end, |token| {
+    generator.generate(&prompt, args.max_tokens, sampling, &ends, |token| {
         match printed.push(token).and_then(|text| write_out(&mut out, &text)) {
             Ok(()) => true,
             Err(e) => {
@@ -70,8 +71,8 @@ fn generate(args: &GenerateArgs) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-/// The tokenizer, the prompt in tokens, the model, and the token that ends a text.
-fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>, Generator, Option<u32>)> {
+/// The tokenizer, the prompt in tokens, the model, and the tokens that end a text.
+fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>, Generator, TokenIds)> {
     let beside = source.dir().join("tokenizer.json");
     let path = args.tokenizer.as_ref().unwrap_or(&beside);
     if !path.exists() {
@@ -84,7 +85,7 @@ fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>
     tokenizer.check_fits(source.config().vocab_size as u32)?;
     let prompt = tokenizer.encode(&args.prompt)?;
     let generator = Generator::load(source, prompt.len() + args.max_tokens, device::resolve(args.device))?;
-    Ok((tokenizer, prompt, generator, Some(source.config().eos_token_id)))
+    Ok((tokenizer, prompt, generator, source.end_tokens()?))
 }
 
 /// Turns tokens into text as they come: a character may take several tokens.

@@ -1,7 +1,7 @@
 //! A whole file, its round trip, overrides, and each refusal with its key and its remedy.
 use super::*;
 use crate::model::Init;
-use crate::model::{Gelu, preset};
+use crate::model::{Gelu, TokenIds, preset};
 use crate::schedule::{Length, Named, Plan, Preset, Shape};
 
 pub(super) const SMALL: &str = r#"
@@ -179,7 +179,10 @@ fn a_full_file_means_what_it_says() {
     let config = load(FULL, &[]).unwrap();
     let model = config.model_config().unwrap().unwrap();
     assert_eq!((model.hidden_size, model.intermediate_size, model.gelu), (64, 128, Gelu::Tanh));
-    assert_eq!((model.layer_norm_eps, model.rotary_emb_base, model.eos_token_id), (1e-6, 10000.0, 2));
+    assert_eq!(
+        (model.layer_norm_eps, model.rotary_emb_base, &model.eos_token_id),
+        (1e-6, 10000.0, &TokenIds::One(2))
+    );
     assert_eq!((config.model.init, config.data.seq_len), (Init::Normal, Some(256)));
     assert_eq!(config.total_steps(256), 1_500_000_000u64.div_ceil(12 * 256));
     assert_eq!(config.schedule.warmup, Length::Tokens(2_000_000));

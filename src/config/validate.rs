@@ -117,8 +117,11 @@ impl RawModel {
         }
         let config = self.sizes()?;
         config.validate()?;
-        for (key, id) in [("bos_token_id", config.bos_token_id), ("eos_token_id", config.eos_token_id)] {
-            if id as usize >= config.vocab_size {
+        for (key, ids) in [
+            ("bos_token_id", config.bos_token_id.as_slice()),
+            ("eos_token_id", config.eos_token_id.as_slice()),
+        ] {
+            if let Some(id) = ids.iter().find(|id| **id as usize >= config.vocab_size) {
                 return refuse(format!(
                     "model.{key} is {id}, model.vocab_size is {}; a token id must be below the vocabulary's size, lower it",
                     config.vocab_size

@@ -60,13 +60,12 @@ pub fn continue_text(run_dir: &Path, prompt: &str, seed: u64) -> Result<String> 
     tokens.truncate(longest / 2);
     let mut generator = Generator::load(&source, longest, DeviceName::Cpu)?;
     let sampling = Sampling { temperature: 0.7, top_k: 0, top_p: 0.95, seed };
-    let (count, end) = (longest - tokens.len(), source.config().eos_token_id);
+    let (count, ends) = (longest - tokens.len(), source.end_tokens()?);
     let mut new = Vec::with_capacity(count);
-    generator.generate(&tokens, count, sampling, Some(end), |token| {
+    generator.generate(&tokens, count, sampling, &ends, |token| {
         new.push(token);
         true
     })?;
-    new.retain(|token| *token != end);
     tokens.extend(new);
     // The last token may be the first bytes of a character.
     Ok(tokenizer.decode(&tokens)?.trim_end_matches('\u{fffd}').trim_end().to_string())

@@ -20,7 +20,7 @@ pub use forward::Pass;
 pub use init::{Init, initialize};
 pub use params::{Layer, Matrix, Norm, Param, ParamTable, Vector};
 pub use precision::Precision;
-pub use sizes::{Gelu, ModelConfig, PRESETS, preset};
+pub use sizes::{Gelu, ModelConfig, PRESETS, TokenIds, preset};
 pub use workspace::Workspace;
 
 /// A model without its weights: what to compute, and where the parameters lie.

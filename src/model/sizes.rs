@@ -13,6 +13,30 @@ pub enum Gelu {
     Tanh,
 }
 
+/// Token ids of one role, in `config.json`'s spelling: null, a number or a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TokenIds {
+    /// No token has it.
+    #[default]
+    None,
+    /// One token has it.
+    One(u32),
+    /// Several tokens have it.
+    Many(Vec<u32>),
+}
+
+impl TokenIds {
+    /// All of them.
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
 /// A validated GPT-NeoX configuration. Field names follow Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,9 +70,9 @@ pub struct ModelConfig {
     /// σ of the normal initialisation (`init = "normal"`).
     pub initializer_range: f64,
     /// Token that starts a text; carried for Hugging Face.
-    pub bos_token_id: u32,
-    /// Token between documents (EOD).
-    pub eos_token_id: u32,
+    pub bos_token_id: Option<u32>,
+    /// Tokens that end a text; the token between documents (EOD) is one.
+    pub eos_token_id: TokenIds,
 }
 
 impl ModelConfig {
@@ -179,8 +203,8 @@ pub fn preset(name: &str) -> Option<ModelConfig> {
         attention_bias: true,
         tie_word_embeddings: false,
         initializer_range: 0.02,
-        bos_token_id: 0,
-        eos_token_id: 0,
+        bos_token_id: Some(0),
+        eos_token_id: TokenIds::One(0),
     })
 }
 

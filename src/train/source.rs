@@ -3,7 +3,7 @@
 use super::replan::wanted_config;
 use crate::checkpoint::{self, Buffers, Disk, HfModel, MANIFEST, Manifest, hf_config};
 use crate::config::Config;
-use crate::model::{ModelConfig, ParamTable, Precision};
+use crate::model::{ModelConfig, ParamTable, Precision, TokenIds};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub enum Source {
         /// The directory.
         dir: PathBuf,
         /// The model.
-        model: HfModel,
+        model: Box<HfModel>,
     },
     /// A checkpoint of ours, verified.
     Step {
@@ -49,7 +49,7 @@ impl Source {
         if path.join("config.json").exists() {
             let model = HfModel::open(path)?;
             model.notes.iter().for_each(|note| crate::console::note(&format!("note: {note}")));
-            return Ok(Self::HuggingFace { dir: path.to_path_buf(), model });
+            return Ok(Self::HuggingFace { dir: path.to_path_buf(), model: Box::new(model) });
         }
         if checkpoint::list_steps(&Disk, path)?.is_empty() {
             return Err(Error::refused(format!(
@@ -115,6 +115,11 @@ impl Source {
             Self::HuggingFace { model, .. } => &model.raw_config,
             Self::Step { config, .. } => config,
         }
+    }
+
+    /// The tokens that end a text, as its directory says.
+    pub fn end_tokens(&self) -> Result<TokenIds> {
+        hf_config::end_tokens(self.dir(), self.raw_config())
     }
 
     /// The element type of its weights.

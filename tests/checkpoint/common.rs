@@ -1,7 +1,7 @@
 //! A small model at any step, and a seeded generator.
 use rewarm::checkpoint::simulate::Memory;
 use rewarm::checkpoint::{self, Buffers, Fingerprints, RunState, Snapshot, Storage};
-use rewarm::model::{Gelu, ModelConfig, ParamTable};
+use rewarm::model::{Gelu, ModelConfig, ParamTable, TokenIds};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -51,8 +51,8 @@ pub fn config() -> ModelConfig {
         attention_bias: true,
         tie_word_embeddings: false,
         initializer_range: 0.02,
-        bos_token_id: 0,
-        eos_token_id: 0,
+        bos_token_id: Some(0),
+        eos_token_id: TokenIds::One(0),
     }
 }
 

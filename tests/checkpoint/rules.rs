@@ -3,7 +3,7 @@ use crate::common::{Run, config, copy, memory_with, names, run_dir, save};
 use rewarm::checkpoint::{
     self as ckpt, Buffers, Disk, Storage, find_newest, is_fresh, load, step_name, verify,
 };
-use rewarm::model::{Gelu, ModelConfig, ParamTable};
+use rewarm::model::{Gelu, ModelConfig, ParamTable, TokenIds};
 use std::path::Path;
 use std::process::Command;
 
@@ -126,8 +126,8 @@ fn another_model_is_refused_field_by_field() {
         ("attention_bias", |c| c.attention_bias = false),
         ("tie_word_embeddings", |c| c.tie_word_embeddings = true),
         ("initializer_range", |c| c.initializer_range = 0.01),
-        ("bos_token_id", |c| c.bos_token_id = 1),
-        ("eos_token_id", |c| c.eos_token_id = 1),
+        ("bos_token_id", |c| c.bos_token_id = None),
+        ("eos_token_id", |c| c.eos_token_id = TokenIds::Many(vec![0, 1])),
     ];
     assert_eq!(changes.len(), serde_json::to_value(config()).unwrap().as_object().unwrap().len());
     for (text, change) in changes {

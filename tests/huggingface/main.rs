@@ -1,5 +1,6 @@
 //! Hugging Face directories: round trips, both spellings of config.json, and every way in which a directory
 //! can be wrong (row F34 of the fault matrix).
+mod ids;
 mod refusals;
 
 use rewarm::checkpoint::hf_config::parse_config;
