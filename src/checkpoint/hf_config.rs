@@ -1,9 +1,11 @@
 //! Hugging Face's `config.json` of GPT-NeoX, in the spelling of transformers 4 (`rotary_pct`,
 //! `rotary_emb_base`) and of transformers 5 (`rope_parameters`). Both are read and both are written.
 //!
-//! Defaults are those of `GPTNeoXConfig` (transformers, `models/gpt_neox/configuration_gpt_neox.py`);
+//! What of a foreign file is refused is in [`super::hf_rules`]. Defaults are those of `GPTNeoXConfig` (transformers, `models/gpt_neox/configuration_gpt_neox.py`);
 //! sizes have none: a file without them is refused.
 use super::dtype::Dtype;
+use super::fields::Fields;
+use super::hf_rules::{check, gelu, rotary};
 use crate::model::{Gelu, ModelConfig, TokenIds};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -60,7 +62,7 @@ pub fn parse_config(raw: Value, origin: &str) -> Result<HfConfig> {
         return Err(Error::refused(format!("{origin} holds no JSON object; it is not a config.json")));
     };
     let f = Fields { object, origin, prefix: "" };
-    match f.text("model_type")? {
+    match f.optional("model_type").and_then(Value::as_str) {
         Some("gpt_neox") => {}
         found => {
             return Err(Error::refused(format!(
@@ -69,12 +71,7 @@ pub fn parse_config(raw: Value, origin: &str) -> Result<HfConfig> {
             )));
         }
     }
-    let mut notes = Vec::new();
-    for key in ["attention_dropout", "hidden_dropout"] {
-        if let Some(p) = f.number(key)?.filter(|&p| p != 0.0) {
-            notes.push(format!("{origin}: {key} is {p}; rewarm trains without dropout and keeps the entry"));
-        }
-    }
+    let notes = check(&f)?;
     let (rotary_pct, rotary_emb_base) = rotary(&f)?;
     let model = ModelConfig {
         vocab_size: f.size("vocab_size")?,
@@ -97,114 +94,9 @@ pub fn parse_config(raw: Value, origin: &str) -> Result<HfConfig> {
         eos_token_id: f.tokens("eos_token_id")?,
     };
     model.validate().map_err(|e| Error::refused(format!("{origin}: {e}")))?;
-    let name = f.text("dtype")?.or(f.text("torch_dtype")?);
+    let name = f.optional("dtype").or(f.optional("torch_dtype")).and_then(Value::as_str);
     let dtype = name.and_then(Dtype::from_torch_name);
     Ok(HfConfig { model, dtype, notes, raw })
-}
-
-/// transformers' names of activations (`activations.py`, ACT2FN).
-fn gelu(name: &str) -> Option<Gelu> {
-    match name {
-        "gelu" | "gelu_python" => Some(Gelu::Erf),
-        "gelu_fast" | "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" => Some(Gelu::Tanh),
-        _ => None,
-    }
-}
-
-/// Share and base of the rotary embedding, from either spelling or both.
-fn rotary(f: &Fields) -> Result<(f64, f64)> {
-    let mut share = f.number("rotary_pct")?;
-    let mut base = f.number("rotary_emb_base")?;
-    for key in ["rope_parameters", "rope_scaling"] {
-        let Some(value) = f.get(key) else { continue };
-        let object = value.as_object().ok_or_else(|| f.unexpected(key, "an object"))?;
-        let rope = Fields { object, origin: f.origin, prefix: key };
-        for name in ["rope_type", "type"] {
-            if rope.text(name)?.is_some_and(|t| t != "default") {
-                return Err(
-                    rope.unexpected(name, "\"default\" (scaled rotary embeddings are not implemented)")
-                );
-            }
-        }
-        share = agree(&rope, "partial_rotary_factor", "rotary_pct", share)?;
-        base = agree(&rope, "rope_theta", "rotary_emb_base", base)?;
-    }
-    Ok((share.unwrap_or(0.25), base.unwrap_or(10000.0)))
-}
-
-/// The value of `new`, which must not contradict the old spelling.
-fn agree(f: &Fields, new: &str, old: &str, was: Option<f64>) -> Result<Option<f64>> {
-    match (was, f.number(new)?) {
-        (Some(a), Some(b)) if a != b => Err(f.unexpected(new, &format!("the {a} of {old}"))),
-        (a, b) => Ok(b.or(a)),
-    }
-}
-
-/// Typed access to an object; JSON's null counts as absent.
-struct Fields<'a> {
-    object: &'a Map<String, Value>,
-    origin: &'a str,
-    prefix: &'static str,
-}
-
-impl<'a> Fields<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.object.get(key).filter(|v| !v.is_null())
-    }
-
-    fn unexpected(&self, key: &str, expected: &str) -> Error {
-        let dot = if self.prefix.is_empty() { "" } else { "." };
-        let found = self.object.get(key).map_or("missing".into(), Value::to_string);
-        // A hostile value must not fill the screen.
-        let found: String = found.chars().take(80).collect();
-        Error::refused(format!(
-            "{}: {}{dot}{key} is {found}, where {expected} is expected; correct the file",
-            self.origin, self.prefix
-        ))
-    }
-
-    fn typed<T>(
-        &self,
-        key: &str,
-        expected: &str,
-        read: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>> {
-        self.get(key).map(|v| read(v).ok_or_else(|| self.unexpected(key, expected))).transpose()
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        self.typed(key, "a string", Value::as_str)
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        self.typed(key, "a number", Value::as_f64)
-    }
-
-    fn flag(&self, key: &str) -> Result<Option<bool>> {
-        self.typed(key, "true or false", Value::as_bool)
-    }
-
-    fn size(&self, key: &str) -> Result<usize> {
-        let size = self.typed(key, "a positive integer", |v| usize::try_from(v.as_u64()?).ok())?;
-        size.ok_or_else(|| self.unexpected(key, "a positive integer"))
-    }
-
-    /// A token id. Negative ones are in use for none; no token has them.
-    fn token(&self, key: &str) -> Result<Option<u32>> {
-        let id = self.typed(key, "a token id", Value::as_i64)?.filter(|id| *id >= 0);
-        id.map(|id| u32::try_from(id).map_err(|_| self.unexpected(key, "a token id"))).transpose()
-    }
-
-    /// A token id or a list of them.
-    fn tokens(&self, key: &str) -> Result<TokenIds> {
-        let Some(list) = self.get(key).and_then(Value::as_array) else {
-            return Ok(self.token(key)?.map_or(TokenIds::None, TokenIds::One));
-        };
-        let id = |v: &Value| v.as_i64().filter(|id| *id <= u32::MAX.into());
-        let ids: Option<Vec<i64>> = list.iter().map(id).collect();
-        let ids = ids.ok_or_else(|| self.unexpected(key, "a list of token ids"))?;
-        Ok(TokenIds::Many(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect()))
-    }
 }
 
 /// The tokens at which transformers' `generate` ends a text of this model: those of `generation_config.json`
@@ -235,6 +127,8 @@ pub fn config_json(config: &ModelConfig, dtype: Dtype, base: Option<&Value>) -> 
     if !same_act {
         out.insert("hidden_act".into(), act.into());
     }
+    // The files that it names are not written.
+    out.shift_remove("transformers_weights");
     let mut rope = out.get("rope_parameters").and_then(Value::as_object).cloned().unwrap_or_default();
     set(&mut rope, "partial_rotary_factor", json!(config.rotary_pct));
     set(&mut rope, "rope_theta", json!(config.rotary_emb_base));

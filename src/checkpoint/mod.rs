@@ -4,7 +4,9 @@
 //! ([`RunLock`]). [`HfModel`] and [`export`] exchange weights with Hugging Face directories.
 mod dtype;
 mod export;
+mod fields;
 pub mod hf_config;
+mod hf_rules;
 mod huggingface;
 mod load;
 mod lock;

@@ -1,5 +1,6 @@
 //! Hugging Face directories: round trips, both spellings of config.json, and every way in which a directory
 //! can be wrong (row F34 of the fault matrix).
+mod configs;
 mod ids;
 mod refusals;
 
@@ -223,7 +224,7 @@ fn both_spellings_are_read_and_written() {
     assert_eq!((model.rotary_pct, model.rotary_emb_base), (0.5, 500.0));
     // Contradictions and what is not computed here are refused by name.
     for (changes, word) in [
-        (vec![("rope_parameters", rope)], "rope_parameters.partial_rotary_factor is 0.5"),
+        (vec![("rope_parameters", rope)], "rotary_pct is 0.25, where the 0.5"),
         (
             vec![("rope_parameters", json!({"rope_type": "linear", "factor": 2.0}))],
             "rope_parameters.rope_type",
