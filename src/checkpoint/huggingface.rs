@@ -1,13 +1,17 @@
-//! Weights from Hugging Face directories: one file or shards; f32, f16 or bf16; every tensor accounted for.
+//! Weights from Hugging Face directories: one file or shards; f32, f16, bf16 or f64; every tensor accounted for.
 use super::dtype::Dtype;
+use super::foreign::{adapter, describe};
 use super::hf_config::{HfConfig, open_config, read_json};
 use super::safetensors::{TensorFile, scatter};
-use super::storage::Disk;
+use super::storage::{Disk, Storage};
 use crate::model::{Matrix, ModelConfig, Param, ParamTable};
 use crate::{Error, Result};
+use safetensors::Dtype as FileDtype;
+use safetensors::tensor::TensorInfo;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
 
 /// The one weight file of small models.
 pub(super) const SINGLE: &str = "model.safetensors";
@@ -30,9 +34,72 @@ pub struct HfModel {
     /// What the user should know.
     pub notes: Vec<String>,
     dir: PathBuf,
+    weights: Weights,
+}
+
+/// The open files of a model and what is where.
+#[derive(Default)]
+struct Weights {
     files: Vec<TensorFile<'static>>,
-    /// Tensor name to index in `files`.
-    place: BTreeMap<String, usize>,
+    /// By the name of the tensor here.
+    place: BTreeMap<String, Stored>,
+}
+
+/// Where a tensor is stored.
+struct Stored {
+    /// Index of its file.
+    file: usize,
+    /// Its name there.
+    name: String,
+}
+
+impl Weights {
+    /// Opens one more file. Refused where it has a tensor that is there already.
+    fn add(&mut self, path: &Path) -> Result<()> {
+        let file = TensorFile::open(&Disk, path)?;
+        let number = self.files.len();
+        for name in file.names() {
+            let here = our_name(&name);
+            if let Some(other) = self.place.get(&here) {
+                return Err(Error::refused(format!(
+                    "{name} is in {} and, as {}, in {}, where one of them is expected; copy the model again",
+                    path.display(),
+                    other.name,
+                    self.files.get(other.file).map_or(path, TensorFile::path).display()
+                )));
+            }
+            self.place.insert(here, Stored { file: number, name });
+        }
+        self.files.push(file);
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.place.contains_key(name)
+    }
+
+    /// The file of a tensor that is there, and its name in it.
+    fn find(&self, name: &str) -> (&TensorFile<'static>, &str) {
+        let stored = &self.place[name];
+        (&self.files[stored.file], &stored.name)
+    }
+
+    /// Shape and format of a tensor that is there.
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        let (file, stored) = self.find(name);
+        file.info(stored)
+    }
+}
+
+/// The name of a tensor here and in transformers 4. transformers 5 calls the output matrix `lm_head`, and a model that
+/// was saved without it (`GPTNeoXModel`) leaves out the first part.
+fn our_name(stored: &str) -> String {
+    let bare = ["embed_in.", "layers.", "final_layer_norm."];
+    match stored {
+        "lm_head.weight" => HEAD.into(),
+        _ if bare.iter().any(|start| stored.starts_with(start)) => format!("gpt_neox.{stored}"),
+        _ => stored.into(),
+    }
 }
 
 impl HfModel {
@@ -42,21 +109,20 @@ impl HfModel {
     /// Refused when a file is missing or damaged, or the model is not one this program computes.
     pub fn open(dir: &Path) -> Result<Self> {
         let HfConfig { model, mut notes, raw, .. } = open_config(dir)?;
-        let (files, place) = open_files(dir)?;
-        check_plausible(dir, &model, &files, &place)?;
-        let formats: BTreeSet<&str> = (place.iter())
-            .filter(|(name, _)| !is_old_buffer(name))
-            .filter_map(|(name, &file)| Dtype::from_file(files[file].info(name)?.dtype))
-            .map(Dtype::torch_name)
+        let weights = open_files(dir, raw.get("transformers_weights"), &mut notes)?;
+        check_plausible(dir, &model, &weights)?;
+        let formats: BTreeSet<&str> = (weights.place.keys())
+            .filter(|name| !is_old_buffer(name))
+            .filter_map(|name| float_name(weights.info(name)?.dtype))
             .collect();
-        let one =
+        let dtype =
             formats.first().filter(|_| formats.len() == 1).and_then(|name| Dtype::from_torch_name(name));
-        if formats.len() > 1 {
+        if dtype.is_none() {
             let list = formats.into_iter().collect::<Vec<_>>().join(" and ");
             notes.push(format!("{}: tensors are stored as {list}; an export will be float32", dir.display()));
         }
-        let dtype = one.unwrap_or(Dtype::F32);
-        Ok(Self { config: model, dtype, raw_config: raw, notes, dir: dir.into(), files, place })
+        let dtype = dtype.unwrap_or(Dtype::F32);
+        Ok(Self { config: model, dtype, raw_config: raw, notes, dir: dir.into(), weights })
     }
 
     /// Reads every weight into the flat buffer `w`, at least `table.total` long.
@@ -70,7 +136,7 @@ impl HfModel {
         for param in &table.params {
             self.read(param, |first, values| scatter(param.place, first, values, w))?;
         }
-        if table.find(HEAD).is_none() && self.place.contains_key(HEAD) {
+        if table.find(HEAD).is_none() && self.weights.has(HEAD) {
             self.check_shape(HEAD, &[table.embed.rows, table.embed.cols])?;
             self.check_tied(table.embed, w)?;
         }
@@ -86,8 +152,8 @@ impl HfModel {
     /// Hands the values of one tensor, which [`HfModel::check`] has found, to `sink` piece by piece: the number of the
     /// first, and the values. Refused where one is not finite.
     pub fn read(&self, param: &Param, mut sink: impl FnMut(usize, &[f32])) -> Result<()> {
-        let file = &self.files[self.place[&param.name]];
-        file.read(&param.name, |first, values, _| {
+        let (file, stored) = self.weights.find(&param.name);
+        file.read(stored, |first, values, _| {
             if let Some(i) = values.iter().position(|x| !x.is_finite()) {
                 return Err(Error::refused(format!(
                     "{}: {} element {} is {}; a model with such weights cannot be trained, take another copy",
@@ -106,15 +172,16 @@ impl HfModel {
     fn check_names(&self, table: &ParamTable) -> Result<()> {
         let dir = self.dir.display();
         let known: BTreeSet<&str> = table.params.iter().map(|p| p.name.as_str()).collect();
-        let missing: Vec<&str> = known.iter().copied().filter(|n| !self.place.contains_key(*n)).collect();
-        let extra: Vec<&str> = (self.place.keys().map(String::as_str))
+        let missing: Vec<&str> = known.iter().copied().filter(|n| !self.weights.has(n)).collect();
+        let extra: Vec<&str> = (self.weights.place.keys().map(String::as_str))
             .filter(|n| !known.contains(n) && !is_old_buffer(n) && *n != HEAD)
             .collect();
         let untied = known.contains(HEAD);
         if missing == [HEAD] && extra.is_empty() && untied {
             return Err(Error::refused(format!(
-                "{dir}: {HEAD} is missing; if the output matrix is the embedding, set tie_word_embeddings to \
-                 true in config.json, else the file is incomplete, copy it again"
+                "{dir}: {HEAD} is missing, which transformers would fill with random numbers; if the output matrix is \
+                 the embedding, set tie_word_embeddings to true in config.json, else copy the model again, or save it \
+                 with its head (GPTNeoXForCausalLM)"
             )));
         }
         if missing.is_empty() && extra.is_empty() {
@@ -138,14 +205,14 @@ impl HfModel {
     }
 
     fn check_shape(&self, name: &str, expected: &[usize]) -> Result<()> {
-        let file = &self.files[self.place[name]];
-        let Some(info) = file.info(name) else {
-            return Err(Error::refused(format!("{}: {name} is missing", file.path().display())));
-        };
+        let (file, stored) = self.weights.find(name);
         let path = file.path().display();
-        if Dtype::from_file(info.dtype).is_none() {
+        let Some(info) = file.info(stored) else {
+            return Err(Error::refused(format!("{path}: {name} is missing")));
+        };
+        if float_name(info.dtype).is_none() {
             return Err(Error::refused(format!(
-                "{path}: {name} is stored as {:?} {:?}, where F32, F16 or BF16 {expected:?} is expected; \
+                "{path}: {name} is stored as {:?} {:?}, where F32, F16, BF16 or F64 {expected:?} is expected; \
                  convert it to one of these first",
                 info.dtype, info.shape
             )));
@@ -167,8 +234,8 @@ impl HfModel {
 
     /// The stored output matrix of a tied model must be the embedding, bit for bit.
     fn check_tied(&self, embed: Matrix, w: &[f32]) -> Result<()> {
-        let file = &self.files[self.place[HEAD]];
-        file.read(HEAD, |first, values, _| {
+        let (file, stored) = self.weights.find(HEAD);
+        file.read(stored, |first, values, _| {
             let start = embed.offset + first;
             let same = values.iter().zip(&w[start..]).all(|(a, b)| a.to_bits() == b.to_bits());
             if same {
@@ -187,91 +254,117 @@ fn is_old_buffer(name: &str) -> bool {
     name.starts_with("gpt_neox.layers.") && OLD_BUFFERS.iter().any(|b| name.ends_with(b))
 }
 
+/// PyTorch's name of a format that is read.
+fn float_name(dtype: FileDtype) -> Option<&'static str> {
+    match dtype {
+        FileDtype::F64 => Some("float64"),
+        _ => Dtype::from_file(dtype).map(Dtype::torch_name),
+    }
+}
+
 /// Refuses sizes far beyond what the files hold, before anyone allocates a buffer of such sizes. Smaller
 /// contradictions are found, and named, tensor by tensor.
-fn check_plausible(
-    dir: &Path,
-    config: &ModelConfig,
-    files: &[TensorFile],
-    place: &BTreeMap<String, usize>,
-) -> Result<()> {
-    let elements = |(name, &file): (&String, &usize)| {
-        files[file].info(name).map_or(0, |i| i.shape.iter().map(|&n| n as u128).product::<u128>())
+fn check_plausible(dir: &Path, config: &ModelConfig, weights: &Weights) -> Result<()> {
+    let elements = |name: &String| {
+        weights.info(name).map_or(0, |i| i.shape.iter().map(|&n| n as u128).product::<u128>())
     };
-    let held: u128 = place.iter().map(elements).sum();
+    let tensors = weights.place.len();
+    let held: u128 = weights.place.keys().map(elements).sum();
     let [v, c, f, l] =
         [config.vocab_size, config.hidden_size, config.intermediate_size, config.num_hidden_layers]
             .map(|n| n as u128);
     let asked = v * c + l * (4 * c * c + 2 * c * f);
-    if asked / 16 > held || l > place.len() as u128 {
+    if asked / 16 > held || l > tensors as u128 {
         return Err(Error::refused(format!(
-            "{}: config.json describes {l} layers and {asked} weights, and the files hold {} tensors with {held} \
+            "{}: config.json describes {l} layers and {asked} weights, and the files hold {tensors} tensors with {held} \
              elements; check that both belong together",
-            dir.display(),
-            place.len()
+            dir.display()
         )));
     }
     Ok(())
 }
 
-type Files = (Vec<TensorFile<'static>>, BTreeMap<String, usize>);
-
-/// The weight files of a directory; the single file before the index, as transformers chooses.
-fn open_files(dir: &Path) -> Result<Files> {
-    let single = dir.join(SINGLE);
-    if single.exists() {
-        let file = TensorFile::open(&Disk, &single)?;
-        let place = file.names().into_iter().map(|name| (name, 0)).collect();
-        return Ok((vec![file], place));
+/// The weight files of a directory, as transformers chooses: those that config.json names, else the single file, else
+/// the index. What it passes over goes into `notes`.
+fn open_files(dir: &Path, named: Option<&Value>, notes: &mut Vec<String>) -> Result<Weights> {
+    let path = dir.display();
+    if let Some(reason) = adapter(dir) {
+        return Err(Error::refused(format!("{path} {reason}")));
     }
-    let index = dir.join(INDEX);
-    if index.exists() {
-        return open_shards(dir, &index);
-    }
-    let dir_name = dir.display();
-    if dir.join("pytorch_model.bin").exists() || dir.join("pytorch_model.bin.index.json").exists() {
-        return Err(Error::refused(format!(
-            "{dir_name} has its weights in pytorch_model.bin only, a pickle, which can run any code when it is \
-             opened; convert it where you trust it: python -c \"from transformers import AutoModelForCausalLM as M; \
-             M.from_pretrained('{dir_name}', dtype='auto').save_pretrained('{dir_name}-safetensors')\""
-        )));
-    }
-    Err(Error::refused(format!(
-        "{dir_name} has neither {SINGLE} nor {INDEX}; is the path that of a downloaded Hugging Face model?"
-    )))
+    let chosen = match named.filter(|v| !v.is_null()) {
+        Some(name) => Some(name.as_str().filter(|n| is_inside(n) && n.contains(".safetensors")).ok_or_else(|| {
+            Error::refused(format!(
+                "{path}/config.json: transformers_weights is {name}, where the name of a file of safetensors in this \
+                 directory is expected; correct the file"
+            ))
+        })?),
+        None => [SINGLE, INDEX].into_iter().find(|name| dir.join(name).exists()),
+    };
+    let Some(chosen) = chosen else {
+        let what = describe(dir).unwrap_or_else(|| {
+            format!("has neither {SINGLE} nor {INDEX}; is the path that of a downloaded Hugging Face model?")
+        });
+        return Err(Error::refused(format!("{path} {what}")));
+    };
+    let weights = if chosen.ends_with(".index.json") {
+        open_shards(dir, &dir.join(chosen))?
+    } else {
+        let mut weights = Weights::default();
+        weights.add(&dir.join(chosen))?;
+        weights
+    };
+    tell_unused(dir, chosen, &weights, notes);
+    Ok(weights)
 }
 
-fn open_shards(dir: &Path, index: &Path) -> Result<Files> {
+/// Notes the weight files of a directory that are not read.
+fn tell_unused(dir: &Path, chosen: &str, weights: &Weights, notes: &mut Vec<String>) {
+    let used: BTreeSet<&OsStr> = weights.files.iter().filter_map(|file| file.path().file_name()).collect();
+    let entries = Disk.list(dir).unwrap_or_default();
+    let is_model = |name: &str| name.starts_with("model") && name.contains(".safetensors");
+    let unused: Vec<String> = (entries.into_iter().map(|e| e.name))
+        .filter(|name| is_model(name) && name != chosen && !used.contains(OsStr::new(name)))
+        .collect();
+    if !unused.is_empty() {
+        notes.push(format!(
+            "{}: {chosen} is read, as transformers does, and {} is not",
+            dir.display(),
+            unused.join(", ")
+        ));
+    }
+}
+
+fn open_shards(dir: &Path, index: &Path) -> Result<Weights> {
     let bad = |why: String| Error::refused(format!("{}: {why}; copy the model again", index.display()));
     let value = read_json(index)?;
     let map = value.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| bad("it has no weight_map".into()))?;
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, file) in map {
-        let file = file.as_str().filter(|f| super::manifest::is_plain_name(f));
-        let file =
-            file.ok_or_else(|| bad(format!("the file of {name} is {}, no plain file name", map[name])))?;
+        let file = file.as_str().filter(|f| is_inside(f));
+        let file = file.ok_or_else(|| {
+            bad(format!(
+                "the file of {name} is {}, no plain file name inside of the model's directory",
+                map[name]
+            ))
+        })?;
         numbers.insert(file, 0);
     }
-    let mut files = Vec::new();
-    let mut place = BTreeMap::new();
+    let mut weights = Weights::default();
     for (file, number) in &mut numbers {
-        *number = files.len();
-        files.push(TensorFile::open(&Disk, &dir.join(file))?);
-        for name in files[*number].names() {
-            if let Some(other) = place.insert(name.clone(), *number) {
-                let other = files[other].path().display();
-                return Err(bad(format!(
-                    "{name} is in {other} and in {file}, where one of them is expected"
-                )));
-            }
-        }
+        *number = weights.files.len();
+        weights.add(&dir.join(file))?;
     }
     for (name, file) in map {
         let said = file.as_str().and_then(|f| numbers.get(f));
-        if place.get(name) != said {
+        if weights.place.get(&our_name(name)).map(|stored| &stored.file) != said {
             return Err(bad(format!("{name} is not in {file}, where the index says it is")));
         }
     }
-    Ok((files, place))
+    Ok(weights)
+}
+
+/// Whether a path leads into the directory it is joined to, and not out of it.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }

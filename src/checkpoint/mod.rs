@@ -5,6 +5,7 @@
 mod dtype;
 mod export;
 mod fields;
+mod foreign;
 pub mod hf_config;
 mod hf_rules;
 mod huggingface;
@@ -22,6 +23,7 @@ pub mod storage;
 
 pub use dtype::Dtype;
 pub use export::{MAX_SHARD_BYTES, TOKENIZER_FILES, export, export_to, read_tokenizer_files};
+pub use foreign::describe;
 pub use hf_config::{config_json, read_config};
 pub use huggingface::HfModel;
 pub use load::{Buffers, Found, LOG, Rejected, find_newest, is_fresh, list_steps, load, load_ema, verify};

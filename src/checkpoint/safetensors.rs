@@ -6,7 +6,7 @@ use super::output::{FileRecord, Output, hex};
 use super::storage::{Source, Storage, read_exact_at};
 use crate::model::Matrix;
 use crate::{Error, Result};
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -93,30 +93,43 @@ impl<'a> TensorFile<'a> {
     /// the bytes it was decoded from.
     ///
     /// # Errors
-    /// Refused when there is no such tensor or its format is not f32, f16 or bf16; those of reading; `sink`'s.
+    /// Refused when there is no such tensor or its format is not f32, f16, bf16 or f64; those of reading; `sink`'s.
     pub fn read(&self, name: &str, mut sink: impl FnMut(usize, &[f32], &[u8]) -> Result<()>) -> Result<()> {
         let info = self.info(name).ok_or_else(|| {
             Error::refused(format!("{} has no tensor {name}; is it of another model?", self.path.display()))
         })?;
-        let dtype = Dtype::from_file(info.dtype).ok_or_else(|| {
-            Error::refused(format!(
-                "{}: {name} is stored as {:?}, where F32, F16 or BF16 is expected; convert it first",
-                self.path.display(),
-                info.dtype
-            ))
-        })?;
+        let (size, dtype) = match (Dtype::from_file(info.dtype), info.dtype) {
+            (Some(dtype), _) => (dtype.bytes(), Some(dtype)),
+            (None, FileDtype::F64) => (8, None),
+            (None, other) => {
+                return Err(Error::refused(format!(
+                    "{}: {name} is stored as {other:?}, where F32, F16, BF16 or F64 is expected; convert it first",
+                    self.path.display()
+                )));
+            }
+        };
         let (start, end) = info.data_offsets;
         let mut bytes = vec![0; READ_PIECE.min(end - start)];
-        let mut values = vec![0f32; bytes.len() / dtype.bytes()];
+        let mut values = vec![0f32; bytes.len() / size];
         for at in (start..end).step_by(READ_PIECE) {
             let bytes = &mut bytes[..READ_PIECE.min(end - at)];
-            let values = &mut values[..bytes.len() / dtype.bytes()];
+            let values = &mut values[..bytes.len() / size];
             read_exact_at(&*self.source, bytes, self.data_start + at as u64)
                 .map_err(Error::input("read", &self.path))?;
-            dtype.decode(bytes, values);
-            sink((at - start) / dtype.bytes(), values, bytes)?;
+            match dtype {
+                Some(dtype) => dtype.decode(bytes, values),
+                None => round(bytes, values),
+            }
+            sink((at - start) / size, values, bytes)?;
         }
         Ok(())
+    }
+}
+
+/// Doubles to the nearest f32; one beyond its range becomes infinite, and is refused with all that is not finite.
+fn round(bytes: &[u8], values: &mut [f32]) {
+    for (eight, value) in bytes.as_chunks().0.iter().zip(values) {
+        *value = f64::from_le_bytes(*eight) as f32;
     }
 }
 

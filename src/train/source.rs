@@ -52,11 +52,12 @@ impl Source {
             return Ok(Self::HuggingFace { dir: path.to_path_buf(), model: Box::new(model) });
         }
         if checkpoint::list_steps(&Disk, path)?.is_empty() {
-            return Err(Error::refused(format!(
-                "{} holds neither config.json nor a step-* directory; expected a Hugging Face directory, a run \
-                 directory or a step directory",
-                path.display()
-            )));
+            let what = checkpoint::describe(path).unwrap_or(
+                "holds neither config.json nor a step-* directory; expected a Hugging Face directory, a run \
+                 directory or a step directory"
+                    .into(),
+            );
+            return Err(Error::refused(format!("{} {what}", path.display())));
         }
         Self::newest(path)
     }

@@ -2,6 +2,7 @@
 //! can be wrong (row F34 of the fault matrix).
 mod configs;
 mod ids;
+mod names;
 mod refusals;
 
 use rewarm::checkpoint::hf_config::parse_config;
