@@ -17,7 +17,7 @@ pub struct AverageArgs {
     /// The new directory, a Hugging Face model
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// How many steps of the run [default: 6, of lawa 5]
+    /// How many steps of the run [default: those that it kept, at most 6, of lawa 5]
     #[arg(long, value_name = "K")]
     last: Option<usize>,
     /// How much each counts
@@ -95,15 +95,19 @@ impl AverageArgs {
                 run.display()
             )));
         }
-        let last = self.last.unwrap_or(if self.method == Name::Lawa { 5 } else { 6 });
         let steps = list_steps(&Disk, run)?;
+        let usual = if self.method == Name::Lawa { 5 } else { 6 };
+        let last = self.last.unwrap_or(usual.min(steps.len()));
         if last < 2 || steps.len() < last {
+            let asked = self.last.map_or(String::new(), |last| format!(" and --last is {last}"));
             return Err(Error::refused(format!(
-                "{} has {} steps and --last is {last}; it must be 2 or more and the run must have kept as many (checkpoint.keep)",
+                "{} has {} steps{asked}; an average takes two or more of those that are there, and a run keeps \
+                 checkpoint.keep of them",
                 run.display(),
                 steps.len()
             )));
         }
+        note(&format!("the newest {last} of {} steps of {}", steps.len(), run.display()));
         Ok(steps.into_iter().take(last).rev().map(|(_, dir)| dir).collect())
     }
 }

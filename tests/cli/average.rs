@@ -39,10 +39,11 @@ fn an_average_is_a_model_like_any_other() {
     let (f, out) = (fixture(), Dir::new());
     let third = 1.0 / 3.0;
     let cases = [
+        ("", [third; 3]), // what the run has kept
         ("--last 3", [third; 3]),
         ("--last 3 --method wma", [1.0 / 6.0, 2.0 / 6.0, 0.5]),
         ("--last 3 --method ema --alpha 0.25", [0.75f64.powi(2), 0.25 * 0.75, 0.25]),
-        ("--last 3 --method lawa", [third; 3]),
+        ("--method lawa", [third; 3]),
         (
             "--last 3 --method decay --shape square",
             [1.0 / 9.0, 1.0 - 1.0 / 9.0 - (1.0 - 4.0 / 9.0), 1.0 - 4.0 / 9.0],
@@ -52,6 +53,7 @@ fn an_average_is_a_model_like_any_other() {
         let to = out.at(&i.to_string());
         let said = line(&f.dir, &format!("average DIR/run -o {to} {options}"));
         assert_eq!(said.ok().trim(), to);
+        assert!(said.err.contains("the newest 3 of 3 steps of"), "{}", said.err);
         assert_eq!(said.err.lines().filter(|l| l.contains("/step-")).count(), 3, "{}", said.err);
         is_average(Path::new(&to), *weights);
     }
@@ -78,8 +80,15 @@ fn what_has_no_average_is_refused() {
     let to = out.at("out");
     let refused =
         |args: &str, words: &[&str]| line(&f.dir, &format!("average {args} -o {to}")).refused(words);
-    refused("DIR/run", &["3 steps", "--last is 6", "checkpoint.keep"]);
-    refused("DIR/run --last 1", &["2 or more"]);
+    refused("DIR/run --last 6", &["3 steps", "--last is 6", "checkpoint.keep"]);
+    refused("DIR/run --last 4", &["3 steps", "--last is 4"]);
+    refused("DIR/run --last 1", &["two or more"]);
+    // A run that has kept one step.
+    copy(
+        &f.dir.join("run").join(&steps(&f.dir.join("run"))[0]),
+        &out.join("short").join(&steps(&f.dir.join("run"))[0]),
+    );
+    refused(&out.at("short"), &["1 steps; an average takes two or more"]);
     refused("DIR/hf", &["is one model"]);
     refused("DIR/run --last 3 --alpha 0.5", &["--alpha", "only --method ema"]);
     refused("DIR/run --last 3 --method ema --alpha 2", &["--alpha is 2"]);
