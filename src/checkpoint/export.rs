@@ -1,10 +1,11 @@
 //! Weights to a Hugging Face directory that transformers opens as it is.
+use super::companions::{Companions, NamedFile};
 use super::dtype::Dtype;
-use super::hf_config::{JSON_MAX, config_json};
+use super::hf_config::config_json;
 use super::huggingface::{INDEX, SINGLE};
 use super::output::write_file;
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
-use super::storage::{Disk, Storage, read_small, remove_tree};
+use super::storage::{Disk, Storage, remove_tree};
 use crate::model::{ModelConfig, ParamTable};
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -15,23 +16,12 @@ use std::path::{Path, PathBuf};
 /// Largest weight file by default, in bytes: transformers' own bound in version 4.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
-/// Files of a tokenizer and of generation that go with the weights.
-pub const TOKENIZER_FILES: [&str; 7] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "generation_config.json",
-];
-
-/// Writes `config.json`, the weights and the tokenizer's files into the new directory `dir`: all of it or,
-/// on an error, nothing.
+/// Writes `config.json`, the weights and what lies beside them into the new directory `dir`, whose parents need not
+/// exist: all of it or, on an error, nothing.
 ///
 /// A tied model is written without its output matrix, as transformers does. `base_config` is the
-/// `config.json` of an imported model, whose unknown entries are kept. Tokenizer files that
-/// `tokenizer_files_from` has are copied. Weight files hold at most `max_shard_bytes` of data each, unless
+/// `config.json` of an imported model, whose unknown entries are kept. The [`Companions`] of
+/// `companions_from` come along. Weight files hold at most `max_shard_bytes` of data each, unless
 /// one tensor alone has more.
 ///
 /// # Errors
@@ -44,13 +34,13 @@ pub fn export(
     w: &[f32],
     dtype: Dtype,
     base_config: Option<&Value>,
-    tokenizer_files_from: Option<&Path>,
+    companions_from: Option<&Path>,
     max_shard_bytes: u64,
 ) -> Result<()> {
     let json = pretty(&config_json(config, dtype, base_config));
     let mut files = vec![("config.json".to_string(), json)];
-    if let Some(from) = tokenizer_files_from {
-        files.extend(read_tokenizer_files(from)?);
+    if let Some(from) = companions_from {
+        files.extend(Companions::read(from)?.into_files(config)?);
     }
     let tensors: Vec<TensorSource> = table
         .params
@@ -60,32 +50,19 @@ pub fn export(
     export_to(&Disk, dir, &tensors, dtype, &files, max_shard_bytes)
 }
 
-/// The tokenizer's files that `from` has, with their contents.
-pub fn read_tokenizer_files(from: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut files = Vec::new();
-    for name in TOKENIZER_FILES {
-        let path = from.join(name);
-        match read_small(&Disk, &path, JSON_MAX as usize) {
-            Ok(bytes) => files.push((name.to_string(), bytes)),
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::input("read", &path)(e)),
-        }
-    }
-    Ok(files)
-}
-
 /// [`export`] with its inputs in memory, on any storage.
 pub fn export_to(
     storage: &dyn Storage,
     dir: &Path,
     tensors: &[TensorSource],
     dtype: Dtype,
-    files: &[(String, Vec<u8>)],
+    files: &[NamedFile],
     max_shard_bytes: u64,
 ) -> Result<()> {
     let (parent, name) = split(dir)?;
-    let entries = storage.list(&parent).map_err(Error::input("list", &parent))?;
-    if entries.iter().any(|e| e.name == name) {
+    let (ground, missing) = missing_dirs(storage, &parent)?;
+    let entries = storage.list(&ground).map_err(Error::input("list", &ground))?;
+    if missing.is_empty() && entries.iter().any(|e| e.name == name) {
         return Err(Error::refused(format!(
             "{} exists, and an export replaces nothing; choose another directory or delete it",
             dir.display()
@@ -93,7 +70,7 @@ pub fn export_to(
     }
     let need = file_bytes(tensors, dtype, &metadata());
     let need = need + need / 50;
-    match storage.free_bytes(&parent).map_err(Error::io("ask for the free space of", &parent))? {
+    match storage.free_bytes(&ground).map_err(Error::io("ask for the free space of", &ground))? {
         Some(free) if free < need => {
             let text = format!("it needs {need} bytes and the disk has {free}; free some space");
             return Err(Error::io("export to", dir)(io::Error::new(ErrorKind::StorageFull, text)));
@@ -101,18 +78,53 @@ pub fn export_to(
         _ => {}
     }
     let tmp = parent.join(format!("{name}.tmp-{}", std::process::id()));
-    let done = storage
-        .create_dir(&tmp)
-        .map_err(Error::input("create", &tmp))
+    let mut made = Vec::new();
+    let done = create_dirs(storage, &missing, &mut made)
+        .and_then(|()| storage.create_dir(&tmp).map_err(Error::input("create", &tmp)))
         .and_then(|()| write_all(storage, &tmp, tensors, dtype, files, max_shard_bytes))
         .and_then(|()| storage.sync_dir(&tmp).map_err(Error::io("sync", &tmp)))
         .and_then(|()| storage.rename(&tmp, dir).map_err(Error::io("rename to", dir)));
     if let Err(error) = done {
-        // Best effort: the name says what a leftover is.
+        // Best effort: the name says what a leftover is. A parent that somebody else uses by now is not empty.
         let _ = remove_tree(storage, &tmp);
+        made.iter().rev().for_each(|dir| drop(storage.remove_dir(dir)));
         return Err(error);
     }
     storage.sync_dir(&parent).map_err(Error::io("sync", &parent))
+}
+
+/// The nearest directory above or at `dir` that exists, and those down to `dir` that do not, outermost first.
+fn missing_dirs(storage: &dyn Storage, dir: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let mut missing = Vec::new();
+    let mut at = dir.to_path_buf();
+    loop {
+        match storage.list(&at) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::input("list", &at)(e)),
+            Ok(_) => return Ok((at, missing)),
+        }
+        missing.insert(0, at.clone());
+        at = above(&at);
+    }
+}
+
+/// Creates directories, outermost first, durably; `made` has those that were not made by somebody else meanwhile.
+fn create_dirs(storage: &dyn Storage, dirs: &[PathBuf], made: &mut Vec<PathBuf>) -> Result<()> {
+    for dir in dirs {
+        match storage.create_dir(dir) {
+            Ok(()) => made.push(dir.clone()),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::input("create", dir)(e)),
+        }
+        let parent = above(dir);
+        storage.sync_dir(&parent).map_err(Error::io("sync", &parent))?;
+    }
+    Ok(())
+}
+
+/// The directory that `path` lies in.
+fn above(path: &Path) -> PathBuf {
+    path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new(".")).into()
 }
 
 /// The directory that will hold `dir`, and its name there.
@@ -121,15 +133,15 @@ fn split(dir: &Path) -> Result<(PathBuf, String)> {
     let name = name.ok_or_else(|| {
         Error::refused(format!("cannot export to {:?}: it does not end in a name; give a new directory", dir))
     })?;
-    let parent = dir.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
-    Ok((parent.into(), name.into()))
+    Ok((above(dir), name.into()))
 }
 
 fn metadata() -> BTreeMap<&'static str, &'static str> {
     BTreeMap::from([("format", "pt")])
 }
 
-fn pretty(value: &Value) -> Vec<u8> {
+/// The text of a JSON file.
+pub(super) fn pretty(value: &Value) -> Vec<u8> {
     let text = serde_json::to_string_pretty(value).expect("a JSON value is always JSON");
     (text + "\n").into_bytes()
 }
@@ -139,7 +151,7 @@ fn write_all(
     tmp: &Path,
     tensors: &[TensorSource],
     dtype: Dtype,
-    files: &[(String, Vec<u8>)],
+    files: &[NamedFile],
     max_shard_bytes: u64,
 ) -> Result<()> {
     for (name, bytes) in files {

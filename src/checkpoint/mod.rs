@@ -2,6 +2,7 @@
 //!
 //! A run directory holds `step-<10 digits>/` directories ([`save`], [`find_newest`], [`load`]) and a lock
 //! ([`RunLock`]). [`HfModel`] and [`export`] exchange weights with Hugging Face directories.
+mod companions;
 mod dtype;
 mod export;
 mod fields;
@@ -21,8 +22,9 @@ mod space;
 mod start;
 pub mod storage;
 
+pub use companions::{Companions, NamedFile};
 pub use dtype::Dtype;
-pub use export::{MAX_SHARD_BYTES, TOKENIZER_FILES, export, export_to, read_tokenizer_files};
+pub use export::{MAX_SHARD_BYTES, export, export_to};
 pub use foreign::describe;
 pub use hf_config::{config_json, read_config};
 pub use huggingface::HfModel;

@@ -8,7 +8,7 @@ use super::metrics::{Metrics, replace};
 use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
 use super::run::FEEDBACK;
 use super::source::Source;
-use super::sources::{check_tokenizer, evaluations, open_sources, tokenizer_files};
+use super::sources::{check_tokenizer, companions, evaluations, open_sources};
 use crate::backend::{self, MemoryPlan};
 use crate::checkpoint::{
     Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
@@ -54,7 +54,7 @@ pub struct Session {
     pub(super) state: RunState,
     /// `config.json` of an imported model, whose unknown keys are kept.
     pub(super) base_config: Option<Value>,
-    /// Tokenizer files that go into every checkpoint.
+    /// The files that go with the weights into every checkpoint: the tokenizer's, and those of the model started from.
     pub(super) extra_files: Vec<(String, Vec<u8>)>,
     pub(super) metrics: Metrics,
     /// What was allocated.
@@ -299,7 +299,7 @@ impl Parts {
         let time = config.seq_len(&sizes)?;
         let (schedule, quantities) = (config.compile_schedule(time, previous)?, config.quantities(time)?);
         let sources = open_sources(&config, time)?;
-        let extra_files = tokenizer_files(&config, &sources, source)?;
+        let extra_files = companions(&config, &sources, source, &sizes)?;
         let tokenizer = check_tokenizer(&extra_files, &sources, sizes.vocab_size)?;
         let evaluations = evaluations(&config, &sources)?;
         let model_json =

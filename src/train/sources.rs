@@ -1,12 +1,13 @@
 //! The data of a run as its configuration names them: sources, validation sets, and the tokenizer that made them.
 use super::evaluate::Evaluation;
 use super::source::Source;
-use crate::checkpoint::read_tokenizer_files;
+use crate::checkpoint::{Companions, NamedFile};
 use crate::config::{Config, HELDOUT, MixtureSource};
 use crate::console::note;
 use crate::data::{self, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
+use crate::model::ModelConfig;
 use crate::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Every source, with the documents to train on.
@@ -75,29 +76,32 @@ fn split(config: &Config) -> Split {
     Split { fraction: config.data.validation_fraction, seed: config.seed }
 }
 
-/// The tokenizer's files: of the configured tokenizer, of the model started from, or of the data.
-pub fn tokenizer_files(
+/// What goes with the weights into every checkpoint: the files beside the model started from, and the tokenizer that is
+/// configured, or that model's, or the data's.
+pub fn companions(
     config: &Config,
     sources: &Sources,
     source: Option<&Source>,
-) -> Result<Vec<(String, Vec<u8>)>> {
+    sizes: &ModelConfig,
+) -> Result<Vec<NamedFile>> {
+    let mut companions = source.map_or(Ok(Companions::default()), |s| Companions::read(s.dir()))?;
     if let Some(path) = &config.data.tokenizer {
-        let text = std::fs::read(path).map_err(Error::input("read", path))?;
-        return Ok(vec![("tokenizer.json".into(), text)]);
+        companions.set_tokenizer(path)?;
+    } else if source.is_none()
+        && let Some(path) = tokenizer_of_data(sources)?
+    {
+        companions.set_tokenizer(&path)?;
     }
-    if let Some(source) = source {
-        return read_tokenizer_files(source.dir());
-    }
-    let Some(corpus) = sources.corpora().next() else { return Ok(Vec::new()) };
+    companions.into_files(sizes)
+}
+
+/// The tokenizer beside the first corpus, if its shards were made by us.
+fn tokenizer_of_data(sources: &Sources) -> Result<Option<PathBuf>> {
+    let Some(corpus) = sources.corpora().next() else { return Ok(None) };
     let noted = corpus.tokenized()?.into_iter().next().flatten().is_some();
-    let beside = corpus.shards().first().and_then(|s| s.path().parent()).map(Path::to_path_buf);
-    match beside {
-        Some(dir) if noted => {
-            let files = read_tokenizer_files(&dir)?;
-            Ok(files.into_iter().filter(|f| f.0 == "tokenizer.json").collect())
-        }
-        _ => Ok(Vec::new()),
-    }
+    let beside =
+        corpus.shards().first().and_then(|s| s.path().parent()).map(|dir| dir.join("tokenizer.json"));
+    Ok(beside.filter(|path| noted && path.exists()))
 }
 
 /// Refuses a tokenizer with ids that the model does not have, and data made with another tokenizer. Gives the

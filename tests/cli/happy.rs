@@ -272,7 +272,7 @@ fn an_export_holds_the_weights_of_the_checkpoint() {
     let step = f.dir.join("run/step-0000000040");
     let files = [f.dir.join("hf"), step].map(|d| fs::read(d.join("model.safetensors")).unwrap());
     assert_eq!(files[0], files[1]);
-    assert_eq!(tree(&f.dir.join("hf")).len(), 3, "config.json, weights, tokenizer.json");
+    assert_eq!(tree(&f.dir.join("hf")).len(), 4, "config.json, weights, the tokenizer and how to open it");
 }
 
 #[test]

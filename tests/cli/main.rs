@@ -8,6 +8,7 @@ mod demo;
 mod formats;
 mod happy;
 mod mixture;
+mod model_dirs;
 mod plan;
 mod refine;
 mod support;

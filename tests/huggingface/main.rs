@@ -1,5 +1,6 @@
 //! Hugging Face directories: round trips, both spellings of config.json, and every way in which a directory
 //! can be wrong (row F34 of the fault matrix).
+mod beside;
 mod configs;
 mod ids;
 mod names;
@@ -168,26 +169,6 @@ fn an_export_replaces_nothing_and_leaves_nothing_behind() {
     w[5] = f32::INFINITY;
     again(&w, &dir, Dtype::F32);
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn tokenizer_files_are_copied_along() {
-    let temp = tempfile::tempdir().unwrap();
-    let (from, to) = (temp.path().join("from"), temp.path().join("to"));
-    fs::create_dir(&from).unwrap();
-    for name in ["tokenizer.json", "merges.txt", "generation_config.json", "README.md"] {
-        fs::write(from.join(name), name).unwrap();
-    }
-    let table = ParamTable::new(&config());
-    export(&to, &config(), &table, &weights(&table), Dtype::F32, None, Some(&from), MAX_SHARD_BYTES).unwrap();
-    let mut names: Vec<_> =
-        fs::read_dir(&to).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    assert_eq!(
-        names,
-        ["config.json", "generation_config.json", "merges.txt", "model.safetensors", "tokenizer.json"]
-    );
-    assert_eq!(fs::read_to_string(to.join("merges.txt")).unwrap(), "merges.txt");
 }
 
 /// The published config.json of Pythia-1B (EleutherAI/pythia-1b).

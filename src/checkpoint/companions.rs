@@ -1,0 +1,161 @@
+//! What lies beside the weights of a model and is not computed with: the tokenizer's files, settings of generation,
+//! licences, code. Checkpoints, exports and averages carry it along unchanged.
+use super::hf_config::JSON_MAX;
+use super::storage::{Disk, Storage, read_small};
+use crate::console::note;
+use crate::data::{END_OF_TEXT, TextTokenizer};
+use crate::model::ModelConfig;
+use crate::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A small file: its name and its bytes.
+pub type NamedFile = (String, Vec<u8>);
+
+/// The tokenizer as the `tokenizers` library writes it.
+const TOKENIZER: &str = "tokenizer.json";
+/// How transformers opens it.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// What belongs to a tokenizer and goes when it is replaced. A chat template spells its special tokens.
+const OF_TOKENIZER: [&str; 9] = [
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+/// More chat templates, one file each; a checkpoint has no folders.
+const MORE_TEMPLATES: &str = "additional_chat_templates";
+/// Beginnings of the names of licences.
+const LICENCES: [&str; 4] = ["LICENSE", "LICENCE", "NOTICE", "USE_POLICY"];
+
+/// The files beside the weights of one model.
+#[derive(Clone, Debug, Default)]
+pub struct Companions {
+    tokenizer: Vec<NamedFile>,
+    others: Vec<NamedFile>,
+}
+
+impl Companions {
+    /// Those of a directory. Its model card stays behind: it describes other weights.
+    ///
+    /// # Errors
+    /// Refused when one cannot be read.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let mut found = Self::default();
+        let mut left_out = Vec::new();
+        let entries = Disk.list(dir).map_err(Error::input("list", dir))?;
+        // The code of a model goes with an entry of config.json that names it.
+        let is_code = |name: &str| name.ends_with(".py") && names_code(dir);
+        for name in entries.into_iter().filter(|e| !e.is_dir || e.name == MORE_TEMPLATES).map(|e| e.name) {
+            let list = if OF_TOKENIZER.contains(&name.as_str()) {
+                &mut found.tokenizer
+            } else if name == "generation_config.json" || is_licence(&name) || is_code(&name) {
+                &mut found.others
+            } else {
+                if name == MORE_TEMPLATES {
+                    left_out.push(name);
+                }
+                continue;
+            };
+            let path = dir.join(&name);
+            let bytes = read_small(&Disk, &path, JSON_MAX as usize).map_err(Error::input("read", &path))?;
+            list.push((name, bytes));
+        }
+        for name in left_out {
+            note(&format!(
+                "note: {} is not carried along; copy it beside the result",
+                dir.join(name).display()
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Puts the tokenizer at `path` in the place of this one, with the files beside it that belong to it; what belongs
+    /// to the old one goes. Nothing changes where both are the same.
+    ///
+    /// # Errors
+    /// Refused when `path` cannot be read or holds no tokenizer.
+    pub fn set_tokenizer(&mut self, path: &Path) -> Result<()> {
+        let json = std::fs::read(path).map_err(Error::input("read", path))?;
+        let tokenizer = TextTokenizer::from_json(json.clone())
+            .map_err(|e| Error::refused(format!("{}: {e}", path.display())))?;
+        if let Some((_, own)) = self.tokenizer.iter().find(|file| file.0 == TOKENIZER)
+            && TextTokenizer::from_json(own.clone()).is_ok_and(|own| own.hash() == tokenizer.hash())
+        {
+            return Ok(());
+        }
+        let before: BTreeSet<String> = self.tokenizer.drain(..).map(|file| file.0).collect();
+        if let (Some(TOKENIZER), Some(dir)) = (path.file_name().and_then(|n| n.to_str()), path.parent()) {
+            let dir = if dir == Path::new("") { Path::new(".") } else { dir };
+            self.tokenizer = Self::read(dir)?.tokenizer;
+        } else {
+            self.tokenizer.push((TOKENIZER.into(), json));
+        }
+        let now: BTreeSet<String> = self.tokenizer.iter().map(|file| file.0.clone()).collect();
+        let gone: Vec<&str> = before.difference(&now).map(String::as_str).collect();
+        if !gone.is_empty() {
+            note(&format!(
+                "note: {} is another tokenizer than the model's, whose {} are left out of checkpoints",
+                path.display(),
+                gone.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    /// All of them, for a model of these sizes. A tokenizer that does not say how transformers opens it gets a
+    /// `tokenizer_config.json`: without one, transformers guesses by the type of the model, and normalises text and
+    /// adds tokens that the tokenizer has not.
+    ///
+    /// # Errors
+    /// Refused when `tokenizer.json` is no JSON.
+    pub fn into_files(self, config: &ModelConfig) -> Result<Vec<NamedFile>> {
+        let mut files = self.tokenizer;
+        let has = |name: &str| files.iter().find(|file| file.0 == name);
+        if let (Some((_, json)), None) = (has(TOKENIZER), has(TOKENIZER_CONFIG)) {
+            let text = tokenizer_config(json, config)?;
+            files.push((TOKENIZER_CONFIG.into(), text));
+        }
+        files.extend(self.others);
+        Ok(files)
+    }
+}
+
+fn is_licence(name: &str) -> bool {
+    LICENCES.iter().any(|start| name.get(..start.len()).is_some_and(|n| n.eq_ignore_ascii_case(start)))
+}
+
+fn names_code(dir: &Path) -> bool {
+    super::hf_config::read_json(&dir.join("config.json")).is_ok_and(|config| config.get("auto_map").is_some())
+}
+
+/// A `tokenizer_config.json` with which transformers gives the ids of `tokenizer`, a `tokenizer.json`, as they are.
+fn tokenizer_config(tokenizer: &[u8], config: &ModelConfig) -> Result<Vec<u8>> {
+    let value: Value = serde_json::from_slice(tokenizer)
+        .map_err(|e| Error::refused(format!("{TOKENIZER} is no valid JSON: {e}; copy it again")))?;
+    let special: Vec<(u64, &str)> = (value["added_tokens"].as_array().into_iter().flatten())
+        .filter(|token| token["special"] == true)
+        .filter_map(|token| Some((token["id"].as_u64()?, token["content"].as_str()?)))
+        .collect();
+    // A token that is not special already would become it, and change what texts are cut into.
+    let named = |ids: &[u32]| {
+        let is = |(id, _): &&(u64, &str)| ids.iter().any(|i| u64::from(*i) == *id);
+        special.iter().find(is).map(|(_, content)| *content)
+    };
+    let end = special.iter().find(|(_, content)| *content == END_OF_TEXT).map(|(_, content)| *content);
+    let mut out = Map::new();
+    let bos = config.bos_token_id.and_then(|id| named(&[id]));
+    let eos = named(config.eos_token_id.as_slice()).or(end);
+    out.extend(bos.map(|token| ("bos_token".into(), json!(token))));
+    out.insert("clean_up_tokenization_spaces".into(), json!(false));
+    out.extend(eos.map(|token| ("eos_token".into(), json!(token))));
+    out.insert("model_max_length".into(), json!(config.max_position_embeddings));
+    out.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+    Ok(super::export::pretty(&Value::Object(out)))
+}
