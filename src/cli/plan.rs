@@ -1,15 +1,18 @@
 //! `rewarm plan`: what a run needs, without starting it.
-use super::print_json;
 use super::work::sizes_of;
+use super::{print_json, with_threads};
 use crate::backend::MemoryPlan;
+use crate::bench::Ceilings;
 use crate::config::{Checkpoint, Config};
+use crate::console::note;
 use crate::device::{self, DeviceName};
 use crate::model::{Model, ModelConfig, Precision, Recompute};
 use crate::ops::Shape;
 use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
+use crate::perf::processor::{self, Rates};
 use crate::perf::{gpus, roofline};
 use crate::schedule::TokenCount;
-use crate::train::Source;
+use crate::train::{Source, SourceUse, source_uses};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -86,6 +89,8 @@ struct Plan {
     memory_by_recompute: Vec<Choice>,
     what_would_fit: Vec<String>,
     assumptions: Vec<String>,
+    /// None where the data cannot be opened.
+    sources: Option<Vec<SourceUse>>,
     tokens: Option<u64>,
     /// As given, else as predicted.
     tokens_per_s: Option<f64>,
@@ -100,6 +105,7 @@ struct Parts {
     shape: Shape,
     sequences: usize,
     chunk_rows: Option<usize>,
+    sources: Option<Vec<SourceUse>>,
     tokens: Option<u64>,
     steps: Option<u64>,
     device: DeviceName,
@@ -107,6 +113,7 @@ struct Parts {
     recompute: Recompute,
     ema: bool,
     checkpoint: Checkpoint,
+    threads: usize,
 }
 
 /// Runs the command.
@@ -117,10 +124,14 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         Some(name) => from_preset(args, name)?,
         None => from_config(args)?,
     };
-    let target = match &args.gpu {
+    let mut target = match &args.gpu {
         Some(name) => Target::of_table(gpus::find(name)?),
         None => Target::here(device::resolve(parts.device)),
     };
+    let threads = if args.threads == 0 { parts.threads } else { args.threads };
+    if target.device == DeviceName::Cpu && rate.is_none() && parts.tokens.is_some() {
+        target.rates = Some(with_threads(threads, measured)?);
+    }
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let request = Request {
         model: &Model::new(parts.sizes.clone()).with_average(parts.ema).with_precision(parts.precision),
@@ -128,7 +139,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         accumulation: parts.sequences / parts.shape.batch,
         chunk_rows: parts.chunk_rows,
         target,
-        threads: if args.threads == 0 { cores() } else { args.threads },
+        threads: if threads == 0 { cores() } else { threads },
     };
     let plan = make(&request, &parts, rate, price)?;
     if args.json {
@@ -152,7 +163,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
     let tokens_per_s = rate.or(chosen.predicted.map(|p| p.tokens_per_s));
     if price.is_some() && tokens_per_s.is_none() {
         return Err(Error::refused(
-            "--price-per-hour needs a speed: give --gpu NAME, for a prediction, or --tokens-per-s, as `rewarm bench` measures it",
+            "--price-per-hour needs a speed: give --gpu NAME or a length (--tokens) for a prediction, or --tokens-per-s, as `rewarm bench` measures it",
         ));
     }
     let days = parts.tokens.zip(tokens_per_s).map(|(tokens, rate)| tokens as f64 / rate / 86400.0);
@@ -174,7 +185,12 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         memory_bytes: chosen.memory_bytes,
         memory_by_recompute: choices,
         what_would_fit: advice,
-        assumptions: request.target.spec.map_or_else(Vec::new, roofline::assumptions),
+        assumptions: match (request.target.spec, request.target.rates) {
+            (Some(gpu), _) => roofline::assumptions(gpu),
+            (None, Some(rates)) => processor::assumptions(rates),
+            (None, None) => Vec::new(),
+        },
+        sources: parts.sources.clone(),
         tokens: parts.tokens,
         tokens_per_s,
         days,
@@ -187,6 +203,12 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
             step_s,
         ),
     })
+}
+
+/// What this processor does, in about two seconds.
+fn measured() -> Result<Rates> {
+    let Ceilings { copy_bytes_per_s, matmul_flops_per_s } = Ceilings::measure(DeviceName::Cpu)?;
+    Ok(Rates { copy_bytes_per_s, matmul_flops_per_s })
 }
 
 fn positive(flag: &str, value: Option<f64>) -> Result<Option<f64>> {
@@ -227,6 +249,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         shape: Shape { batch: args.micro, time },
         sequences,
         chunk_rows: args.chunk_rows,
+        sources: None,
         tokens: args.tokens,
         steps: args.tokens.map(|tokens| tokens.div_ceil((sequences * time) as u64)),
         device: args.device,
@@ -234,6 +257,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         recompute: args.recompute,
         ema: false,
         checkpoint: Checkpoint::default(),
+        threads: 0,
     })
 }
 
@@ -245,11 +269,16 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };
     let time = config.seq_len(&sizes)?;
+    let sources = source_uses(&config, time);
+    if let Err(why) = &sources {
+        note(&format!("the data are not part of this plan: {why}"));
+    }
     Ok(Parts {
         sizes,
         shape: Shape { batch: config.batch.micro, time },
         sequences: config.batch.sequences,
         chunk_rows: config.head.chunk_rows,
+        sources: sources.ok(),
         tokens: Some(config.total_tokens(time)),
         steps: Some(config.total_steps(time)),
         device: config.device,
@@ -257,7 +286,20 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         recompute: config.recompute,
         ema: config.ema.is_some(),
         checkpoint: config.checkpoint,
+        threads: config.threads,
     })
+}
+
+/// `3 d 4 h`, `2 h 5 min`, `40 s`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    let (days, hours, minutes) = (whole / 86400, whole / 3600 % 24, whole / 60 % 60);
+    match whole {
+        86400.. => format!("{days} d {hours} h"),
+        3600.. => format!("{hours} h {minutes} min"),
+        60.. => format!("{minutes} min {} s", whole % 60),
+        _ => format!("{seconds:.1} s"),
+    }
 }
 
 /// 10⁶ bytes.
@@ -344,8 +386,11 @@ impl Plan {
         if let Some(tokens) = self.tokens {
             writeln!(f, "tokens            {tokens:>14}")?;
         }
+        for source in self.sources.iter().flatten() {
+            writeln!(f, "data              {source}")?;
+        }
         if let (Some(rate), Some(days)) = (self.tokens_per_s, self.days) {
-            writeln!(f, "time              {days:>14.3} days at {rate:.0} tokens/s")?;
+            writeln!(f, "time              {:>14} at {rate:.0} tokens/s", duration(86400.0 * days))?;
         }
         if let Some(cost) = self.cost {
             writeln!(f, "cost              {cost:>14.2} in the currency of the price")?;

@@ -2,4 +2,5 @@
 pub mod gpus;
 pub mod ledger;
 pub mod plan;
+pub mod processor;
 pub mod roofline;

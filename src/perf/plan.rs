@@ -1,6 +1,7 @@
 //! What a run needs and how long it takes, from sizes alone.
 use super::gpus::{GPUS, GpuSpec};
 use super::ledger::Ledger;
+use super::processor::{self, Rates};
 use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
 use crate::config::{Checkpoint, machine};
@@ -27,27 +28,35 @@ pub struct Target {
     pub free: Option<u64>,
     /// Its peaks.
     pub spec: Option<&'static GpuSpec>,
+    /// Of a processor, where they were measured.
+    pub rates: Option<Rates>,
 }
 
 impl Target {
     /// A GPU of the table, empty.
     pub fn of_table(spec: &'static GpuSpec) -> Self {
         let free = Some(spec.memory_bytes() - CONTEXT_BYTES);
-        Self { name: spec.name.into(), device: DeviceName::Cuda(0), free, spec: Some(spec) }
+        Self { name: spec.name.into(), device: DeviceName::Cuda(0), free, spec: Some(spec), rates: None }
     }
 
     /// What this machine has under that name; a GPU that is not there has no limit and no peaks.
     pub fn here(device: DeviceName) -> Self {
         let name = device.to_string();
         let DeviceName::Cuda(index) = device else {
-            return Self { name, device, free: machine::memory().1, spec: None };
+            return Self { name, device, free: machine::memory().1, spec: None, rates: None };
         };
         match probe_cuda().gpus.into_iter().find(|gpu| gpu.index == index) {
-            None => Self { name: format!("{name} (not on this machine)"), device, free: None, spec: None },
+            None => Self {
+                name: format!("{name} (not on this machine)"),
+                device,
+                free: None,
+                spec: None,
+                rates: None,
+            },
             Some(gpu) => {
                 let free = Some(gpu.memory.saturating_sub(CONTEXT_BYTES));
                 let spec = super::gpus::of_device(&gpu.name);
-                Self { name: format!("{name} ({})", gpu.name), device, free, spec }
+                Self { name: format!("{name} ({})", gpu.name), device, free, spec, rates: None }
             }
         }
     }
@@ -92,7 +101,7 @@ pub struct Choice {
     pub fits: Option<bool>,
     /// Sequences at once that can be, where that is known.
     pub largest_micro_batch: Option<usize>,
-    /// Time of a step on a GPU of the table.
+    /// Time of a step on a GPU of the table, or on a processor that was measured.
     pub predicted: Option<Prediction>,
 }
 
@@ -110,11 +119,14 @@ impl Request<'_> {
         let workspace = self.workspace(recompute, self.shape.batch);
         let memory = self.memory(&workspace);
         let total = memory.total() + self.process_bytes();
-        let predicted = self.target.spec.map(|gpu| {
-            let step = Ledger::of_step(self.model, &workspace, self.accumulation);
-            let tokens = self.accumulation * self.shape.rows();
-            predict(gpu, &step, tokens, self.model.config.flops_per_token(self.shape.time))
-        });
+        let step = || Ledger::of_step(self.model, &workspace, self.accumulation);
+        let tokens = self.accumulation * self.shape.rows();
+        let flops = self.model.config.flops_per_token(self.shape.time);
+        let predicted = match (self.target.spec, self.target.rates) {
+            (Some(gpu), _) => Some(predict(gpu, &step(), tokens, flops)),
+            (None, Some(rates)) => Some(processor::predict(rates, &step(), tokens, flops)),
+            (None, None) => None,
+        };
         Choice {
             recompute,
             activations_bytes: memory.activations,

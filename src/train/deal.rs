@@ -1,13 +1,15 @@
 //! How the samples of a run are dealt out to its sources: what is said, logged and kept of it, and how it goes on.
 use super::replan::saved_config;
 use super::session::Session;
+use super::sources::open_sources;
 use crate::checkpoint::RunState;
 use crate::config::Config;
-use crate::data::{Cursor, Dealt, Shares, Source};
+use crate::data::{Cursor, Dealt, Shares, Source, Sources};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Key of [`Saved`] in a checkpoint's state.
 const MIXTURE: &str = "mixture";
@@ -140,25 +142,63 @@ impl Session {
 
     /// A line per source: what it holds, how far the run goes in it, and of a mixture the shares that are planned.
     pub(super) fn describe_sources(&self) -> String {
-        let (sources, shares) = (self.mixture.sources(), self.mixture.shares());
         let plan = &self.quantities.batch;
         let end = self.first_sample + plan.samples_before(self.quantities.steps.max(self.state.step));
-        let samples = (end - shares.origin().sample).max(1) as f64;
-        let mut lines = String::new();
-        for ((source, before), due) in sources.list().iter().zip(&shares.origin().taken).zip(shares.due(end))
-        {
-            let corpus = source.order.corpus();
-            let epochs = due / source.order.windows() as f64;
-            let held =
-                format!("{} tokens in {} documents, {epochs:.3} epochs", corpus.tokens(), corpus.documents());
-            let percent = 100.0 * (due - *before as f64) / samples;
-            lines += &match sources.are_mixed() {
-                true => format!("{}: {held}, {percent:.2} % of the run\n", source.name),
-                false => format!("{held}\n"),
-            };
-        }
-        lines
+        let (sources, shares) = (self.mixture.sources(), self.mixture.shares());
+        uses(sources, shares, end).iter().map(|used| used.to_string() + "\n").collect()
     }
+}
+
+/// What a run takes of one source.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceUse {
+    /// Of the mixture; none where there is one source.
+    pub name: Option<String>,
+    /// What it holds, held-out documents included.
+    pub tokens: u64,
+    /// The same in documents.
+    pub documents: u64,
+    /// How often what is trained on has been read when the run ends, since the order of the data began.
+    pub epochs: f64,
+    /// Its part of the samples of the run.
+    pub share: f64,
+}
+
+impl fmt::Display for SourceUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, tokens, documents, epochs, share } = self;
+        let held = format!("{tokens} tokens in {documents} documents, {epochs:.3} epochs");
+        match name {
+            Some(name) => write!(f, "{name}: {held}, {:.2} % of the run", 100.0 * share),
+            None => f.write_str(&held),
+        }
+    }
+}
+
+/// The sources of a configuration, as a run of it would use them from the beginning of their data. Refused where they
+/// cannot be opened.
+pub fn source_uses(config: &Config, seq_len: usize) -> Result<Vec<SourceUse>> {
+    let sources = open_sources(config, seq_len)?;
+    let shares = config.shares(seq_len, 0, config.data.untouched())?;
+    let end = config.batch.plan(seq_len).samples_before(config.total_steps(seq_len));
+    Ok(uses(&sources, &shares, end))
+}
+
+/// Of a run that ends at sample `end` of its data.
+fn uses(sources: &Sources, shares: &Shares, end: u64) -> Vec<SourceUse> {
+    let samples = (end - shares.origin().sample).max(1) as f64;
+    let mut uses = Vec::new();
+    for ((source, before), due) in sources.list().iter().zip(&shares.origin().taken).zip(shares.due(end)) {
+        let corpus = source.order.corpus();
+        uses.push(SourceUse {
+            name: sources.are_mixed().then(|| source.name.clone()),
+            tokens: corpus.tokens(),
+            documents: corpus.documents(),
+            epochs: due / source.order.windows() as f64,
+            share: (due - *before as f64) / samples,
+        });
+    }
+    uses
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod source;
 mod sources;
 mod step;
 
+pub use deal::{SourceUse, source_uses};
 pub use evaluate::{EvalResult, Evaluation};
 pub use metrics::{Metrics, StepMetrics};
 pub use replan::CONFIG;

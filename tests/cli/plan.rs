@@ -205,3 +205,57 @@ fn memory_on_the_cpu_is_within_five_percent_of_the_measured_peak() {
         assert!((planned / measured - 1.0).abs() <= 0.05, "{name}: {planned} planned, {measured} measured");
     }
 }
+
+/// A configuration says how often the data are read and how long it takes; a length is enough for the latter.
+#[test]
+fn a_processor_is_timed_and_the_data_are_opened() {
+    let dir = Dir::new();
+    dir.write("tokens.bin", tokens(1, 40_000));
+    dir.write("more.bin", tokens(2, 6_401));
+    let sources = "[[data.mixture]]\nname = \"old\"\npaths = [\"raw-u16:DIR/more.bin\"]\nfraction = 0.25\n\
+                   [[data.mixture]]\nname = \"new\"\npaths = [\"raw-u16:DIR/tokens.bin\"]\n";
+    let text = |data: &str| {
+        format!(
+            "run_dir = \"DIR/run\"\nthreads = 2\n[model]\nvocab_size = 384\nhidden_size = 32\nnum_hidden_layers = 1\n\
+             num_attention_heads = 2\nmax_position_embeddings = 64\n{data}\n[batch]\nsequences = 8\n[schedule]\nlr = \
+             1e-3\n[train]\nsteps = 100\n"
+        )
+    };
+    let one = dir.config("one.toml", &text("[data]\ntrain = [\"raw-u16:DIR/tokens.bin\"]"));
+    let found = plan(&dir, &one);
+    // 624 windows of 64 tokens and the one after them, 800 samples.
+    assert_eq!(found["sources"][0]["tokens"], 40_000, "{found}");
+    assert!((found["sources"][0]["epochs"].as_f64().unwrap() - 800.0 / 624.0).abs() < 1e-12, "{found}");
+    let (rate, days) = (found["tokens_per_s"].as_f64().unwrap(), found["days"].as_f64().unwrap());
+    assert!(rate > 1000.0 && (days - 51_200.0 / rate / 86400.0).abs() < 1e-12, "{found}");
+    assert_eq!(found["memory_by_recompute"][0]["predicted"]["tokens_per_s"], rate);
+    assert!(!dir.join("run").exists());
+
+    let mixed = dir.config("mixed.toml", &text(sources));
+    let said = line(&dir, &format!("plan {mixed} --tokens-per-s 1000"));
+    for words in
+        ["old: 6401 tokens in 1 documents, 2.000 epochs, 25.00 %", "new: 40000", "0.962 epochs, 75.00 %"]
+    {
+        assert!(said.ok().contains(words), "{words:?} in {}", said.out);
+    }
+    assert!(said.out.contains("51.2 s at 1000 tokens/s"), "{}", said.out);
+
+    // What is planned may not be there yet.
+    let missing = dir.config("missing.toml", &text("[data]\ntrain = [\"DIR/later\"]"));
+    let said = line(&dir, &format!("plan {missing} --tokens-per-s 1000"));
+    assert!(
+        said.ok().contains("tokens                     51200") && !said.out.contains("epochs"),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.err.contains("the data are not part of this plan") && said.err.contains("later"),
+        "{}",
+        said.err
+    );
+
+    let long = plan(&dir, "--preset pythia-14m --tokens 1B --price-per-hour 0.5");
+    let days = long["days"].as_f64().unwrap();
+    assert!((long["cost"].as_f64().unwrap() - 12.0 * days).abs() < 1e-9 * days, "{long}");
+    assert_eq!(plan(&dir, "--preset pythia-14m")["tokens_per_s"], Value::Null);
+}
