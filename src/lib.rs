@@ -10,6 +10,7 @@ pub mod data;
 pub mod demo;
 pub mod device;
 pub mod error;
+pub mod files;
 pub mod generate;
 pub mod model;
 pub mod ops;

@@ -66,7 +66,7 @@ fn held(run_dir: &Path, path: &Path) -> Error {
 }
 
 /// "pid 12 on host since 2025-01-31 12:00:00 UTC".
-fn holder() -> String {
+pub(crate) fn holder() -> String {
     let host = fs::read_to_string(PathBuf::from("/proc/sys/kernel/hostname"))
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())

@@ -48,6 +48,11 @@ pub(super) fn set_aside(storage: &dyn Storage, run_dir: &Path, name: &str) -> Re
 /// Deletes what interrupted saves and rotations left in `run_dir`, which this process has locked; gives the
 /// names. Directories of other names are nobody's leftovers and stay.
 pub fn clean(storage: &dyn Storage, run_dir: &Path) -> Result<Vec<String>> {
+    let entries = storage.list(run_dir).map_err(Error::io("list", run_dir))?;
+    for entry in entries.iter().filter(|e| !e.is_dir && crate::files::is_draft(&e.name)) {
+        let path = run_dir.join(&entry.name);
+        storage.remove_file(&path).map_err(Error::io("delete", &path))?;
+    }
     remove_matching(storage, run_dir, |name| name.starts_with("trash-step-") || is_tmp(name))
 }
 

@@ -85,12 +85,7 @@ impl Storage for Disk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        // std has no RENAME_NOREPLACE. The run's lock makes this process the only one that creates `to`.
-        match fs::symlink_metadata(to) {
-            Ok(_) => Err(ErrorKind::AlreadyExists.into()),
-            Err(e) if e.kind() == ErrorKind::NotFound => fs::rename(from, to),
-            Err(e) => Err(e),
-        }
+        crate::files::rename_new(from, to)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -2,11 +2,12 @@
 use super::work::{WorkArgs, check_writable};
 use super::{print_json, with_threads};
 use crate::bench::{Ceilings, Machine, Record};
+use crate::files::write_whole;
 use crate::profile::{self, Profile, Table};
 use crate::{Error, Result, console};
 use serde_json::{Value, json};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Arguments of `rewarm profile`.
@@ -51,10 +52,10 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
         let table = Table::new(&profile, Ceilings::measure(workload.device)?);
         let settings = workload.settings();
         if let Some(path) = &args.trace {
-            write(path, &profile::trace(&profile, &settings).to_string())?;
+            write_whole(path, profile::trace(&profile, &settings).to_string().as_bytes())?;
         }
         if let Some(path) = &args.html {
-            write(path, &profile::page(&profile, &table, &settings))?;
+            write_whole(path, profile::page(&profile, &table, &settings).as_bytes())?;
         }
         if args.json {
             let machine = Machine::detect(workload.device);
@@ -68,8 +69,4 @@ fn record(profile: &Profile, table: &Table, machine: &Machine, model: &str, sett
     let samples = profile.steps.iter().map(|s| s.seconds).collect();
     let derived = json!(table);
     Record::new("profile", machine, format!("profile {model}"), settings, samples, |_| derived)
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(Error::io("write", path))
 }

@@ -1,5 +1,6 @@
 //! `rewarm schedule refine`: a schedule from the gradient norms of a run.
 use crate::console::{note, print};
+use crate::files::write_new;
 use crate::schedule::{Optimizer, Refined};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -42,7 +43,7 @@ pub fn run(args: &RefineArgs) -> Result<()> {
     }
     let norms = read(&args.log, args.optimizer)?;
     let refined = Refined::new(&norms, args.optimizer, args.tau)?;
-    std::fs::write(&args.out, refined.to_json()).map_err(Error::io("write", &args.out))?;
+    write_new(&args.out, refined.to_json().as_bytes())?;
     let top = refined.rates.iter().position(|rate| *rate == 1.0).unwrap_or(0);
     note(&format!(
         "{} steps, the peak at {:.1} % of them; to use it:",

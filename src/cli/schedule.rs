@@ -2,6 +2,7 @@
 use super::refine::{self, RefineArgs};
 use crate::config::{Preview, RawConfig};
 use crate::console::{note, print};
+use crate::files::write_whole;
 use crate::report::{Series, braille, rate_chart, schedule_series};
 use crate::schedule::{catalogue, show};
 use crate::{Error, Result};
@@ -153,7 +154,7 @@ fn plot(args: &PlotArgs) -> Result<()> {
             )));
         }
     };
-    std::fs::write(path, file).map_err(Error::io("write", path))?;
+    write_whole(path, &file)?;
     note(&format!("wrote {}", path.display()));
     Ok(())
 }

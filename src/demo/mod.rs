@@ -13,6 +13,7 @@ pub use outcome::{Outcome, Row};
 pub use recipe::{Phase, Recipe};
 pub use rust_text::{RustText, split_rust};
 
+use crate::files::write_whole;
 use crate::{Error, Result, console};
 use corpus::{Side, read_folder, select};
 use std::path::{Path, PathBuf};
@@ -123,7 +124,7 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>) -> Result<Demo> {
     let report = dir.join("report.html");
     let mut demo = Demo { outcome, samples, report, seconds: stages.total(), facts };
     let html = page::render(&demo, options, &recipe)?;
-    std::fs::write(&demo.report, html).map_err(Error::io("write", &demo.report))?;
+    write_whole(&demo.report, html.as_bytes())?;
     demo.seconds = stages.total();
     Ok(demo)
 }

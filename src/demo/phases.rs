@@ -1,12 +1,13 @@
 //! The work between text and report: tokenizer, shards, the three runs, and text from the last one.
 use super::corpus::Side;
 use super::recipe::{Phase, Recipe, config};
+use crate::Result;
 use crate::config::Config;
 use crate::data::{Progress, TextTokenizer, TokenizedInfo, tokenize_documents, train_bpe};
 use crate::device::DeviceName;
+use crate::files::write_whole;
 use crate::generate::{Generator, Sampling};
 use crate::train::{Session, Source, Summary};
-use crate::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,7 +48,7 @@ pub fn train(
 ) -> Result<Summary> {
     let text = config(recipe, phase, dir, vocab_size, seed, rayon::current_num_threads());
     let path = dir.join(phase.name()).with_extension("toml");
-    std::fs::write(&path, &text).map_err(Error::io("write", &path))?;
+    write_whole(&path, text.as_bytes())?;
     Session::start(Config::from_toml_str(&text, &[])?)?.run(stop)
 }
 

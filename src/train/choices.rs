@@ -1,7 +1,7 @@
 //! The algorithms of a run's matrix products: `gemm.json` in its directory, and a cache that spares the next run on the
 //! same GPU the timing. The cache only seeds new runs: what decides about bits lies with the run.
-use super::metrics::replace;
 use crate::device::GemmChoices;
+use crate::files::{cache_dir, write_whole};
 use crate::{Error, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub fn of_run(run_dir: &Path) -> Result<GemmChoices> {
 pub fn keep(choices: &GemmChoices, run_dir: &Path) -> Result<()> {
     let text = serde_json::to_vec_pretty(choices)
         .map_err(|e| Error::failed(format!("algorithms of matrix products: {e}")))?;
-    replace(&run_dir.join(FILE), &text)?;
+    write_whole(&run_dir.join(FILE), &text)?;
     if let Some(cache) = cache_dir() {
         remember(choices, &cache);
     }
@@ -39,13 +39,6 @@ pub fn cached(device: &str) -> GemmChoices {
         return GemmChoices::default(); // nothing is ever chosen there
     }
     cache_dir().and_then(|cache| recall(device, &cache)).unwrap_or_default()
-}
-
-/// `$XDG_CACHE_HOME/rewarm`, or `~/.cache/rewarm`.
-fn cache_dir() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-    Some(base.join("rewarm"))
 }
 
 fn file_of(device: &str, cache: &Path) -> PathBuf {
@@ -63,7 +56,7 @@ fn remember(choices: &GemmChoices, cache: &Path) {
     all.device.clone_from(&choices.device);
     all.algorithms.extend(choices.algorithms.clone());
     if let (Ok(text), Ok(())) = (serde_json::to_vec_pretty(&all), std::fs::create_dir_all(cache)) {
-        let _ = replace(&file_of(&choices.device, cache), &text);
+        let _ = write_whole(&file_of(&choices.device, cache), &text);
     }
 }
 

@@ -1,4 +1,5 @@
 //! `metrics.jsonl`: one object per line, each line one write, so that a kill can tear the last line only.
+use crate::files::write_whole;
 use crate::schedule::Varying;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -49,7 +50,7 @@ impl Metrics {
         };
         let keep: String = old.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
         if keep != old {
-            replace(path, keep.as_bytes())?;
+            write_whole(path, keep.as_bytes())?;
         }
         let file =
             OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
@@ -62,16 +63,6 @@ impl Metrics {
         line.push(b'\n');
         self.file.write_all(&line).map_err(Error::io("write", &self.path))
     }
-}
-
-/// Replaces a file's content whole or not at all, also when the process or the machine dies on the way.
-pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let mut tmp = path.as_os_str().to_owned();
-    tmp.push(".tmp");
-    let tmp = PathBuf::from(tmp);
-    let written =
-        File::create(&tmp).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
-    written.and_then(|()| std::fs::rename(&tmp, path)).map_err(Error::io("write", path))
 }
 
 /// Whether a line is whole and of a step up to `step`.

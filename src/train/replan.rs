@@ -1,10 +1,10 @@
 //! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user
 //! insists, another plan of rates, decays, betas and length.
-use super::metrics::replace;
 use super::session::{Parts, Session};
 use crate::checkpoint::RunState;
 use crate::config::{Config, DifferenceKind, RawConfig, resume_differences};
 use crate::console::note;
+use crate::files::write_whole;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -120,7 +120,7 @@ pub fn accept(run_dir: &Path, state: &RunState) -> Result<()> {
     let RunState { run_id, step, run_config, .. } = state.clone();
     let text = serde_json::to_vec_pretty(&Override { run_id, step, run_config })
         .map_err(|e| Error::failed(format!("override: {e}")))?;
-    replace(&run_dir.join(OVERRIDE), &text)
+    write_whole(&run_dir.join(OVERRIDE), &text)
 }
 
 /// Refuses a plan that the run cannot go on with.

@@ -4,7 +4,7 @@ use super::branch::{first_sample, tell_precision};
 use super::choices;
 use super::deal::Deal;
 use super::evaluate::Evaluation;
-use super::metrics::{Metrics, replace};
+use super::metrics::Metrics;
 use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
 use super::run::FEEDBACK;
 use super::source::Source;
@@ -18,6 +18,7 @@ use crate::config::{Config, Optim, OptimizerStart};
 use crate::console::note;
 use crate::data::{Mixture, Sources};
 use crate::device::{self, Device, DeviceName, GemmChoices};
+use crate::files::write_whole;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
 use crate::optim::{assign, decay_by_depth};
@@ -221,7 +222,7 @@ impl Session {
         let params = params(&model, &config.optim)?;
         model.freeze(&params);
         if configure {
-            replace(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
+            write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
         let metrics = Metrics::open(&config.run_dir.join(crate::checkpoint::LOG), state.step)?;
         let feedback = feedback_of(&state)?;

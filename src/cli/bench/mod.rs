@@ -7,7 +7,8 @@ mod train;
 use super::print_json;
 use super::work::check_writable;
 use crate::bench::Record;
-use crate::{Error, Result, console};
+use crate::files::write_whole;
+use crate::{Result, console};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -84,7 +85,7 @@ impl Printer<'_> {
 
     fn finish(self) -> Result<()> {
         match &self.to.out {
-            Some(path) => std::fs::write(path, self.lines).map_err(Error::io("write", path)),
+            Some(path) => write_whole(path, self.lines.as_bytes()),
             None => Ok(()),
         }
     }
