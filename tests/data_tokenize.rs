@@ -177,7 +177,7 @@ fn text_goes_to_a_shard_and_comes_back() {
     let mut names: Vec<_> =
         fs::read_dir(dir.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["data.bin", "data.idx", "data.json", "tokenizer.json"]);
+    assert_eq!(names, ["data.bin", "data.hashes", "data.idx", "data.json", "tokenizer.json"]);
 }
 
 #[test]

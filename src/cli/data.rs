@@ -29,7 +29,7 @@ pub struct TokenizeArgs {
     /// Text files, folders of text files, and .jsonl files.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
-    /// Where to write: PREFIX.bin, PREFIX.idx, PREFIX.json, and tokenizer.json in the same folder.
+    /// Where to write: PREFIX.bin, .idx, .hashes and .json, and tokenizer.json in the same folder.
     #[arg(short, long, value_name = "PREFIX")]
     output: PathBuf,
     /// A Hugging Face tokenizer.json.
@@ -142,11 +142,14 @@ fn print_tokenized(prefix: &Path, info: &TokenizedInfo, files: usize, skipped: u
         info.dtype
     ));
     lines.push(format!(
-        "from {files} files, {} bytes of text: {:.3} bytes per token, vocabulary {}",
+        "from {files} files, {} bytes of text: {:.3} bytes per token, ends of documents included; vocabulary {}",
         info.input_bytes,
         info.bytes_per_token(),
         info.vocab_size
     ));
+    if info.without_tokens > 0 {
+        lines.push(format!("left out: {} documents whose text gives no token", info.without_tokens));
+    }
     if skipped > 0 {
         lines.push(format!("left out: {skipped} files that are not UTF-8 text"));
     }
@@ -227,6 +230,13 @@ fn print_verification(found: &Verification) -> Result<()> {
         "{} shards, {} documents, {} tokens, largest token {}, {} faults",
         found.shards, found.documents, found.tokens, found.largest_token, found.faults_total
     ));
+    if found.without_hashes > 0 {
+        lines.push(format!(
+            "{} of them carry no hashes of their content, as `data tokenize` writes them: whether they are as they were \
+             written cannot be said",
+            found.without_hashes
+        ));
+    }
     if let Some(hash) = &found.content_hash {
         lines.push(format!("content hash (XXH3-128): {hash}"));
     }

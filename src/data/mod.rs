@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! specs ──► source ──► shard (megatron, llmc, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
-//! text ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .json tokenizer.json
+//! text ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
 //! ```
 mod batch;
+mod claim;
 mod corpus;
 mod dtype;
 mod fast_bpe;
 mod fingerprint;
+mod hashes;
 mod input;
 mod inspect;
 mod llmc;
@@ -33,6 +35,7 @@ mod writer;
 pub use batch::{Batch, fill_batch, fill_windows};
 pub use corpus::Corpus;
 pub use dtype::{BadToken, Dtype};
+pub use hashes::ContentHashes;
 pub use input::{Documents, InputOptions, Inputs};
 pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
 pub use mixture::{Mixture, Source, Sources};

@@ -7,18 +7,19 @@ use super::megatron::with_suffix;
 use super::progress::Progress;
 use super::text_tokenizer::TextTokenizer;
 use super::tokenized::TokenizedInfo;
-use super::writer::{ShardWriter, write_whole};
+use super::writer::{Beside, ShardWriter};
 use crate::{Error, Result};
 
 /// Text held at once, per chunk; two chunks are alive. A single larger document is a chunk of its own.
 const CHUNK_BYTES: usize = 8 << 20;
 const CHUNK_DOCUMENTS: usize = 16_384;
 
-/// Writes `<out_prefix>.bin` and `.idx` with one document per text, `<out_prefix>.json` (`TokenizedInfo`) and
-/// `tokenizer.json` beside them. `eod` is appended to each document. The output depends on the texts and their order
-/// only, not on the number of threads. Texts without tokens are left out.
+/// Writes `<out_prefix>.bin` and `.idx` with one document per text, `<out_prefix>.json` (`TokenizedInfo`), hashes of
+/// the content (`<out_prefix>.hashes`) and `tokenizer.json` beside them. `eod` is appended to each document. The output depends on the texts and their order
+/// only, not on the number of threads. Texts without tokens are left out
+/// and counted.
 ///
-/// Refused: an existing output, another `tokenizer.json` in the folder, no documents, and what `documents` refuses.
+/// Refused: an existing output, one that another process is writing, another `tokenizer.json` in the folder, no documents, and what `documents` refuses.
 pub fn tokenize_documents(
     documents: impl Iterator<Item = Result<String>> + Send,
     tokenizer: &TextTokenizer,
@@ -27,26 +28,15 @@ pub fn tokenize_documents(
     progress: &mut Progress,
 ) -> Result<TokenizedInfo> {
     let note = with_suffix(out_prefix, ".json");
-    if note.exists() && TokenizedInfo::load(out_prefix)?.is_none() {
-        return Err(Error::refused(format!(
-            "{} exists already and is not overwritten; choose another output prefix",
-            note.display()
-        )));
-    }
     let beside = out_prefix.with_file_name("tokenizer.json");
-    let known = beside.exists();
-    if known && std::fs::read(&beside).map_err(Error::input("read", &beside))? != tokenizer.json() {
-        return Err(Error::refused(format!(
-            "{} is another tokenizer than the one in use; write to another folder, or use that one",
-            beside.display()
-        )));
-    }
     let mut writer = ShardWriter::create(out_prefix, tokenizer.vocab_size())?;
-    let input_bytes = write_all(documents, tokenizer, eod, &mut writer, progress)?;
+    refuse_foreign(out_prefix, &note, &beside, tokenizer)?;
+    let Encoded { input_bytes, without_tokens } =
+        write_all(documents, tokenizer, eod, &mut writer, progress)?;
     if writer.documents() == 0 {
         return Err(Error::refused("the input holds no text; check the paths, --extension and --field"));
     }
-    let info = TokenizedInfo {
+    let mut info = TokenizedInfo {
         rewarm_tokenized: 1,
         tokenizer_hash: format!("{:032x}", tokenizer.hash()),
         vocab_size: tokenizer.vocab_size(),
@@ -54,27 +44,58 @@ pub fn tokenize_documents(
         dtype: writer.dtype().to_string(),
         input_bytes,
         documents: writer.documents(),
+        without_tokens,
         tokens: writer.tokens(),
+        content: None,
     };
-    let json =
-        serde_json::to_vec_pretty(&info).map_err(|e| Error::failed(format!("cannot write the note: {e}")))?;
-    if !known {
-        write_whole(&beside, tokenizer.json())?;
-    }
-    write_whole(&note, &json)?;
-    writer.finish()?;
+    writer.finish_with(|content| {
+        refuse_foreign(out_prefix, &note, &beside, tokenizer)?;
+        info.content = Some(content);
+        let json = serde_json::to_vec_pretty(&info)
+            .map_err(|e| Error::failed(format!("cannot write the note: {e}")))?;
+        Ok(vec![
+            Beside { path: beside, content: tokenizer.json().to_vec(), shared: true },
+            Beside { path: note, content: json, shared: false },
+        ])
+    })?;
     Ok(info)
 }
 
-/// Encodes one chunk while the next is read. Returns the bytes of text.
+/// A file in the place of the note that is none, and a tokenizer of the folder that is another one.
+fn refuse_foreign(prefix: &Path, note: &Path, beside: &Path, tokenizer: &TextTokenizer) -> Result<()> {
+    if note.exists() && TokenizedInfo::load(prefix)?.is_none() {
+        return Err(Error::refused(format!(
+            "{} exists already and is not overwritten; choose another output prefix",
+            note.display()
+        )));
+    }
+    let known = beside.exists();
+    if known && std::fs::read(beside).map_err(Error::input("read", beside))? != tokenizer.json() {
+        return Err(Error::refused(format!(
+            "{} is another tokenizer than the one in use; write to another folder, or use that one",
+            beside.display()
+        )));
+    }
+    Ok(())
+}
+
+/// What became of the texts.
+struct Encoded {
+    /// Bytes of text that became tokens.
+    input_bytes: u64,
+    /// Texts that gave none.
+    without_tokens: u64,
+}
+
+/// Encodes one chunk while the next is read.
 fn write_all(
     mut documents: impl Iterator<Item = Result<String>> + Send,
     tokenizer: &TextTokenizer,
     eod: Option<u32>,
     writer: &mut ShardWriter,
     progress: &mut Progress,
-) -> Result<u64> {
-    let mut input_bytes = 0;
+) -> Result<Encoded> {
+    let mut seen = Encoded { input_bytes: 0, without_tokens: 0 };
     let mut chunk = next_chunk(&mut documents)?;
     while !chunk.is_empty() {
         let (encoded, next) = rayon::join(
@@ -82,15 +103,17 @@ fn write_all(
             || next_chunk(&mut documents),
         );
         for (text, ids) in chunk.iter().zip(encoded?) {
-            if !ids.is_empty() {
+            if ids.is_empty() {
+                seen.without_tokens += 1;
+            } else {
                 writer.push(&ids)?;
-                input_bytes += text.len() as u64;
+                seen.input_bytes += text.len() as u64;
             }
             progress.add(text.len() as u64);
         }
         chunk = next?;
     }
-    Ok(input_bytes)
+    Ok(seen)
 }
 
 fn encode(tokenizer: &TextTokenizer, text: &str, eod: Option<u32>) -> Result<Vec<u32>> {

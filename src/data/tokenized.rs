@@ -3,6 +3,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::hashes::ContentHashes;
 use super::megatron::with_suffix;
 use super::text_tokenizer::TextTokenizer;
 use crate::{Error, Result};
@@ -20,12 +21,18 @@ pub struct TokenizedInfo {
     pub eod: Option<u32>,
     /// The stored integer type.
     pub dtype: String,
-    /// Bytes of text (UTF-8, after JSON is decoded) that became tokens.
+    /// Bytes of text (UTF-8, after JSON is decoded) that became tokens: of the documents written.
     pub input_bytes: u64,
     /// Documents written.
     pub documents: u64,
+    /// Documents left out because their text gives no token.
+    #[serde(default)]
+    pub without_tokens: u64,
     /// Tokens written, end-of-document tokens included.
     pub tokens: u64,
+    /// Hashes of the files as they were written; older notes have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentHashes>,
 }
 
 impl TokenizedInfo {
@@ -57,7 +64,7 @@ impl TokenizedInfo {
         Ok(Some(info))
     }
 
-    /// Bytes of text per token.
+    /// Bytes of text per token, end-of-document tokens included.
     pub fn bytes_per_token(&self) -> f64 {
         self.input_bytes as f64 / self.tokens.max(1) as f64
     }

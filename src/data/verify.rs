@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::corpus::open_each;
 use super::dtype::BadToken;
+use super::hashes::{BlockHashes, ContentHashes, hashes_path};
 use super::megatron::{Field, Index};
 use super::progress::Progress;
 use super::shard::{Shard, prefix_of};
@@ -31,8 +32,10 @@ pub struct Verification {
     pub tokens: u64,
     /// Documents of the shards that open.
     pub documents: u64,
-    /// Largest valid token met.
-    pub largest_token: u32,
+    /// Largest value met, be it a valid token or not.
+    pub largest_token: i64,
+    /// Shards whose note has no hashes of their content: whether they are as they were written nobody can say.
+    pub without_hashes: u64,
     /// XXH3-128 of all content, 32 hexadecimal digits; `None` when a shard does not open. Over, for each shard in order:
     /// its dtype, its number of tokens, the XXH3-128 of each run of 2^23 tokens, and of each 64 MiB of its `.idx`.
     pub content_hash: Option<String>,
@@ -75,12 +78,24 @@ impl Faults {
 struct Checked {
     faults: Faults,
     hash: u128,
-    largest: u32,
+    largest: i64,
+    /// Whether it was compared with what was written.
+    compared: bool,
+}
+
+/// What was read of one run of tokens.
+struct Run {
+    faults: Faults,
+    hash: u128,
+    largest: i64,
+    /// Blocks that are not what was written.
+    damaged: Vec<u64>,
 }
 
 /// Checks structure and every token of the shards that `specs` names. Tokens must be below the smaller of `vocab`
 /// and the tokenizer's, or where neither is given, below the vocabulary noted beside the shard. With a tokenizer, a
-/// shard made with another one is a fault.
+/// shard made with another one is a fault. Where the note beside a shard has hashes, every byte is compared with what was
+/// written.
 ///
 /// Faults are part of the answer; an error means that the naming is wrong or that reading failed.
 pub fn verify<S: AsRef<str>>(
@@ -109,6 +124,7 @@ pub fn verify<S: AsRef<str>>(
         tokens: opened.iter().flat_map(|(_, s)| s).map(Shard::tokens).fold(0, u64::saturating_add),
         documents: opened.iter().flat_map(|(_, s)| s).map(Shard::documents).fold(0, u64::saturating_add),
         largest_token: 0,
+        without_hashes: 0,
         content_hash: None,
         faults: Vec::new(),
         faults_total: 0,
@@ -121,6 +137,7 @@ pub fn verify<S: AsRef<str>>(
                     hash.update(&checked.hash.to_le_bytes());
                 }
                 found.largest_token = found.largest_token.max(checked.largest);
+                found.without_hashes += u64::from(!checked.compared);
                 found.faults_total += checked.faults.total;
                 checked.faults.messages
             }
@@ -174,30 +191,104 @@ fn check(
     if let Some(index) = shard.index() {
         check_index(index, shard.bin().len(), &mut faults)?;
     }
-    let vocab = vocab.or(note.map(|note| note.vocab_size)).unwrap_or(u32::MAX);
+    let noted = note.as_ref().and_then(|note| note.content.as_ref());
+    let written = noted.and_then(|noted| open_hashes(shard, noted, &mut faults));
+    let vocab = vocab.or(note.as_ref().map(|note| note.vocab_size)).unwrap_or(u32::MAX);
     let runs = shard.tokens().div_ceil(RUN_TOKENS);
-    let runs: Vec<Checked> =
-        (0..runs).into_par_iter().map(|run| check_run(shard, run, vocab, advance)).collect::<Result<_>>()?;
+    let runs: Vec<Run> = (0..runs)
+        .into_par_iter()
+        .map(|run| check_run(shard, run, vocab, written.as_ref(), advance))
+        .collect::<Result<_>>()?;
 
     let mut hash = Xxh3::new();
     hash.update(format!("{} {}\n", shard.dtype(), shard.tokens()).as_bytes());
-    let mut largest = 0;
+    let (mut largest, mut damaged) = (0, Vec::new());
     for run in runs {
         hash.update(&run.hash.to_le_bytes());
         largest = largest.max(run.largest);
         faults.merge(run.faults);
+        damaged.extend(run.damaged);
+    }
+    if let Some(written) = &written {
+        name_damage(shard, written.block_bytes(), &damaged, &mut faults);
+    }
+    if let (Some(noted), Some(index)) = (noted, shard.index())
+        && format!("{:032x}", xxh3_128(index.file().all()?)) != noted.index
+    {
+        faults.add(|| {
+            format!(
+                "{} is not the index that was written with the shard; copy it again, or tokenize again",
+                index.path().display()
+            )
+        });
     }
     if let Some(index) = shard.index() {
         let hashes: Vec<u128> = index.file().all()?.par_chunks(RUN_BYTES).map(xxh3_128).collect();
         hashes.iter().for_each(|h| hash.update(&h.to_le_bytes()));
     }
-    Ok(Checked { faults, hash: hash.digest128(), largest })
+    Ok(Checked { faults, hash: hash.digest128(), largest, compared: noted.is_some() })
 }
 
-/// Hashes one run of tokens and looks for values outside `0..vocab`.
-fn check_run(shard: &Shard, run: u64, vocab: u32, advance: &(impl Fn(u64) + Sync)) -> Result<Checked> {
+/// The hashes of a shard's blocks as they were written. Hashes that are promised and cannot be had are a fault.
+fn open_hashes(shard: &Shard, noted: &ContentHashes, faults: &mut Faults) -> Option<BlockHashes> {
+    let prefix = prefix_of(shard.path());
+    let opened = BlockHashes::open(&prefix, noted, shard.bin().len());
+    let checked = opened.and_then(|hashes| Ok((hashes.is_as_noted(noted)?, hashes)));
+    match checked {
+        Ok((true, hashes)) => return Some(hashes),
+        Ok((false, _)) => faults.add(|| {
+            format!(
+                "{} is not the file that was written with the note beside it, so the tokens cannot be compared with \
+                 it; copy both again, or tokenize again",
+                hashes_path(&prefix).display()
+            )
+        }),
+        Err(e) => faults.add(|| e.to_string()),
+    }
+    None
+}
+
+/// One fault for each stretch of damaged blocks.
+fn name_damage(shard: &Shard, block_bytes: u64, damaged: &[u64], faults: &mut Faults) {
+    let item = shard.dtype().bytes();
+    for stretch in damaged.chunk_by(|a, b| a + 1 == *b) {
+        let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
+        let (start, end) = (first * block_bytes, ((last + 1) * block_bytes).min(shard.bin().len()));
+        let (from, to) = (start / item, end / item);
+        faults.add(|| {
+            let documents = match (shard.document_at(from), shard.document_at(to - 1)) {
+                (Ok((a, _)), Ok((b, _))) => format!(", documents {a} to {b}"),
+                _ => String::new(),
+            };
+            format!(
+                "{}: bytes {start}..{end} (tokens {from}..{to}{documents}) are not what was written; copy it again, or \
+                 tokenize again",
+                shard.path().display()
+            )
+        });
+    }
+}
+
+/// Hashes one run of tokens, compares its blocks and looks for values outside `0..vocab`.
+fn check_run(
+    shard: &Shard,
+    run: u64,
+    vocab: u32,
+    written: Option<&BlockHashes>,
+    advance: &(impl Fn(u64) + Sync),
+) -> Result<Run> {
     let first = run * RUN_TOKENS;
     let bytes = shard.token_bytes(first, RUN_TOKENS.min(shard.tokens() - first))?;
+    let mut damaged = Vec::new();
+    if let Some(written) = written {
+        // A run begins where a block does: both are powers of two, and a run is the larger one.
+        let first_block = first * shard.dtype().bytes() / written.block_bytes();
+        for (block, content) in (first_block..).zip(bytes.chunks(written.block_bytes() as usize)) {
+            if !written.holds(block, content)? {
+                damaged.push(block);
+            }
+        }
+    }
     let (mut faults, mut largest) = (Faults::default(), 0);
     let item = shard.dtype().bytes() as usize;
     let mut buffer = vec![0; 8192];
@@ -213,16 +304,17 @@ fn check_run(shard: &Shard, run: u64, vocab: u32, advance: &(impl Fn(u64) + Sync
                 let position = first + at as u64;
                 faults.add(|| shard.bad_token(position, BadToken { ..bad }, vocab).to_string());
                 // What was read before it is valid; go on behind it.
-                largest = slots.iter().take(bad.index).fold(largest, |a, b| a.max(*b));
+                largest = slots.iter().take(bad.index).fold(largest, |a, b| a.max(i64::from(*b)));
+                largest = largest.max(bad.value);
                 at += bad.index + 1;
                 continue;
             }
         };
-        largest = slots.iter().fold(largest, |a, b| a.max(*b));
+        largest = slots.iter().fold(largest, |a, b| a.max(i64::from(*b)));
         at += read;
     }
     advance(bytes.len() as u64);
-    Ok(Checked { faults, hash: xxh3_128(bytes), largest })
+    Ok(Run { faults, hash: xxh3_128(bytes), largest, damaged })
 }
 
 /// Sequences must tile the `.bin` in order, and documents must be ascending runs of sequences.

@@ -1,46 +1,71 @@
-//! Writes Megatron `.bin` + `.idx`, whole or not at all.
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+//! Writes Megatron `.bin` + `.idx`, whole or not at all, and beside them hashes of what was written.
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use super::claim::Claim;
 use super::dtype::Dtype;
+use super::hashes::{BLOCK_BYTES, BlockHasher, ContentHashes, hashes_path};
 use super::megatron::{MAGIC, with_suffix};
+use crate::files::{Draft, folder_of, is_draft, sync_folder_of};
 use crate::{Error, Result};
 
-/// A shard under construction: `<prefix>.bin.tmp` until `finish`. Dropped unfinished, it leaves nothing behind.
+/// Held while the files of a folder get their names.
+const FOLDER_LOCK: &str = "tokenizer.json.lock";
+
+/// A shard under construction: drafts until `finish`. Dropped unfinished, it leaves nothing behind; killed, it leaves
+/// `<prefix>.bin.tmp-*` and `<prefix>.lock`, which the next writer of the same prefix takes away.
 ///
-/// Memory: 4 bytes per document for the index, which goes out at the end.
+/// Memory: 4 bytes per document for the index and 8 per 32 KiB of tokens for the hashes, which go out at the end.
 #[derive(Debug)]
 pub struct ShardWriter {
     prefix: PathBuf,
     dtype: Dtype,
-    bin: Option<BufWriter<File>>,
+    bin: BufWriter<Draft>,
+    hashes: BlockHasher,
     /// Tokens of each document.
     sizes: Vec<i32>,
     tokens: u64,
     scratch: Vec<u8>,
+    /// The last to go.
+    claim: Claim,
+}
+
+/// A small file that goes beside a shard.
+pub(crate) struct Beside {
+    pub(crate) path: PathBuf,
+    pub(crate) content: Vec<u8>,
+    /// Whether it may be there already, and then must be the same.
+    pub(crate) shared: bool,
 }
 
 impl ShardWriter {
-    /// For ids below `vocab_size`: u16 below 65,500 as gpt-neox chooses, otherwise i32. Refused when the shard exists.
+    /// For ids below `vocab_size`: u16 below 65,500 as gpt-neox chooses, otherwise i32. Refused when the shard exists
+    /// or another process is writing it.
     pub fn create(prefix: &Path, vocab_size: u32) -> Result<Self> {
-        for suffix in [".bin", ".idx"] {
-            refuse_existing(&with_suffix(prefix, suffix))?;
+        check_name(prefix)?;
+        refuse_existing(prefix)?;
+        fs::create_dir_all(folder_of(prefix)).map_err(Error::input("create", folder_of(prefix)))?;
+        let claim = Claim::take(&with_suffix(prefix, ".lock"), &format!("{}.bin", prefix.display()))?;
+        // Again: the one that had the lock before may have made them.
+        refuse_existing(prefix)?;
+        if claim.is_held() {
+            remove_leftovers(prefix);
         }
-        if let Some(folder) = prefix.parent() {
-            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        }
-        let path = with_suffix(prefix, ".bin.tmp");
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let dtype = if vocab_size < 65_500 { Dtype::U16 } else { Dtype::I32 };
-        let bin = Some(BufWriter::with_capacity(1 << 20, file));
+        let path = with_suffix(prefix, ".bin");
+        let draft = Draft::create(&path).map_err(Error::input("create", &path))?;
         Ok(Self {
             prefix: prefix.to_path_buf(),
-            dtype,
-            bin,
+            dtype: if vocab_size < 65_500 { Dtype::U16 } else { Dtype::I32 },
+            bin: BufWriter::with_capacity(1 << 20, draft),
+            hashes: BlockHasher::new(),
             sizes: Vec::new(),
             tokens: 0,
             scratch: Vec::new(),
+            claim,
         })
     }
 
@@ -79,109 +104,188 @@ impl ShardWriter {
             Dtype::U16 => self.scratch.extend(ids.iter().flat_map(|id| (*id as u16).to_le_bytes())),
             _ => self.scratch.extend(ids.iter().flat_map(|id| id.to_le_bytes())),
         }
-        if let Some(bin) = &mut self.bin {
-            bin.write_all(&self.scratch)
-                .map_err(Error::io("write", with_suffix(&self.prefix, ".bin.tmp")))?;
-        }
+        self.hashes.update(&self.scratch);
+        self.bin.write_all(&self.scratch).map_err(Error::io("write", with_suffix(&self.prefix, ".bin")))?;
         self.sizes.push(size);
         self.tokens += ids.len() as u64;
         Ok(())
     }
 
     /// Writes the index and gives both files their names. The `.idx` comes last: a shard exists when it does.
-    pub fn finish(mut self) -> Result<()> {
-        let name = |suffix: &str| with_suffix(&self.prefix, suffix);
-        let (bin, idx, bin_tmp, idx_tmp) = (name(".bin"), name(".idx"), name(".bin.tmp"), name(".idx.tmp"));
-        if let Some(writer) = self.bin.take() {
-            let file = writer.into_inner().map_err(|e| Error::io("write", &bin_tmp)(e.into_error()))?;
-            file.sync_all().map_err(Error::io("sync", &bin_tmp))?;
-        }
-        let result = self.write_index(&idx_tmp).and_then(|()| {
-            // Someone else may have made them since `create`.
-            refuse_existing(&bin)?;
-            refuse_existing(&idx)?;
-            fs::rename(&bin_tmp, &bin).map_err(Error::io("rename", &bin_tmp))?;
-            fs::rename(&idx_tmp, &idx).map_err(Error::io("rename", &idx_tmp))
-        });
-        if result.is_err() {
-            remove(&[&bin_tmp, &idx_tmp]);
-        }
-        result.and_then(|()| sync_folder(&self.prefix))
+    pub fn finish(self) -> Result<()> {
+        self.finish_with(|_| Ok(Vec::new()))
     }
 
-    fn write_index(&self, path: &Path) -> Result<()> {
-        let io = || Error::io("write", path);
-        let file = File::create(path).map_err(Error::io("create", path))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
+    /// As `finish`, with the hashes and what `beside` makes of them: all of it takes its place, or none.
+    pub(crate) fn finish_with(self, beside: impl FnOnce(ContentHashes) -> Result<Vec<Beside>>) -> Result<()> {
+        let path = with_suffix(&self.prefix, ".bin");
+        let (idx, index) = self.write_index(&with_suffix(&self.prefix, ".idx"))?;
+        let Self { prefix, bin, hashes, claim, .. } = self;
+        let bin = bin.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
+        bin.sync().map_err(Error::io("sync", &path))?;
+        let table = hashes.finish();
+        let content = ContentHashes {
+            block_bytes: BLOCK_BYTES as u64,
+            blocks: format!("{:032x}", xxh3_128(&table)),
+            index: format!("{index:032x}"),
+        };
+        let mut files = vec![Beside { path: hashes_path(&prefix), content: table, shared: false }];
+        files.extend(beside(content)?);
+        let draft =
+            |file: &Beside| Draft::of(&file.path, &file.content).map_err(Error::io("write", &file.path));
+        let drafts = files.into_iter().map(|file| Ok((draft(&file)?, file)));
+        let (shared, own): (Vec<_>, Vec<_>) =
+            drafts.collect::<Result<Vec<_>>>()?.into_iter().partition(|(_, file)| file.shared);
+
+        // Names are given out by one process at a time, and only after everything was looked at again.
+        let folder = Claim::wait(&folder_of(&prefix).join(FOLDER_LOCK))?;
+        refuse_existing(&prefix)?;
+        let mut placed = Placed(Vec::new());
+        shared.into_iter().try_for_each(|(draft, file)| placed.share(draft, &file))?;
+        placed.place(bin)?;
+        for (draft, file) in own {
+            draft.replace().map_err(Error::io("rename to", &file.path))?;
+        }
+        placed.place(idx)?;
+        placed.0.clear();
+        drop((folder, claim));
+        sync_folder_of(&prefix).map_err(Error::io("sync the folder of", &prefix))
+    }
+
+    /// The `.idx`, in which each document is one sequence, and its XXH3-128.
+    fn write_index(&self, path: &Path) -> Result<(Draft, u128)> {
+        let draft = Draft::create(path).map_err(Error::io("create", path))?;
+        let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, draft), hash: Xxh3::new() };
+        self.put_index(&mut out).map_err(Error::io("write", path))?;
+        let draft = out.out.into_inner().map_err(|e| Error::io("write", path)(e.into_error()))?;
+        draft.sync().map_err(Error::io("sync", path))?;
+        Ok((draft, out.hash.digest128()))
+    }
+
+    fn put_index(&self, out: &mut impl Write) -> io::Result<()> {
         let documents = self.documents();
         let code = if self.dtype == Dtype::U16 { 8u8 } else { 4 };
-        let head = [
-            &MAGIC[..],
-            &1u64.to_le_bytes(),
-            &[code],
-            &documents.to_le_bytes(),
-            &(documents + 1).to_le_bytes(),
-        ];
-        out.write_all(&head.concat()).map_err(io())?;
-        for size in &self.sizes {
-            out.write_all(&size.to_le_bytes()).map_err(io())?;
-        }
+        out.write_all(MAGIC)?;
+        out.write_all(&1u64.to_le_bytes())?;
+        out.write_all(&[code])?;
+        out.write_all(&documents.to_le_bytes())?;
+        out.write_all(&(documents + 1).to_le_bytes())?;
+        self.sizes.iter().try_for_each(|size| out.write_all(&size.to_le_bytes()))?;
         let mut pointer = 0u64;
         for size in &self.sizes {
-            out.write_all(&pointer.to_le_bytes()).map_err(io())?;
+            out.write_all(&pointer.to_le_bytes())?;
             pointer += u64::from(size.unsigned_abs()) * self.dtype.bytes();
         }
-        // Each document is one sequence.
-        for sequence in 0..=documents {
-            out.write_all(&sequence.to_le_bytes()).map_err(io())?;
-        }
-        let file = out.into_inner().map_err(|e| io()(e.into_error()))?;
-        file.sync_all().map_err(Error::io("sync", path))
+        (0..=documents).try_for_each(|sequence| out.write_all(&sequence.to_le_bytes()))
     }
 }
 
-impl Drop for ShardWriter {
+/// A writer that hashes what goes through it.
+struct Hashed<W> {
+    out: W,
+    hash: Xxh3,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Files that have their names; dropped with them, it takes them away again.
+struct Placed(Vec<PathBuf>);
+
+impl Placed {
+    fn place(&mut self, draft: Draft) -> Result<()> {
+        let path = draft.target().to_path_buf();
+        match draft.place() {
+            Ok(()) => self.0.push(path),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(exists(&path)),
+            Err(e) => return Err(Error::io("rename to", &path)(e)),
+        }
+        Ok(())
+    }
+
+    /// Where it is there already, it must have the same content.
+    fn share(&mut self, draft: Draft, file: &Beside) -> Result<()> {
+        match fs::read(&file.path) {
+            Ok(there) if there == file.content => Ok(()),
+            Ok(_) => Err(Error::refused(format!(
+                "another process put another {} there meanwhile; write to another folder, or use that one",
+                file.path.display()
+            ))),
+            Err(e) if e.kind() == ErrorKind::NotFound => self.place(draft),
+            Err(e) => Err(Error::input("read", &file.path)(e)),
+        }
+    }
+}
+
+impl Drop for Placed {
     fn drop(&mut self) {
-        if self.bin.take().is_some() {
-            remove(&[&with_suffix(&self.prefix, ".bin.tmp")]);
-        }
+        self.0.iter().for_each(|path| remove(path));
     }
 }
 
-/// Writes a small file beside a shard through a temporary name.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    let tmp = with_suffix(path, ".tmp");
-    let write = || {
-        let mut file = File::create(&tmp)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)
-    };
-    write().map_err(Error::io("write", path))
+/// The files of a prefix must not be those of the folder.
+fn check_name(prefix: &Path) -> Result<()> {
+    let name = prefix.file_name().filter(|_| !prefix.as_os_str().as_encoded_bytes().ends_with(b"/"));
+    match name.map(|name| name.as_encoded_bytes()) {
+        None => Err(Error::refused(format!(
+            "{} does not end in a name; give a prefix such as {}",
+            prefix.display(),
+            prefix.join("data").display()
+        ))),
+        Some(b"tokenizer" | b"tokenizer.json") => Err(Error::refused(format!(
+            "{} would put the shard's note in the place of tokenizer.json; choose another prefix",
+            prefix.display()
+        ))),
+        Some(_) => Ok(()),
+    }
 }
 
-fn refuse_existing(path: &Path) -> Result<()> {
-    if !path.exists() {
-        return Ok(());
+fn refuse_existing(prefix: &Path) -> Result<()> {
+    let [bin, idx] = [".bin", ".idx"].map(|suffix| with_suffix(prefix, suffix));
+    let there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    match (there(&bin), there(&idx)) {
+        (false, false) => Ok(()),
+        (true, false) => Err(Error::refused(format!(
+            "{} exists already, without its .idx: it is of another kind, or left by a process that was killed; choose              another output prefix or remove it",
+            bin.display()
+        ))),
+        (true, true) => Err(exists(&bin)),
+        (false, true) => Err(exists(&idx)),
     }
-    Err(Error::refused(format!(
+}
+
+fn exists(path: &Path) -> Error {
+    Error::refused(format!(
         "{} exists already and is not overwritten; choose another output prefix or remove it",
         path.display()
-    )))
+    ))
 }
 
-fn remove(paths: &[&Path]) {
-    for path in paths {
-        // Best effort on the way out of an error: a leftover .tmp is harmless and overwritten next time.
-        let _ = fs::remove_file(path);
+/// What killed writers of this prefix left; nobody else writes it now.
+fn remove_leftovers(prefix: &Path) {
+    let (Ok(entries), Some(name)) = (fs::read_dir(folder_of(prefix)), prefix.file_name()) else { return };
+    let ours = |file: &OsStr| {
+        let rest = file.as_encoded_bytes().strip_prefix(name.as_encoded_bytes())?;
+        let rest =
+            [".bin", ".idx", ".json", ".hashes"].iter().find_map(|s| rest.strip_prefix(s.as_bytes()))?;
+        // Those without numbers were written by older versions.
+        Some(rest == b".tmp" || rest.starts_with(b".tmp-") && file.to_str().is_some_and(is_draft))
+    };
+    for entry in entries.flatten().filter(|e| ours(&e.file_name()) == Some(true)) {
+        remove(&entry.path());
     }
 }
 
-/// Makes the renames durable.
-fn sync_folder(prefix: &Path) -> Result<()> {
-    let folder = match prefix.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))
+/// Best effort on the way out of an error: a leftover is harmless.
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
 }
