@@ -117,7 +117,7 @@ fn llm_c_faults() {
         (llmc(20240520, 1, -2, &[0; 4]), ["promises -2", "truncated"]),
         (llmc(20240520, 1, 0, &[]), ["no tokens", "leave it out"]),
         (llmc(20240520, 1, 0, &[])[..100].to_vec(), ["100 bytes", "1024"]),
-        (llmc(20240522, 1, 1, &[0; 2]), ["cannot tell its format", "20240801"]),
+        (llmc(20240522, 1, 1, &[0; 2]), ["llm.c that holds no tokens", "expected a token shard"]),
     ] {
         fs::write(&path, bytes).unwrap();
         mentions(&refusal(Corpus::open(&spec(&path))), &words);
@@ -198,7 +198,7 @@ fn every_lie_in_the_index_is_named() {
             lie(&|i| i.pointers[0] = pointer);
         }
     }
-    for bound in [0, 1, 3, -1, 5, i64::MAX, i64::MIN] {
+    for bound in [0, 1, -1, 5, i64::MAX, i64::MIN] {
         mentions(&lie(&|i| i.documents[4] = bound), &["document index number 4", &bound.to_string()]);
         if bound != 0 {
             mentions(&lie(&|i| i.documents[0] = bound), &["document index number 0", &bound.to_string()]);

@@ -58,7 +58,7 @@ pub struct TokenizeArgs {
 /// Arguments of `rewarm data inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Shards, prefixes or folders; raw-u16:PATH or raw-u32:PATH for tokens without a header.
+    /// Shards (.bin, .npy), prefixes or folders; raw-u16:PATH or raw-u32:PATH for tokens without a header.
     #[arg(required_unless_present = "config", conflicts_with = "config")]
     data: Vec<String>,
     /// A run configuration (TOML): every source of its training data
@@ -75,7 +75,7 @@ pub struct InspectArgs {
 /// Arguments of `rewarm data verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Shards, prefixes or folders; raw-u16:PATH or raw-u32:PATH for tokens without a header.
+    /// Shards (.bin, .npy), prefixes or folders; raw-u16:PATH or raw-u32:PATH for tokens without a header.
     #[arg(required = true)]
     data: Vec<String>,
     /// Tokens must be below N [default: what data tokenize noted beside the shard].
@@ -221,7 +221,8 @@ fn run_verify(args: &VerifyArgs) -> Result<()> {
 }
 
 fn print_verification(found: &Verification) -> Result<()> {
-    let mut lines: Vec<String> = found.faults.iter().map(|fault| fault.message.clone()).collect();
+    let odd = found.oddities.iter().map(|oddity| format!("note: {oddity}"));
+    let mut lines: Vec<String> = odd.chain(found.faults.iter().map(|fault| fault.message.clone())).collect();
     let listed = found.faults.len() as u64;
     if listed < found.faults_total {
         lines.push(format!("and {} more faults", found.faults_total - listed));

@@ -1,5 +1,5 @@
 //! Shards in a fixed order: what a run trains on.
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::shard::{Format, Shard, prefix_of};
 use super::source;
 use super::tokenized::TokenizedInfo;
+use crate::console::note;
 use crate::{Error, Result};
 
 /// An ordered list of opened shards.
@@ -20,15 +21,18 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Opens every shard that `specs` names, in that order, folders sorted by name. Accepted are a `.bin`, a `.idx`,
-    /// their common prefix, a folder, and `raw-u16:PATH` or `raw-u32:PATH` for headerless tokens.
+    /// Opens every shard that `specs` names, in that order, those of folders and what lies below them sorted by path.
+    /// Accepted are a `.bin`, a `.idx`, their common prefix, a `.npy`, a folder, and `raw-u16:PATH` or `raw-u32:PATH` for
+    /// headerless tokens. One file by two names is refused.
     ///
-    /// Reads headers, sizes and a few samples of each shard, never whole files. The first fault is refused.
+    /// Reads headers, sizes and a few samples of each shard, never whole files. The first fault is refused; what is odd
+    /// is said on stderr.
     pub fn open<S: AsRef<str>>(specs: &[S]) -> Result<Self> {
         let mut shards = Vec::new();
         for shard in open_each(specs)? {
             shards.push(shard.1?);
         }
+        tell_oddities(&shards);
         Self::from_shards(shards)
     }
 
@@ -83,20 +87,35 @@ impl Corpus {
     }
 }
 
+/// A line for each shard that is odd, of many shards for the first ones.
+fn tell_oddities(shards: &[Shard]) {
+    const TOLD: usize = 5;
+    let mut odd = shards.iter().filter_map(Shard::oddity);
+    odd.by_ref().take(TOLD).for_each(|oddity| note(&format!("warning: {oddity}")));
+    match odd.count() {
+        0 => {}
+        more => note(&format!("warning: {more} more shards are odd; `rewarm data verify` lists them")),
+    }
+}
+
 /// Opens every shard on its own, so that `verify` can list all faults. Only a fault in the naming is an error.
 pub(crate) fn open_each<S: AsRef<str>>(specs: &[S]) -> Result<Vec<(PathBuf, Result<Shard>)>> {
     let mut sources: Vec<(PathBuf, Format)> = Vec::new();
     for spec in specs {
         sources.extend(source::resolve(spec.as_ref())?);
     }
-    let mut seen = HashSet::new();
-    for (path, _) in &sources {
-        if !seen.insert(path) {
+    let opened: Vec<(PathBuf, Result<Shard>)> =
+        sources.into_par_iter().map(|(path, format)| (path.clone(), Shard::open(&path, format))).collect();
+    let mut seen = HashMap::new();
+    for shard in opened.iter().flat_map(|(_, shard)| shard) {
+        if let Some(other) = seen.insert(shard.identity(), shard.path()) {
+            let also =
+                if other == shard.path() { String::new() } else { format!(" (as {}, too)", other.display()) };
             return Err(Error::refused(format!(
-                "{} is named twice; name each shard once, repeating data is what epochs and mixture weights are for",
-                path.display()
+                "{} is named twice{also}; name each shard once, repeating data is what epochs and mixture weights are for",
+                shard.path().display()
             )));
         }
     }
-    Ok(sources.into_par_iter().map(|(path, format)| (path.clone(), Shard::open(&path, format))).collect())
+    Ok(opened)
 }

@@ -11,6 +11,9 @@ pub const MAGIC_U16: i32 = 20240520;
 /// Llama-3 data: version 7, u32.
 pub const MAGIC_U32: i32 = 20240801;
 
+/// Other files of llm.c: evaluation data, models, states of runs, tokenizers.
+pub(crate) const OTHER_MAGICS: [i32; 4] = [20240522, 20240326, 20240527, 20240328];
+
 /// Whether a file that starts so calls itself an llm.c token shard.
 pub(crate) fn is_magic(word: i32) -> bool {
     matches!(word, MAGIC_U16 | MAGIC_U32)

@@ -1,6 +1,6 @@
 //! Read-only files, mapped when first touched: 10,000 shards open without 20,000 maps.
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -68,6 +68,8 @@ pub(crate) struct Opening<'a> {
     file: File,
     /// Size in bytes.
     pub(crate) bytes: u64,
+    /// Device and number of the file there.
+    pub(crate) identity: (u64, u64),
     /// The whole file up to `WHOLE_BYTES`, otherwise its first `BLOCK_BYTES`.
     head: Vec<u8>,
 }
@@ -89,9 +91,10 @@ impl<'a> Opening<'a> {
             )));
         }
         let bytes = metadata.len();
+        let identity = (metadata.dev(), metadata.ino());
         let mut head = vec![0; if bytes <= WHOLE_BYTES { bytes } else { BLOCK_BYTES } as usize];
         file.read_exact_at(&mut head, 0).map_err(Error::input("read", path))?;
-        Ok(Self { path, file, bytes, head })
+        Ok(Self { path, file, bytes, identity, head })
     }
 
     /// `out.len()` bytes from `at`.

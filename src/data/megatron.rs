@@ -11,12 +11,12 @@
 //! | 18, 26 | u64 | N, M |
 //! | 34 | i32 × N | tokens of each sequence |
 //! | 34 + 4N | i64 × N | byte offset of each sequence in the `.bin` |
-//! | 34 + 12N | i64 × M | first sequence of each document; first 0, last N |
+//! | 34 + 12N | i64 × M | first sequence of each document; first 0, last N (less in old merged files) |
 //! | 34 + 12N + 8M | i8 × N | modes, written by Megatron multimodal only, not read |
 use std::path::{Path, PathBuf};
 
 use super::dtype::Dtype;
-use super::map::{LazyMap, Opening};
+use super::map::{BLOCK_BYTES, LazyMap, Opening, WHOLE_BYTES};
 use crate::{Error, Result};
 
 /// The first nine bytes of a `.idx`.
@@ -32,9 +32,15 @@ pub(crate) struct Index {
     map: LazyMap,
     pub(crate) dtype: Dtype,
     pub(crate) sequences: u64,
-    /// M − 1.
+    /// M − 1, or as many as sequences.
     pub(crate) documents: u64,
+    /// M.
+    pub(crate) bounds: u64,
+    /// Whether the document list ends before the sequences do, and each of those is a document.
+    by_sequence: bool,
     bin_bytes: u64,
+    /// What is odd and was seen at open.
+    pub(crate) oddity: Option<String>,
 }
 
 /// The arrays of a `.idx`, named as errors name them.
@@ -56,16 +62,23 @@ impl Field {
 }
 
 impl Index {
-    /// O(1): the header, the file sizes and the first and last entry of each array.
+    /// O(1): the header, the file sizes, the first and last entry of each array, and whether sequences follow each
+    /// other: all of them in a small file, in a large one some thousands.
+    ///
+    /// A document list that ends before the sequences do is what merging left in old versions of Megatron and gpt-neox,
+    /// which never read it: they take each sequence for a document, and so does this.
     pub(crate) fn open(file: &Opening, bin_bytes: u64) -> Result<Self> {
         let path = file.path;
         let (dtype, sequences, bounds) = header(file)?;
-        let index = Self {
+        let mut index = Self {
             map: LazyMap::new(path.to_path_buf(), file.bytes),
             dtype,
             sequences,
             documents: bounds - 1,
+            bounds,
+            by_sequence: false,
             bin_bytes,
+            oddity: None,
         };
         // Read through the file, not the map: opening maps nothing.
         let entry = |field, i| -> Result<i64> {
@@ -88,9 +101,76 @@ impl Index {
                 if end > i128::from(bin_bytes) { "the .bin is truncated, copy it again" } else { REPAIR },
             )));
         }
-        let ends = entry(Field::Document, index.documents)?;
-        index.expect(Field::Document, index.documents, ends, i128::from(sequences))?;
+        let ends = entry(Field::Document, bounds - 1)?;
+        // The list of a merge is whole as far as it goes; one that turns back is damaged.
+        let before = entry(Field::Document, bounds.saturating_sub(2))?;
+        if (0..=ends).contains(&before) && i128::from(ends) < i128::from(sequences) {
+            (index.documents, index.by_sequence) = (sequences, true);
+            index.oddity = Some(format!(
+                "its document list ends at sequence {ends} of {sequences}, as in data merged by old versions of Megatron \
+                 and gpt-neox; each sequence is read as a document, as they do"
+            ));
+        } else {
+            index.expect(Field::Document, bounds - 1, ends, i128::from(sequences))?;
+        }
+        let broken = index.broken_chain(file)?;
+        index.is_odd(broken);
         Ok(index)
+    }
+
+    /// Adds to what is odd.
+    pub(crate) fn is_odd(&mut self, more: Option<String>) {
+        let all: Vec<String> = self.oddity.take().into_iter().chain(more).collect();
+        self.oddity = (!all.is_empty()).then(|| all.join("; "));
+    }
+
+    /// Whether opening it saw everything that `data verify` would.
+    pub(crate) fn was_looked_at_whole(&self) -> bool {
+        self.map.len() <= WHOLE_BYTES
+    }
+
+    /// Looks for a sequence that does not begin where the one before ends. Of a file that is not small, at stretches
+    /// spread evenly; `data verify` looks everywhere.
+    fn broken_chain(&self, file: &Opening) -> Result<Option<String>> {
+        const STRETCHES: u64 = 4;
+        let small = file.whole().is_some();
+        let length = if small { self.sequences } else { self.sequences.min(BLOCK_BYTES / 8) };
+        let stretches = if length == self.sequences { 1 } else { STRETCHES };
+        let mut sizes = vec![0; 4 * length as usize];
+        let mut pointers = vec![0; 8 * length as usize];
+        for stretch in 0..stretches {
+            let first = (self.sequences - length) * stretch / (stretches - 1).max(1);
+            file.read(self.offset(Field::Size, first), &mut sizes)?;
+            file.read(self.offset(Field::Pointer, first), &mut pointers)?;
+            let (sizes, _) = sizes.as_chunks::<4>();
+            let (pointers, _) = pointers.as_chunks::<8>();
+            for (i, (size, pair)) in sizes.iter().zip(pointers.windows(2)).enumerate() {
+                let [pointer, next] =
+                    [i64::from_le_bytes(pair[0]), i64::from_le_bytes(pair[1])].map(i128::from);
+                let end = pointer + i128::from(i32::from_le_bytes(*size)) * i128::from(self.dtype.bytes());
+                if next != end {
+                    let number = first + i as u64 + 1;
+                    return Ok(Some(self.describe_break(number, end, next)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sequence `number` begins at byte `begins`, where `end` was expected.
+    fn describe_break(&self, number: u64, end: i128, begins: i128) -> String {
+        let what = if begins > end {
+            format!(
+                "{} bytes of the .bin belong to no sequence and are read with the one before",
+                begins - end
+            )
+        } else {
+            format!("it overlaps the one before by {} bytes, which are read once", end - begins)
+        };
+        format!(
+            "its sequence {number} begins at byte {begins}, where the one before ends at byte {end}: {what}; Megatron and \
+             gpt-neox read sequences by their bounds, `rewarm data verify` lists all"
+        )
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -103,7 +183,8 @@ impl Index {
 
     /// First token of document `d`; `d == documents` gives the number of tokens.
     pub(crate) fn document_start(&self, d: u64) -> Result<u64> {
-        let sequence = self.entry(Field::Document, d)?;
+        let by_sequence = || i64::try_from(d).unwrap_or(i64::MAX);
+        let sequence = if self.by_sequence { by_sequence() } else { self.entry(Field::Document, d)? };
         if sequence < 0 || sequence as u64 > self.sequences {
             let bound = format!("0..={} (sequences)", self.sequences);
             return Err(self.fault(Field::Document, d, sequence, &bound));
@@ -142,7 +223,7 @@ impl Index {
             ))
         };
         let limit = match field {
-            Field::Document => self.documents + 1,
+            Field::Document => self.bounds,
             _ => self.sequences,
         };
         if i >= limit {
@@ -182,7 +263,7 @@ impl Index {
     }
 }
 
-/// Dtype, N and M, with N ≥ 1, M ≥ 2 and the arrays filling the file exactly.
+/// Dtype, N and M, with N ≥ 1, M ≥ 1 and the arrays filling the file exactly.
 fn header(file: &Opening) -> Result<(Dtype, u64, u64)> {
     let (path, bytes) = (file.path, file.bytes);
     let refuse = |message: String| Err(Error::refused(format!("{}: {message}", path.display())));
@@ -225,9 +306,9 @@ fn header(file: &Opening) -> Result<(Dtype, u64, u64)> {
              but the file has {bytes}; {REPAIR}"
         ));
     }
-    if sequences == 0 || bounds < 2 {
+    if sequences == 0 || bounds == 0 {
         return refuse(format!(
-            "holds {sequences} sequences and {bounds} document bounds, expected at least 1 and 2: the shard is \
+            "holds {sequences} sequences and {bounds} document bounds, expected at least 1 of each: the shard is \
              empty or damaged; leave it out or tokenize again"
         ));
     }

@@ -41,7 +41,7 @@ impl Sources {
         let mut seen = HashMap::new();
         for source in &list {
             for shard in source.order.corpus().shards() {
-                if let Some(other) = seen.insert(shard.path(), &source.name) {
+                if let Some(other) = seen.insert(shard.identity(), &source.name) {
                     return Err(Error::refused(format!(
                         "{} is named by the sources {other:?} and {:?}; name each shard once, a larger weight is what \
                          repeats data",

@@ -1,7 +1,7 @@
 //! Token shards, the order in which they are read, and how they are made from text.
 //!
 //! ```text
-//! specs ──► source ──► shard (megatron, llmc, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
+//! specs ──► source ──► shard (megatron, llmc, npy, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
 //! text ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
 //! ```
 mod batch;
@@ -10,6 +10,8 @@ mod corpus;
 mod dtype;
 mod fast_bpe;
 mod fingerprint;
+mod folder;
+mod foreign;
 mod hashes;
 mod input;
 mod inspect;
@@ -17,6 +19,7 @@ mod llmc;
 mod map;
 mod megatron;
 mod mixture;
+mod npy;
 mod order;
 mod permutation;
 mod progress;
@@ -28,6 +31,7 @@ mod text_tokenizer;
 mod tokenize;
 mod tokenized;
 mod train_bpe;
+mod verdict;
 mod verify;
 mod words;
 mod writer;

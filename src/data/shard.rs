@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::dtype::{BadToken, Dtype};
 use super::map::{LazyMap, Opening};
 use super::megatron::{Index, with_suffix};
-use super::{fingerprint, llmc};
+use super::{fingerprint, foreign, llmc, npy, verdict};
 use crate::{Error, Result};
 
 /// How a shard is laid out on disk.
@@ -19,6 +19,8 @@ pub enum Format {
     RawU16,
     /// u32 tokens, nothing else.
     RawU32,
+    /// NumPy's, one array of integers.
+    Npy,
 }
 
 impl Format {
@@ -29,6 +31,7 @@ impl Format {
             Self::LlmC => "llm.c",
             Self::RawU16 => "raw-u16",
             Self::RawU32 => "raw-u32",
+            Self::Npy => "npy",
         }
     }
 }
@@ -50,32 +53,42 @@ pub struct Shard {
     bin: LazyMap,
     index: Option<Index>,
     fingerprint: u128,
+    identity: (u64, u64),
 }
 
 impl Shard {
-    /// Opens the file of tokens at `bin`; Megatron's `.idx` is expected beside it.
+    /// Opens the file of tokens at `bin`; Megatron's `.idx` is expected beside it. What is named as raw and has NumPy's
+    /// header is read as that says.
     pub fn open(bin: &Path, format: Format) -> Result<Self> {
         let file = Opening::new(bin)?;
         let bytes = file.bytes;
         if bytes == 0 {
             return Err(Error::refused(format!("{} is empty; copy it again or leave it out", bin.display())));
         }
+        let raw = matches!(format, Format::RawU16 | Format::RawU32);
+        let format = if raw && npy::is_npy(&file)? { Format::Npy } else { format };
         let idx = (format == Format::Megatron).then(|| index_path(bin));
         let idx = idx.as_deref().map(Opening::new).transpose()?;
-        let index = idx.as_ref().map(|idx| Index::open(idx, bytes)).transpose()?;
+        let mut index = idx.as_ref().map(|idx| Index::open(idx, bytes)).transpose()?;
         let (dtype, start, tokens) = match (format, &index) {
             (_, Some(index)) => (index.dtype, 0, whole_tokens(bin, bytes, index.dtype)?),
             (Format::LlmC, None) => {
                 let (dtype, tokens) = llmc::header(&file)?;
                 (dtype, llmc::HEADER_BYTES, tokens)
             }
-            (Format::RawU32, None) => (Dtype::U32, 0, whole_tokens(bin, bytes, Dtype::U32)?),
-            (Format::RawU16 | Format::Megatron, None) => {
-                (Dtype::U16, 0, whole_tokens(bin, bytes, Dtype::U16)?)
+            (Format::Npy, None) => npy::header(&file)?,
+            (Format::RawU32 | Format::RawU16 | Format::Megatron, None) => {
+                foreign::refuse(&file)?;
+                let dtype = if format == Format::RawU32 { Dtype::U32 } else { Dtype::U16 };
+                (dtype, 0, whole_tokens(bin, bytes, dtype)?)
             }
         };
         let files = std::iter::once(&file).chain(&idx);
+        let identity = file.identity;
         let fingerprint = fingerprint::of_shard(format.name(), dtype, tokens, files)?;
+        if let Some(index) = index.as_mut().filter(|index| !index.was_looked_at_whole()) {
+            index.is_odd(verdict::recall(fingerprint));
+        }
         Ok(Self {
             format,
             dtype,
@@ -84,6 +97,7 @@ impl Shard {
             bin: LazyMap::new(bin.to_path_buf(), bytes),
             index,
             fingerprint,
+            identity,
         })
     }
 
@@ -120,6 +134,11 @@ impl Shard {
     /// Identity by sizes and samples of the content; see `data/fingerprint.rs` for what it covers.
     pub fn fingerprint(&self) -> u128 {
         self.fingerprint
+    }
+
+    /// Of the file of tokens, whatever path leads to it: its device and its number there.
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     /// Tokens `start..end` of document `d`. Refused when `d` or the index entries are out of bounds.
@@ -195,6 +214,12 @@ impl Shard {
             self.path().display(),
             bad.value
         ))
+    }
+
+    /// What is odd about it and no fault, where something was seen at open.
+    pub fn oddity(&self) -> Option<String> {
+        let index = self.index.as_ref()?;
+        index.oddity.as_ref().map(|oddity| format!("{}: {oddity}", index.path().display()))
     }
 
     pub(crate) fn index(&self) -> Option<&Index> {

@@ -1,20 +1,21 @@
 //! What a user may name as data: a shard, a prefix or a folder, with an optional `raw-u16:` in front.
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::llmc;
+use super::folder::{Below, below};
+use super::map::Opening;
 use super::megatron::with_suffix;
 use super::shard::{Format, index_path, prefix_of};
+use super::{foreign, llmc, npy};
 use crate::{Error, Result};
 
 /// One shard to open: the file of tokens and its layout.
 pub(crate) type Source = (PathBuf, Format);
 
-/// The shards that `spec` names, folders sorted by name.
+/// The shards that `spec` names, those of folders and what lies below them sorted by path.
 ///
 /// `raw-u16:PATH` and `raw-u32:PATH` name headerless files (a folder: its `.bin` and `.npy` files). Otherwise a
-/// `.idx`, a `.bin` or their common prefix is Megatron's when the `.idx` exists, and llm.c's when its magic is there.
+/// `.idx`, a `.bin` or their common prefix is Megatron's when the `.idx` exists, and llm.c's or NumPy's when that magic
+/// is there. What of a folder is left out is said on stderr.
 pub(crate) fn resolve(spec: &str) -> Result<Vec<Source>> {
     for (mark, format) in [("raw-u16:", Format::RawU16), ("raw-u32:", Format::RawU32)] {
         if let Some(path) = spec.strip_prefix(mark) {
@@ -29,23 +30,39 @@ fn raw(path: &Path, format: Format) -> Result<Vec<Source>> {
     if !path.is_dir() {
         return Ok(vec![(path.to_path_buf(), format)]);
     }
-    let files = sorted(path)?.into_iter().filter(|p| has_extension(p, "bin") || has_extension(p, "npy"));
-    non_empty(path, files.map(|p| (p, format)).collect(), ".bin or .npy files")
+    let Below { files, left_out } = below(path, &["bin", "npy"])?;
+    left_out.tell(path);
+    non_empty(path, files.into_iter().map(|p| (p, format)).collect(), ".bin or .npy files")
 }
 
+/// Shards of Megatron and llm.c; where there are none, those of NumPy, whose files also lie beside the others as caches.
 fn folder(path: &Path) -> Result<Vec<Source>> {
+    let Below { files, mut left_out } = below(path, &["bin", "idx", "npy"])?;
     let mut sources = Vec::new();
-    let files = sorted(path)?;
     for file in &files {
         if has_extension(file, "idx") {
             sources.push((with_suffix(&prefix_of(file), ".bin"), Format::Megatron));
         } else if has_extension(file, "bin")
             && files.binary_search_by(|f| by_name(f, &index_path(file))).is_err()
         {
-            sources.push(detect(file)?);
+            match detect(file) {
+                Ok(source) => sources.push(source),
+                // A folder below may be another program's; what may be a shard without its .idx is refused there, too.
+                Err(e) => match foreign::kind_of(&Opening::new(file)?)? {
+                    Some((kind, _)) if file.parent() != Some(path) => left_out.add(kind, file),
+                    _ => return Err(e),
+                },
+            }
         }
     }
-    non_empty(path, sources, "token shards (.bin with .idx, or llm.c .bin)")
+    let arrays = files.iter().filter(|file| has_extension(file, "npy"));
+    if sources.is_empty() {
+        sources.extend(arrays.map(|file| (file.clone(), Format::Npy)));
+    } else {
+        arrays.for_each(|file| left_out.add(".npy files beside shards of another kind", file));
+    }
+    left_out.tell(path);
+    non_empty(path, sources, "token shards (.bin with .idx, llm.c .bin, or .npy)")
 }
 
 fn non_empty(path: &Path, sources: Vec<Source>, expected: &str) -> Result<Vec<Source>> {
@@ -77,21 +94,24 @@ fn detect(path: &Path) -> Result<Source> {
             idx.display()
         )));
     }
-    let mut head = Vec::new();
-    let file = File::open(&named).map_err(Error::input("open", &named))?;
-    file.take(4).read_to_end(&mut head).map_err(Error::input("read", &named))?;
-    match <[u8; 4]>::try_from(head.as_slice()) {
-        Ok(word) if llmc::is_magic(i32::from_le_bytes(word)) => Ok((named, Format::LlmC)),
-        _ => Err(Error::refused(format!(
-            "{}: cannot tell its format: there is no {} beside it and it does not start with llm.c's magic {} or {}; \
-             restore the .idx, or write raw-u16:{} (or raw-u32:) if it is tokens without a header",
-            named.display(),
+    let file = Opening::new(&named)?;
+    if file.bytes >= 4 && llmc::is_magic(i32::from_le_bytes(file.array(0)?)) {
+        return Ok((named, Format::LlmC));
+    }
+    if npy::is_npy(&file)? {
+        return Ok((named, Format::Npy));
+    }
+    let name = named.display();
+    Err(Error::refused(match foreign::kind_of(&file)? {
+        Some((kind, instead)) => format!("{name} is {kind}, expected a token shard; {instead}"),
+        None => format!(
+            "{name}: cannot tell its format: there is no {} beside it and it does not start with llm.c's magic {} or {}, \
+             or NumPy's; restore the .idx, or write raw-u16:{name} (or raw-u32:) if it is tokens without a header",
             idx.display(),
             llmc::MAGIC_U16,
             llmc::MAGIC_U32,
-            named.display()
-        ))),
-    }
+        ),
+    }))
 }
 
 fn missing_bin(idx: &Path, bin: &Path) -> Error {
@@ -108,17 +128,8 @@ fn missing_bin(idx: &Path, bin: &Path) -> Error {
     ))
 }
 
-fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::input("list", folder))?;
-    let mut paths = entries
-        .map(|entry| Ok(entry.map_err(Error::input("list", folder))?.path()))
-        .collect::<Result<Vec<_>>>()?;
-    paths.sort_unstable_by(|a, b| by_name(a, b));
-    Ok(paths)
-}
-
-// Paths of one folder: comparing bytes is the same and several times faster than comparing components.
-fn by_name(a: &Path, b: &Path) -> std::cmp::Ordering {
+// Comparing bytes is several times faster than comparing components.
+pub(crate) fn by_name(a: &Path, b: &Path) -> std::cmp::Ordering {
     a.as_os_str().cmp(b.as_os_str())
 }
 

@@ -58,11 +58,14 @@ pub fn evaluations(config: &Config, sources: &Sources) -> Result<Vec<Evaluation>
 
 /// A source's own documents are held out by `data.validation_fraction`; a named set takes all of what it names.
 fn warn_of_training_data(set: &str, corpus: &Corpus, sources: &Sources) {
-    let trained = |path: &Path| {
-        sources.list().iter().find(|s| s.order.corpus().shards().iter().any(|shard| shard.path() == path))
+    let trained = |wanted: &Shard| {
+        let has = |s: &&data::Source| {
+            s.order.corpus().shards().iter().any(|shard| shard.identity() == wanted.identity())
+        };
+        sources.list().iter().find(has)
     };
-    let mut paths = corpus.shards().iter().map(Shard::path);
-    if let Some((path, source)) = paths.find_map(|path| Some((path, trained(path)?))) {
+    let found = corpus.shards().iter().find_map(|shard| Some((shard.path(), trained(shard)?)));
+    if let Some((path, source)) = found {
         note(&format!(
             "warning: the validation set {set:?} reads {}, which is trained on (source {:?}); data.validation_fraction \
              holds documents out",
