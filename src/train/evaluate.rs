@@ -1,9 +1,10 @@
 //! Loss on named validation sets.
-use crate::data::{Corpus, Order, Side, Split};
+use crate::data::{Corpus, Order, Side, Split, TokenBytes};
 use crate::model::{Model, Pass, Workspace};
 use crate::ops::{Ops, Shape, Work};
 use crate::{Error, Result};
 use serde::Serialize;
+use std::f64::consts::LN_2;
 use std::sync::Arc;
 
 /// A validation set: some of its windows, evenly spread, the same ones each time.
@@ -13,8 +14,8 @@ pub struct Evaluation {
     order: Order,
     /// Windows evaluated.
     sequences: u64,
-    /// Bytes of text per token, where the shards say.
-    bytes_per_token: Option<f64>,
+    /// Bytes of text by token, where the tokenizer is known.
+    token_bytes: Option<TokenBytes>,
 }
 
 /// The result of one set.
@@ -28,7 +29,7 @@ pub struct EvalResult {
     pub standard_error: Option<f64>,
     /// `e^loss`.
     pub perplexity: f64,
-    /// Bits per byte of text, where the shards say how many bytes their tokens stand for.
+    /// Bits per byte of the text that the predicted tokens stand for, where their tokenizer is known and byte-level.
     pub bits_per_byte: Option<f64>,
     /// Tokens predicted.
     pub tokens: u64,
@@ -44,12 +45,12 @@ impl Evaluation {
         time: usize,
         sequences: usize,
     ) -> Result<Self> {
-        let bytes_per_token = corpus.bytes_per_token()?;
+        let token_bytes = TokenBytes::of_corpus(&corpus)?;
         let order = Order::new(corpus, side, split, time, 0)
             .map_err(|e| Error::refused(format!("validation set {name:?}: {e}")))?;
         let all = order.windows();
         let sequences = if sequences == 0 { all } else { all.min(sequences as u64) };
-        Ok(Self { name: name.to_string(), order, sequences, bytes_per_token })
+        Ok(Self { name: name.to_string(), order, sequences, token_bytes })
     }
 
     /// Runs it with the model's current weights.
@@ -58,6 +59,7 @@ impl Evaluation {
         let vocab = model.config.vocab_size as u32;
         let mut window = vec![0u32; time + 1];
         let mut total = 0.0;
+        let mut bytes = Some(0);
         // Mean loss of each window.
         let mut means = Vec::with_capacity(self.sequences as usize);
         for first in (0..self.sequences).step_by(ws.shape.batch) {
@@ -67,6 +69,8 @@ impl Evaluation {
                 // Evenly spread: window i of n is at i/n of the set.
                 let at = (first + i) as u128 * self.order.windows() as u128 / self.sequences as u128;
                 self.order.read_window(at as u64, &mut window, vocab)?;
+                let counted = self.token_bytes.as_ref().and_then(|table| table.sum(&window[1..]));
+                bytes = bytes.zip(counted).map(|(sum, more)| sum + more);
                 tokens.extend(window[..time].iter().map(|&t| t as i32));
                 targets.extend(window[1..].iter().map(|&t| t as i32));
             }
@@ -82,7 +86,7 @@ impl Evaluation {
         }
         let tokens = self.sequences * time as u64;
         let loss = total / tokens as f64;
-        let bits_per_byte = self.bytes_per_token.map(|bytes| loss / std::f64::consts::LN_2 / bytes);
+        let bits_per_byte = bytes.filter(|bytes| *bytes > 0).map(|bytes| total / LN_2 / bytes as f64);
         Ok(EvalResult {
             eval: self.name.clone(),
             loss,
