@@ -7,7 +7,7 @@ use crate::console::note;
 use crate::data::{self, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Every source, with the documents to train on.
