@@ -12,6 +12,7 @@ mod machine;
 mod memory;
 mod product;
 mod queue;
+mod seen;
 mod settings;
 
 pub use device::EmulatedDevice;

@@ -40,6 +40,10 @@ impl Span {
     }
 }
 
+/// Bytes of a GPU that stay free beside the arena: cuBLASLt's kernels and executable graphs are loaded after it was
+/// allocated.
+pub const DRIVER_RESERVE: u64 = 1 << 30;
+
 /// Tensors start at multiples of this, and as much behind each belongs to nobody.
 pub const RED_ZONE: usize = 256;
 
@@ -97,9 +101,9 @@ pub trait Device: Send {
     fn name(&self) -> String;
     /// Shared memory that a block can have.
     fn shared_bytes(&self) -> usize;
-    /// Free and total bytes of memory.
+    /// Bytes of memory that an arena may have now, which leaves the device what it needs for itself; and in all.
     fn memory(&self) -> Result<[u64; 2]>;
-    /// A kernel by name.
+    /// A kernel by name, loaded; not during capture, which loading may disturb.
     fn kernel(&self, name: &str) -> Result<Kernel>;
 
     /// All device memory, once, filled with 0xFF. Too little memory is refused with what is missing.
@@ -124,8 +128,8 @@ pub trait Device: Send {
     fn launch(&mut self, on: Stream, launch: Launch) -> Result<()>;
     /// Scratch memory of every product: products on different streams must not overlap in time.
     fn set_workspace(&mut self, workspace: Span);
-    /// Chooses an algorithm for products of this shape, before the first of them and not during capture, unless
-    /// [`Device::adopt`] has. `operands` is memory that nobody needs now, red zones included, to time candidates on:
+    /// Chooses an algorithm for products of this shape, before the first of them, not during capture, and where memory is
+    /// given after the host has waited for everything; tried out even where [`Device::adopt`] has chosen. `operands` is memory that nobody needs now, red zones included, to time candidates on:
     /// [`GemmShape::operand_bytes`] of it, 0xFF afterwards. Where it is smaller nothing is timed, and the library's
     /// own first choice is taken.
     fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()>;

@@ -197,6 +197,9 @@ pub trait Ops {
     /// by the loss; gradients are those of the sum of the losses times `scale`. Tokens and targets are below the
     /// size of the vocabulary.
     fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32);
+    /// Chooses what `work` needs, which is what `body` issues, without doing any of it. No activation survives this, and
+    /// it may wait for everything: it comes before the work in whose middle it would stand otherwise.
+    fn prepare(&mut self, _work: Work, _body: &mut dyn FnMut(&mut dyn Ops)) {}
     /// Runs `body` on this backend, which must issue the same operations whenever `work` is the same. What reads
     /// results back stays outside.
     fn perform(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops));

@@ -5,13 +5,13 @@ use super::processor::{self, Rates};
 use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
 use crate::config::{Checkpoint, machine};
-use crate::device::{DeviceName, probe_cuda};
+use crate::device::{DRIVER_RESERVE, DeviceName, probe_cuda};
 use crate::model::{Model, Precision, Purpose, Recompute, Workspace};
 use crate::ops::Shape;
 use crate::{Error, Result};
 use serde::Serialize;
 
-/// Memory of a GPU that is not ours to allocate: CUDA's context, kernels and cuBLASLt, as far as one may assume
+/// Memory of a GPU that is taken before ours is allocated: CUDA's context and our kernels, as far as one may assume
 /// without the GPU.
 const CONTEXT_BYTES: u64 = 600 << 20;
 /// More sequences at once are not looked for.
@@ -35,7 +35,7 @@ pub struct Target {
 impl Target {
     /// A GPU of the table, empty.
     pub fn of_table(spec: &'static GpuSpec) -> Self {
-        let free = Some(spec.memory_bytes() - CONTEXT_BYTES);
+        let free = Some(spec.memory_bytes() - CONTEXT_BYTES - DRIVER_RESERVE);
         Self { name: spec.name.into(), device: DeviceName::Cuda(0), free, spec: Some(spec), rates: None }
     }
 
@@ -54,7 +54,7 @@ impl Target {
                 rates: None,
             },
             Some(gpu) => {
-                let free = Some(gpu.memory.saturating_sub(CONTEXT_BYTES));
+                let free = Some(gpu.memory.saturating_sub(CONTEXT_BYTES + DRIVER_RESERVE));
                 let spec = super::gpus::of_device(&gpu.name);
                 Self { name: format!("{name} ({})", gpu.name), device, free, spec, rates: None }
             }

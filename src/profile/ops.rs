@@ -59,6 +59,10 @@ impl Ops for Profiled<'_> {
         self.log.distinct = sorted.len();
     }
 
+    fn prepare(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
+        self.inner.prepare(work, body);
+    }
+
     fn perform(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         let log = &mut *self.log;
         self.inner.perform(work, &mut |inner| body(&mut Profiled { inner, log: &mut *log }));

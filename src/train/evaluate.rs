@@ -53,6 +53,17 @@ impl Evaluation {
         Ok(Self { name: name.to_string(), order, sequences, token_bytes })
     }
 
+    /// Prepares it on the backend.
+    pub fn prepare(&self, model: &Model, ops: &mut dyn Ops, ws: &Workspace) {
+        let (most, time) = (ws.shape.batch as u64, self.order.seq_len());
+        for batch in [self.sequences.min(most), self.sequences % most] {
+            let shape = Shape { batch: batch as usize, time };
+            if batch > 0 {
+                ops.prepare(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
+            }
+        }
+    }
+
     /// Runs it with the model's current weights.
     pub fn run(&self, model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Result<EvalResult> {
         let time = self.order.seq_len();
@@ -75,10 +86,7 @@ impl Evaluation {
                 targets.extend(window[1..].iter().map(|&t| t as i32));
             }
             ops.set_batch(&tokens, &targets, 0.0);
-            ops.perform(Work::Evaluation { shape }, &mut |ops| {
-                model.forward(ops, ws, shape, Pass::Sequences);
-                model.loss(ops, ws, shape);
-            });
+            ops.perform(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
             let rows = ops.read_stat(ws.loss, shape.rows())?;
             let sum = |rows: &[f32]| rows.iter().map(|&x| x as f64).sum::<f64>();
             total += sum(&rows);
@@ -96,6 +104,11 @@ impl Evaluation {
             tokens,
         })
     }
+}
+
+fn losses(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape) {
+    model.forward(ops, ws, shape, Pass::Sequences);
+    model.loss(ops, ws, shape);
 }
 
 /// Of the mean of independent draws: `√(Σ(x − mean)² / (n(n − 1)))`.

@@ -4,7 +4,7 @@ use super::display::Display;
 use super::evaluate::EvalResult;
 use super::metrics::StepMetrics;
 use super::session::Session;
-use super::step::{Issued, Micro, StepResult, finish_step, issue_step};
+use super::step::{Issued, Micro, StepResult, finish_step, issue_step, prepare_step};
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::data::Batch;
 use crate::ops::Update;
@@ -63,6 +63,7 @@ impl Session {
         let (mut batch, mut in_flight) = (Batch::default(), VecDeque::new());
         let (mut loss, mut skips, mut save_failures) = (None, 0, 0);
         let mut evaluations = Vec::new();
+        self.prepare();
         if self.state.step == 0 {
             evaluations = self.evaluate(&display)?;
         }
@@ -107,6 +108,14 @@ impl Session {
         let checkpoint =
             saved.unwrap_or_else(|| self.config.run_dir.join(crate::checkpoint::step_name(self.state.step)));
         Ok(Summary { step: self.state.step, loss, evaluations, checkpoint })
+    }
+
+    /// All that is repeated is prepared before any of it is computed: what a device refuses it refuses here.
+    fn prepare(&mut self) {
+        let (model, ops, ws) = (&self.model, &mut *self.ops, &self.workspace);
+        self.evaluations.iter().for_each(|evaluation| evaluation.prepare(model, ops, ws));
+        let sequences = self.quantities.batch.sequences(self.state.step) as usize;
+        prepare_step(model, ops, ws, sequences, self.config.batch.micro, self.mixture.sources().seq_len());
     }
 
     /// Issues the step that comes `ahead` steps after the last one that was finished.

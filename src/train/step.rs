@@ -37,6 +37,28 @@ pub struct Issued {
     counted: usize,
 }
 
+fn micro_batch(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape, accumulate: bool) {
+    model.forward(ops, ws, shape, Pass::Sequences);
+    model.loss_and_gradient(ops, ws, shape, accumulate);
+}
+
+/// Prepares every micro-batch of a step of so many sequences of `time` tokens, `batch` at once: all before the first of
+/// them, beside which nothing can be prepared.
+pub fn prepare_step(
+    model: &Model,
+    ops: &mut dyn Ops,
+    ws: &Workspace,
+    sequences: usize,
+    batch: usize,
+    time: usize,
+) {
+    for first in (0..sequences).step_by(batch) {
+        let (shape, accumulate) = (Shape { batch: batch.min(sequences - first), time }, first > 0);
+        let work = Work::MicroBatch { shape, accumulate };
+        ops.prepare(work, &mut |ops| micro_batch(model, ops, ws, shape, accumulate));
+    }
+}
+
 /// Gradient of the mean loss over the batch, micro-batch by micro-batch, clipping, update.
 pub fn issue_step(
     model: &Model,
@@ -49,13 +71,12 @@ pub fn issue_step(
     let counted = input.targets.iter().filter(|t| **t >= 0).count().max(1);
     let scale = (1.0 / counted as f64) as f32;
     let rows = input.batch * input.time;
+    prepare_step(model, ops, ws, input.tokens.len() / input.time, input.batch, input.time);
     for (i, (tokens, targets)) in input.tokens.chunks(rows).zip(input.targets.chunks(rows)).enumerate() {
         let (shape, accumulate) = (Shape { batch: tokens.len() / input.time, time: input.time }, i > 0);
         ops.set_batch(tokens, targets, scale);
-        ops.perform(Work::MicroBatch { shape, accumulate }, &mut |ops| {
-            model.forward(ops, ws, shape, Pass::Sequences);
-            model.loss_and_gradient(ops, ws, shape, accumulate);
-        });
+        let work = Work::MicroBatch { shape, accumulate };
+        ops.perform(work, &mut |ops| micro_batch(model, ops, ws, shape, accumulate));
         ops.keep_losses(ws.loss, shape.rows());
     }
     model.finish_gradient(ops);

@@ -32,13 +32,18 @@ impl Rig {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         self.device.host(self.host)[..bytes.len()].copy_from_slice(bytes);
         self.device.upload(self.stream, self.host, 0, span.part(0, bytes.len())).unwrap();
+        self.wait();
+    }
+
+    fn wait(&mut self) {
+        let event = self.device.event().unwrap();
+        self.device.record(event, self.stream).unwrap();
+        self.device.synchronize(event).unwrap();
     }
 
     fn read<T: bytemuck::AnyBitPattern>(&mut self, span: Span) -> Vec<T> {
-        let event = self.device.event().unwrap();
         self.device.download(self.stream, span, self.host, 0).unwrap();
-        self.device.record(event, self.stream).unwrap();
-        self.device.synchronize(event).unwrap();
+        self.wait();
         let bytes = &self.device.host(self.host)[..span.bytes];
         bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
     }
@@ -71,7 +76,8 @@ fn work() {
     let on = rig.stream;
     assert_eq!(rig.device.name(), "cuda:0 (Fake 40)");
     assert_eq!(rig.device.shared_bytes(), 232_448);
-    assert_eq!(rig.device.memory().unwrap(), [1 << 30, 2 << 30]);
+    // Of 2 GiB that are free one is left to the driver.
+    assert_eq!(rig.device.memory().unwrap(), [1 << 30, 3 << 30]);
     assert_eq!(rig.read::<u8>(rig.spans[1]), [0xFF; 100]);
 
     // Launches: arguments arrive, and what does not fit is refused without harm.
@@ -109,8 +115,10 @@ fn work() {
     let (before, event) = (rig.device.launches(), rig.device.event().unwrap());
     let other = rig.device.stream().unwrap();
     rig.device.wait(other, event).unwrap();
+    let launch = rig.scale(3.0, 4);
     rig.device.begin_capture(on).unwrap();
-    rig.device.launch(on, rig.scale(3.0, 4)).unwrap();
+    assert!(refused(rig.device.kernel("scale")).contains("during the capture"));
+    rig.device.launch(on, launch).unwrap();
     rig.device.fill(on, y, 9).unwrap();
     assert!(refused(rig.device.pinned(4)).contains("during the capture"));
     assert!(refused(rig.device.synchronize(event)).contains("during the capture"));
@@ -237,6 +245,16 @@ fn products() {
     assert_eq!(again.device.choices(), choices);
     again.device.plan(&weights, scratch).unwrap();
     assert_eq!(again.device.choices(), choices);
+    // What is queued is done before anything is tried out on memory that it uses, as after a resume.
+    let mut busy = Rig::new(&[128, 128, 512, 64, 256, 8192]);
+    let on = busy.stream;
+    busy.device.set_workspace(workspace);
+    busy.device.adopt(&choices).unwrap();
+    busy.device.fill(on, scratch, 1).unwrap();
+    busy.device.upload(on, busy.host, 0, workspace).unwrap();
+    busy.device.plan(&weights, scratch).unwrap();
+    let (left, used) = (busy.read::<u8>(scratch), weights.operand_bytes());
+    assert!(left[..used].iter().all(|&byte| byte == 0xFF) && left[used..].iter().all(|&byte| byte == 1));
     // Without memory to time candidates on, the first one.
     let narrow = GemmShape { n: 3, ..weights };
     again.device.plan(&narrow, scratch.part(0, 0)).unwrap();
@@ -288,6 +306,9 @@ fn bias_gradients() {
     assert!(!first.device.plan_epilogue(&untimed, scratch.part(0, 0), long.clone()).unwrap());
     assert!(refused(first.device.plan(&unknown, scratch)).contains("m6-n5-k100"));
     assert_eq!(first.device.launches(), 0);
+    // What timing used is 0xFF again, whatever was chosen.
+    assert!(first.read::<u8>(scratch).iter().all(|&byte| byte == 0xFF));
+    first.device.check_red_zones().unwrap();
     let choices = first.device.choices();
     let chosen = |shape: GemmShape| choices.algorithms[&shape.to_string()].as_str();
     for separate in [shape, unknown, untimed] {
@@ -359,6 +380,7 @@ fn failures() {
         ..rig.scale(1.0, 1)
     };
     rig.device.launch(rig.stream, crash).unwrap();
+    rig.device.record(event, rig.stream).unwrap();
     let why = rig.device.synchronize(event).unwrap_err();
     assert_eq!(why.exit_code(), 2);
     let why = why.to_string();

@@ -1,6 +1,6 @@
-// A CUDA driver and a cuBLASLt in one library, without a GPU: memory is malloc's, streams work at once, and every
-// call checks what a driver would: context, handles, bounds, sizes of attributes. What is still alive when the
-// context is released ends the process.
+// A CUDA driver and a cuBLASLt in one library, without a GPU: memory is malloc's, streams work when somebody waits for
+// them and not before, and every call checks what a driver would: context, handles, bounds, sizes of attributes. What
+// is still alive when the context is released ends the process.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +8,16 @@
 
 #define API __attribute__((visibility("default")))
 #define MOST 4096
-enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, BAD_HANDLE = 400, NOT_FOUND = 500, FAULT = 700, CAPTURING = 900 };
+enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, BAD_HANDLE = 400, FAULT = 700, CAPTURING = 900 };
 typedef int (*Work)(void*);
-typedef struct { Work work; size_t bytes; char data[512]; } Op;
+typedef struct { Work work; size_t bytes; float time; char data[512]; } Op;
 typedef struct { int count; Op ops[64]; } Graph;
-typedef struct { char kind; size_t bytes; void* data; Graph* capture; float time; } Object;
-typedef struct { const char* name; int threads, arguments; size_t sizes[8]; int shared; Work work; } Function;
+// Of a stream: its operations in a ring, how many were given and are done, and what was made of time.
+// Of an event: the stream that it was recorded on, and how many operations came before.
+typedef struct Object Object;
+struct Object { char kind; size_t bytes; void* data; Graph* capture; Op* ring; long given, done; float time; Object* stream; };
+typedef struct { const char* name; int threads, arguments; size_t sizes[8]; int shared; Work work; int loaded, carveout; } Function;
+enum { RING = 4096 };
 
 static Object objects[MOST];
 static int alive, fault, retained;
@@ -34,8 +38,8 @@ static Object* is(void* handle, char kind) {
 static int drop(void* handle, char kind) {
     Object* o = is(handle, kind);
     if (!o) die("a handle was destroyed twice, or was none");
-    free(o->data);
-    o->kind = 0, o->data = 0, alive--;
+    free(o->data), free(o->ring);
+    o->kind = 0, o->data = 0, o->ring = 0, alive--;
     return OK;
 }
 static int inside(uint64_t address, size_t bytes, char kind) {
@@ -47,16 +51,29 @@ static int inside(uint64_t address, size_t bytes, char kind) {
 }
 #define READY if (!current) return NO_CONTEXT; if (fault) return fault
 #define OUTSIDE_CAPTURE for (int i_ = 0; i_ < MOST; i_++) if (objects[i_].kind == 's' && objects[i_].capture) return CAPTURING
-static int submit(void* stream, Work work, const void* data, size_t bytes) {
+static void push(Object* s, Op op) {
+    if (!s->ring) s->ring = calloc(RING, sizeof(Op));
+    if (s->given - s->done == RING) die("too much work that nobody waits for");
+    s->ring[s->given++ % RING] = op;
+}
+static int submit(void* stream, Work work, const void* data, size_t bytes, float time) {
     Object* s = is(stream, 's');
     if (!s) return BAD_HANDLE;
-    Op op = {.work = work, .bytes = bytes};
+    Op op = {.work = work, .bytes = bytes, .time = time};
     if (bytes > sizeof op.data) die("large operation");
     memcpy(op.data, data, bytes);
-    if (!s->capture) return work(op.data);
-    s->capture->ops[s->capture->count++] = op;
+    if (s->capture) s->capture->ops[s->capture->count++] = op; else push(s, op);
     return OK;
 }
+// A stream does its operations up to this one.
+static void work_until(Object* s, long operations) {
+    while (s->done < operations) {
+        Op* op = &s->ring[s->done % RING];
+        if (!fault) op->work(op->data);
+        s->time += op->time, s->done++;
+    }
+}
+static void work_all(void) { for (int i = 0; i < MOST; i++) if (objects[i].kind == 's') work_until(&objects[i], objects[i].given); }
 
 API int cuInit(unsigned flags) { return flags ? INVALID : option("FAKE_INIT", 0); }
 API int cuDriverGetVersion(int* v) { *v = option("FAKE_VERSION", 13000); return OK; }
@@ -81,8 +98,8 @@ API int cuDevicePrimaryCtxRelease_v2(int d) {
     return OK;
 }
 API int cuCtxSetCurrent(void* c) { current = c; return c ? OK : NO_CONTEXT; }
-API int cuCtxSynchronize(void) { READY; OUTSIDE_CAPTURE; return OK; }
-API int cuMemGetInfo_v2(size_t* f, size_t* t) { READY; *f = 1 << 30, *t = 2u << 30; return OK; }
+API int cuCtxSynchronize(void) { READY; OUTSIDE_CAPTURE; work_all(); return fault; }
+API int cuMemGetInfo_v2(size_t* f, size_t* t) { READY; *f = 2u << 30, *t = 3ull << 30; return OK; }
 API int cuMemAlloc_v2(uint64_t* p, size_t n) {
     READY; OUTSIDE_CAPTURE;
     if (!n) return INVALID;
@@ -113,27 +130,34 @@ static int set(void* p) { Move* m = p; memset(m->to, m->value, m->bytes); return
 API int cuMemsetD8_v2(uint64_t p, unsigned char v, size_t n) { READY; if (!inside(p, n, 'd')) return INVALID; memset((void*)p, v, n); return OK; }
 API int cuMemsetD8Async(uint64_t p, unsigned char v, size_t n, void* s) {
     READY; Move m = {(void*)p, 0, n, v};
-    return inside(p, n, 'd') ? submit(s, set, &m, sizeof m) : INVALID;
+    return inside(p, n, 'd') ? submit(s, set, &m, sizeof m, 0) : INVALID;
 }
 API int cuMemcpyDtoH_v2(void* to, uint64_t from, size_t n) { READY; OUTSIDE_CAPTURE; if (!inside(from, n, 'd')) return INVALID; memcpy(to, (void*)from, n); return OK; }
 API int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t n, void* s) {
     READY; Move m = {(void*)to, from, n, 0};
-    return inside(to, n, 'd') ? submit(s, move, &m, sizeof m) : INVALID;
+    return inside(to, n, 'd') ? submit(s, move, &m, sizeof m, 0) : INVALID;
 }
 API int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t n, void* s) {
     READY; Move m = {to, (void*)from, n, 0};
-    return inside(from, n, 'd') && inside((uint64_t)to, n, 'h') ? submit(s, move, &m, sizeof m) : INVALID;
+    return inside(from, n, 'd') && inside((uint64_t)to, n, 'h') ? submit(s, move, &m, sizeof m, 0) : INVALID;
 }
 API int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void* s) {
     READY; Move m = {(void*)to, (void*)from, n, 0};
     if (to < from + n && from < to + n) return INVALID;
-    return inside(to, n, 'd') && inside(from, n, 'd') ? submit(s, move, &m, sizeof m) : INVALID;
+    return inside(to, n, 'd') && inside(from, n, 'd') ? submit(s, move, &m, sizeof m, 0) : INVALID;
 }
 
 API int cuStreamCreate(void** s, unsigned flags) { READY; OUTSIDE_CAPTURE; if (flags != 1) return INVALID; *s = make('s'); return OK; }
 API int cuStreamDestroy_v2(void* s) { return drop(s, 's'); }
-API int cuStreamSynchronize(void* s) { READY; OUTSIDE_CAPTURE; return is(s, 's') ? OK : BAD_HANDLE; }
-API int cuStreamWaitEvent(void* s, void* e, unsigned flags) { READY; return is(s, 's') && is(e, 'e') && !flags ? OK : BAD_HANDLE; }
+API int cuStreamSynchronize(void* s) { READY; OUTSIDE_CAPTURE; if (!is(s, 's')) return BAD_HANDLE; work_until(s, is(s, 's')->given); return fault; }
+typedef struct { Object* event; Object* stream; long operations; } Moment;
+static int wait_for(void* p) { Moment* m = p; if (m->stream) work_until(m->stream, m->operations); return OK; }
+static int note_time(void* p) { Moment* m = p; m->event->time = m->stream->time; return OK; }
+API int cuStreamWaitEvent(void* s, void* e, unsigned flags) {
+    READY; if (!is(s, 's') || !is(e, 'e') || flags) return BAD_HANDLE;
+    Moment m = {0, is(e, 'e')->stream, is(e, 'e')->given};
+    return submit(s, wait_for, &m, sizeof m, 0);
+}
 API int cuStreamBeginCapture_v2(void* s, int mode) {
     READY; OUTSIDE_CAPTURE;
     if (!is(s, 's') || mode != 1) return INVALID;
@@ -148,8 +172,14 @@ API int cuStreamEndCapture(void* s, void** g) {
 }
 API int cuEventCreate(void** e, unsigned flags) { READY; OUTSIDE_CAPTURE; if (flags & ~2u) return INVALID; Object* o = make('e'); o->bytes = flags; *e = o; return OK; }
 API int cuEventDestroy_v2(void* e) { return drop(e, 'e'); }
-API int cuEventRecord(void* e, void* s) { READY; if (!is(e, 'e') || !is(s, 's')) return BAD_HANDLE; is(e, 'e')->time = is(s, 's')->time; return OK; }
-API int cuEventSynchronize(void* e) { READY; OUTSIDE_CAPTURE; return is(e, 'e') ? OK : BAD_HANDLE; }
+API int cuEventRecord(void* e, void* s) {
+    READY; if (!is(e, 'e') || !is(s, 's')) return BAD_HANDLE;
+    Moment m = {e, s, 0};
+    submit(s, note_time, &m, sizeof m, 0);
+    is(e, 'e')->stream = s, is(e, 'e')->given = is(s, 's')->given;
+    return OK;
+}
+API int cuEventSynchronize(void* e) { READY; OUTSIDE_CAPTURE; if (!is(e, 'e')) return BAD_HANDLE; Moment m = {0, is(e, 'e')->stream, is(e, 'e')->given}; wait_for(&m); return fault; }
 // Only the old name, as in drivers before 12.8.
 API int cuEventElapsedTime(float* ms, void* a, void* b) { READY; if (!is(a, 'e') || is(a, 'e')->bytes) return BAD_HANDLE; *ms = is(b, 'e')->time - is(a, 'e')->time; return OK; }
 API int cuGraphInstantiateWithFlags(void** x, void* g, unsigned long long flags) {
@@ -163,7 +193,7 @@ API int cuGraphExecDestroy(void* x) { return drop(x, 'x'); }
 API int cuGraphLaunch(void* x, void* s) {
     READY; if (!is(x, 'x') || !is(s, 's')) return BAD_HANDLE;
     Graph* g = is(x, 'x')->data;
-    for (int i = 0; i < g->count; i++) g->ops[i].work(g->ops[i].data);
+    for (int i = 0; i < g->count; i++) push(s, g->ops[i]);
     return OK;
 }
 
@@ -172,16 +202,25 @@ static int scale(void* p) { Scale* a = p; for (int i = 0; i < a->n; i++) a->x[i]
 static int nothing(void* p) { (void)p; return OK; }
 static int crash(void* p) { (void)p; fault = FAULT; return OK; }
 static Function functions[] = {
-    {"scale", 256, 3, {8, 4, 4}, 49152, scale}, {"wide", 128, 0, {0}, 49152, nothing}, {"crash", 32, 0, {0}, 49152, crash}};
+    {"scale", 256, 3, {8, 4, 4}, 49152, scale, 0, 0}, {"wide", 128, 0, {0}, 49152, nothing, 0, 0}, {"crash", 32, 0, {0}, 49152, crash, 0, 0}};
 API int cuModuleLoadData(void** m, const void* image) { READY; if ((uint64_t)image % 8 || memcmp(image, "FAKE", 4)) return 200; *m = make('m'); return OK; }
 API int cuModuleUnload(void* m) { return drop(m, 'm'); }
-API int cuModuleGetFunction(void** f, void* m, const char* name) {
+API int cuModuleGetFunctionCount(unsigned* n, void* m) { READY; *n = 3; return is(m, 'm') ? OK : BAD_HANDLE; }
+API int cuModuleEnumerateFunctions(void** f, unsigned n, void* m) {
     READY; if (!is(m, 'm')) return BAD_HANDLE;
-    for (int i = 0; i < 3; i++) if (!strcmp(functions[i].name, name)) { *f = &functions[i]; return OK; }
-    return NOT_FOUND;
+    for (unsigned i = 0; i < n && i < 3; i++) f[i] = &functions[i];
+    return OK;
 }
+API int cuFuncGetName(const char** s, void* f) { READY; *s = ((Function*)f)->name; return OK; }
+API int cuFuncLoad(void* f) { READY; OUTSIDE_CAPTURE; ((Function*)f)->loaded = 1; return OK; }
 API int cuFuncGetAttribute(int* v, int which, void* f) { READY; *v = ((Function*)f)->threads; return which ? INVALID : OK; }
-API int cuFuncSetAttribute(void* f, int which, int v) { READY; if (which != 8 || v > 232448) return INVALID; ((Function*)f)->shared = v; return OK; }
+API int cuFuncSetAttribute(void* f, int which, int v) {
+    READY; Function* k = f;
+    if (which != 8 && which != 9) return INVALID;
+    if (v < 0 || v > (which == 8 ? 232448 : 100)) return INVALID;
+    *(which == 8 ? &k->shared : &k->carveout) = v;
+    return OK;
+}
 API int cuFuncGetParamInfo(void* f, size_t i, size_t* offset, size_t* size) {
     Function* k = f;
     if (i >= (size_t)k->arguments) return INVALID;
@@ -191,10 +230,11 @@ API int cuFuncGetParamInfo(void* f, size_t i, size_t* offset, size_t* size) {
 API int cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned x, unsigned y, unsigned z, unsigned shared, void* s, void** args, void** extra) {
     READY; Function* k = f; char packed[64];
     if (!gx || !gy || !gz || x > (unsigned)k->threads || y != 1 || z != 1 || extra || shared > (unsigned)k->shared) return INVALID;
+    // Whether two blocks fit into an SM is the driver's choice otherwise.
+    if (!k->loaded || (shared >= 24576 && k->carveout != 100)) die("a launch of what was not loaded, or of tiles in a small part of the SM");
     size_t at = 0;
     for (int i = 0; i < k->arguments; at += k->sizes[i++]) memcpy(packed + at, args[i], k->sizes[i]);
-    if (is(s, 's')) is(s, 's')->time += gx;
-    return submit(s, k->work, packed, at);
+    return submit(s, k->work, packed, at, gx);
 }
 
 // cuBLASLt. Three algorithms: the first is fast and never gives the same bits twice, the second works, the third is
@@ -286,6 +326,5 @@ API int cublasLtMatmul(void* h, void* p, const float* alpha, const void* x, void
     Call call = {*(Product*)is(p, 'p')->data, *(Layout*)is(a, 'l')->data, *(Layout*)is(b, 'l')->data, *(Layout*)is(c, 'l')->data, *(Layout*)is(d, 'l')->data, x, y, from, to, *beta, algorithm[0]};
     if (call.p.epilogue == 4 && (call.p.bias_type != 14 || !inside(call.p.bias, call.d.rows * 2, 'd'))) return LT_INVALID;
     if (call.p.epilogue == 512 && (call.p.bias_type != 0 || call.d.type != 0 || !inside(call.p.bias, call.d.columns * 4, 'd'))) return LT_INVALID;
-    is(s, 's')->time += algorithm[0] + (call.p.epilogue == 512);
-    return submit(s, multiply, &call, sizeof call);
+    return submit(s, multiply, &call, sizeof call, algorithm[0] + (call.p.epilogue == 512));
 }

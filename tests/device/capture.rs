@@ -75,6 +75,7 @@ fn what_a_capture_refuses() {
         ("allocation", d.pinned(8).map(|_| ())),
         ("a new stream", d.stream().map(|_| ())),
         ("a new event", d.event().map(|_| ())),
+        ("looking up a kernel", d.kernel("cast_f32_bf16").map(|_| ())),
         ("planning a product", d.plan(&shape, spans[0])),
         ("synchronising", d.synchronize(event)),
         ("recording an event", d.record(event, stream)),

@@ -1,5 +1,5 @@
 //! Matrix products against sums in f64, and what cuBLASLt would refuse.
-use crate::rig::{device, get, put, stream_and_event, timed};
+use crate::rig::{device, get, put, stream_and_event, timed, timings};
 use half::bf16;
 use rewarm::Result;
 use rewarm::device::{Device, EmulatedDevice, Epilogue, Gemm, GemmShape, Span, StreamTiming, Type};
@@ -252,7 +252,7 @@ fn a_product_must_be_planned() {
     let error = d.gemm(stream, gemm).unwrap_err().to_string();
     assert_eq!(error, "product nn-m8-n8-k8-a8-b8-c8-d8-bf16-beta0: not planned");
     // Timing candidates writes to the memory it was given.
-    d.fill(stream, spans[1], 0).unwrap();
+    put(&mut d, spans[1], &[0; 4096]);
     d.plan(&gemm.shape, spans[1]).unwrap();
     d.gemm(stream, gemm).unwrap();
     assert_eq!(d.launches(), 1);
@@ -266,6 +266,44 @@ fn a_product_must_be_planned() {
     d.set_workspace(spans[1]);
     d.gemm(stream, gemm).unwrap();
     assert_eq!(get(&mut d, stream, spans[1]), [0xFF; 4096]);
+}
+
+/// Candidates are timed on memory of other work: not while any of it may run, whether or not it has by chance.
+#[test]
+fn a_product_is_planned_when_the_host_has_waited_for_everything() {
+    for timing in timings(3) {
+        let (mut d, spans) = device(timed(timing), &[1 << 16, 4096]);
+        let (a, b, never) = (d.stream().unwrap(), d.stream().unwrap(), d.stream().unwrap());
+        let (first, second) = (d.event().unwrap(), d.event().unwrap());
+        let mut others = (1..).map(|n| shape(8, 8, 8 * n));
+        let mut plan = |d: &mut EmulatedDevice, bytes: usize| {
+            let planned = d.plan(&others.next().unwrap(), spans[1].part(0, bytes));
+            planned.map_err(|e| e.to_string().split("all work ").last().unwrap().to_owned())
+        };
+        plan(&mut d, 4096).unwrap();
+        d.fill(a, spans[0], 0).unwrap();
+        assert_eq!(plan(&mut d, 4096).unwrap_err(), "on stream 0");
+        // Without memory nothing is timed.
+        plan(&mut d, 0).unwrap();
+        // The host waits for b alone, which has waited for what a had been given then.
+        d.record(first, a).unwrap();
+        d.wait(b, first).unwrap();
+        d.fill(b, spans[0], 1).unwrap();
+        d.record(second, b).unwrap();
+        d.synchronize(second).unwrap();
+        plan(&mut d, 4096).unwrap();
+        d.begin_capture(a).unwrap();
+        d.fill(a, spans[0], 2).unwrap();
+        let graph = d.end_capture(a).unwrap();
+        plan(&mut d, 4096).unwrap();
+        d.replay(b, graph).unwrap();
+        d.synchronize(second).unwrap();
+        assert_eq!(plan(&mut d, 4096).unwrap_err(), "on stream 1");
+        d.wait(never, second).unwrap();
+        d.record(second, b).unwrap();
+        d.synchronize(second).unwrap();
+        assert_eq!(plan(&mut d, 4096).unwrap_err(), "on stream 2");
+    }
 }
 
 /// `cargo test --release --test device speed -- --nocapture`.

@@ -27,6 +27,8 @@ pub struct Drive {
     pub broken: Option<u64>,
     /// Whether a moving average of the weights is kept.
     pub average: bool,
+    /// From this step on a step has one more sequence, which is a micro-batch of a size of its own.
+    pub grows: Option<u64>,
 }
 
 /// Of the moving average.
@@ -40,7 +42,8 @@ impl Drive {
     pub fn new(steps: u64) -> Self {
         let sizes = Sizes::new(64, 2);
         let (precision, average) = (Precision::Mixed, false);
-        Self { sizes, steps, micro: [1, 3], time: 24, graphs: true, precision, broken: None, average }
+        let (broken, grows) = (None, None);
+        Self { sizes, steps, micro: [1, 3], time: 24, graphs: true, precision, broken, average, grows }
     }
 
     pub fn model(&self) -> (Model, Workspace) {
@@ -78,7 +81,9 @@ impl Drive {
             Ok(())
         };
         for step in 0..range.end {
-            let tokens = random.tokens(self.micro[0] * self.micro[1] * self.time, model.config.vocab_size);
+            let more = usize::from(self.grows.is_some_and(|from| step >= from));
+            let sequences = self.micro[0] * self.micro[1] + more;
+            let tokens = random.tokens(sequences * self.time, model.config.vocab_size);
             let mut targets = random.tokens(tokens.len(), model.config.vocab_size);
             targets.iter_mut().step_by(13).for_each(|t| *t = -1);
             if self.broken == Some(step) {

@@ -47,8 +47,10 @@ pub struct Gpu {
     /// Whether repeated work is captured.
     capturing: bool,
     graphs: HashMap<(Work, usize), Graph>,
-    /// While it is there, operations only note the products they would compute.
+    /// While it is there, operations only find their kernels and note the products they would compute.
     planning: Option<Vec<GemmShape>>,
+    /// Work that was looked through.
+    prepared: HashSet<Work>,
     planned: HashSet<GemmShape>,
     /// Products that sum the gradient of a bias on their way: those that the device chooses, or all or none of them.
     summing: HashSet<GemmShape>,
@@ -103,6 +105,7 @@ impl Gpu {
             capturing,
             graphs: HashMap::new(),
             planning: None,
+            prepared: HashSet::new(),
             planned: HashSet::new(),
             summing: HashSet::new(),
             sum_in_products: None,
@@ -136,17 +139,23 @@ impl Gpu {
         self.error.take().map_or(Ok(()), Err)
     }
 
+    /// A kernel, looked up once.
+    fn kernel(&mut self, name: &str) -> Result<Kernel> {
+        if let Some(&kernel) = self.kernels.get(name) {
+            return Ok(kernel);
+        }
+        let kernel = self.device.kernel(name)?;
+        self.kernels.insert(name.to_string(), kernel);
+        Ok(kernel)
+    }
+
     /// Launches a kernel on `grid` blocks.
     fn launch(&mut self, name: &str, grid: [usize; 3], threads: usize, shared_bytes: usize, args: Vec<Arg>) {
+        if self.planning.is_some() && self.error.is_none() {
+            self.error = self.kernel(name).err();
+        }
         self.issue_named(name, |gpu| {
-            let kernel = match gpu.kernels.get(name) {
-                Some(&kernel) => kernel,
-                None => {
-                    let kernel = gpu.device.kernel(name)?;
-                    gpu.kernels.insert(name.to_string(), kernel);
-                    kernel
-                }
-            };
+            let kernel = gpu.kernel(name)?;
             let [x, y, z] = grid.map(u32::try_from);
             let (Ok(x), Ok(y), Ok(z)) = (x, y, z) else {
                 return Err(Error::refused(format!("{name}: no GPU launches a grid of {grid:?} blocks")));
@@ -202,10 +211,11 @@ impl Gpu {
             Work::Once => Span { offset: 0, bytes: 0 },
             _ => self.layout.acts,
         };
-        for shape in shapes {
-            if !self.planned.insert(shape) {
-                continue;
-            }
+        let new: Vec<GemmShape> = shapes.into_iter().filter(|&shape| self.planned.insert(shape)).collect();
+        if !new.is_empty() && operands.bytes > 0 {
+            self.settle()?;
+        }
+        for shape in new {
             if shape.epilogue != Epilogue::BiasGradient {
                 self.device.plan(&shape, operands)?;
                 continue;
@@ -231,16 +241,30 @@ impl Gpu {
         self.finish_sums();
     }
 
+    /// Notes what `issue` would launch and multiply, and finds the kernels.
+    fn rehearse(&mut self, issue: impl FnOnce(&mut Self)) -> Vec<GemmShape> {
+        self.planning = Some(Vec::new());
+        issue(self);
+        self.planning.take().expect("set above")
+    }
+
+    fn prepare_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
+        if !self.prepared.contains(&work) {
+            let shapes = self.rehearse(|gpu| gpu.perform_all(body));
+            self.issue(|gpu| gpu.plan(shapes, work));
+        }
+        if work != Work::Once {
+            self.prepared.insert(work);
+        }
+    }
+
     fn run_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         let key = (work, self.batches.current);
         let capturing = self.capturing && !self.clock.profiling;
         if let Some(&graph) = self.graphs.get(&key).filter(|_| capturing) {
             return self.issue(|gpu| gpu.device.replay(gpu.compute, graph));
         }
-        self.planning = Some(Vec::new());
-        self.perform_all(body);
-        let shapes = self.planning.take().expect("set above");
-        self.issue(|gpu| gpu.plan(shapes, work));
+        self.prepare_work(work, body);
         if !capturing || work == Work::Once {
             return self.perform_all(body);
         }
@@ -295,7 +319,7 @@ fn check_memory(
     }
     let (name, missing) = (device.name(), needed - free);
     Err(Error::refused(format!(
-        "{name}: {needed} bytes of memory are needed, {free} of {total} are free: {missing} bytes too few; {advice}"
+        "{name}: {needed} bytes of memory are needed, {free} of {total} can be had: {missing} bytes too few; {advice}"
     )))
 }
 

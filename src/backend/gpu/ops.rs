@@ -14,6 +14,10 @@ impl Ops for Gpu {
         self.issue(|gpu| gpu.upload_batch(tokens, targets, scale));
     }
 
+    fn prepare(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
+        self.prepare_work(work, body);
+    }
+
     fn perform(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         self.run_work(work, body);
     }

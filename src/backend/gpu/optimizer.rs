@@ -106,6 +106,7 @@ impl Gpu {
         if let Some(graph) = self.steps.graph {
             return self.device.replay(self.compute, graph);
         }
+        self.rehearse(Self::update_kernels);
         self.device.begin_capture(self.compute)?;
         self.update_kernels();
         let graph = self.device.end_capture(self.compute)?;

@@ -29,6 +29,12 @@ fn pieces(span: Span) -> impl Iterator<Item = (usize, Span)> {
 }
 
 impl Gpu {
+    /// Waits for everything: what computes waits for the copies.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        self.device.record(self.staging.done, self.compute)?;
+        self.device.synchronize(self.staging.done)
+    }
+
     /// Overwrites the span from its start.
     pub(super) fn write<T: Pod>(&mut self, span: Span, values: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(values);

@@ -104,7 +104,10 @@ api! {
     cuGraphExecDestroy(cu::CUgraphExec);
     cuModuleLoadData(*mut cu::CUmodule, *const c_void);
     cuModuleUnload(cu::CUmodule);
-    cuModuleGetFunction(*mut cu::CUfunction, cu::CUmodule, *const c_char);
+    cuModuleGetFunctionCount(*mut c_uint, cu::CUmodule);
+    cuModuleEnumerateFunctions(*mut cu::CUfunction, c_uint, cu::CUmodule);
+    cuFuncGetName(*mut *const c_char, cu::CUfunction);
+    cuFuncLoad(cu::CUfunction);
     cuFuncGetAttribute(*mut c_int, cu::CUfunction_attribute, cu::CUfunction);
     cuFuncSetAttribute(cu::CUfunction, cu::CUfunction_attribute, c_int);
     cuFuncGetParamInfo(cu::CUfunction, usize, *mut usize, *mut usize);

@@ -1,7 +1,8 @@
 //! The calls of the trait, in its order.
 use super::Cuda;
 use crate::device::{
-    Arena, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream,
+    Arena, DRIVER_RESERVE, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span,
+    Stream,
 };
 use crate::{Error, Result};
 use cudarc::driver::sys::{CUevent_flags, CUstream_flags, CUstreamCaptureMode};
@@ -25,11 +26,11 @@ impl Device for Cuda {
         // SAFETY: writes two values.
         let code = unsafe { (self.driver.cuMemGetInfo_v2)(&mut free, &mut total) };
         self.outcome(self.driver.check("cuMemGetInfo", code))?;
-        Ok([free as u64, total as u64])
+        Ok([(free as u64).saturating_sub(DRIVER_RESERVE), total as u64])
     }
 
     fn kernel(&self, name: &str) -> Result<Kernel> {
-        self.enter()?;
+        self.enter_outside_capture("a kernel was looked up")?;
         self.outcome_of(self.kernels.borrow_mut().resolve(self.driver, name))
     }
 

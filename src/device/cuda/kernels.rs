@@ -4,18 +4,20 @@ use crate::device::Kernel;
 use crate::{Error, Result};
 use cudarc::driver::sys::CUfunction_attribute::*;
 use cudarc::driver::sys::{CUfunction, CUmodule};
-use std::ffi::CString;
-use std::ptr::null_mut;
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char};
+use std::ptr::{null, null_mut};
 use std::sync::Mutex;
 
 /// More arguments than any kernel has.
 const MOST_ARGUMENTS: usize = 64;
 /// `CUDA_ERROR_INVALID_VALUE`: no such argument.
 const INVALID_VALUE: u32 = 1;
-/// `CUDA_ERROR_NOT_FOUND`: no such kernel in this module.
-const NOT_FOUND: u32 = 500;
 /// Without asking for more, a block can have this much shared memory.
 const SHARED_DEFAULT: usize = 48 << 10;
+/// From here on a kernel keeps tiles in shared memory: several of its blocks fit into an SM only where that gives the
+/// kernel as much of its memory as it can, and tiles are copied past the L1 cache that is left.
+const SHARED_TILES: usize = 24 << 10;
 
 /// A kernel that has been looked up.
 pub struct Function {
@@ -25,12 +27,17 @@ pub struct Function {
     pub handle: CUfunction,
     /// Dynamic shared memory that a block may have so far.
     shared: usize,
+    /// Whether it has asked for an SM that gives shared memory as much as it can.
+    tiles: bool,
 }
 
 /// The loaded fat binaries.
 #[derive(Default)]
 pub struct Kernels {
     modules: Vec<CUmodule>,
+    /// Every kernel in them. A lookup by name would be an error of the driver in all modules but one, and
+    /// compute-sanitizer reports errors.
+    there: HashMap<String, CUfunction>,
     functions: Vec<Function>,
 }
 
@@ -46,44 +53,58 @@ impl Kernels {
             let code = unsafe { (driver.cuModuleLoadData)(&mut module, image.as_ptr().cast()) };
             driver.check(&format!("kernels/{name}.cu: cuModuleLoadData"), code)?;
             self.modules.push(module);
+            self.enumerate(driver, module).map_err(|why| format!("kernels/{name}.cu: {why}"))?;
         }
         Ok(())
     }
 
-    /// Looks a kernel up, once; its functions are loaded here, not at the first launch.
+    fn enumerate(&mut self, driver: &Driver, module: CUmodule) -> Result<(), String> {
+        let mut count = 0;
+        // SAFETY: the module is loaded and its context current; one value is written.
+        let code = unsafe { (driver.cuModuleGetFunctionCount)(&mut count, module) };
+        driver.check("cuModuleGetFunctionCount", code)?;
+        let mut handles = vec![null_mut(); count as usize];
+        // SAFETY: as many values are written as there is room for.
+        let code = unsafe { (driver.cuModuleEnumerateFunctions)(handles.as_mut_ptr(), count, module) };
+        driver.check("cuModuleEnumerateFunctions", code)?;
+        for handle in handles {
+            let mut name: *const c_char = null();
+            // SAFETY: a function of the current context; one value is written.
+            driver.check("cuFuncGetName", unsafe { (driver.cuFuncGetName)(&mut name, handle) })?;
+            // SAFETY: the driver's string, which lives as long as the module.
+            let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+            self.there.insert(name, handle);
+        }
+        Ok(())
+    }
+
+    /// Looks a kernel up, once; it is loaded here, not at the first launch, which may be one that is captured.
     pub fn resolve(&mut self, driver: &Driver, name: &str) -> Result<Kernel> {
         if let Some(known) = self.functions.iter().find(|f| f.kernel.name == name) {
             return Ok(known.kernel);
         }
         let unknown = || Error::refused(format!("no kernel {name} among those of this build"));
-        let c_name = CString::new(name).map_err(|_| unknown())?;
+        let &handle = self.there.get(name).ok_or_else(unknown)?;
         let failed = |why| Error::failed(format!("{name}: {why}"));
-        for &module in &self.modules {
-            let mut handle = null_mut();
-            // SAFETY: the module is loaded and its context current; the name ends with a zero.
-            match unsafe { (driver.cuModuleGetFunction)(&mut handle, module, c_name.as_ptr()) } {
-                NOT_FOUND => continue,
-                code => driver.check("cuModuleGetFunction", code).map_err(failed)?,
-            }
-            let mut threads = 0;
-            // SAFETY: the function is one of the current context; one value is written.
-            let code = unsafe {
-                (driver.cuFuncGetAttribute)(&mut threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, handle)
-            };
-            driver.check("cuFuncGetAttribute", code).map_err(failed)?;
-            let sizes = argument_sizes(driver, handle).map_err(failed)?;
-            let (name, sizes) = keep(name, &sizes);
-            let kernel = Kernel {
-                name,
-                threads_max: threads.max(0) as u32,
-                sizes,
-                kinds: &[Kernel::ANY_KIND; MOST_ARGUMENTS][..sizes.len()],
-                entry: self.functions.len(),
-            };
-            self.functions.push(Function { kernel, handle, shared: SHARED_DEFAULT });
-            return Ok(kernel);
-        }
-        Err(unknown())
+        // SAFETY: the function is one of the current context.
+        driver.check("cuFuncLoad", unsafe { (driver.cuFuncLoad)(handle) }).map_err(failed)?;
+        let mut threads = 0;
+        // SAFETY: the function is one of the current context; one value is written.
+        let code = unsafe {
+            (driver.cuFuncGetAttribute)(&mut threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, handle)
+        };
+        driver.check("cuFuncGetAttribute", code).map_err(failed)?;
+        let sizes = argument_sizes(driver, handle).map_err(failed)?;
+        let (name, sizes) = keep(name, &sizes);
+        let kernel = Kernel {
+            name,
+            threads_max: threads.max(0) as u32,
+            sizes,
+            kinds: &[Kernel::ANY_KIND; MOST_ARGUMENTS][..sizes.len()],
+            entry: self.functions.len(),
+        };
+        self.functions.push(Function { kernel, handle, shared: SHARED_DEFAULT, tiles: false });
+        Ok(kernel)
     }
 
     /// The function behind a kernel, allowed this much dynamic shared memory.
@@ -91,18 +112,19 @@ impl Kernels {
         let known = self.functions.get_mut(kernel.entry).filter(|f| f.kernel.name == kernel.name);
         let function =
             known.ok_or_else(|| Error::refused(format!("{}: a kernel of another device", kernel.name)))?;
-        if shared > function.shared {
+        let set = |attribute, value: i32, what: &str| {
             // SAFETY: the function is one of the current context.
-            let code = unsafe {
-                (driver.cuFuncSetAttribute)(
-                    function.handle,
-                    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                    shared as i32,
-                )
-            };
-            let call = format!("{}: cuFuncSetAttribute of {shared} bytes of shared memory", kernel.name);
-            driver.check(&call, code).map_err(Error::failed)?;
+            let code = unsafe { (driver.cuFuncSetAttribute)(function.handle, attribute, value) };
+            let call = format!("{}: cuFuncSetAttribute of {value} {what} of shared memory", kernel.name);
+            driver.check(&call, code).map_err(Error::failed)
+        };
+        if shared > function.shared {
+            set(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared as i32, "bytes")?;
             function.shared = shared;
+        }
+        if shared >= SHARED_TILES && !function.tiles {
+            set(CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100, "percent")?;
+            function.tiles = true;
         }
         Ok(function.handle)
     }
@@ -110,6 +132,7 @@ impl Kernels {
     /// Unloads everything.
     pub fn unload(&mut self, driver: &Driver) {
         self.functions.clear();
+        self.there.clear();
         for module in self.modules.drain(..) {
             // SAFETY: loaded once, its functions are gone, and nothing runs any more.
             unsafe { (driver.cuModuleUnload)(module) };

@@ -44,8 +44,13 @@ impl Cuda {
         }
         let timed = adopted.is_none() && shape.operand_bytes() <= operands.bytes;
         let faster = if timed { self.faster_with_epilogue(shape, operands, instead)? } else { None };
-        if let Some(plan) = &faster {
-            self.warm(plan, shape, operands)?;
+        match &faster {
+            Some(plan) => self.warm(plan, shape, operands)?,
+            None if timed => {
+                let clock = self.outcome(Clock::new(self.driver))?;
+                self.leave_ones(&clock, operands.part(0, shape.operand_bytes()))?;
+            }
+            None => (),
         }
         let products = self.products.as_mut().expect("made by open");
         let used = faster.is_some();
@@ -97,9 +102,7 @@ impl Cuda {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
-        let clock = self.outcome(Clock::new(self.driver))?;
-        // SAFETY: waits for everything, so that nothing else runs while candidates are timed.
-        self.waited("cuCtxSynchronize", unsafe { (self.driver.cuCtxSynchronize)() })?;
+        let clock = self.quiet_clock()?;
         self.randomise(clock.stream, operands.part(0, shape.operand_bytes()))?;
 
         let mut plan = Plan { of, algorithm: cublasLtMatmulAlgo_t { data: [0; 8] }, workspace: 0 };
@@ -164,19 +167,32 @@ impl Cuda {
         Ok(Plan { of, algorithm, workspace })
     }
 
+    /// A clock, and nothing that runs beside it: what is timed uses memory of other work, and the workspace of all.
+    fn quiet_clock(&self) -> Result<Clock> {
+        let clock = self.outcome(Clock::new(self.driver))?;
+        // SAFETY: waits for everything.
+        self.waited("cuCtxSynchronize", unsafe { (self.driver.cuCtxSynchronize)() })?;
+        Ok(clock)
+    }
+
     /// Executes a plan once, so that capture finds its kernels loaded, and leaves 0xFF in the memory used.
     pub(super) fn warm(&self, plan: &Plan, shape: &GemmShape, operands: Span) -> Result<()> {
         let (gemm, _) = self.place_operands(shape, operands)?;
-        let clock = self.outcome(Clock::new(self.driver))?;
+        let clock = self.quiet_clock()?;
         let used = operands.part(0, shape.operand_bytes());
         self.randomise(clock.stream, used)?;
         let done = self.multiply(clock.stream, plan, &gemm)?;
         self.outcome(done.map_err(|why| format!("{shape}: {why}")))?;
-        let start = self.place(used)?;
+        self.leave_ones(&clock, used)
+    }
+
+    /// Fills memory, red zones included, with what they hold.
+    fn leave_ones(&self, clock: &Clock, span: Span) -> Result<()> {
+        let start = self.place(span)?;
         // SAFETY: inside of the arena.
-        let code = unsafe { (self.driver.cuMemsetD8Async)(start, 0xFF, used.bytes, clock.stream) };
+        let code = unsafe { (self.driver.cuMemsetD8Async)(start, 0xFF, span.bytes, clock.stream) };
         self.outcome(self.driver.check("cuMemsetD8Async", code))?;
-        self.finish(&clock)
+        self.finish(clock)
     }
 
     /// A product within `operands`, in place where C and D look alike; and all from its D on, where its results are.

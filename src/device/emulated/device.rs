@@ -8,6 +8,7 @@ use super::super::{
 use super::machine::Machine;
 use super::memory::Memory;
 use super::queue::{Command, Position, Streams};
+use super::seen::Seen;
 use super::{Emulated, EmulatedSettings, POISON, product};
 use crate::config::machine;
 use crate::{Error, Result};
@@ -28,6 +29,7 @@ pub struct EmulatedDevice {
     pub(super) settings: EmulatedSettings,
     pub(super) machine: Machine,
     pub(super) streams: Streams,
+    seen: Seen,
     pub(super) events: Vec<Option<Position>>,
     /// Those that keep their time.
     timers: HashSet<Event>,
@@ -48,6 +50,7 @@ impl EmulatedDevice {
         Ok(Self {
             machine: Machine::new(settings.mode.clone())?,
             streams: Streams::new(settings.streams),
+            seen: Seen::default(),
             events: Vec::new(),
             timers: HashSet::new(),
             graphs: Vec::new(),
@@ -80,6 +83,7 @@ impl EmulatedDevice {
             }
             _ => {
                 self.streams.push(on, command);
+                self.seen.give(on, 1);
                 self.advance()
             }
         }
@@ -110,6 +114,7 @@ impl Device for EmulatedDevice {
     }
 
     fn kernel(&self, name: &str) -> Result<Kernel> {
+        self.not_captured("looking up a kernel")?;
         self.machine.memory.kernel(name)
     }
 
@@ -141,6 +146,7 @@ impl Device for EmulatedDevice {
 
     fn stream(&mut self) -> Result<Stream> {
         self.not_captured("a new stream")?;
+        self.seen.add_stream();
         Ok(Stream(self.streams.add()))
     }
 
@@ -194,7 +200,17 @@ impl Device for EmulatedDevice {
         if operands.bytes < shape.operand_bytes() {
             return Ok(());
         }
-        self.machine.memory.open()?.poison(operands);
+        // A GPU would time candidates beside that work, on memory that it uses.
+        if let Some(stream) = self.seen.busy() {
+            return Err(Error::refused(format!(
+                "planning product {shape} while the host has not waited for all work on stream {stream}"
+            )));
+        }
+        let device = self.machine.memory.open()?;
+        device.poison(operands);
+        if let Some(workspace) = self.machine.workspace {
+            device.poison(workspace);
+        }
         self.machine.rest()
     }
 
@@ -273,6 +289,7 @@ impl Device for EmulatedDevice {
                 self.give(on, Command::Stamp(event.0))?;
             }
             self.events[event.0] = Some(self.streams.position(on));
+            self.seen.record(event, on);
         }
         Ok(())
     }
@@ -283,7 +300,10 @@ impl Device for EmulatedDevice {
         let recorded = self.find_event(event)?;
         self.ordered(on, "waiting for an event")?;
         match recorded {
-            Some(position) if enabled => self.give(on, Command::Wait(position)),
+            Some(position) if enabled => {
+                self.seen.wait(on, event);
+                self.give(on, Command::Wait(position))
+            }
             _ => Ok(()),
         }
     }
@@ -297,6 +317,7 @@ impl Device for EmulatedDevice {
         }
         if let Some(position) = recorded {
             self.streams.force(position, &mut |c| self.machine.run(c));
+            self.seen.synchronize(event);
             self.advance()?;
         }
         self.reported = self.machine.failure.is_some();
@@ -323,9 +344,10 @@ impl Device for EmulatedDevice {
 
     fn replay(&mut self, on: Stream, graph: Graph) -> Result<()> {
         let on = self.find_stream(on)?;
-        self.ordered(on, "replaying a graph")?;
+        self.not_captured("replaying a graph")?;
         let commands = self.graphs.get(graph.0).ok_or_else(|| Error::refused("a graph of another device"))?;
         commands.iter().for_each(|c| self.streams.push(on, c.clone()));
+        self.seen.give(on, commands.len());
         self.advance()
     }
 
