@@ -10,6 +10,7 @@
 // memory-bound.
 // Lanes hold 4 elements: f32 moves in 16-byte accesses, bf16 in 8-byte ones, since 8 elements per lane would halve the
 // use of f32 sectors.
+// Moments that would be subnormal are 0, as on processors, where such numbers are slow.
 // Deterministic: elements are independent.
 // Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, the decay times the rate as PyTorch has it.
 #include "philox.h"
@@ -39,10 +40,12 @@ DEVICE Rates rates(const StepRecord* r, const AdamSegment* s) {
             float(beta2)};
 }
 
+DEVICE float normal_or_zero(float x) { return fabsf(x) < 1.17549435e-38f ? 0.0f : x; }
+
 DEVICE void update(float& w, float& m, float& v, float g, const Rates& r) {
     g *= r.scale;
-    m = fmaf(g - m, r.c1, m);
-    v = fmaf(r.c2 * g, g, r.b2 * v);
+    m = normal_or_zero(fmaf(g - m, r.c1, m));
+    v = normal_or_zero(fmaf(r.c2 * g, g, r.b2 * v));
     w = fmaf(-r.step_size, m / fmaf(sqrtf(v), r.inverse_root, r.eps), w * r.decay);
 }
 

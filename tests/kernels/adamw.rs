@@ -358,6 +358,47 @@ fn gradients_and_moments_of_zero() {
     }
 }
 
+/// Around the smallest normal number: the arithmetic of one step in f64 says which of the two it is.
+#[test]
+fn subnormal_moments_become_zero() {
+    let mut case = Case::new(&TENSORS[..5], 1);
+    let mut random = Random::new(9);
+    let least = f64::from(f32::MIN_POSITIVE);
+    let places: Vec<usize> = case.params.iter().flat_map(|p| elements(p.place)).collect();
+    for (n, &i) in places.iter().enumerate() {
+        let near = |random: &mut Random| (least * (1.0 + random.below(1000) as f64 / 4000.0)) as f32;
+        (case.m[i], case.v[i]) = (near(&mut random), near(&mut random));
+        case.m[i] *= [1.0, -1.0][n % 2];
+        case.g[i] = [0.0, 1e-37, 1e-19][n % 3];
+    }
+    case.record.clip = 0.0;
+    let check = |what: &str, found: &[f32], before: &[f32], after: &dyn Fn(f64, f64) -> f64| {
+        let mut zeros = 0;
+        for &i in &places {
+            let exact = after(before[i].into(), case.g[i].into());
+            zeros += usize::from(found[i] == 0.0);
+            assert!(!found[i].is_subnormal(), "{what} {i}: {:e}", found[i]);
+            let far = (exact.abs() / least - 1.0).abs() > 0.01;
+            assert!(
+                !far || (found[i] == 0.0) == (exact.abs() < least),
+                "{what} {i}: {:e}, {exact:e}",
+                found[i]
+            );
+        }
+        assert!(zeros > places.len() / 10 && zeros < places.len() * 9 / 10, "{what}: {zeros}");
+    };
+    let first = |m: f64, g: f64| 0.9 * m + 0.1 * g;
+    let second = |v: f64, g: f64| 0.95 * v + 0.05 * g * g;
+    let record = RefCell::default();
+    let outputs = every_mode(|run| case.run::<f32>(case.sums(), &record, run));
+    check("m", outputs.get("m"), &case.m, &first);
+    check("v", outputs.get("v"), &case.v, &second);
+    let low = case.clone().rounded();
+    let outputs = every_mode(|run| low.run::<bf16>(case.sums(), &record, run));
+    check("bf16 m", outputs.get("m"), &low.m, &first);
+    check("bf16 v", outputs.get("v"), &low.v, &second);
+}
+
 #[test]
 fn equal_bits_whatever_runs_first() {
     let case = Case::new(&TENSORS[..6], 4).rounded();

@@ -8,6 +8,7 @@ mod linear;
 mod norms;
 mod optimizer;
 mod rig;
+mod subnormal;
 mod tokens;
 
 use rewarm::reference;

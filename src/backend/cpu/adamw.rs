@@ -1,5 +1,5 @@
 //! The optimizer's passes over the flat buffers.
-use super::math::vectorize;
+use super::math::{normal_or_zero, vectorize};
 use crate::ops::AdamParam;
 
 /// What one update needs beside the flat buffers.
@@ -69,7 +69,8 @@ pub fn clear_frozen(g: &mut [f32], params: &[AdamParam]) {
     }
 }
 
-/// One update of every tensor that is not frozen. Elements are independent, so the split into runs cannot change a bit.
+/// One update of every tensor that is not frozen. Moments that would be subnormal become 0: those of tokens that do not
+/// come up any more would stay subnormal for good. Elements are independent, so the split into runs cannot change a bit.
 pub fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], params: &[AdamParam], step: AdamStep) {
     let mut runs = Vec::new();
     let (mut w, mut m, mut v, mut at) = (w, m, v, 0);
@@ -137,8 +138,8 @@ fn update_run(run: Run, step: AdamStep) {
     let (c1, c2, b2) = ((1.0 - b1) as f32, (1.0 - b2) as f32, b2 as f32);
     for (((w, m), v), g) in run.w.iter_mut().zip(run.m).zip(run.v).zip(run.g) {
         let g = g * scale;
-        *m = (g - *m).mul_add(c1, *m);
-        *v = (c2 * g).mul_add(g, b2 * *v);
+        *m = normal_or_zero((g - *m).mul_add(c1, *m));
+        *v = normal_or_zero((c2 * g).mul_add(g, b2 * *v));
         let denominator = v.sqrt().mul_add(inverse_root, eps);
         *w = (-step_size).mul_add(*m / denominator, *w * run.decay);
     }

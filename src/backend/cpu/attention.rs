@@ -1,7 +1,7 @@
 //! Causal attention, one (sequence, head) per task, in tiles of queries: the largest score matrix that exists
 //! is `[QUERIES, T]` per thread. Dao et al. 2022, arXiv:2205.14135 (recomputation from the log-sum-exp).
 use super::gemm::{Op, gemm};
-use super::math::{exp, exp_sum, max, sum2, vectorize};
+use super::math::{exp, exp_sum, max, normal_or_zero, sum2, vectorize};
 use super::memory::{Rows, RowsMut, for_parts};
 use crate::ops::{Act, Heads, Shape};
 use std::cell::RefCell;
@@ -142,6 +142,13 @@ pub fn backward(s: Shape, heads: Heads, qkv: Rows, out: Rows, lse: Rows, dout: R
                 gemm(&mut dqkv.part_mut(tile.clone(), dq_cols.clone()), false, Op::N(ds), Op::N(k), 1.0);
             });
         }
+        // Sums of a key that nobody looks at have nothing but tails.
+        for t in 0..s.time {
+            vectorize(
+                #[inline(always)]
+                || dqkv.row(t).iter_mut().for_each(|x| *x = normal_or_zero(*x)),
+            );
+        }
     });
 }
 
@@ -150,7 +157,7 @@ pub fn backward(s: Shape, heads: Heads, qkv: Rows, out: Rows, lse: Rows, dout: R
 fn softmax_backward(scores: &mut [f32], dp: &mut [f32], lse: f32, delta: f32, scale: f32) {
     for (p, d) in scores.iter_mut().zip(dp) {
         *p = exp(*p - lse);
-        *d = *p * (*d - delta) * scale;
+        *d = normal_or_zero(*p * (*d - delta) * scale);
     }
 }
 

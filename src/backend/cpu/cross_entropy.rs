@@ -1,9 +1,9 @@
 //! Softmax cross-entropy over rows of logits, the gradient in their place.
-use super::math::{exp_sum, max, sum, vectorize};
+use super::math::{exp_sum, max, normal_or_zero, sum, vectorize};
 use super::memory::{RowsMut, for_row_blocks};
 
 /// `loss[i] = lse(logitsᵢ) - logitsᵢ[target]`, 0 where the target is negative. With `grad_scale` the logits
-/// become `(softmax - onehot)·scale`.
+/// become `(softmax - onehot)·scale`, 0 where the softmax's share would be subnormal.
 pub fn forward(logits: RowsMut, targets: &[i32], loss: RowsMut, grad_scale: Option<f32>) {
     for_row_blocks([logits, loss], 1, |i, [mut logits, mut loss]| {
         let (row, loss, target) = (logits.row(0), &mut loss.row(0)[0], targets[i]);
@@ -33,7 +33,7 @@ pub fn forward(logits: RowsMut, targets: &[i32], loss: RowsMut, grad_scale: Opti
                         let shift = max(row);
                         let total = exp_sum(row, shift);
                         let factor = scale / total;
-                        row.iter_mut().for_each(|x| *x *= factor);
+                        row.iter_mut().for_each(|x| *x = normal_or_zero(*x * factor));
                         (shift, total)
                     },
                 );

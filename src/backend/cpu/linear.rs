@@ -1,6 +1,6 @@
 //! Matrix products with what follows them: biases, residual, GELU.
 use super::gemm::{Op, gemm};
-use super::math::{gelu_erf, gelu_tanh, vectorize};
+use super::math::{gelu_erf, gelu_tanh, normal_or_zero, vectorize};
 use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
 use super::tiles::Tiles;
 use crate::model::Gelu;
@@ -113,7 +113,7 @@ pub fn gelu_backward(slope: Rows, dy: RowsMut) {
             let slope = slope.row(first + i);
             vectorize(
                 #[inline(always)]
-                || dy.row(i).iter_mut().zip(slope).for_each(|(d, s)| *d *= s),
+                || dy.row(i).iter_mut().zip(slope).for_each(|(d, s)| *d = normal_or_zero(*d * s)),
             );
         }
     });

@@ -2,6 +2,10 @@
 //!
 //! Every function is a fixed sequence of IEEE operations (`mul_add` is one rounding everywhere), so its bits
 //! do not depend on the vector width; sums use a fixed number of lanes for the same reason.
+//!
+//! What would be subnormal is 0 wherever a tail ends in one ([`exp`], [`normal_or_zero`]): many processors need a hundred
+//! times longer for an operation that takes or gives such a number, and a run whose scores have grown apart has nothing
+//! else in its tails. Their mode that does the same to all arithmetic is not Rust's to change.
 use std::sync::LazyLock;
 
 /// Runs `f` compiled for the widest vectors of this machine (AVX-512, AVX2 + FMA, NEON, else the baseline).
@@ -20,11 +24,18 @@ pub fn dispatch<F: pulp::WithSimd>(f: F) -> F::Output {
 /// Lanes of every sum: a full AVX-512 register, four of NEON.
 pub const LANES: usize = 16;
 
-/// `eˣ` to 1 ulp or so; below -87.3 it stays at the smallest normal number. NaN stays NaN.
+/// `x`, or 0 where it is subnormal. NaN stays NaN.
+#[inline(always)]
+pub fn normal_or_zero(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x }
+}
+
+/// `eˣ` to 1 ulp or so; 0 below -87.3, so that it is never subnormal. NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // Comparisons rather than max/min, which would swallow a NaN.
-    let x = if x < -87.3 { -87.3 } else { x };
+    let tail = x < -87.3;
+    let x = if tail { -87.3 } else { x };
     let x = if x > 88.7 { 88.7 } else { x };
     // 1.5·2²³: adding it rounds to an integer and leaves that integer in the low mantissa bits.
     const MAGIC: f32 = 12_582_912.0;
@@ -41,7 +52,7 @@ pub fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 5e-1);
     let y = p.mul_add(r * r, r) + 1.0;
     let exponent = shifted.to_bits().wrapping_sub(MAGIC.to_bits()) << 23;
-    f32::from_bits(y.to_bits().wrapping_add(exponent))
+    if tail { 0.0 } else { f32::from_bits(y.to_bits().wrapping_add(exponent)) }
 }
 
 /// The normal distribution function `½(1 + erf(x/√2))`, given `e = exp(-x²/2)`. Relative to its value it is good to a
@@ -78,7 +89,7 @@ pub fn gelu_erf(x: f32) -> (f32, f32) {
     let e = exp(-0.5 * x * x);
     let cdf = normal_cdf(x, e);
     // 1/√(2π)
-    (x * cdf, x.mul_add(0.398_942_3 * e, cdf))
+    (normal_or_zero(x * cdf), normal_or_zero(x.mul_add(0.398_942_3 * e, cdf)))
 }
 
 /// Value and derivative of the tanh form of GELU: `½(1 + tanh u) = σ(2u)`, which loses nothing where tanh is near ±1,
@@ -89,10 +100,13 @@ pub fn gelu_tanh(x: f32) -> (f32, f32) {
     const A: f32 = 1.595_769;
     const B: f32 = 0.044_715;
     let x2 = x * x;
-    let e = exp(-A * x * x2.mul_add(B, 1.0));
-    let half = 1.0 / (1.0 + e);
+    // As far as σ is a normal number.
+    let y = -A * x * x2.mul_add(B, 1.0);
+    let tail = y > 87.3;
+    let e = exp(if tail { 87.3 } else { y });
+    let half = if tail { 0.0 } else { 1.0 / (1.0 + e) };
     let slope = A * x2.mul_add(3.0 * B, 1.0);
-    (x * half, (x * slope).mul_add(half * (e * half), half))
+    (x * half, normal_or_zero((x * slope).mul_add(half * (e * half), half)))
 }
 
 /// Folds the lanes of a sum, always in the same order.
@@ -225,9 +239,26 @@ mod tests {
     fn far_tails_of_gelu_are_zero_and_the_identity() {
         for gelu in [gelu_erf, gelu_tanh] {
             for x in [20.0, 1e3] {
-                assert!(gelu(-x).0.abs() < 1e-27 && gelu(-x).1.abs() < 1e-27, "{:?}", gelu(-x));
+                assert_eq!(gelu(-x), (0.0, 0.0));
                 assert_eq!(gelu(x), (x, 1.0));
             }
+        }
+    }
+
+    /// Of the smallest normal number and its neighbours, and down the tail of every function.
+    #[test]
+    fn nothing_is_subnormal() {
+        let least = f32::MIN_POSITIVE;
+        for (x, expected) in [(least, least), (least.next_down(), 0.0), (1e-45, 0.0), (0.0, 0.0)] {
+            assert_eq!((normal_or_zero(x), normal_or_zero(-x)), (expected, -expected));
+        }
+        assert!(normal_or_zero(f32::NAN).is_nan() && normal_or_zero(f32::INFINITY) == f32::INFINITY);
+        assert!(exp(-87.3) >= least && exp((-87.3f32).next_down()) == 0.0 && exp(f32::NEG_INFINITY) == 0.0);
+        for i in 0..400_000 {
+            let x = -20.0 + i as f32 * 1e-4;
+            let (erf, tanh) = (gelu_erf(x), gelu_tanh(x));
+            let all = [exp(5.0 * x), erf.0, erf.1, tanh.0, tanh.1];
+            assert!(!all.iter().any(|y| y.is_subnormal()), "{x}: {all:?}");
         }
     }
 
