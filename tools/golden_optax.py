@@ -2,7 +2,7 @@
 
 import jax
 import optax
-from golden_torch import SHORTEST, peak
+from golden_torch import SHORTEST, at_the_edge, peak
 
 LONGEST = 300  # steps
 
@@ -65,7 +65,31 @@ def optax_args(name, rng, steps):
     }[name]()
     if name == "warmup_cosine_decay_schedule" and rng.random() < 0.7:
         args["end_value"] = args["peak_value"] * rng.random()
-    return args
+    return at_the_edge(rng, args, optax_edges(name, rng, steps, top))
+
+
+def optax_edges(name, rng, steps, top):
+    """Rates at 0 and on both sides of each other, growth and decay, lengths of 1 and behind the run, late beginnings."""
+    rates = [0.0, -0.0, top, top * rng.uniform(0.1, 3)]
+    begin = {"transition_begin": [0, 1, steps - 1]}
+    lengths = {"transition_steps": [1, 2, 3 * steps]} | begin
+    decay = lengths | {"decay_rate": [1.0, 1e-3, rng.uniform(1.001, 3)], "end_value": rates, "staircase": [True]}
+    line = {"init_value": rates, "end_value": rates} | lengths
+    marks = [{1: 0.5}, {3: 0.0}, {4: 2.5, 9: 0.1}, {steps - 1: 1.0}]
+    cycle = {"init_value": rates, "warmup_steps": [1]}
+    return {
+        "linear_schedule": line,
+        "polynomial_schedule": line | {"power": [1.0, 1e-3, 20.0]},
+        "piecewise_constant_schedule": {"boundaries_and_scales": [*marks, {0: 0.5, 2: 3.0}]},
+        "piecewise_interpolate_schedule": {"boundaries_and_scales": marks},
+        "exponential_decay": decay,
+        "cosine_decay_schedule": {"decay_steps": [1, 2], "alpha": [0.0, -0.0, 1.0], "exponent": [1e-3, 20.0]},
+        "linear_onecycle_schedule": {"div_factor": [1.0, 0.5], "final_div_factor": [1.0, 0.5]},
+        "cosine_onecycle_schedule": {"div_factor": [1.0, 0.5], "final_div_factor": [1.0, 0.5]},
+        "warmup_constant_schedule": cycle,
+        "warmup_cosine_decay_schedule": cycle | {"end_value": [0.0, -0.0, 1e-9 * top]},
+        "warmup_exponential_decay_schedule": {"init_value": rates, "warmup_steps": [0, 1]} | decay,
+    }.get(name, {})
 
 
 def rates_of(schedule, steps, staircase):
@@ -77,8 +101,11 @@ def rates_of(schedule, steps, staircase):
 
 
 def optax_settings(name, rng, steps):
-    args = optax_args(name, rng, steps)
-    return args, rates_of(getattr(optax, name)(**args), steps, args.get("staircase"))
+    while True:
+        args = optax_args(name, rng, steps)
+        rates = rates_of(getattr(optax, name)(**args), steps, args.get("staircase"))
+        if max(rates) > 0:
+            return args, rates
 
 
 def optax_join(rng, steps, kinds):
@@ -101,8 +128,11 @@ def optax_join(rng, steps, kinds):
 
 
 def optax_join_settings(rng, steps):
-    args, schedule, staircase = optax_join(rng, steps, [*OPTAX, "join_schedules"])
-    return args, rates_of(schedule, steps, staircase)
+    while True:
+        args, schedule, staircase = optax_join(rng, steps, [*OPTAX, "join_schedules"])
+        rates = rates_of(schedule, steps, staircase)
+        if max(rates) > 0:
+            return args, rates
 
 
 OPTAX = [

@@ -25,8 +25,37 @@ def peak(rng):
     return 10 ** rng.uniform(-5, -2)
 
 
+def at_the_edge(rng, args, edges):
+    """Half of the time, one or two of the arguments at an end of what they may be, or where something turns over."""
+    if edges and rng.random() < 0.5:
+        for key in rng.sample(sorted(edges), min(len(edges), rng.randint(1, 2))):
+            args[key] = rng.choice(edges[key])
+    return args
+
+
+def torch_edges(name, rng, steps, lr):
+    growth = [1.0, rng.uniform(1.001, 1.05)]
+    low = {"eta_min": [0.0, -0.0, lr, lr * 1e-9]}
+    return {
+        "StepLR": {"step_size": [1, steps, 2 * steps], "gamma": growth},
+        "MultiStepLR": {"milestones": [[0], [0, 0, 3], [5, 5, 5], [steps]], "gamma": growth},
+        "ExponentialLR": {"gamma": growth},
+        "ConstantLR": {"factor": [1.0, 1e-9], "total_iters": [1, steps]},
+        "LinearLR": {"start_factor": [1.0, 1e-9], "end_factor": [0.0, -0.0, 1.0], "total_iters": [1, steps]},
+        "PolynomialLR": {"power": [1.0, 1e-3, 20.0], "total_iters": [1, steps]},
+        "CosineAnnealingLR": {"T_max": [1, 2, steps - 1]} | low,
+        "CosineAnnealingWarmRestarts": {"T_0": [1, 2], "T_mult": [1, 2]} | low,
+        "CyclicLR": {"base_lr": [0.0, -0.0, lr], "step_size_up": [1], "step_size_down": [1]},
+        "OneCycleLR": {"div_factor": [1.0, 0.5], "final_div_factor": [1.0, 0.5], "three_phase": [True]},
+    }[name]
+
+
 def torch_args(name, rng, steps, lr):
     """A scheduler's own arguments, for an optimizer with this rate."""
+    return at_the_edge(rng, ordinary_args(name, rng, steps, lr), torch_edges(name, rng, steps, lr))
+
+
+def ordinary_args(name, rng, steps, lr):
     own = {}
     if name == "StepLR":
         own["step_size"] = rng.randint(1, steps)
@@ -114,5 +143,7 @@ def torch_list_settings(name, rng, steps):
     args |= {"milestones": milestones} if name == "SequentialLR" else {}
     args["schedulers"] = [{"style": f"torch:{kind}"} | own for kind, own in entries]
     rates = run(steps, lr, build)
-    # A cosine with eta_min in a chain can lead below 0, which rewarm refuses.
-    return (args, rates) if min(rates) >= 0 else torch_list_settings(name, rng, steps)
+    # A cosine with eta_min in a chain can lead below 0, which rewarm refuses, but for what is rounding.
+    if min(rates) < -1e-15 * base or max(rates) == 0:
+        return torch_list_settings(name, rng, steps)
+    return args, [max(rate, 0.0) for rate in rates]

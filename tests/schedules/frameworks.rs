@@ -80,6 +80,77 @@ fn every_step_is_the_frameworks_own() {
     assert!(missing.is_empty(), "compared with nothing: {missing:?}");
 }
 
+/// Style, arguments, first step, and the framework's own rates from there on, in shares of 1e-3.
+type Row = (&'static str, &'static str, u64, &'static [f64]);
+
+/// Growth, stairs, and bounds on the other side than usual; a milestone at the first step; a rate that another scheduler
+/// sets anew at each step and the next one multiplies, for longer than a power can be told from 0; a factor that ends at
+/// -0, where torch's own rates fall below 0 by rounding.
+const EDGES: &[Row] = &[
+    ("optax:exponential_decay", "decay_rate = 2.0\nstaircase = true\nend_value = 5e-4", 0, &[0.5; 9]),
+    ("optax:exponential_decay", "decay_rate = 1.0\nstaircase = true\nend_value = 5e-4", 0, &[0.5; 9]),
+    ("optax:exponential_decay", "decay_rate = 0.5\nstaircase = true\nend_value = 2e-3", 0, &[2.0; 9]),
+    ("optax:exponential_decay", "decay_rate = 2.0\nstaircase = true", 3, &[1.0, 2.0, 2.0, 2.0, 2.0, 4.0]),
+    (
+        "optax:exponential_decay",
+        "decay_rate = 2.0\nstaircase = true\nend_value = 3e-3",
+        3,
+        &[1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0],
+    ),
+    (
+        "optax:exponential_decay",
+        "decay_rate = 2.0\nstaircase = true\ntransition_begin = 3",
+        5,
+        &[1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0],
+    ),
+    (
+        "optax:warmup_exponential_decay_schedule",
+        "peak_value = 1e-3\nwarmup_steps = 2\ndecay_rate = 2.0\nstaircase = true\nend_value = 1e-3",
+        0,
+        &[0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0],
+    ),
+    ("torch:MultiStepLR", "milestones = [0, 0, 3]\ngamma = 0.5", 0, &[0.25, 0.25, 0.25, 0.125, 0.125]),
+    (
+        "torch:ChainedScheduler",
+        "[[schedulers]]\nstyle = \"torch:CyclicLR\"\nbase_lr = 1e-4\nmax_lr = 1e-3\nstep_size_up = 2\n\
+         cycle_momentum = false\n[[schedulers]]\nstyle = \"torch:ExponentialLR\"\ngamma = 0.1",
+        398,
+        &[0.1, 0.055, 0.01, 0.055, 0.1],
+    ),
+    (
+        "torch:ChainedScheduler",
+        "[[schedulers]]\nstyle = \"torch:LinearLR\"\nstart_factor = 1.0\nend_factor = -0.0\ntotal_iters = 4\n\
+         [[schedulers]]\nstyle = \"torch:CosineAnnealingLR\"\nT_max = 4\neta_min = -0.0",
+        0,
+        &[1.0, 0.6401650429449553, 0.25, 0.03661165235168157, 0.0, 0.14644660940672623, 0.5],
+    ),
+];
+
+#[test]
+fn ends_of_arguments() {
+    for (style, args, first, rates) in EDGES {
+        let mut args: Table = args.parse().unwrap();
+        match *style {
+            "optax:exponential_decay" => args.extend([("init_value".into(), 1e-3.into())]),
+            "optax:warmup_exponential_decay_schedule" => args.extend([("init_value".into(), 0.0.into())]),
+            _ if args.get("schedulers").is_some_and(|list| list[0].get("base_lr").is_some()) => (),
+            _ => args.extend([("lr".into(), 1e-3.into())]),
+        }
+        if style.starts_with("optax") {
+            args.insert("transition_steps".into(), 4.into());
+        }
+        let schedule = styled(style, args.clone(), 1000).unwrap_or_else(|e| panic!("{style} {args}: {e}"));
+        for (step, rate) in (*first..).zip(*rates) {
+            let found = schedule.lr(step);
+            assert!(
+                (found - 1e-3 * rate).abs() < 1e-15,
+                "{style} {args} at {step}: {found:e}, not {rate}e-3"
+            );
+            assert!(found.is_sign_positive(), "{style} {args} at {step}: {found:e}");
+        }
+    }
+}
+
 #[test]
 fn every_example_is_complete_and_moves_as_it_should() {
     for style in STYLES {

@@ -65,7 +65,7 @@ impl Args {
     fn number_in(&self, name: &'static str, expected: &str, allowed: fn(f64) -> bool) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match number(value).filter(|x| x.is_finite() && allowed(*x)) {
-            Some(x) => Ok(Some(x)),
+            Some(x) => Ok(Some(x + 0.0)), // -0 is 0
             None => Err(self.wrong(name, value, expected)),
         }
     }
@@ -189,11 +189,25 @@ impl Args {
 
     /// A list of numbers above 0, which is not empty.
     pub fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>> {
+        self.numbers_in(name, "a list of positive numbers, which is not empty", |x| x > 0.0)
+    }
+
+    /// The same with numbers of at least 0.
+    pub fn numbers_from_0(&self, name: &'static str) -> Result<Option<Vec<f64>>> {
+        self.numbers_in(name, "a list of numbers of at least 0, which is not empty", |x| x >= 0.0)
+    }
+
+    fn numbers_in(
+        &self,
+        name: &'static str,
+        expected: &str,
+        allowed: fn(f64) -> bool,
+    ) -> Result<Option<Vec<f64>>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let list: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(number).collect());
-        match list.filter(|list| !list.is_empty() && list.iter().all(|x| *x > 0.0 && *x <= MOST)) {
+        match list.filter(|list| !list.is_empty() && list.iter().all(|x| allowed(*x) && *x <= MOST)) {
             Some(list) => Ok(Some(list)),
-            None => Err(self.wrong(name, value, "a list of positive numbers, which is not empty")),
+            None => Err(self.wrong(name, value, expected)),
         }
     }
 

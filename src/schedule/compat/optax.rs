@@ -91,7 +91,7 @@ pub(super) fn exponential_decay(args: &Args, run: &RunSize) -> Result<Pieces> {
 fn exponential(args: &Args, before: Pieces, start: f64, rate: f64, run: &RunSize) -> Result<Pieces> {
     let (steps, factor) = (args.some("transition_steps")?, args.positive("decay_rate")?);
     let begin = start + args.count_or("transition_begin", 0.0)?;
-    let end = args.rate_or_none("end_value")?;
+    let (end, stairs) = (args.rate_or_none("end_value")?, args.flag_or("staircase", false)?);
     let mut piece = Piece::exponential(factor, begin, steps, rate, run.steps);
     let mut floor = 0.0;
     match end {
@@ -101,7 +101,7 @@ fn exponential(args: &Args, before: Pieces, start: f64, rate: f64, run: &RunSize
         None => {}
     }
     let pieces = before.then_above(at(start), piece, floor);
-    Ok(if args.flag_or("staircase", false)? { pieces.in_stairs(steps) } else { pieces })
+    Ok(if stairs { pieces.in_stairs(steps) } else { pieces })
 }
 
 pub(super) fn cosine_decay_schedule(args: &Args, _: &RunSize) -> Result<Pieces> {

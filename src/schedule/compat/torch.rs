@@ -20,7 +20,17 @@ pub(super) fn step_lr(args: &Args, run: &RunSize) -> Result<Pieces> {
 
 pub(super) fn multi_step_lr(args: &Args, _: &RunSize) -> Result<Pieces> {
     let (lr, gamma) = (args.rate("lr")?, args.positive_or("gamma", 0.1)?);
-    let list = args.numbers("milestones")?;
+    let list = milestones(args)?;
+    let pieces = Pieces::default().hold(0, lr);
+    Ok(list
+        .iter()
+        .zip(1..)
+        .fold(pieces, |pieces, (step, passed)| pieces.hold(at(*step), lr * gamma.powi(passed))))
+}
+
+/// Where a MultiStepLR multiplies, in order; a step may come up several times.
+pub(super) fn milestones(args: &Args) -> Result<Vec<f64>> {
+    let list = args.numbers_from_0("milestones")?;
     let list =
         list.ok_or_else(|| args.refused("milestones", "is missing; the style requires it: a list of steps"))?;
     if let Some(wrong) = list.windows(2).find(|pair| pair[1] < pair[0]) {
@@ -29,11 +39,7 @@ pub(super) fn multi_step_lr(args: &Args, _: &RunSize) -> Result<Pieces> {
             format!("goes from {} down to {}; list them in order", wrong[0], wrong[1]),
         ));
     }
-    let pieces = Pieces::default().hold(0, lr);
-    Ok(list
-        .iter()
-        .zip(1..)
-        .fold(pieces, |pieces, (step, passed)| pieces.hold(at(*step), lr * gamma.powi(passed))))
+    Ok(list)
 }
 
 pub(super) fn constant_lr(args: &Args, run: &RunSize) -> Result<Pieces> {

@@ -5,13 +5,16 @@
 //! multiply it, a cosine draws it towards its lowest rate, and the others set it anew.
 use super::args::Args;
 use super::parts::{Part, boundaries, in_sequence};
-use super::pieces::Pieces;
+use super::pieces::{Pieces, at};
+use super::torch::milestones;
 use crate::Result;
 use crate::schedule::RunSize;
 use std::f64::consts::PI;
 
 /// A chain has no formula: its rates are kept one by one, in some 100 bytes each.
 const CHANGES_MAX: usize = 1_000_000;
+/// What a rate below 0 may be by rounding alone, in shares of the rate that the chain starts from.
+const ROUNDING: f64 = 1e-12;
 /// These set the optimizer's rate when they are made.
 const SET_OPTIMIZER: [&str; 2] = ["torch:CyclicLR", "torch:OneCycleLR"];
 /// These are not put into lists of their kind.
@@ -30,6 +33,9 @@ pub(super) fn chained_scheduler(args: &Args, run: &RunSize) -> Result<Pieces> {
     let (mut pieces, mut rate) = (Pieces::default(), lr);
     for step in 0..run.steps {
         rate = links.iter().fold(rate, |rate, link| link.step(rate, step));
+        if rate > -ROUNDING * lr {
+            rate = rate.max(0.0) + 0.0; // -0 is 0
+        }
         if rate < 0.0 {
             let what = format!(
                 "lead to a rate of {rate:e} at step {step}, in torch too: CosineAnnealingLR with eta_min is not made for a chain; take SequentialLR"
@@ -71,6 +77,10 @@ enum Link {
     Sets { first: f64, then: Pieces },
     /// Multiplies it by what its own rate, which starts at 1, is multiplied by.
     Multiplies(Pieces),
+    /// Multiplies it by the factor at every such step; its own rate would fall below all numbers in a long run.
+    Every(u64, f64),
+    /// Multiplies it by the factor at each of these steps.
+    At(Vec<u64>, f64),
     /// `CosineAnnealingLR` from `lr` to `low` and back, each in `period` steps.
     Cosine { lr: f64, low: f64, period: f64 },
 }
@@ -95,9 +105,20 @@ impl Link {
                     period: part.args.some("T_max")?,
                 })
             }
-            _ => {
+            name => {
                 part.args.share("lr", 1.0)?;
-                Ok(Self::Multiplies(part.build(run.steps, run)?))
+                let pieces = part.build(run.steps, run)?;
+                Ok(match name {
+                    "torch:ExponentialLR" => Self::Every(1, part.args.positive("gamma")?),
+                    "torch:StepLR" => {
+                        Self::Every(part.args.some("step_size")? as u64, part.args.positive_or("gamma", 0.1)?)
+                    }
+                    "torch:MultiStepLR" => {
+                        let steps = milestones(&part.args)?.into_iter().map(at).collect();
+                        Self::At(steps, part.args.positive_or("gamma", 0.1)?)
+                    }
+                    _ => Self::Multiplies(pieces),
+                })
             }
         }
     }
@@ -112,6 +133,17 @@ impl Link {
                 0.0 => rate,
                 own => rate * (pieces.rate(step) / own),
             },
+            (Self::Every(..), None) => rate,
+            (Self::Every(steps, factor), _) => {
+                if step.is_multiple_of(*steps) {
+                    rate * factor
+                } else {
+                    rate
+                }
+            }
+            (Self::At(steps, factor), _) => {
+                steps.iter().filter(|at| **at == step).fold(rate, |rate, _| rate * factor)
+            }
             (Self::Cosine { .. }, None) => rate,
             (Self::Cosine { lr, low, period }, Some(before)) => {
                 let share = |step: u64| 1.0 + (PI * step as f64 / period).cos();
