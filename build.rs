@@ -137,6 +137,8 @@ fn gpu(sources: &[PathBuf], out: &Path) {
     let nvcc = nvcc();
     let mut flags =
         vec!["-std=c++17".to_string(), "-O3".into(), "-fatbin".into(), "-Xfatbin=-compress-all".into()];
+    // Lines of the source for NVIDIA's tools; the machine code is the same.
+    flags.push("-lineinfo".into());
     match &nvcc {
         Some((nvcc, (major, minor))) => {
             println!("cargo::rustc-env=REWARM_NVCC_VERSION={major}.{minor}");

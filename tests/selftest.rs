@@ -45,6 +45,22 @@ fn the_emulated_device_passes_and_every_kernel_is_in_the_table() {
     );
 }
 
+/// Where they fail nothing else is lost, and they can be left out.
+#[test]
+fn products_that_sum_bias_gradients_come_last() {
+    let rows = |args: &[&str]| -> Vec<bool> {
+        let all = ["--device", "emulated", "--only", "linear", "--json"];
+        let output = selftest(&[&all[..], args].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let rows = report["rows"].as_array().unwrap().iter();
+        rows.map(|row| row["shape"].as_str().unwrap().ends_with("with bias")).collect()
+    };
+    let all = rows(&[]);
+    assert!(all.is_sorted() && all.iter().filter(|last| **last).count() == 8, "{all:?}");
+    assert_eq!(rows(&["--separate-bias-gradients"]), vec![false; all.len() - 8]);
+}
+
 #[test]
 fn parts_are_chosen_by_name() {
     let output = selftest(&["--device", "emulated", "--only", "mma"]);

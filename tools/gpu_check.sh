@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# Everything to learn from a machine with an NVIDIA GPU, in three calls of at most nine minutes, each usable alone:
-#     tools/gpu_check.sh correctness OUTDIR    whether it computes what it should
-#     tools/gpu_check.sh kernels OUTDIR        our operations beside PyTorch's, in turn (A B A B)
-#     tools/gpu_check.sh train OUTDIR          training steps beside PyTorch's, in turn (A B A B)
-# Every part runs in a process of its own under a time limit; one that fails is recorded and the next one runs. Records
+# Everything to learn from a machine with an NVIDIA GPU, in three calls which together take 15 minutes at most, each usable
+# alone; what matters most comes first:
+#     tools/gpu_check.sh correctness OUTDIR    whether it computes what it should: 235 s
+#     tools/gpu_check.sh train OUTDIR          training steps beside PyTorch's, in turn (A B A B): 360 s
+#     tools/gpu_check.sh kernels OUTDIR        our operations beside PyTorch's, in turn (A B A B): 295 s
+# A call says first how long it takes at most and ends then, whatever it is at; what was found is in OUTDIR. Every part runs in a process of its own under a time limit; one that fails is recorded and the next one runs. Records
 # come as they are into OUTDIR/*.jsonl, how each part ended into OUTDIR/passes-CALL.jsonl, clocks and power into
 # OUTDIR/dmon-CALL.log, ratios into OUTDIR/comparison.md. `correctness` leaves PART.log, PART.json and summary.json.
 # Exit code 1 where a part failed. Copied to benches/results/MACHINE, OUTDIR is what tools/performance_doc.py makes
 # docs/performance.md from. Variables: REWARM, the binary; PYTHON, one with torch and transformers; DEVICE=emulated, to
-# try this script without a GPU; CONFIGS, what `train` measures; BUDGET, the seconds of a call. Nothing is compiled here
-# but by torch.compile: a binary that was built elsewhere with NVCC set is enough (stripped it has 11 MB).
+# try this script without a GPU; CONFIGS, what `train` measures; BUDGET, the seconds of a call; BGRADB=no, where products
+# of cuBLASLt are not to sum gradients of biases. Nothing is compiled here but by torch.compile: a binary that was built
+# elsewhere with NVCC set is enough.
 set -uo pipefail
 
-usage="usage: tools/gpu_check.sh correctness|kernels|train OUTDIR"
+usage="usage: tools/gpu_check.sh correctness|train|kernels OUTDIR"
 call=${1:?$usage}
+declare -A seconds=([correctness]=235 [train]=360 [kernels]=295)
 [[ $call == correctness || $call == kernels || $call == train ]] || { echo "error: no call \"$call\"; $usage" >&2; exit 1; }
 mkdir -p "${2:?$usage}" || exit 1
 out=$(cd "$2" && pwd)
@@ -21,7 +24,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 rewarm=$(realpath "${REWARM:-target/release/rewarm}")
 python=${PYTHON:-python3}
 device=${DEVICE:-cuda:0}
-deadline=$((SECONDS + ${BUDGET:-530}))
+budget=${BUDGET:-${seconds[$call]}}
+# The whole call has the limit of its own: a child that does not end, or that nobody times, cannot overrun it.
+if [[ $# == 2 && -z ${GPU_CHECK_LIMITED:-} ]]; then
+    echo "$call: at most $budget s"
+    GPU_CHECK_LIMITED=1 timeout -k 5 "$budget" tools/gpu_check.sh "$call" "$out"
+    code=$?
+    [[ $code == 124 || $code == 137 ]] && echo "$call: ended after its $budget s; $out has what was found until then"
+    exit "$code"
+fi
+# What is left is for writing down how the last part ended.
+deadline=$((SECONDS + budget - 8))
 passes=$out/passes-$call.jsonl
 source tools/passes.sh
 
@@ -30,7 +43,10 @@ source tools/passes.sh
 configs=${CONFIGS:-pythia-410m:16:1:P1 pythia-160m:32:1:P1 pythia-1.4b:8:1:P1 pythia-410m:16:1:P2 pythia-6.9b:4:1:P2
     pythia-410m:1:1:P1 pythia-6.9b:8:1:P2 pythia-410m:16:4:P1}
 # Parts of `correctness` and the seconds of each at most, what matters most first.
-parts="selftest:150 data:30 losses:120 repeat:80 memcheck:90 racecheck:60"
+parts="selftest:70 data:15 losses:50 repeat:40 memcheck:60 racecheck:40"
+# What leaves BGRADB out of a selftest or a measurement, and out of a run.
+without=() separate=()
+[[ ${BGRADB:-yes} == no ]] && without=(--separate-bias-gradients) separate=(--set train.separate_bias_gradients=true)
 
 emulated() { [[ $device == emulated ]]; }
 
@@ -60,7 +76,7 @@ train_round() {
     [[ $4 == P2 ]] && precision=bf16
     emulated && { train_emulated $precision; return; }
     pass train 60 "$rewarm" bench train --preset "$1" --seq-len 2048 "${sizes[@]}" --precision $precision --device "$device" \
-        --steps 20 --warmup 8 --json
+        "${without[@]}" --steps 20 --warmup 8 --json
     for variant in "neox-compile --sdpa cudnn" "neox-compile --sdpa flash" hf-eager; do
         # shellcheck disable=SC2086 # a mode and its options
         pass train 130 "$python" tools/bench_pytorch.py --model "$1" "${sizes[@]}" --device cuda --precision "$4" \
@@ -85,7 +101,7 @@ call_train() {
 
 # ------------------------------------------------------------------------------------------------ parts of correctness
 
-part_selftest() { "$rewarm" selftest --device "$device" --json >"$out/selftest.json"; }
+part_selftest() { "$rewarm" selftest --device "$device" "${without[@]}" --json >"$out/selftest.json"; }
 
 # Tokens of this repository's own text.
 part_data() {
@@ -133,7 +149,7 @@ train() {
     rm -rf "${out:?}/$name"
     "$rewarm" train --device "$on" --set "run_dir=$out/$name" --set "data.train=[\"$out/data\"]" \
         --set "data.seq_len=$time" --set batch.sequences=8 --set batch.micro=4 --set schedule.lr=1e-3 \
-        --set eval.every=0 "${sets[@]}"
+        --set eval.every=0 "${separate[@]}" "${sets[@]}"
 }
 
 # Losses of a run, one a line.
@@ -174,7 +190,9 @@ sanitize() {
     for op in rotary layernorm gelu embedding cross_entropy update attention linear; do
         left=$((${LIMIT:-600} - SECONDS - 3))
         [[ $left -gt 5 ]] || break
-        timeout "$left" "$program" --tool "$1" --error-exitcode 9 "$rewarm" selftest --device "$device" --only $op
+        # The arguments of a kernel are counted until the driver says that there are no more: an error, but no fault.
+        timeout "$left" "$program" --tool "$1" --report-api-errors no --error-exitcode 9 \
+            "$rewarm" selftest --device "$device" --only $op "${without[@]}"
         status=$(status_of $?)
         results+=("\"$op\":\"$status\"")
         [[ $status == failed ]] && code=1
@@ -200,15 +218,23 @@ run_part() {
 }
 
 call_correctness() {
-    local part lines
-    for part in $parts; do run_part "${part%:*}" "${part#*:}"; done
+    local part
+    for part in $parts; do
+        run_part "${part%:*}" "${part#*:}"
+        summary
+    done
+    echo "$out/summary.json"
+}
+
+# How the parts ended so far: a call that is cut off leaves that of those that were done.
+summary() {
+    local part name lines
     lines=$(while IFS= read -r part; do
         name=$(sed 's/.*"file":"\([^"]*\)".*/\1/' <<<"$part")
         printf '%s,"result":%s}\n' "${part%\}}" "$(result_of "$name")"
     done <"$passes" | paste -sd,)
     printf '{"device":"%s","passed":%s,"seconds":%d,"parts":[%s]}\n' "$device" \
         "$([[ $failed == 0 ]] && echo true || echo false)" "$SECONDS" "$lines" >"$out/summary.json"
-    echo "$out/summary.json"
 }
 
 # The part's JSON where it is one whole object.

@@ -27,7 +27,7 @@ pub fn check(device: DeviceName, sizes: &ModelConfig, names: &BTreeSet<&str>) ->
     // A name stands for all that begin with it.
     let first_of_its_kind = |name: &&&str| !names.iter().any(|n| n != *name && name.starts_with(n));
     for name in names.iter().filter(first_of_its_kind).filter(|name| selftest::tests(name)) {
-        selftest::run(device, Some(name), &mut seen)?;
+        selftest::run(device, Some(name), false, &mut seen)?;
     }
     match wrong.is_empty() {
         true => Ok(()),

@@ -78,6 +78,7 @@ mod tests {
             micro: 4096,
             accumulation: 1,
             precision: Precision::Mixed,
+            separate_bias_gradients: false,
             recompute: Recompute::None,
             chunk_rows: Some(256),
             available: Some(available),

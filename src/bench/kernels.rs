@@ -260,6 +260,7 @@ mod tests {
             micro: k.shape.batch,
             accumulation: 1,
             precision: Precision::Mixed,
+            separate_bias_gradients: false,
             recompute,
             chunk_rows: Some(k.chunk_rows),
             available: None,

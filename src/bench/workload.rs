@@ -37,6 +37,8 @@ pub struct Workload {
     pub accumulation: usize,
     /// What weights and moments are kept in.
     pub precision: Precision,
+    /// Whether gradients of biases are never summed by products.
+    pub separate_bias_gradients: bool,
     /// What the backward computes again.
     pub recompute: Recompute,
     /// Rows of logits at once; none: as training settles it.
@@ -76,7 +78,9 @@ impl Workload {
 
     /// The model.
     pub fn model(&self) -> Model {
-        Model::new(self.sizes.clone()).with_precision(self.precision)
+        Model::new(self.sizes.clone())
+            .with_precision(self.precision)
+            .with_separate_bias_gradients(self.separate_bias_gradients)
     }
 
     /// The layout of a model's activations.

@@ -17,6 +17,9 @@ pub struct SelftestArgs {
     /// Only what has a name that begins with this, as in --only attention
     #[arg(long, value_name = "OP")]
     only: Option<String>,
+    /// Leave out products that sum the gradient of a bias (cuBLASLt's BGRADB), which are tested last otherwise
+    #[arg(long)]
+    separate_bias_gradients: bool,
     /// Threads of the reference; 0: all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -31,7 +34,8 @@ pub fn run(args: &SelftestArgs) -> Result<()> {
         false if printed.is_ok() => printed = print(&row.to_string()),
         false => (),
     };
-    let report = with_threads(args.threads, || test(args.device, args.only.as_deref(), &mut show))?;
+    let (only, separate) = (args.only.as_deref(), args.separate_bias_gradients);
+    let report = with_threads(args.threads, || test(args.device, only, separate, &mut show))?;
     printed?;
     if args.json {
         print_json(&report)?;

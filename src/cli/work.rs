@@ -58,6 +58,9 @@ pub struct WorkArgs {
     /// What the backward pass computes again: none, cheap, block
     #[arg(long, value_name = "WHAT")]
     recompute: Option<Recompute>,
+    /// Never let a product of a GPU sum the gradient of a bias (cuBLASLt's BGRADB)
+    #[arg(long)]
+    separate_bias_gradients: bool,
     /// Token shards instead of random tokens; a configuration names its own
     #[arg(long, value_name = "SHARDS")]
     data: Vec<String>,
@@ -122,6 +125,7 @@ impl WorkArgs {
         let workload = Workload {
             accumulation: self.accumulate.unwrap_or(named.accumulation),
             recompute: self.recompute.unwrap_or(named.recompute),
+            separate_bias_gradients: self.separate_bias_gradients || named.separate_bias_gradients,
             data,
             ..named
         };
@@ -141,6 +145,7 @@ fn defaults(model: &str, sizes: ModelConfig, time: usize, micro: usize) -> Workl
         micro,
         accumulation: 1,
         precision: Precision::Mixed,
+        separate_bias_gradients: false,
         recompute: Recompute::None,
         chunk_rows: None,
         available: None,
@@ -201,6 +206,7 @@ fn from_config(path: &Path, set: &[String]) -> Result<(Workload, usize)> {
         micro: config.batch.micro,
         accumulation: config.batch.sequences / config.batch.micro, // it divides
         precision: config.precision,
+        separate_bias_gradients: config.separate_bias_gradients,
         recompute: config.recompute,
         chunk_rows: config.head.chunk_rows,
         available: None,

@@ -91,6 +91,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("train.recompute", Choice(&["none", "cheap", "block"])),
     ("train.precision", Choice(&["mixed", "bf16"])),
     ("train.ema", Number),
+    ("train.separate_bias_gradients", Flag),
     ("eval.every", Count),
     ("eval.sequences", Count),
     ("checkpoint.every", Count),

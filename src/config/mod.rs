@@ -70,6 +70,8 @@ pub struct Config {
     pub precision: Precision,
     /// `train.ema`: decay of the moving average of the weights, where one is kept.
     pub ema: Option<f64>,
+    /// `train.separate_bias_gradients`.
+    pub separate_bias_gradients: bool,
     /// `[eval]`.
     pub eval: Eval,
     /// `[checkpoint]`.
@@ -201,6 +203,7 @@ impl Config {
                 recompute: self.recompute,
                 precision: self.precision,
                 ema: self.ema,
+                separate_bias_gradients: self.separate_bias_gradients,
             },
             eval: self.eval,
             checkpoint: self.checkpoint,

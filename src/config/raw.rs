@@ -134,4 +134,8 @@ pub struct RawTrain {
     pub precision: Precision,
     /// Decay of a moving average of the weights.
     pub ema: Option<f64>,
+    /// Whether gradients of biases are always summed by kernels of their own; left out where it is not, as in runs from
+    /// before the key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub separate_bias_gradients: bool,
 }

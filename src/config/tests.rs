@@ -98,6 +98,7 @@ tokens = "1.5B"
 recompute = "cheap"
 precision = "mixed"
 ema = 0.999
+separate_bias_gradients = true
 [eval]
 every = 0
 sequences = 0
@@ -190,6 +191,7 @@ fn a_full_file_means_what_it_says() {
     assert_eq!(rules.iter().map(|r| r.pattern.as_str()).collect::<Vec<_>>(), ["*.bias"]);
     assert_eq!(rules[0].lr_mult, Some(2.0));
     assert_eq!((config.recompute, config.ema), (Recompute::Cheap, Some(0.999)));
+    assert!(config.separate_bias_gradients);
 }
 
 #[test]
@@ -535,6 +537,17 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
     wider["optim"]["new_key"] = 1.into();
     let difference = &resume_differences(&old, &wider)[0];
     assert_eq!((difference.key.as_str(), &difference.old), ("optim.new_key", &serde_json::Value::Null));
+}
+
+/// Which sums are whose decides about bits: no key that a resume may change.
+#[test]
+fn separate_bias_gradients_belong_to_a_run() {
+    let json = |sets: &[&str]| load(SMALL, sets).unwrap().to_json();
+    let (plain, separate) = (json(&[]), json(&["train.separate_bias_gradients=true"]));
+    assert_eq!(plain, json(&["train.separate_bias_gradients=false"]), "written where it is not the default");
+    let [difference] = &resume_differences(&plain, &separate)[..] else { panic!("one") };
+    assert_eq!(difference.key, "train.separate_bias_gradients");
+    assert_eq!(difference.kind, DifferenceKind::ChangesRun);
 }
 
 /// Runs from before the key are resumed, and one with f32 state may move between a processor and a GPU.

@@ -43,6 +43,7 @@ impl RawConfig {
             recompute: self.train.recompute,
             precision: self.train.precision,
             ema: self.train.ema,
+            separate_bias_gradients: self.train.separate_bias_gradients,
             eval: self.eval,
             checkpoint: self.checkpoint.validated()?,
             head: self.head.validate()?,

@@ -58,4 +58,10 @@ impl Model {
         self.table.precision = precision;
         self
     }
+
+    /// With gradients of biases that are always, or not always, summed by kernels of their own.
+    pub fn with_separate_bias_gradients(mut self, separate: bool) -> Self {
+        self.table.separate_bias_gradients = separate;
+        self
+    }
 }

@@ -128,6 +128,8 @@ pub struct ParamTable {
     pub average: bool,
     /// What weights and moments are kept in.
     pub precision: Precision,
+    /// Whether gradients of biases are always summed by kernels of their own, never by a product on its way.
+    pub separate_bias_gradients: bool,
 }
 
 /// Hands out offsets and records names.
@@ -197,8 +199,19 @@ impl ParamTable {
         let total = b.next;
         let head_grad = if config.tie_word_embeddings { b.place(v, c) } else { head };
         let (params, grad_total) = (b.params, b.next);
-        let (average, precision) = (false, Precision::default());
-        Self { params, total, grad_total, embed, layers, final_norm, head, head_grad, average, precision }
+        Self {
+            params,
+            total,
+            grad_total,
+            embed,
+            layers,
+            final_norm,
+            head,
+            head_grad,
+            average: false,
+            precision: Precision::default(),
+            separate_bias_gradients: false,
+        }
     }
 
     /// The tensor of that name.

@@ -25,6 +25,7 @@ fn workload(device: DeviceName) -> Workload {
         micro: if large { 4 } else { 1 },
         accumulation: 2,
         precision: Precision::Mixed,
+        separate_bias_gradients: false,
         recompute: Recompute::None,
         chunk_rows: Some(if large { 256 } else { 16 }),
         available: None,

@@ -97,6 +97,8 @@ pub fn run(device: Box<dyn Device>, parallel: bool) -> Result<Found> {
     let exact = steps(&model, &mut cpu(), &ws, &weights)?;
     let naive = steps(&model, &mut Rounded(cpu()), &ws, &rounded_weights(&model, &weights))?;
     let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true)?;
+    // Products that sum them have rows of their own.
+    gpu.sum_biases_in_products(false);
     let found = steps(&model, &mut gpu, &ws, &weights)?;
     let before = gpu.launches();
     step(&model, &mut gpu, &ws, 2)?;

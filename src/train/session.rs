@@ -310,7 +310,10 @@ impl Parts {
             tokenizer,
             corpus: format!("{:032x}", sources.fingerprint()),
         };
-        let model = Model::new(sizes).with_average(config.ema.is_some()).with_precision(config.precision);
+        let model = Model::new(sizes)
+            .with_average(config.ema.is_some())
+            .with_precision(config.precision)
+            .with_separate_bias_gradients(config.separate_bias_gradients);
         Ok(Self { config, model, sources, evaluations, schedule, quantities, fingerprints, extra_files })
     }
 }

@@ -108,7 +108,7 @@ impl Gpu {
             prepared: HashSet::new(),
             planned: HashSet::new(),
             summing: HashSet::new(),
-            sum_in_products: None,
+            sum_in_products: table.separate_bias_gradients.then_some(false),
             shared_bytes,
             pending: Pending::default(),
             clock: Clock::default(),
