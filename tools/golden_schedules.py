@@ -36,10 +36,23 @@ import transformers
 from golden_feedback import FEEDBACK
 from golden_optax import LONGEST, OPTAX, optax_join_settings, optax_settings
 from golden_torch import (
-    SHORTEST, TORCH, TORCH_LISTS, TORCH_RECURSIVE, peak, run, torch_list_settings, torch_settings
+    SHORTEST, TORCH, TORCH_LISTS, TORCH_RECURSIVE, at_the_edge, peak, run, torch_list_settings, torch_settings
 )  # fmt: skip
 from restated_schedules import cases as restated
 from torch.optim import lr_scheduler
+
+
+def hf_edges(name, lr):
+    low = {"min_lr_rate": [0.0, -0.0, 1.0], "num_cycles": [1e-3, 0.5, 10]}
+    return {
+        "cosine": {"num_cycles": [1e-3, 0.5, 10]},
+        "cosine_with_restarts": {"num_cycles": [1, 20]},
+        "polynomial": {"power": [1.0, 1e-3, 20.0], "lr_end": [0.0, -0.0, lr * (1 - 1e-9)]},
+        "inverse_sqrt": {"timescale": [1, 10**9]},
+        "cosine_with_min_lr": low,
+        "cosine_warmup_with_min_lr": low | {"warmup_lr_rate": [0.0, -0.0, 1.0]},
+        "warmup_stable_decay": {"num_decay_steps": [1], "num_stable_steps": [0], "min_lr_ratio": [0.0, -0.0, 1.0]},
+    }.get(name, {})
 
 
 def hf_settings(name, rng, steps):
@@ -62,10 +75,7 @@ def hf_settings(name, rng, steps):
         if rng.random() < 0.7:
             special["lr_end"] = lr * rng.random()
     if name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr"):
-        if rng.random() < 0.5:
-            special["min_lr"] = lr * rng.random()
-        else:
-            special["min_lr_rate"] = rng.random()
+        special["min_lr_rate"] = rng.random()
     if name == "cosine_warmup_with_min_lr" and rng.random() < 0.5:
         special["warmup_lr_rate"] = rng.random()
     if name == "warmup_stable_decay":
@@ -80,6 +90,9 @@ def hf_settings(name, rng, steps):
             special["min_lr_ratio"] = rng.random()
         if rng.random() < 0.2:
             special["num_cycles"] = rng.uniform(0.3, 2)
+    at_the_edge(rng, special, hf_edges(name, lr))
+    if "min_lr_rate" in special and rng.random() < 0.5:
+        special["min_lr"] = lr * special.pop("min_lr_rate")
     warmup, total = args.get("num_warmup_steps"), args.get("num_training_steps", steps)
     scheduler = partial(transformers.get_scheduler, name, num_warmup_steps=warmup, num_training_steps=total)
     build = partial(scheduler, scheduler_specific_kwargs=special)
