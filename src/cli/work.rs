@@ -4,6 +4,7 @@ use crate::backend::check_precision;
 use crate::bench::{Workload, memory_available};
 use crate::config::{Config, Optim};
 use crate::device::{self, DeviceName};
+use crate::files::Draft;
 use crate::model::{ModelConfig, PRESETS, Precision, Recompute, preset};
 use crate::train::Source;
 use crate::{Error, Result};
@@ -218,11 +219,11 @@ fn from_config(path: &Path, set: &[String]) -> Result<(Workload, usize)> {
 
 /// Refuses a file that cannot be written, before the work for it is done. What is there is left alone.
 pub fn check_writable(path: &Path) -> Result<()> {
-    let there = path.exists();
     let refused = |e| Error::refused(format!("cannot write {}: {e}; name another file", path.display()));
-    OpenOptions::new().append(true).create(true).open(path).map_err(refused)?;
-    if !there {
-        let _ = std::fs::remove_file(path); // it was empty
+    if path.exists() {
+        OpenOptions::new().append(true).open(path).map(drop).map_err(refused)
+    } else {
+        // Not the file itself: were it made and deleted, what another process wrote meanwhile would go with it.
+        Draft::create(path).map(drop).map_err(refused)
     }
-    Ok(())
 }
