@@ -93,6 +93,11 @@ impl Generator {
         Ok(Self { model, workspace, ops })
     }
 
+    /// Tokens of prompt and continuation together, at most.
+    pub fn longest(&self) -> usize {
+        self.workspace.shape.time
+    }
+
     /// Calls `emit` with each new token until it returns false, `count` tokens were drawn, or one of `ends` was.
     pub fn generate(
         &mut self,

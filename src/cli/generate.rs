@@ -17,9 +17,9 @@ pub struct GenerateArgs {
     /// Text to continue
     #[arg(long, default_value = "\n")]
     prompt: String,
-    /// New tokens at most
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_tokens: usize,
+    /// New tokens at most [default: 128, or what the model's context has room for]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
     /// Divides the logits; 0 always takes the most likely token
     #[arg(long, default_value_t = 0.8)]
     temperature: f64,
@@ -58,7 +58,8 @@ fn generate(args: &GenerateArgs) -> Result<()> {
     write_out(&mut out, &args.prompt)?;
     printed.shown = tokenizer.decode(&prompt)?;
     let mut failure = None;
-    generator.generate(&prompt, args.max_tokens, sampling, &ends, |token| {
+    let count = generator.longest() - prompt.len();
+    generator.generate(&prompt, count, sampling, &ends, |token| {
         match printed.push(token).and_then(|text| write_out(&mut out, &text)) {
             Ok(()) => true,
             Err(e) => {
@@ -84,7 +85,9 @@ fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>
     let tokenizer = TextTokenizer::load(path)?;
     tokenizer.check_fits(source.config().vocab_size as u32)?;
     let prompt = tokenizer.encode(&args.prompt)?;
-    let generator = Generator::load(source, prompt.len() + args.max_tokens, device::resolve(args.device))?;
+    let room = source.config().max_position_embeddings.saturating_sub(prompt.len()).max(1);
+    let longest = prompt.len() + args.max_tokens.unwrap_or(room.min(128));
+    let generator = Generator::load(source, longest, device::resolve(args.device))?;
     Ok((tokenizer, prompt, generator, source.end_tokens()?))
 }
 

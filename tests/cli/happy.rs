@@ -186,6 +186,8 @@ fn generate_refuses_what_it_cannot_do() {
     let long = "The river watches the river. ".repeat(100);
     rewarm(&f.dir, ["generate", "DIR/run", "--prompt", &long]).refused(&["128", "shorten"]);
     line(&f.dir, "generate DIR/run --max-tokens 128").refused(&["128", "shorten"]);
+    // Where no number was given, as many as the model takes: 128 with the prompt.
+    line(&f.dir, "generate DIR/run").ok();
     line(&f.dir, "generate DIR/run --temperature=-1").refused(&["temperature", "0 or more"]);
     line(&f.dir, "generate DIR/run --top-p 1.5").refused(&["top-p", "at most 1"]);
     rewarm(&f.dir, ["generate", "DIR/run", "--prompt", ""]).refused(&["at least 1"]);
