@@ -77,11 +77,14 @@ pub struct Demo {
 pub fn run(options: &Options, stop: &Arc<AtomicBool>) -> Result<Demo> {
     let recipe = if options.quick { Recipe::QUICK } else { Recipe::FULL };
     let dir = options.dir.as_path();
-    claim(dir)?;
+    check_empty(dir)?;
     let mut stages = Stages::new();
 
     stages.next("text");
     let Texts { upstream, downstream, names, origin, prompts } = texts(options, &recipe)?;
+    // Whatever is wrong with the texts leaves nothing behind.
+    let data = dir.join("data");
+    std::fs::create_dir_all(&data).map_err(Error::input("create", &data))?;
     stages.note(&origin);
     let mut facts = vec![("text", origin)];
     for (label, name, side) in [("upstream", names[0], &upstream), ("downstream", names[1], &downstream)] {
@@ -140,32 +143,24 @@ impl Demo {
     }
 }
 
-/// An empty directory.
-fn claim(dir: &Path) -> Result<()> {
-    let used = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-    if used {
+fn check_empty(dir: &Path) -> Result<()> {
+    if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::refused(format!(
             "{} is not empty; the demo starts in an empty directory: remove it, or choose another with --dir DIR",
             dir.display()
         )));
     }
-    let data = dir.join("data");
-    std::fs::create_dir_all(&data).map_err(Error::input("create", &data))
+    Ok(())
 }
 
 fn texts(options: &Options, recipe: &Recipe) -> Result<Texts> {
     let Some((up, down)) = &options.folders else {
         let sources = registry::read_sources()?;
-        let missing = match sources.missing.as_slice() {
-            [] => String::new(),
-            names => format!(", without {}", names.join(" ")),
-        };
-        let wanted = sources.found + sources.missing.len();
         return Ok(Texts {
             upstream: select("upstream", sources.prose, recipe.side_bytes)?,
             downstream: select("downstream", sources.code, recipe.side_bytes)?,
             names: ["prose", "Rust code"],
-            origin: format!("{} of {wanted} crates in cargo's folder{missing}", sources.found),
+            origin: sources.origin,
             prompts: ["Returns the number of ".into(), "impl<T> Iterator for ".into()],
         });
     };

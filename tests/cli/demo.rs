@@ -1,5 +1,5 @@
 //! The demo in its short form, on two small folders.
-use super::support::{Dir, line};
+use super::support::{Dir, REWARM, line};
 
 /// `files` documents of text that differ from each other.
 fn folder(dir: &Dir, name: &str, files: usize, sentence: &str) {
@@ -32,4 +32,31 @@ fn the_demo_compares_two_continuations_and_writes_a_report() {
     }
     let again = line(&dir, "demo --quick --dir DIR/out --upstream DIR/old --downstream DIR/new");
     assert!(again.code == 1 && again.err.contains("is not empty"), "{}", again.err);
+}
+
+#[test]
+fn without_its_crates_the_demo_says_what_to_do_and_leaves_nothing() {
+    let dir = Dir::new();
+    let mut demo = assert_cmd::Command::new(REWARM);
+    let out = demo
+        .current_dir(dir.path())
+        .env("CARGO_HOME", dir.path())
+        .args(["demo", "--quick"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    for expected in ["lacks 72 of them", "cargo fetch --locked", "--upstream DIR --downstream DIR"] {
+        assert!(said.contains(expected), "{expected:?} is missing: {said}");
+    }
+    assert!(!dir.join("demo").exists());
+    // Nor does a folder that is not there: the second try meets an empty directory again.
+    for _ in 0..2 {
+        let said = line(&dir, "demo --quick --dir DIR/out --upstream DIR/none --downstream DIR/none");
+        assert!(
+            said.code == 1 && said.err.contains("none") && !said.err.contains("not empty"),
+            "{}",
+            said.err
+        );
+    }
 }
