@@ -76,7 +76,7 @@ pub(crate) fn holder() -> String {
 }
 
 /// Seconds since 1970 as a date, for people only: nothing compares it.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days; the year starts in March.
     let shifted = days + 719_468;

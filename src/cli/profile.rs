@@ -51,14 +51,14 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
         let profile = profile::run(&workload, args.steps.0.clone())?;
         let table = Table::new(&profile, Ceilings::measure(workload.device)?);
         let settings = workload.settings();
+        let machine = Machine::detect(workload.device);
         if let Some(path) = &args.trace {
             write_whole(path, profile::trace(&profile, &settings).to_string().as_bytes())?;
         }
         if let Some(path) = &args.html {
-            write_whole(path, profile::page(&profile, &table, &settings).as_bytes())?;
+            write_whole(path, profile::page(&profile, &table, &machine, &settings).as_bytes())?;
         }
         if args.json {
-            let machine = Machine::detect(workload.device);
             return print_json(&record(&profile, &table, &machine, &workload.model, settings));
         }
         console::print(&table.to_string())

@@ -2,8 +2,9 @@
 use super::outcome::COLUMNS;
 use super::recipe::{Phase, Recipe};
 use super::{Demo, Options, Sample};
-use crate::config::machine::Machine;
-use crate::report::{Chart, Line, Page, RunLog, Series, moving_average, rate_chart};
+use crate::bench::Machine;
+use crate::device::DeviceName;
+use crate::report::{Chart, Line, Page, RunLog, Series, moving_average, origin, rate_chart};
 use crate::{Error, Result};
 
 /// Colours that stay apart for colour-blind readers (Okabe & Ito).
@@ -116,7 +117,6 @@ fn below_start(mut chart: Chart) -> Chart {
 }
 
 fn facts(demo: &Demo, options: &Options, r: &Recipe, runs: &Runs) -> Vec<(&'static str, String)> {
-    let machine = Machine::detect();
     let mut speeds: Vec<f64> = runs.iter().flat_map(|r| r.2.steps.iter().map(|s| s.tokens_per_s)).collect();
     speeds.sort_by(f64::total_cmp);
     let speed = speeds.get(speeds.len() / 2).copied().unwrap_or(0.0);
@@ -140,17 +140,8 @@ fn facts(demo: &Demo, options: &Options, r: &Recipe, runs: &Runs) -> Vec<(&'stat
             options.seed
         ),
     ));
-    let simd = if machine.simd.is_empty() { "no SIMD found".into() } else { machine.simd.join(" ") };
-    facts.push((
-        "machine",
-        format!(
-            "{} {}, {} cores, {simd}; {} threads used",
-            machine.os,
-            machine.arch,
-            machine.cores,
-            rayon::current_num_threads()
-        ),
-    ));
+    facts.extend(origin(&Machine::detect(DeviceName::Cpu)));
+    facts.push(("threads", rayon::current_num_threads().to_string()));
     facts.push(("speed", format!("{speed:.0} tokens per second (median of all steps)")));
     facts.push(("time", format!("{:.0} s", demo.seconds)));
     facts

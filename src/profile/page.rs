@@ -1,10 +1,11 @@
 //! The report of a profile: one HTML file.
 use super::{Profile, Table, picture};
-use crate::report::Page;
+use crate::bench::Machine;
+use crate::report::{Page, origin};
 use serde_json::Value;
 
 /// Tables and drawings; the timeline is that of the median step.
-pub fn page(profile: &Profile, table: &Table, settings: &Value) -> String {
+pub fn page(profile: &Profile, table: &Table, machine: &Machine, settings: &Value) -> String {
     let mut page = Page::new("Where the time of a training step goes");
     let [plain, profiled] = table.plain_and_profiled_s.map(|s| s * 1e3);
     page.lead(&format!(
@@ -18,6 +19,7 @@ pub fn page(profile: &Profile, table: &Table, settings: &Value) -> String {
     let mut facts = vec![("command", command.join(" "))];
     let of_settings = settings.as_object().into_iter().flatten();
     facts.extend(of_settings.map(|(key, value)| (key.as_str(), value.to_string().replace('"', ""))));
+    facts.extend(origin(machine));
     page.facts(&facts);
     page.section("One step");
     let middle = profile.steps.iter().min_by(|a, b| {
@@ -25,13 +27,15 @@ pub fn page(profile: &Profile, table: &Table, settings: &Value) -> String {
         distance(a.seconds).total_cmp(&distance(b.seconds))
     });
     if let Some(step) = middle {
-        page.paragraph("Phases, blocks and operations over time; a bar's name and time are in its tooltip.");
+        page.paragraph(
+            "Phases, blocks and operations over time; bars too narrow for their name have it in a tooltip.",
+        );
         page.svg(&picture::timeline(step), "nested bars of phases, blocks and operations of one step");
     }
     page.section("Roofline");
     page.paragraph(&format!(
         "Work per second over work per byte, by what each operation must move and compute at least; the area of a circle \
-         is its share of the step. The roof is {:.1} GB/s of a copy and {:.1} GFLOP/s of a matrix product, measured in the \
+         is its share of the step, the number behind its name. The roof is {:.1} GB/s of a copy and {:.1} GFLOP/s of a matrix product, measured in the \
          same call. What fits into a cache can lie above its slope.",
         table.ceilings.copy_bytes_per_s / 1e9,
         table.ceilings.matmul_flops_per_s / 1e9

@@ -1,6 +1,6 @@
 //! A real small model, profiled.
 use super::*;
-use crate::bench::Ceilings;
+use crate::bench::{Ceilings, Machine};
 use crate::config::Optim;
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Precision, Recompute, preset};
@@ -174,11 +174,15 @@ fn tables_and_pages_say_everything() {
     let shares: f64 = table.rows.iter().map(|r| r.share).sum::<f64>() + table.gaps_share;
     assert!((shares - 1.0).abs() < 1e-9, "{shares}");
     let text = table.to_string();
-    let html = page(&profile, &table, &json!({"model": "small", "device": "cpu"}));
+    let machine = Machine::detect(DeviceName::Cpu);
+    let html = page(&profile, &table, &machine, &json!({"model": "small", "device": "cpu"}));
     for name in ["linear_bwd_weight head", "attention_bwd", "update", "(between operations)"] {
         assert!(text.contains(name) && html.contains(name), "{name}");
     }
     assert_eq!(html.matches("<svg").count(), 2);
+    for fact in ["machine", "program", "date", &machine.os, " UTC</td>"] {
+        assert!(html.contains(fact), "{fact}");
+    }
     assert!(html.contains("FLOP per byte") && html.contains("layer 1") && !html.contains("<script"));
     let row = table.rows.iter().find(|r| r.name == "linear qkv").unwrap();
     // 512 rows from 128 to 384.

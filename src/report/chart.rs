@@ -1,20 +1,21 @@
 //! A chart as SVG text.
+use super::head::{self, Head};
 use super::series::{Line, Series};
 use crate::{Error, Result};
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::sync::Once;
 
-/// Pixels of the drawing. Twice what is shown, because plotters rounds to whole pixels.
-const SIZE: (u32, u32) = (1600, 900);
-/// Height of title and legend.
-const HEAD: u32 = 120;
+/// Pixels of the drawing, without title and legend above. Twice what is shown, because plotters rounds to whole pixels.
+const BODY: (u32, u32) = (1600, 780);
 const INK: RGBColor = RGBColor(31, 41, 55);
 const PALE: RGBColor = RGBColor(107, 114, 128);
 const GRID: RGBColor = RGBColor(229, 231, 235);
+/// Pixels that are drawn and left out.
+const DASH: (u32, u32) = (14, 10);
 const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif";
-/// Mean width of a letter of a proportional font, in heights; fonts are not known where the SVG is shown.
-const LETTER: f64 = 0.52;
 
 /// Lines over a common x.
 #[derive(Clone, Debug)]
@@ -34,33 +35,41 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// An SVG document. Refused when there is nothing to draw.
+    /// An SVG document as wide as what shows it. Refused when there is nothing to draw.
     pub fn to_svg(&self) -> Result<String> {
+        let head = self.head();
+        let size = (BODY.0, BODY.1 + head.height);
         let mut svg = String::new();
-        self.draw_on(SVGBackend::with_string(&mut svg, SIZE))?;
-        Ok(svg)
+        self.draw_on(SVGBackend::with_string(&mut svg, size), &head)?;
+        Ok(svg.replacen(&format!("width=\"{}\" height=\"{}\" ", size.0, size.1), "", 1))
     }
 
     /// A PNG file. Refused when there is nothing to draw.
     pub fn to_png(&self) -> Result<Vec<u8>> {
-        let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
-        self.draw_on(BitMapBackend::with_buffer(&mut pixels, SIZE))?;
+        let head = self.head();
+        let size = (BODY.0, BODY.1 + head.height);
+        let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
+        self.draw_on(BitMapBackend::with_buffer(&mut pixels, size), &head)?;
         let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, SIZE.0, SIZE.1);
+        let mut encoder = png::Encoder::new(&mut file, size.0, size.1);
         encoder.set_color(png::ColorType::Rgb);
         let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
         written.map_err(|e| Error::failed(format!("cannot encode the chart {:?}: {e}", self.title)))?;
         Ok(file)
     }
 
-    fn draw_on<DB: DrawingBackend>(&self, backend: DB) -> Result<()> {
+    fn head(&self) -> Head {
+        Head::new(&self.title, self.series.iter().map(|s| s.name.as_str()), BODY.0)
+    }
+
+    fn draw_on<DB: DrawingBackend>(&self, backend: DB, head: &Head) -> Result<()> {
         let x = extent(self.points().map(|p| p.0), 0.0);
         let y = self.y_range.or_else(|| extent(self.points().map(|p| p.1), 0.05));
         let (Some(x), Some(y)) = (x, y) else {
             return Err(Error::refused(format!("the chart {:?} has no points", self.title)));
         };
         register_letters();
-        self.draw(&backend.into_drawing_area(), x, y)
+        self.draw(&backend.into_drawing_area(), head, x, y)
             .map_err(|e| Error::failed(format!("cannot draw the chart {:?}: {e}", self.title)))
     }
 
@@ -71,12 +80,13 @@ impl Chart {
     fn draw<DB: DrawingBackend>(
         &self,
         root: &DrawingArea<DB, Shift>,
+        head: &Head,
         x: (f64, f64),
         y: (f64, f64),
     ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
         root.fill(&WHITE)?;
-        let (head, body) = root.split_vertically(HEAD);
-        self.draw_head(&head)?;
+        let (above, body) = root.split_vertically(head.height);
+        self.draw_head(&above, head)?;
         let mut chart = ChartBuilder::on(&body)
             .margin_left(12)
             .margin_right(40)
@@ -92,8 +102,8 @@ impl Chart {
             .axis_style(PALE.stroke_width(2))
             .x_labels(9)
             .y_labels(7)
-            .x_label_formatter(&|v| tick(*v))
-            .y_label_formatter(&|v| tick(*v))
+            .x_label_formatter(&|v| tick(*v, x.1 - x.0))
+            .y_label_formatter(&|v| tick(*v, y.1 - y.0))
             .label_style((FONT, 28).into_font().color(&INK))
             .axis_desc_style((FONT, 28).into_font().color(&PALE))
             .x_desc(&self.x_label)
@@ -107,15 +117,22 @@ impl Chart {
                 8,
                 PALE.stroke_width(2),
             ))?;
-            let text = EmptyElement::at((*at, high))
-                + Text::new(word.clone(), (10, 4), (FONT, 26).into_font().color(&PALE));
-            chart.draw_series([text])?;
+            // Beside the line, on the side that has room.
+            let (left, side) =
+                if *at > f64::midpoint(x.0, x.1) { (-10, HPos::Right) } else { (10, HPos::Left) };
+            let style = (FONT, 26).into_font().color(&PALE).pos(Pos::new(side, VPos::Top));
+            chart.draw_series([EmptyElement::at((*at, high)) + Text::new(word.clone(), (left, 4), style)])?;
         }
         for series in &self.series {
             let (r, g, b) = series.color;
             let color = RGBColor(r, g, b);
             for part in series.within(y.0, y.1) {
-                chart.draw_series(LineSeries::new(part, color.stroke_width(4)))?;
+                let style = color.stroke_width(4);
+                if series.line == Line::Dashed {
+                    chart.draw_series(DashedLineSeries::new(part, DASH.0, DASH.1, style))?;
+                } else {
+                    chart.draw_series(LineSeries::new(part, style))?;
+                }
             }
             if series.line == Line::Dotted {
                 let shown = series.points.iter().filter(|p| (y.0..=y.1).contains(&p.1));
@@ -129,19 +146,23 @@ impl Chart {
     fn draw_head<DB: DrawingBackend>(
         &self,
         area: &DrawingArea<DB, Shift>,
+        head: &Head,
     ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
-        area.draw(&Text::new(
-            self.title.clone(),
-            (20, 14),
-            (FONT, 36).into_font().style(FontStyle::Bold).color(&INK),
-        ))?;
-        let mut left = 20;
-        for series in &self.series {
+        let bold = (FONT, head::TITLE).into_font().style(FontStyle::Bold).color(&INK);
+        for (line, at) in &head.title {
+            area.draw(&Text::new(line.clone(), *at, bold.clone()))?;
+        }
+        let letters = (FONT, head::LEGEND).into_font().color(&INK);
+        for (series, (name, (left, top))) in self.series.iter().zip(&head.legend) {
             let (r, g, b) = series.color;
-            let color = RGBColor(r, g, b);
-            area.draw(&PathElement::new([(left, 88), (left + 48, 88)], color.stroke_width(6)))?;
-            area.draw(&Text::new(series.name.clone(), (left + 60, 74), (FONT, 28).into_font().color(&INK)))?;
-            left += 60 + (series.name.chars().count() as f64 * LETTER * 28.0) as i32 + 48;
+            let style = RGBColor(r, g, b).stroke_width(6);
+            let line = [(*left, top + 14), (left + head::SWATCH, top + 14)];
+            if series.line == Line::Dashed {
+                area.draw(&DashedPathElement::new(line, DASH.0, DASH.1, style))?;
+            } else {
+                area.draw(&PathElement::new(line, style))?;
+            }
+            area.draw(&Text::new(name.clone(), (left + head::SWATCH + head::GAP, *top), letters.clone()))?;
         }
         Ok(())
     }
@@ -171,16 +192,19 @@ fn extent(values: impl Iterator<Item = f64>, margin: f64) -> Option<(f64, f64)> 
     }
 }
 
-/// A number as short as it can be: `0.5`, `12`, `5e-4`.
-fn tick(value: f64) -> String {
+/// A number as short as it can be beside others in a range of this length: `0.5`, `12`, `5e-4`.
+fn tick(value: f64, range: f64) -> String {
+    // Decimals of which ten in the range differ.
+    let decimals =
+        |unit: f64, least: usize| ((10.0 * unit / range).log10().ceil().max(0.0) as usize).clamp(least, 15);
     if value.abs() < 1e-12 {
         return "0".into();
     }
     if (1e-2..1e5).contains(&value.abs()) {
-        let text = format!("{value:.3}");
+        let text = format!("{value:.*}", decimals(1.0, 3));
         return text.trim_end_matches('0').trim_end_matches('.').replace('-', "−");
     }
-    let text = format!("{value:.2e}");
+    let text = format!("{value:.*e}", decimals(value.abs(), 2));
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let digits = digits.trim_end_matches('0').trim_end_matches('.');
     format!("{digits}e{exponent}").replace('-', "−")
@@ -223,6 +247,7 @@ mod tests {
         let svg = chart(vec![(0.0, 3.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.0)]).to_svg().unwrap();
         assert_well_formed(&svg);
         assert!(svg.starts_with("<svg ") && svg.contains("viewBox=\"0 0 1600 900\""));
+        assert!(!svg.split('>').next().unwrap().contains("width="), "as wide as what shows it");
         for text in [
             "Loss &amp; &lt;rate&gt;",
             "tokens (millions)",
@@ -258,7 +283,10 @@ mod tests {
 
     #[test]
     fn ticks_are_short() {
-        let ticks = [0.0, 0.5, 12.0, 3.25, 1e-3, 2.5e-4, -1.5, 123456.0].map(tick);
+        let ticks = [0.0, 0.5, 12.0, 3.25, 1e-3, 2.5e-4, -1.5, 123456.0].map(|v| tick(v, v.abs().max(1e-3)));
         assert_eq!(ticks, ["0", "0.5", "12", "3.25", "1e−3", "2.5e−4", "−1.5", "1.23e5"]);
+        // Neighbours differ, however near.
+        assert_eq!([2.7512, 2.7513, 2.7514].map(|v| tick(v, 2e-4)), ["2.7512", "2.7513", "2.7514"]);
+        assert_eq!([123_450.0, 123_460.0].map(|v| tick(v, 50.0)), ["1.2345e5", "1.2346e5"]);
     }
 }

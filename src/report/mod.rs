@@ -1,7 +1,9 @@
 //! Reports: `metrics.jsonl` to series, series to charts (SVG), charts to one HTML file without anything outside it.
 mod braille;
 mod chart;
+mod head;
 mod log;
+mod origin;
 mod page;
 mod rates;
 mod series;
@@ -9,6 +11,7 @@ mod series;
 pub use braille::braille;
 pub use chart::Chart;
 pub use log::{EvalPoint, RunLog, StepPoint};
+pub use origin::origin;
 pub use page::{Page, escape};
 pub use rates::{rate_chart, schedule_series};
 pub use series::{Line, Series, moving_average};

@@ -7,6 +7,8 @@ pub enum Line {
     Solid,
     /// With a dot at every point, for what was measured here and there.
     Dotted,
+    /// For a second line of the same colour.
+    Dashed,
 }
 
 /// A named line.
@@ -60,16 +62,12 @@ impl Series {
     }
 }
 
-/// The mean of up to `width` points around each; fewer at the ends, the same number on both sides.
+/// The mean of the `width` points around each that has as many; of fewer points in all, the mean of them.
 pub fn moving_average(points: &[(f64, f64)], width: usize) -> Vec<(f64, f64)> {
-    let n = points.len();
-    (0..n)
-        .map(|i| {
-            let reach = (width / 2).min(i).min(n - 1 - i);
-            let window = &points[i - reach..=i + reach];
-            (points[i].0, window.iter().map(|p| p.1).sum::<f64>() / window.len() as f64)
-        })
-        .collect()
+    let width = width.min(points.len()).max(1);
+    let mean =
+        |window: &[(f64, f64)]| (window[width / 2].0, window.iter().map(|p| p.1).sum::<f64>() / width as f64);
+    points.windows(width).map(mean).collect()
 }
 
 #[cfg(test)]
@@ -92,9 +90,12 @@ mod tests {
     #[test]
     fn a_moving_average_is_centred() {
         let points: Vec<_> = (0..5).map(|x| (x as f64, x as f64)).collect();
-        assert_eq!(moving_average(&points, 3), points);
+        // No window at the ends: the mean of fewer points would be noise.
+        assert_eq!(moving_average(&points, 3), points[1..4]);
         let spike = [(0.0, 0.0), (1.0, 3.0), (2.0, 0.0)];
-        assert_eq!(moving_average(&spike, 3), [(0.0, 0.0), (1.0, 1.0), (2.0, 0.0)]);
+        assert_eq!(moving_average(&spike, 3), [(1.0, 1.0)]);
+        assert_eq!(moving_average(&spike, 9), [(1.0, 1.0)]);
+        assert_eq!(moving_average(&points, 1), points);
         assert!(moving_average(&[], 3).is_empty());
     }
 }

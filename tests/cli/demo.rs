@@ -23,6 +23,9 @@ fn the_demo_compares_two_continuations_and_writes_a_report() {
         assert!(said.out.contains(expected), "{expected:?} is missing: {}", said.out);
     }
     let html = std::fs::read_to_string(dir.join("out/report.html")).unwrap();
+    for fact in ["machine", "program", "date", "command", "threads"] {
+        assert!(html.contains(&format!("<td>{fact}</td>")), "{fact}");
+    }
     assert_eq!(html.matches("<svg").count(), 4);
     assert!(!html.contains("NaN"), "a number in the report is missing");
     // Self-contained: nothing is fetched.
