@@ -101,16 +101,31 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>) -> Result<Demo> {
         stages.note(&format!("{name}: {} tokens of {:.2} bytes", info.tokens, info.bytes_per_token()));
     }
 
-    let mut train = |title: &str, phase: Phase| {
-        stages.next(title);
-        phases::train(&recipe, phase, dir, vocab_size, options.seed, stop)
+    let steps = [recipe.steps_first, recipe.steps_second, recipe.steps_second];
+    let titles = [
+        "phase 1: pre-training on upstream",
+        "phase 2a: downstream, constant learning rate",
+        "phase 2b: downstream, re-warmed learning rate",
+    ];
+    let (mut done, mut spent) = (0, 0.0);
+    let mut train = |i: usize, phase: Phase| {
+        let ahead: u64 = steps[i..].iter().sum();
+        let left = match done {
+            0 => String::new(),
+            done => format!(", about {:.0} s to go", spent / done as f64 * ahead as f64),
+        };
+        stages.next(&format!("{}: {} of {ahead} steps{left}", titles[i], steps[i]));
+        let begun = Instant::now();
+        let summary = phases::train(&recipe, phase, dir, vocab_size, options.seed, stop);
+        (done, spent) = (done + steps[i], spent + begun.elapsed().as_secs_f64());
+        summary
     };
-    let before = train("phase 1: pre-training on upstream", Phase::Upstream)?;
-    let constant = train("phase 2a: downstream, constant learning rate", Phase::Constant)?;
-    let rewarmed = train("phase 2b: downstream, re-warmed learning rate", Phase::Rewarmed)?;
+    let before = train(0, Phase::Upstream)?;
+    let constant = train(1, Phase::Constant)?;
+    let rewarmed = train(2, Phase::Rewarmed)?;
     let outcome = Outcome {
         before: Row::new("before", &before)?,
-        constant: Row::new(format!("constant {:.0e}", recipe.lr / 10.0), &constant)?,
+        constant: Row::new(format!("constant {:.0e}", recipe.lr_end), &constant)?,
         rewarmed: Row::new(format!("re-warmed to {:.0e}", recipe.lr), &rewarmed)?,
     };
 

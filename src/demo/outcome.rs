@@ -69,16 +69,15 @@ impl Outcome {
             .collect()
     }
 
-    /// The table for a terminal.
+    /// The table for a terminal of 80 columns.
     pub fn table(&self) -> String {
         let cells = self.cells();
         let name = cells.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
-        let sides = ["upstream", "downstream"].map(|side| format!("{side:^38}"));
-        let heads = format!("{:>8}{:>10}{:>12}{:>8}", "loss", "change", "perplexity", "bits/B");
+        let sides = ["upstream", "downstream"].map(|side| format!("{side:^29}"));
+        let heads = format!("{:>6}{:>8}{:>7}{:>8}", "loss", "change", "ppl", "bits/B");
         let mut text = format!("{:name$}  {}  {}\n{:name$}  {heads}  {heads}\n", "", sides[0], sides[1], "");
         for row in &cells {
-            let side =
-                |i: usize| format!("{:>8}{:>10}{:>12}{:>8}", row[i], row[i + 1], row[i + 2], row[i + 3]);
+            let side = |i: usize| format!("{:>6}{:>8}{:>7}{:>8}", row[i], row[i + 1], row[i + 2], row[i + 3]);
             text += &format!("{:name$}  {}  {}\n", row[0], side(1), side(5));
         }
         text.lines().map(|line| line.trim_end().to_string() + "\n").collect()
@@ -154,13 +153,14 @@ mod tests {
         let outcome = Outcome {
             before: row("before", 3.0, 5.0),
             constant: row("constant", 3.25, 4.0),
-            rewarmed: row("re-warmed", 3.5, 3.5),
+            rewarmed: row("re-warmed to 3e-3", 3.5, 3.5),
         };
         let table = outcome.table();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 5);
         let width = lines[2].chars().count();
         assert!(lines[3..].iter().all(|line| line.chars().count() == width), "{table}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
         assert!(lines[3].contains("+0.250") && lines[4].contains("−1.500"), "{table}");
         assert!(outcome.cells().iter().all(|row| row.len() == COLUMNS.len()));
     }

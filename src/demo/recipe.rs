@@ -1,8 +1,8 @@
 //! The numbers of the demo, and the three run configurations they make.
 use std::path::Path;
 
-/// Sizes and lengths. What follows from them fits five minutes on two cores ([`Recipe::FULL`]) or seconds
-/// ([`Recipe::QUICK`]).
+/// Sizes and lengths. What follows from them fits five minutes on two slow cores ([`Recipe::FULL`]) or seconds
+/// ([`Recipe::QUICK`]): steps and never the clock, so that every machine does the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recipe {
     /// Text of each side, bytes.
@@ -21,14 +21,18 @@ pub struct Recipe {
     pub seq_len: usize,
     /// Sequences of a step.
     pub sequences: usize,
-    /// Peak learning rate of phase 1 and of the re-warmed continuation; both end at a tenth of it.
+    /// Peak learning rate of phase 1 and of the re-warmed continuation.
     pub lr: f64,
+    /// What both end at, and the rate of the constant continuation.
+    pub lr_end: f64,
     /// Steps of phase 1.
     pub steps_first: u64,
     /// Steps of each continuation.
     pub steps_second: u64,
-    /// Steps between evaluations.
-    pub eval_every: u64,
+    /// Steps between evaluations of phase 1.
+    pub eval_every_first: u64,
+    /// Steps between evaluations of a continuation.
+    pub eval_every_second: u64,
     /// Sequences of each validation set.
     pub eval_sequences: usize,
 }
@@ -40,14 +44,16 @@ impl Recipe {
         tokenizer_bytes: 2 << 20,
         vocab_size: 2048,
         layers: 4,
-        hidden_size: 192,
-        heads: 6,
+        hidden_size: 160,
+        heads: 5,
         seq_len: 128,
-        sequences: 16,
+        sequences: 8,
         lr: 3e-3,
-        steps_first: 700,
+        lr_end: 3e-4,
+        steps_first: 900,
         steps_second: 300,
-        eval_every: 50,
+        eval_every_first: 100,
+        eval_every_second: 50,
         eval_sequences: 64,
     };
 
@@ -62,9 +68,11 @@ impl Recipe {
         seq_len: 64,
         sequences: 16,
         lr: 4e-3,
+        lr_end: 4e-4,
         steps_first: 120,
         steps_second: 60,
-        eval_every: 20,
+        eval_every_first: 20,
+        eval_every_second: 20,
         eval_sequences: 64,
     };
 
@@ -100,7 +108,8 @@ impl Phase {
 pub fn config(r: &Recipe, phase: Phase, dir: &Path, vocab_size: u32, seed: u64, threads: usize) -> String {
     let path = |name: &str| toml::Value::String(dir.join(name).display().to_string());
     let data = |name: &str| path(&format!("data/{name}"));
-    let (first, end) = (r.lr, r.lr / 10.0);
+    let (first, end) = (r.lr, r.lr_end);
+    let every = if phase == Phase::Upstream { r.eval_every_first } else { r.eval_every_second };
     let (model, train, steps, schedule) = match phase {
         Phase::Upstream => {
             let warmup = (r.steps_first / 50).max(2);
@@ -131,7 +140,6 @@ pub fn config(r: &Recipe, phase: Phase, dir: &Path, vocab_size: u32, seed: u64, 
         up = data("upstream-validation"),
         down = data("downstream-validation"),
         sequences = r.sequences,
-        every = r.eval_every,
         eval_sequences = r.eval_sequences,
     )
 }
@@ -167,9 +175,9 @@ mod tests {
             let [first, constant, rewarmed] = [Phase::Upstream, Phase::Constant, Phase::Rewarmed].map(read);
             let rate = |c: &Config, step| c.compile_schedule(recipe.seq_len, None).unwrap().lr(step);
             let end = rate(&first, recipe.steps_first - 1);
-            assert!((end / (recipe.lr / 10.0) - 1.0).abs() < 0.01, "{end}");
-            assert_eq!(rate(&constant, 0), recipe.lr / 10.0);
-            assert_eq!(rate(&constant, recipe.steps_second - 1), recipe.lr / 10.0);
+            assert!((end / recipe.lr_end - 1.0).abs() < 0.01, "{end}");
+            assert_eq!(rate(&constant, 0), recipe.lr_end);
+            assert_eq!(rate(&constant, recipe.steps_second - 1), recipe.lr_end);
             let warmest = (0..recipe.steps_second).map(|s| rate(&rewarmed, s)).fold(0.0, f64::max);
             assert_eq!(warmest, recipe.lr);
             assert_eq!(first.model_config().unwrap().unwrap().rotary_pct, 0.25);

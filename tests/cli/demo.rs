@@ -22,6 +22,9 @@ fn the_demo_compares_two_continuations_and_writes_a_report() {
     {
         assert!(said.out.contains(expected), "{expected:?} is missing: {}", said.out);
     }
+    for expected in ["120 of 240 steps", "60 of 120 steps, about ", "60 of 60 steps, about "] {
+        assert!(said.err.contains(expected), "{expected:?} is missing: {}", said.err);
+    }
     let html = std::fs::read_to_string(dir.join("out/report.html")).unwrap();
     for fact in ["machine", "program", "date", "command", "threads"] {
         assert!(html.contains(&format!("<td>{fact}</td>")), "{fact}");
