@@ -42,6 +42,6 @@ pub fn schedule_series(name: &str, index: usize, schedule: &Schedule, per_step: 
     steps.sort_unstable();
     steps.dedup();
     let points = steps.into_iter().map(|step| (step as f64 * per_step, schedule.lr(step))).collect();
-    let line = if index / PALETTE.len() % 2 == 0 { Line::Solid } else { Line::Dashed };
+    let line = if (index / PALETTE.len()).is_multiple_of(2) { Line::Solid } else { Line::Dashed };
     Series::new(name, PALETTE[index % PALETTE.len()], line, points)
 }
