@@ -22,10 +22,12 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
-    /// Stopped on request after saving this step. Exit code 3.
+    /// Stopped on request: no failure.
     Stopped {
-        /// The step that is on disk.
-        step: u64,
+        /// Exit code: 3 where what was done is saved or nothing was lost, else 128 and the signal's number.
+        code: u8,
+        /// Who asked, what is on disk, and how to go on.
+        message: String,
     },
     /// The same computation gave different bits. Exit code 4.
     NotReproducible(String),
@@ -63,12 +65,12 @@ impl Error {
         }
     }
 
-    /// 1 refused, 2 failed, 3 stopped after saving, 4 not reproducible.
+    /// 1 refused, 2 failed, 3 stopped on request, 4 not reproducible.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
             Self::Failed(_) | Self::Io { .. } => 2,
-            Self::Stopped { .. } => 3,
+            Self::Stopped { code, .. } => *code,
             Self::NotReproducible(_) => 4,
         }
     }
@@ -77,11 +79,11 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(m) | Self::Failed(m) | Self::NotReproducible(m) => f.write_str(m),
+            Self::Refused(m)
+            | Self::Failed(m)
+            | Self::NotReproducible(m)
+            | Self::Stopped { message: m, .. } => f.write_str(m),
             Self::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
-            Self::Stopped { step } => {
-                write!(f, "stopped; step {step} is saved, `rewarm resume` continues from it")
-            }
         }
     }
 }

@@ -21,5 +21,6 @@ pub mod reference;
 pub mod report;
 pub mod schedule;
 pub mod selftest;
+pub mod stop;
 pub mod train;
 pub use error::{Error, Result};

@@ -9,7 +9,6 @@ use super::storage::{Storage, read_exact_at};
 use crate::model::ParamTable;
 use crate::{Error, Result};
 use rayon::prelude::*;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -54,15 +53,6 @@ pub fn list_steps(storage: &dyn Storage, run_dir: &Path) -> Result<Vec<(u64, Pat
     Ok(steps)
 }
 
-/// Whether `run_dir` holds no trace of a run: no steps and no log. A missing directory is fresh.
-pub fn is_fresh(storage: &dyn Storage, run_dir: &Path) -> Result<bool> {
-    match storage.list(run_dir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(Error::input("list", run_dir)(e)),
-        Ok(entries) => Ok(entries.iter().all(|e| e.name != LOG) && list_steps(storage, run_dir)?.is_empty()),
-    }
-}
-
 /// The newest checkpoint of `run_dir` whose manifest, lengths and hashes all hold.
 ///
 /// # Errors
@@ -84,11 +74,13 @@ pub fn find_newest(storage: &dyn Storage, run_dir: &Path) -> Result<Found> {
         format!("{run} has no valid checkpoint; each was rejected; restore one from a copy:{}", list.concat())
     } else if logged {
         format!(
-            "{run} has a log but no checkpoint: the run stopped before its first save, or its steps were \
-             deleted; delete the directory to begin at step 0 here, or choose another run_dir"
+            "{run} has a log but no checkpoint: the run ended before its first save, or its steps were deleted; \
+             `rewarm train` with its configuration starts it again"
         )
     } else {
-        format!("{run} has no checkpoint (no step-* directory) and no log; is the path right?")
+        format!(
+            "{run} has no checkpoint (no step-* directory) and no log; is the path right? (`rewarm train` starts a run)"
+        )
     }))
 }
 

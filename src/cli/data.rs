@@ -10,6 +10,7 @@ use crate::data::{
     Corpus, InputOptions, Inputs, Inspection, Progress, TextTokenizer, TokenizedInfo, Verification, inspect,
     tokenize_documents, train_bpe, verify,
 };
+use crate::stop::{self, Idle};
 use crate::{Error, Result};
 
 /// Sub-commands of `rewarm data`.
@@ -99,6 +100,7 @@ pub fn run(command: DataCommand) -> Result<()> {
 }
 
 fn run_tokenize(args: TokenizeArgs) -> Result<()> {
+    stop::listen(Idle { code: None, message: "nothing was written" }, None)?;
     let extensions = args.extension.iter().map(|e| e.trim_start_matches('.').to_string()).collect();
     let inputs = Inputs::find(&args.inputs, &InputOptions { extensions, field: args.field })?;
     let tokenizer = match (&args.tokenizer, args.vocab_size) {
@@ -111,6 +113,7 @@ fn run_tokenize(args: TokenizeArgs) -> Result<()> {
     let eod = if args.no_eod { None } else { Some(tokenizer.eod(args.eod_token.as_deref())?) };
     let mut progress = Progress::bytes("tokenizing", inputs.bytes());
     let mut documents = inputs.documents();
+    let _held = stop::hold(); // there are files to take away
     let result = tokenize_documents(&mut documents, &tokenizer, eod, &args.output, &mut progress);
     progress.finish();
     print_tokenized(&args.output, &result?, inputs.files(), documents.skipped())

@@ -1,7 +1,7 @@
 //! `rewarm demo`: the paper's experiment in five minutes on two cores, without a download.
-use super::train::stop_on_signals;
 use super::with_threads;
 use crate::demo::{Options, run as run_demo};
+use crate::stop::{self, Idle};
 use crate::{Result, console};
 use std::path::PathBuf;
 
@@ -33,7 +33,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let folders = args.upstream.clone().zip(args.downstream.clone());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let options = Options { dir: args.dir.clone(), quick: args.quick, folders, seed: args.seed, command };
-    let stop = stop_on_signals()?;
-    let demo = with_threads(args.threads, || run_demo(&options, &stop))?;
+    let message = "the demo starts in an empty directory: remove what is there to start again";
+    stop::listen(Idle { code: Some(3), message }, None)?;
+    let demo = with_threads(args.threads, || run_demo(&options))?;
     console::print(&demo.summary())
 }

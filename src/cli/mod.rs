@@ -12,16 +12,18 @@ pub mod profile;
 pub mod refine;
 pub mod schedule;
 pub mod selftest;
+mod tip;
 pub mod train;
 pub mod work;
 
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
+pub use tip::add_tip;
 
 /// Continual pre-training of GPT-NeoX (Pythia) language models.
 ///
 /// Exit codes: 0 done, 1 refused (bad input or configuration; nothing was changed), 2 failed (I/O, memory),
-/// 3 stopped after saving, 4 not reproducible.
+/// 3 stopped on request (what was done is saved), 4 not reproducible.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {

@@ -94,7 +94,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("train.separate_bias_gradients", Flag),
     ("eval.every", Count),
     ("eval.sequences", Count),
-    ("checkpoint.every", Count),
+    ("checkpoint.every", Cadence),
     ("checkpoint.keep", Count),
     ("head.chunk_rows", Count),
 ];
@@ -297,6 +297,13 @@ fn nearest(path: &str, table: bool) -> Option<String> {
     };
     let best = names.into_iter().min_by_key(|key| distance(key))?;
     (distance(&best) <= 1 + leaf(path).len() / 4).then_some(best)
+}
+
+/// The key that a flag of this name may mean: `--schedule.lr`, `--lr`, `--learning-rate`.
+pub fn key_of_flag(flag: &str) -> Option<String> {
+    let name = flag.trim_start_matches('-').replace('-', "_");
+    let exact = all_keys().find(|key| *key == name);
+    exact.or_else(|| nearest(&name, false)).filter(|key| !key.contains('['))
 }
 
 fn section(path: &str) -> &str {

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Entry(&'static [&'static [Entry]]),
     /// Such a name, or a table with it as `shape` and its arguments.
     Shape(&'static [&'static [Entry]]),
+    /// A [`super::Cadence`].
+    Cadence,
     /// A [`DeviceName`].
     Device,
     /// A list of tables.
@@ -76,6 +78,7 @@ impl Kind {
             (Self::Length, value) => return parsed(value, self, schedule::Length::try_from),
             (Self::Tokens, value) => return parsed(value, self, TokenCount::try_from),
             (Self::Rate, value) => return parsed(value, self, schedule::Rate::try_from),
+            (Self::Cadence, value) => return parsed(value, self, super::Cadence::try_from),
             _ => false,
         };
         if fits { Ok(()) } else { Err(format!("is {}; give {}", describe(value), self.expected())) }
@@ -102,6 +105,7 @@ impl Kind {
             Self::Shape(_) => {
                 r#"a name such as "linear", or a table such as {shape = "poly", power = 2}"#.into()
             }
+            Self::Cadence => r#"a number of steps, or a time such as "30m""#.into(),
             Self::Device => r#""cpu", "cuda:0" (or another number), "emulated" or "auto""#.into(),
             Self::Tables => "a list of tables, written [[like.this]]".into(),
             Self::Arguments => "a section, written [like.this]".into(),

@@ -12,11 +12,13 @@ mod preview;
 mod raw;
 mod resume;
 mod sections;
+mod span;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
+pub use keys::key_of_flag;
 pub use mixture::MixtureSource;
 pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
@@ -25,6 +27,7 @@ pub use sections::{
     Budget, Checkpoint, Data, DataStart, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
     ValidationSet,
 };
+pub use span::{Cadence, TimeSpan};
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Precision, Recompute};

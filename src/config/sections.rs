@@ -1,5 +1,5 @@
 //! The sections of a validated configuration.
-use super::{Batch, MixtureSource};
+use super::{Batch, Cadence, MixtureSource};
 use crate::Result;
 use crate::data::Dealt;
 use crate::model::{Gelu, Init, ModelConfig};
@@ -209,15 +209,15 @@ impl Default for Eval {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {
-    /// Steps between checkpoints, at least 1; the last step is always saved.
-    pub every: u64,
+    /// Steps or time between checkpoints, not 0; the last step is always saved.
+    pub every: Cadence,
     /// Newest checkpoints that stay; at least 2, so that one is whole while the other is written.
     pub keep: usize,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { every: 500, keep: 3 }
+        Self { every: Cadence::Steps(500), keep: 3 }
     }
 }
 

@@ -295,7 +295,7 @@ impl Checkpoint {
                 self.keep
             ));
         }
-        if self.every == 0 {
+        if self.every == Cadence::Steps(0) {
             return refuse("checkpoint.every is 0; give at least 1, or train.steps to save only at the end");
         }
         Ok(self)

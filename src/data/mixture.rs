@@ -107,6 +107,16 @@ impl Mixture {
         self.cursor.dealt()
     }
 
+    /// What was dealt out last, where it was not used: back to an earlier position.
+    pub fn rewind(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+    }
+
+    /// Where it is.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
     /// Fills `batch` with the next samples. Any split of a range of samples into batches, over steps or over ranks, reads
     /// the same sequences. Refused when a token is not in `0..vocab`.
     pub fn fill(&mut self, sequences: usize, vocab: u32, batch: &mut Batch) -> Result<()> {

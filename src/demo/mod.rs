@@ -17,8 +17,6 @@ use crate::files::write_whole;
 use crate::{Error, Result, console};
 use corpus::{Side, read_folder, select};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// What to do.
@@ -74,7 +72,7 @@ pub struct Demo {
 }
 
 /// Runs the demo on the current thread pool. Refuses a directory that holds anything.
-pub fn run(options: &Options, stop: &Arc<AtomicBool>) -> Result<Demo> {
+pub fn run(options: &Options) -> Result<Demo> {
     let recipe = if options.quick { Recipe::QUICK } else { Recipe::FULL };
     let dir = options.dir.as_path();
     check_empty(dir)?;
@@ -116,7 +114,7 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>) -> Result<Demo> {
         };
         stages.next(&format!("{}: {} of {ahead} steps{left}", titles[i], steps[i]));
         let begun = Instant::now();
-        let summary = phases::train(&recipe, phase, dir, vocab_size, options.seed, stop);
+        let summary = phases::train(&recipe, phase, dir, vocab_size, options.seed);
         (done, spent) = (done + steps[i], spent + begun.elapsed().as_secs_f64());
         summary
     };

@@ -9,8 +9,6 @@ use crate::files::write_whole;
 use crate::generate::{Generator, Sampling};
 use crate::train::{Session, Source, Summary};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Trains one vocabulary on the first documents of both sides, so that neither is spelled in the other's words.
 pub fn tokenizer(sides: [&Side; 2], recipe: &Recipe) -> Result<TextTokenizer> {
@@ -38,18 +36,11 @@ pub fn write_side(dir: &Path, name: &str, side: Side, tokenizer: &TextTokenizer)
 }
 
 /// Writes the configuration of a phase and trains it.
-pub fn train(
-    recipe: &Recipe,
-    phase: Phase,
-    dir: &Path,
-    vocab_size: u32,
-    seed: u64,
-    stop: &Arc<AtomicBool>,
-) -> Result<Summary> {
+pub fn train(recipe: &Recipe, phase: Phase, dir: &Path, vocab_size: u32, seed: u64) -> Result<Summary> {
     let text = config(recipe, phase, dir, vocab_size, seed, rayon::current_num_threads());
     let path = dir.join(phase.name()).with_extension("toml");
     write_whole(&path, text.as_bytes())?;
-    Session::start(Config::from_toml_str(&text, &[])?)?.run(stop)
+    Session::start(Config::from_toml_str(&text, &[])?)?.run()
 }
 
 /// A text that the model of a run continues.

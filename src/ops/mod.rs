@@ -307,7 +307,8 @@ pub trait Ops {
     /// (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, decoupled decay times the rate). `params` are the
     /// same in every step; frozen tensors are left out of all of it.
     fn update(&mut self, params: &[AdamParam], update: Update);
-    /// Of the oldest step whose outcome was not yet asked for; waits for it.
+    /// Of the oldest step whose outcome was not yet asked for; waits for it. [`Error::Stopped`] where a request to stop
+    /// ([`crate::stop`]) left the step in the middle: then the state is that before it.
     fn outcome(&mut self) -> Result<Outcome>;
     /// Steps that should be in flight: issued, and their outcome not yet asked for.
     fn steps_in_flight(&self) -> usize;

@@ -4,7 +4,7 @@ use super::ledger::Ledger;
 use super::processor::{self, Rates};
 use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
-use crate::config::{Checkpoint, machine};
+use crate::config::{Cadence, Checkpoint, TimeSpan, machine};
 use crate::device::{DRIVER_RESERVE, DeviceName, probe_cuda};
 use crate::model::{Model, Precision, Purpose, Recompute, Workspace};
 use crate::ops::Shape;
@@ -237,8 +237,10 @@ pub fn largest(fits: impl Fn(usize) -> bool) -> usize {
 pub struct CheckpointPlan {
     /// Tensors of one: f32 weights, both moments, and the moving average where one is kept.
     pub bytes: u64,
-    /// Steps between two.
-    pub every_steps: u64,
+    /// Steps or time between two, for a person.
+    pub every: String,
+    /// Steps between two, where their time is known or they are counted.
+    pub every_steps: Option<u64>,
     /// Those that stay, while another one is written.
     pub bytes_on_disk: u64,
     /// All that the run writes, where its length is known.
@@ -258,13 +260,18 @@ impl CheckpointPlan {
     ) -> Self {
         let bytes = (if ema { 16 } else { 12 }) * parameters;
         // The last step is saved too, whether or not it is a multiple.
-        let saves = steps.map(|steps| steps.div_ceil(cadence.every));
+        let every_steps = match cadence.every {
+            Cadence::Steps(every) => Some(every),
+            Cadence::Time(TimeSpan(time)) => step_s.map(|s| (time.as_secs_f64() / s).ceil().max(1.0) as u64),
+        };
+        let saves = steps.zip(every_steps).map(|(steps, every)| steps.div_ceil(every));
         Self {
             bytes,
-            every_steps: cadence.every,
+            every: cadence.every.to_string(),
+            every_steps,
             bytes_on_disk: bytes * (cadence.keep as u64 + 1),
             bytes_written: saves.map(|saves| saves * bytes),
-            bytes_per_s: step_s.map(|s| bytes as f64 / (s * cadence.every as f64)),
+            bytes_per_s: step_s.zip(every_steps).map(|(s, every)| bytes as f64 / (s * every as f64)),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The file in a run directory.
-const FILE: &str = "gemm.json";
+pub(super) const FILE: &str = "gemm.json";
 
 /// The algorithms that a run was started with; none where nothing was chosen.
 pub fn of_run(run_dir: &Path) -> Result<GemmChoices> {

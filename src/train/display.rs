@@ -1,4 +1,5 @@
 //! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
+use super::left::readable;
 use super::metrics::StepMetrics;
 use crate::console::note;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,8 +13,6 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 pub struct Display {
     bar: Option<ProgressBar>,
     total: u64,
-    started: Instant,
-    first: u64,
     printed: Option<Instant>,
 }
 
@@ -21,20 +20,24 @@ impl Display {
     /// Starts at `step` of `total`.
     pub fn new(step: u64, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:28} {pos}/{len}  {msg}  {eta} left");
+            let style = ProgressStyle::with_template("{bar:28} {pos}/{len}  {msg}");
             let bar = ProgressBar::new(total).with_position(step);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.reset_eta();
             bar
         });
-        Self { bar, total, started: Instant::now(), first: step, printed: None }
+        Self { bar, total, printed: None }
     }
 
-    /// After a step.
-    pub fn step(&mut self, m: &StepMetrics) {
+    /// After a step; `left` are the seconds that the run still takes.
+    pub fn step(&mut self, m: &StepMetrics, left: f64) {
         let text = format!(
-            "loss {:.4}  norm {:.2}  lr {:.2e}  {:.0} tokens/s  {:.0} GFLOP/s",
-            m.loss, m.grad_norm, m.lr, m.tokens_per_s, m.gflop_per_s
+            "loss {:.4}  norm {:.2}  lr {:.2e}  {:.0} tokens/s  {:.0} GFLOP/s  {} left",
+            m.loss,
+            m.grad_norm,
+            m.lr,
+            m.tokens_per_s,
+            m.gflop_per_s,
+            readable(left)
         );
         if let Some(bar) = &self.bar {
             bar.set_position(m.step);
@@ -45,9 +48,7 @@ impl Display {
             return;
         }
         self.printed = Some(Instant::now());
-        let done = (m.step - self.first) as f64;
-        let left = self.started.elapsed().as_secs_f64() / done * (self.total - m.step) as f64;
-        note(&format!("step {}/{}  {text}  {:.0} s left", m.step, self.total, left));
+        note(&format!("step {}/{}  {text}", m.step, self.total));
     }
 
     /// A line of its own.

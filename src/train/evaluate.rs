@@ -2,6 +2,7 @@
 use crate::data::{Corpus, Order, Side, Split, TokenBytes};
 use crate::model::{Model, Pass, Workspace};
 use crate::ops::{Ops, Shape, Work};
+use crate::stop;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::f64::consts::LN_2;
@@ -64,6 +65,20 @@ impl Evaluation {
         }
     }
 
+    /// Refuses tokens that are not in `0..vocab` in the first windows.
+    pub fn check_tokens(&self, vocab: u32) -> Result<()> {
+        const MOST: u64 = 64;
+        let mut window = vec![0; self.order.seq_len() + 1];
+        let mut check = |i| self.order.read_window(self.window(i), &mut window, vocab);
+        (0..self.sequences.min(MOST))
+            .try_for_each(|i| check(i).map_err(|e| e.within(&format!("validation set {:?}", self.name))))
+    }
+
+    /// Evenly spread: window `i` of n is at i/n of the set.
+    fn window(&self, i: u64) -> u64 {
+        (i as u128 * self.order.windows() as u128 / self.sequences as u128) as u64
+    }
+
     /// Runs it with the model's current weights.
     pub fn run(&self, model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Result<EvalResult> {
         let time = self.order.seq_len();
@@ -74,12 +89,11 @@ impl Evaluation {
         // Mean loss of each window.
         let mut means = Vec::with_capacity(self.sequences as usize);
         for first in (0..self.sequences).step_by(ws.shape.batch) {
+            stop::check()?; // a device computes what was issued
             let shape = Shape { batch: ws.shape.batch.min((self.sequences - first) as usize), time };
             let (mut tokens, mut targets) = (Vec::new(), Vec::new());
             for i in 0..shape.batch as u64 {
-                // Evenly spread: window i of n is at i/n of the set.
-                let at = (first + i) as u128 * self.order.windows() as u128 / self.sequences as u128;
-                self.order.read_window(at as u64, &mut window, vocab)?;
+                self.order.read_window(self.window(first + i), &mut window, vocab)?;
                 let counted = self.token_bytes.as_ref().and_then(|table| table.sum(&window[1..]));
                 bytes = bytes.zip(counted).map(|(sum, more)| sum + more);
                 tokens.extend(window[..time].iter().map(|&t| t as i32));

@@ -6,6 +6,7 @@ use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// A training step, as it is logged.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +34,14 @@ pub struct StepMetrics {
     pub applied: bool,
 }
 
+/// Whether a log has the results of all these sets after `step`.
+pub fn has_evaluations(path: &Path, step: u64, sets: &[&str]) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let lines: Vec<serde_json::Value> = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
+    sets.iter().all(|set| lines.iter().any(|line| line["step"] == step && line["eval"] == *set))
+}
+
 /// The log of a run.
 pub struct Metrics {
     file: File,
@@ -41,14 +50,15 @@ pub struct Metrics {
 
 impl Metrics {
     /// Opens the log, dropping a torn last line and every line of a step after `step`: those steps are about to
-    /// be done again, with the same results.
-    pub fn open(path: &Path, step: u64) -> Result<Self> {
+    /// be done again, with the same results. With `evaluates`, so is the evaluation after `step`.
+    pub fn open(path: &Path, step: u64, evaluates: bool) -> Result<Self> {
         let old = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(Error::input("read", path)(e)),
         };
-        let keep: String = old.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
+        let keep: String =
+            old.split_inclusive('\n').filter(|line| is_before(line, step, evaluates)).collect();
         if keep != old {
             write_whole(path, keep.as_bytes())?;
         }
@@ -57,18 +67,22 @@ impl Metrics {
         Ok(Self { file, path: path.to_path_buf() })
     }
 
-    /// Appends one line.
+    /// Appends one line: an object, and the time at which it was written (`time`, seconds since 1970).
     pub fn log(&mut self, record: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_vec(record).map_err(|e| Error::failed(format!("metrics: {e}")))?;
-        line.push(b'\n');
+        assert_eq!(line.pop(), Some(b'}'), "a record is an object");
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default(); // a clock before 1970 is for people to see
+        line.extend(format!(",\"time\":{:.3}}}\n", now.as_secs_f64()).bytes());
         self.file.write_all(&line).map_err(Error::io("write", &self.path))
     }
 }
 
-/// Whether a line is whole and of a step up to `step`.
-fn is_before(line: &str, step: u64) -> bool {
+/// Whether a line is whole and of a step up to `step`, or with `evaluates` written before the evaluation after it.
+fn is_before(line: &str, step: u64, evaluates: bool) -> bool {
     let value: Option<serde_json::Value> = line.strip_suffix('\n').and_then(|l| serde_json::from_str(l).ok());
-    value.and_then(|v| v["step"].as_u64()).is_some_and(|s| s <= step)
+    let Some(value) = value else { return false };
+    let of_a_step = value.get("lr").is_some();
+    value["step"].as_u64().is_some_and(|s| s < step || (s == step && (of_a_step || !evaluates)))
 }
 
 #[cfg(test)]
@@ -80,8 +94,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
         std::fs::write(&path, "{\"step\":1}\n{\"step\":2,\"eval\":\"a\"}\n{\"step\":3}\n{\"ste").unwrap();
-        Metrics::open(&path, 2).unwrap().log(&serde_json::json!({"step": 3, "loss": 1.5})).unwrap();
+        Metrics::open(&path, 2, false).unwrap().log(&serde_json::json!({"step": 3, "loss": 1.5})).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "{\"step\":1}\n{\"step\":2,\"eval\":\"a\"}\n{\"step\":3,\"loss\":1.5}\n");
+        let (kept, new) = text.split_once("{\"step\":3").unwrap();
+        assert_eq!(kept, "{\"step\":1}\n{\"step\":2,\"eval\":\"a\"}\n");
+        let time = new.strip_prefix(",\"loss\":1.5,\"time\":").and_then(|t| t.strip_suffix("}\n")).unwrap();
+        let passed = UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - time.parse::<f64>().unwrap();
+        assert!((-0.001..60.0).contains(&passed), "{time}");
+    }
+
+    #[test]
+    fn an_evaluation_that_was_cut_short_is_dropped_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let before = "{\"step\":1,\"eval\":\"a\"}\n{\"step\":2,\"lr\":0.1}\n";
+        let lines = format!("{before}{{\"step\":2,\"sources\":{{}}}}\n{{\"step\":2,\"eval\":\"a\"}}\n");
+        std::fs::write(&path, &lines).unwrap();
+        Metrics::open(&path, 2, false).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines);
+        Metrics::open(&path, 2, true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     }
 }

@@ -1,10 +1,14 @@
 //! Training: one step, the loop around it, evaluation and metrics.
 mod branch;
 mod choices;
+mod claim;
 mod deal;
 mod display;
 mod evaluate;
+mod leave;
+mod left;
 mod metrics;
+mod prepare;
 mod replan;
 mod run;
 mod session;
@@ -12,6 +16,7 @@ mod source;
 mod sources;
 mod step;
 
+pub use claim::lock_run;
 pub use deal::{SourceUse, source_uses};
 pub use evaluate::{EvalResult, Evaluation};
 pub use metrics::{Metrics, StepMetrics};

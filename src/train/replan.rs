@@ -15,7 +15,7 @@ use std::path::Path;
 /// The resolved configuration in a run directory.
 pub const CONFIG: &str = "config.toml";
 /// What was overridden, in a run directory.
-const OVERRIDE: &str = "override.json";
+pub const OVERRIDE: &str = "override.json";
 
 /// A configuration that was accepted in place of that of the checkpoints up to a step.
 #[derive(Serialize, Deserialize)]

@@ -1,22 +1,25 @@
 //! The loop: evaluate, step, log, save. It owns the step counter; everything else is a function of it.
 use super::choices;
+use super::claim::STOP;
 use super::display::Display;
 use super::evaluate::EvalResult;
+use super::leave::OWES_EVALUATION;
+use super::left::Ahead;
 use super::metrics::StepMetrics;
 use super::session::Session;
 use super::step::{Issued, Micro, StepResult, finish_step, issue_step, prepare_step};
 use crate::checkpoint::{Disk, Snapshot, save};
-use crate::data::Batch;
+use crate::config::{Cadence, TimeSpan};
+use crate::data::{Batch, Cursor};
 use crate::ops::Update;
 use crate::optim::AdamSettings;
 use crate::schedule::{Quantities, Schedule, Settings};
+use crate::stop;
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Skipped updates in a row after which a run gives up.
@@ -47,6 +50,8 @@ struct InFlight {
     started: Instant,
     settings: Settings,
     tokens: usize,
+    /// Where the data were before it.
+    cursor: Cursor,
 }
 
 #[derive(Serialize)]
@@ -57,56 +62,63 @@ struct EvalLine<'a> {
 }
 
 impl Session {
-    /// Trains to the end, or until `stop` is set: then the finished step is saved and [`Error::Stopped`] returned.
-    pub fn run(mut self, stop: &Arc<AtomicBool>) -> Result<Summary> {
+    /// Trains to the end. Where a stop is requested meanwhile, the last step that was finished is saved and
+    /// [`Error::Stopped`] returned.
+    pub fn run(mut self) -> Result<Summary> {
+        let _held = stop::hold();
+        stop::listen_to_file(self.config.run_dir.join(STOP)); // there was none when the run was locked
         let mut display = Display::new(self.state.step, self.quantities.steps);
+        self.save_tried = Instant::now();
+        let ended = self.train(&mut display).map_err(|end| self.leave(end, &display));
+        display.finish();
+        self.remove_stop_file();
+        ended
+    }
+
+    fn train(&mut self, display: &mut Display) -> Result<Summary> {
         let (mut batch, mut in_flight) = (Batch::default(), VecDeque::new());
         let (mut loss, mut skips, mut save_failures) = (None, 0, 0);
         let mut evaluations = Vec::new();
         self.prepare();
-        if self.state.step == 0 {
-            evaluations = self.evaluate(&display)?;
+        if self.owes_evaluation {
+            evaluations = self.evaluate(display)?;
         }
-        let mut saved = None;
         while self.state.step < self.quantities.steps {
-            let ahead = in_flight.len() as u64;
-            in_flight.push_back(self.issue(ahead, &mut batch)?);
-            let step = self.state.step + ahead + 1;
-            let (last, stopping) = (step == self.quantities.steps, stop.load(Ordering::Relaxed));
+            let issued = stop::check().and_then(|()| self.issue(in_flight.len() as u64, &mut batch));
+            let end = issued.map(|issued| in_flight.push_back(issued)).err();
+            let step = self.state.step + in_flight.len() as u64;
+            let last = step == self.quantities.steps;
             let evaluates =
                 last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every));
-            let saves = last || stopping || step.is_multiple_of(self.config.checkpoint.every);
-            let alone = evaluates || saves || self.schedule.looks_back();
+            let saves = last || self.save_is_due(step);
+            let alone = evaluates || saves || end.is_some() || self.schedule.looks_back();
             let most = if alone { 0 } else { self.ops.steps_in_flight() };
             while in_flight.len() > most {
-                let result = self.finish(in_flight.pop_front().expect("more than none"), &mut display)?;
+                let result = self.finish(in_flight.pop_front().expect("more than none"), display)?;
                 loss = Some(result.loss);
                 skips = if result.applied { 0 } else { skips + 1 };
                 if skips == SKIPS_MAX {
                     return Err(self.not_finite(result));
                 }
             }
+            if let Some(end) = end {
+                return Err(end);
+            }
             if evaluates {
-                evaluations = self.evaluate(&display)?;
+                evaluations = self.evaluate(display)?;
             }
             if saves {
-                match self.save(&display) {
-                    Ok(dir) => (saved, save_failures) = (Some(dir), 0),
-                    Err(e) if last || stopping || save_failures + 1 == SAVE_FAILURES_MAX => return Err(e),
+                match self.save(display) {
+                    Ok(_) => save_failures = 0,
+                    Err(e) if last || save_failures + 1 == SAVE_FAILURES_MAX => return Err(e),
                     Err(e) => {
                         save_failures += 1;
                         display.line(&format!("warning: step {step} was not saved: {e}"));
                     }
                 }
             }
-            if stopping && !last {
-                display.finish();
-                return Err(Error::Stopped { step });
-            }
         }
-        display.finish();
-        let checkpoint =
-            saved.unwrap_or_else(|| self.config.run_dir.join(crate::checkpoint::step_name(self.state.step)));
+        let checkpoint = self.config.run_dir.join(crate::checkpoint::step_name(self.state.step));
         Ok(Summary { step: self.state.step, loss, evaluations, checkpoint })
     }
 
@@ -118,6 +130,31 @@ impl Session {
         prepare_step(model, ops, ws, sequences, self.config.batch.micro, self.mixture.sources().seq_len());
     }
 
+    fn save_is_due(&self, step: u64) -> bool {
+        match self.config.checkpoint.every {
+            Cadence::Steps(every) => step.is_multiple_of(every),
+            Cadence::Time(TimeSpan(every)) => self.save_tried.elapsed() >= every,
+        }
+    }
+
+    /// What lies ahead after the present step.
+    fn ahead(&self) -> Ahead {
+        let Quantities { steps, batch, .. } = &self.quantities;
+        let (step, steps) = (self.state.step, *steps);
+        let samples = batch.samples_before(steps) - batch.samples_before(step);
+        // Multiples that are still to come, and the last step.
+        let times = |every: u64| {
+            let multiples = steps.checked_div(every).unwrap_or(0) - step.checked_div(every).unwrap_or(0);
+            multiples + u64::from(step < steps && steps.checked_rem(every) != Some(0))
+        };
+        let (saves, save_every) = match self.config.checkpoint.every {
+            Cadence::Steps(every) => (times(every), None),
+            Cadence::Time(TimeSpan(every)) => (times(0), Some(every)),
+        };
+        let tokens = samples.saturating_mul(self.mixture.sources().seq_len() as u64);
+        Ahead { tokens, evaluations: times(self.config.eval.every), saves, save_every }
+    }
+
     /// Issues the step that comes `ahead` steps after the last one that was finished.
     fn issue(&mut self, ahead: u64, batch: &mut Batch) -> Result<InFlight> {
         let started = Instant::now();
@@ -125,7 +162,11 @@ impl Session {
         let settings = self.settings_of(&self.schedule, &self.quantities, step);
         let sample = self.first_sample + self.quantities.batch.samples_before(step);
         assert_eq!(self.mixture.dealt().sample, sample, "steps read the data in order");
-        self.mixture.fill(settings.sequences, self.model.config.vocab_size as u32, batch)?;
+        let cursor = self.mixture.cursor().clone();
+        if let Err(e) = self.mixture.fill(settings.sequences, self.model.config.vocab_size as u32, batch) {
+            self.mixture.rewind(cursor);
+            return Err(e);
+        }
         let time = self.mixture.sources().seq_len();
         let input =
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
@@ -133,16 +174,24 @@ impl Session {
         let adam = AdamSettings { betas, ..self.config.optim.adam() };
         let update = Update { adam, lr, decay_scale, seed: self.state.seed, step };
         let issued = issue_step(&self.model, &mut *self.ops, &self.workspace, input, &self.params, update);
-        Ok(InFlight { issued, started, settings, tokens: batch.tokens.len() })
+        Ok(InFlight { issued, started, settings, tokens: batch.tokens.len(), cursor })
     }
 
     /// Waits for a step, and writes its line in the log.
     fn finish(&mut self, step: InFlight, display: &mut Display) -> Result<StepResult> {
-        let InFlight { issued, started, settings, tokens } = step;
-        let result = finish_step(&mut *self.ops, issued)?;
+        let InFlight { issued, started, settings, tokens, cursor } = step;
+        let result = match finish_step(&mut *self.ops, issued) {
+            Ok(result) => result,
+            Err(e) => {
+                self.mixture.rewind(cursor);
+                return Err(e);
+            }
+        };
         // While it was waiting for its predecessor it was not computed.
         let began = self.finished.map_or(started, |finished| finished.max(started));
+        let took = began.elapsed();
         self.finished = Some(Instant::now());
+        self.left.step(tokens, took);
         self.learn(&result);
         self.state.step += 1;
         self.state.applied += u64::from(result.applied);
@@ -150,7 +199,7 @@ impl Session {
         self.state.tokens += tokens as u64;
         self.set_extra("lr", json!(settings.lr));
         let time = self.mixture.sources().seq_len();
-        let tokens_per_s = tokens as f64 / began.elapsed().as_secs_f64();
+        let tokens_per_s = tokens as f64 / took.as_secs_f64();
         let metrics = StepMetrics {
             step: self.state.step,
             tokens: self.state.tokens,
@@ -164,7 +213,7 @@ impl Session {
             applied: result.applied,
         };
         self.metrics.log(&metrics)?;
-        display.step(&metrics);
+        display.step(&metrics, self.left.seconds(self.ahead()));
         self.keep_choices()?;
         Ok(result)
     }
@@ -217,6 +266,8 @@ impl Session {
     }
 
     fn evaluate(&mut self, display: &Display) -> Result<Vec<EvalResult>> {
+        let started = Instant::now();
+        self.owes_evaluation = true;
         let mut results = Vec::new();
         self.log_sources()?;
         for evaluation in &self.evaluations {
@@ -229,11 +280,16 @@ impl Session {
             ));
             results.push(result);
         }
+        self.owes_evaluation = false;
+        self.left.evaluation = started.elapsed();
         Ok(results)
     }
 
-    fn save(&mut self, display: &Display) -> Result<PathBuf> {
+    /// Saves the present step; no step is in flight.
+    pub(super) fn save(&mut self, display: &Display) -> Result<()> {
+        let started = Instant::now();
         self.keep_deal();
+        self.keep_debt();
         let flat = self.ops.state()?;
         let snapshot = Snapshot {
             config: &self.model.config,
@@ -246,12 +302,25 @@ impl Session {
             base_config: self.base_config.as_ref(),
             extra_files: &self.extra_files,
         };
-        let saved = save(&Disk, &self.config.run_dir, &snapshot, self.config.checkpoint.keep)?;
+        let saved = save(&Disk, &self.config.run_dir, &snapshot, self.config.checkpoint.keep);
+        self.save_tried = Instant::now();
+        let saved = saved?;
+        self.saved = Some(self.state.step);
+        self.left.save = started.elapsed();
         if let Some(warning) = saved.warning {
             display.line(&format!("warning: {warning}"));
         }
         display.line(&format!("saved {}", saved.dir.display()));
-        Ok(saved.dir)
+        Ok(())
+    }
+
+    /// An evaluation that was cut short is made again by whoever resumes.
+    fn keep_debt(&mut self) {
+        if self.owes_evaluation {
+            self.set_extra(OWES_EVALUATION, json!(true));
+        } else if let Some(extra) = self.state.extra.as_object_mut() {
+            extra.shift_remove(OWES_EVALUATION);
+        }
     }
 
     fn not_finite(&self, result: StepResult) -> Error {

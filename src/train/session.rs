@@ -2,29 +2,26 @@
 //! the first step.
 use super::branch::{first_sample, tell_precision};
 use super::choices;
+use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
 use super::evaluate::Evaluation;
-use super::metrics::Metrics;
+use super::leave::OWES_EVALUATION;
+use super::left::TimeLeft;
+use super::metrics::{Metrics, has_evaluations};
+use super::prepare::{check_tokens, feedback_of, params, run_id, settle_chunk_rows};
 use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
-use super::run::FEEDBACK;
 use super::source::Source;
 use super::sources::{check_tokenizer, companions, evaluations, open_sources};
 use crate::backend::{self, MemoryPlan};
-use crate::checkpoint::{
-    Buffers, Disk, Fingerprints, Manifest, RunLock, RunState, clean, create_run_dir, find_newest, is_fresh,
-    list_steps,
-};
-use crate::config::{Config, Optim, OptimizerStart};
-use crate::console::note;
+use crate::checkpoint::{Buffers, Fingerprints, RunLock, RunState};
+use crate::config::{Config, OptimizerStart};
 use crate::data::{Mixture, Sources};
 use crate::device::{self, Device, DeviceName, GemmChoices};
 use crate::files::write_whole;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Ops, Shape};
-use crate::optim::{assign, decay_by_depth};
 use crate::schedule::{FeedbackState, Quantities, Schedule};
 use crate::{Error, Result};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -64,6 +61,13 @@ pub struct Session {
     pub(super) choices: GemmChoices,
     /// When the last step was finished.
     pub(super) finished: Option<Instant>,
+    /// The step that is on disk.
+    pub(super) saved: Option<u64>,
+    /// When it was last tried to save one.
+    pub(super) save_tried: Instant,
+    /// Whether what is evaluated after the present step is not, or not wholly, in the log.
+    pub(super) owes_evaluation: bool,
+    pub(super) left: TimeLeft,
     _lock: RunLock,
 }
 
@@ -96,6 +100,7 @@ impl Session {
 
     /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
     pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
+        let claim = Claim::new(&config)?;
         let source = config.start.as_ref().map(|s| Source::open(&s.from)).transpose()?;
         let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
         if let Some(Source::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
@@ -117,13 +122,6 @@ impl Session {
         let previous = source.as_ref().and_then(|s| s.manifest()).and_then(|m| m.state.extra["lr"].as_f64());
         let parts = Parts::open(config, model_config, source.as_ref(), previous)?;
         let before = source.as_ref().and_then(|s| s.manifest());
-        let lock = claim(&parts.config.run_dir)?;
-        if !is_fresh(&Disk, &parts.config.run_dir)? {
-            return Err(Error::refused(format!(
-                "{} already holds a run; continue it with `rewarm resume {0}`, or choose another run_dir",
-                parts.config.run_dir.display()
-            )));
-        }
         let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
         let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
@@ -145,7 +143,8 @@ impl Session {
         }
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);
-        Self::allocate(parts, deal, state, base, lock, (open, true), |model, ops| {
+        let how = (open, true, || claim.keep());
+        Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices::cached(&ops.choices().device))?;
             ops.load_state(&mut |w, m, v| match &source {
                 Some(source) => source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) }),
@@ -160,10 +159,10 @@ impl Session {
 
     /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
     /// result, and what `allow` names.
-    pub fn resume(run_dir: &Path, sets: &[String], allow: Allow) -> Result<Self> {
-        newest_manifest(run_dir)?; // before the lock: a mistyped path is not to be written to
-        let lock = RunLock::acquire(run_dir)?;
-        clean(&Disk, run_dir)?;
+    pub fn resume(lock: RunLock, sets: &[String], allow: Allow) -> Result<Self> {
+        let run_dir = &lock.run_dir().to_path_buf();
+        newest_manifest(run_dir)?;
+        clear(run_dir)?;
         let source = Source::newest(run_dir)?;
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let state = manifest.state.clone();
@@ -182,8 +181,8 @@ impl Session {
         };
         let ema = parts.config.ema;
         // Overrides last: the next resume finds them in the file.
-        let how = (device::open, !sets.is_empty() || before.is_some());
-        let mut session = Self::allocate(parts, deal, state, base, lock, how, |model, ops| {
+        let how = (device::open, !sets.is_empty() || before.is_some(), || Ok(lock));
+        let mut session = Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices)?;
             ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))?;
             ema.map_or(Ok(()), |decay| ops.keep_ema(decay, &mut |ema| source.load_ema(&model.table, ema)))
@@ -197,18 +196,19 @@ impl Session {
     }
 
     /// Memory, then weights, and only when those are there the files of the run: what is refused on the way
-    /// leaves no trace of a run. The configuration is written where `configure` says so.
+    /// leaves no trace of a run. The configuration is written where `configure` says so, after `lock` has made the
+    /// directory this run's.
     fn allocate(
         parts: Parts,
         deal: Deal,
         mut state: RunState,
         base_config: Option<Value>,
-        lock: RunLock,
-        (open, configure): (impl FnOnce(DeviceName) -> Opened, bool),
+        (open, configure, lock): (impl FnOnce(DeviceName) -> Opened, bool, impl FnOnce() -> Result<RunLock>),
         load: impl FnOnce(&Model, &mut dyn Ops) -> Result<()>,
     ) -> Result<Self> {
         let Parts { mut config, mut model, sources, evaluations, schedule, quantities, extra_files, .. } =
             parts;
+        check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
         let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
         let device = open(config.device)?;
         let chunk_rows = settle_chunk_rows(&mut config, &model, shape, device.as_deref())?;
@@ -221,10 +221,15 @@ impl Session {
         ops.set_applied(state.applied);
         let params = params(&model, &config.optim)?;
         model.freeze(&params);
+        let lock = lock()?;
         if configure {
             write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
-        let metrics = Metrics::open(&config.run_dir.join(crate::checkpoint::LOG), state.step)?;
+        let log = config.run_dir.join(crate::checkpoint::LOG);
+        let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
+        let owes_evaluation = state.step == 0
+            || (state.extra[OWES_EVALUATION] == true && !has_evaluations(&log, state.step, &sets));
+        let metrics = Metrics::open(&log, state.step, owes_evaluation)?;
         let feedback = feedback_of(&state)?;
         Ok(Self {
             config,
@@ -240,6 +245,7 @@ impl Session {
             first_sample: state.sample - quantities.batch.samples_before(state.step),
             quantities,
             feedback,
+            saved: (state.step > 0).then_some(state.step),
             state,
             base_config,
             extra_files,
@@ -247,14 +253,17 @@ impl Session {
             memory,
             choices: GemmChoices::default(),
             finished: None,
+            save_tried: Instant::now(),
+            owes_evaluation,
+            left: TimeLeft::default(),
             _lock: lock,
         })
     }
 
     /// The number of threads that a run will be resumed with.
-    pub fn threads_of(run_dir: &Path, sets: &[String]) -> Result<usize> {
-        let manifest = newest_manifest(run_dir)?;
-        wanted_config(&manifest.state.run_config, run_dir, sets).map(|config| config.threads)
+    pub fn threads_of(lock: &RunLock, sets: &[String]) -> Result<usize> {
+        let manifest = newest_manifest(lock.run_dir())?;
+        wanted_config(&manifest.state.run_config, lock.run_dir(), sets).map(|config| config.threads)
     }
 
     /// What is about to be computed, for a person.
@@ -279,9 +288,14 @@ impl Session {
         &self.model
     }
 
-    /// Steps of the whole run, and those already taken.
-    pub fn progress(&self) -> (u64, u64) {
-        (self.quantities.steps, self.state.step)
+    /// Whether every step was taken and everything is in the log.
+    pub fn is_finished(&self) -> bool {
+        self.state.step == self.quantities.steps && !self.owes_evaluation
+    }
+
+    /// Steps of the whole run.
+    pub fn steps(&self) -> u64 {
+        self.quantities.steps
     }
 
     /// Where the run lives.
@@ -316,85 +330,4 @@ impl Parts {
             .with_separate_bias_gradients(config.separate_bias_gradients);
         Ok(Self { config, model, sources, evaluations, schedule, quantities, fingerprints, extra_files })
     }
-}
-
-/// The run's rows of logits at once: its own, or what fits into the memory of the device, from now on its own.
-fn settle_chunk_rows(
-    config: &mut Config,
-    model: &Model,
-    shape: Shape,
-    device: Option<&dyn Device>,
-) -> Result<usize> {
-    if let Some(rows) = config.head.chunk_rows {
-        return Ok(rows);
-    }
-    let most = backend::most_chunk_rows(config.device);
-    let rows = match backend::free_memory(device)? {
-        Some(free) => {
-            let (use_, threads) = ((shape, Purpose::Train(config.recompute)), rayon::current_num_threads());
-            backend::chunk_rows(config.device, &model.config, &model.table, use_, threads, free)
-        }
-        None => most,
-    };
-    if rows < most {
-        note(&format!(
-            "head.chunk_rows is {rows} in this run: {most}, the default, need more memory than is free"
-        ));
-    }
-    config.head.chunk_rows = Some(rows);
-    Ok(rows)
-}
-
-/// What the schedule remembers: nothing, in a run that has not begun or whose schedule looks at nothing.
-fn feedback_of(state: &RunState) -> Result<FeedbackState> {
-    match state.extra.get(FEEDBACK) {
-        None => Ok(FeedbackState::default()),
-        Some(value) => FeedbackState::deserialize(value).map_err(|e| {
-            Error::refused(format!(
-                "the checkpoint's state of the schedule cannot be read: {e}; use the rewarm that wrote it"
-            ))
-        }),
-    }
-}
-
-/// The settings of every tensor; refused where nothing is trained.
-fn params(model: &Model, optim: &Optim) -> Result<Vec<AdamParam>> {
-    let mut params = assign(&model.table, &optim.groups, optim.weight_decay);
-    decay_by_depth(&model.table, optim.layer_decay, &mut params);
-    if params.iter().all(AdamParam::is_frozen) {
-        return Err(Error::refused(
-            "optim.groups sets lr_mult = 0 on every tensor, and nothing is left to train; leave some out, or use \
-             `rewarm eval` to only evaluate",
-        ));
-    }
-    Ok(params)
-}
-
-/// Creates and locks a run directory and clears what interrupted saves left.
-fn claim(run_dir: &Path) -> Result<RunLock> {
-    create_run_dir(&Disk, run_dir)?;
-    let lock = RunLock::acquire(run_dir)?;
-    clean(&Disk, run_dir)?;
-    Ok(lock)
-}
-
-/// The newest manifest of a run that can be read; refused where there is none.
-fn newest_manifest(run_dir: &Path) -> Result<Manifest> {
-    if !run_dir.is_dir() {
-        return Err(Error::refused(format!(
-            "{} is not a directory; expected a run directory",
-            run_dir.display()
-        )));
-    }
-    let steps = list_steps(&Disk, run_dir)?;
-    match steps.into_iter().find_map(|(_, dir)| Manifest::read(&Disk, &dir).ok()) {
-        Some(manifest) => Ok(manifest),
-        None => find_newest(&Disk, run_dir).map(|found| found.manifest), // it says what is wrong
-    }
-}
-
-/// A name for the run: time and process, hashed.
-fn run_id() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{:016x}", xxh3_128(format!("{now:?} {}", std::process::id()).as_bytes()) as u64)
 }

@@ -135,3 +135,33 @@ fn wrong_usage_is_exit_code_1() {
         assert!(said.err.contains(word), "{args}: {}", said.err);
     }
 }
+
+/// What people type first: no file, a directory, another program's flags.
+#[test]
+fn train_says_what_it_takes() {
+    let dir = workshop();
+    line(&dir, "train").refused(&[
+        "no configuration was named",
+        "(here lie run.toml)",
+        "run_dir = ",
+        "[schedule]",
+        "rewarm train FILE",
+    ]);
+    line(&dir, "train --set seed=1").refused(&["run_dir is missing"]);
+    line(&dir, "train DIR/run").refused(&["is a directory", "rewarm resume"]);
+    line(&dir, "train DIR/none.toml").refused(&["none.toml"]);
+    for (args, tip) in [
+        ("train DIR/run.toml --schedule.lr 1e-4", "tip: did you mean --set schedule.lr=1e-4?"),
+        ("train DIR/run.toml --lr=1e-4", "tip: did you mean --set schedule.lr=1e-4?"),
+        ("resume DIR/run --checkpoint.every 30m", "tip: did you mean --set checkpoint.every=30m?"),
+        ("train DIR/run.toml --batch-size 32", "tip: did you mean --set batch.sequences=32?"),
+    ] {
+        let said = line(&dir, args);
+        assert_eq!(said.code, 1, "{args}: {}", said.err);
+        assert!(said.err.contains("unexpected argument") && said.err.contains(tip), "{args}: {}", said.err);
+    }
+    for every in ["0", "0.5", "\"\"", "\"30\"", "\"0m\"", "\"1h1h\"", "[1]"] {
+        line(&dir, &format!("train DIR/run.toml --set checkpoint.every={every}"))
+            .refused(&["checkpoint.every"]);
+    }
+}

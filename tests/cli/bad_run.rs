@@ -74,13 +74,117 @@ fn a_full_disk_is_an_error() {
 fn a_run_is_not_started_twice() {
     let dir = workshop();
     refuse(&dir, "train DIR/run.toml", &["already holds a run", "rewarm resume", "run_dir"]);
-    // Also when nothing but its log is left; and resume does not begin at step 0 in silence.
-    for step in steps(&dir.join("run")) {
-        fs::remove_dir_all(dir.join("run").join(step)).unwrap();
+    // With another configuration it says which.
+    let said = refuse(
+        &dir,
+        "train DIR/run.toml --set schedule.lr=2e-2",
+        &["already holds a run", "saved at step 40"],
+    );
+    assert!(said.err.contains("schedule.lr was 0.01 and is 0.02"), "{}", said.err);
+}
+
+/// What `train` says of a run without a checkpoint, and does: nothing is a dead end, and no log is mixed with another.
+#[test]
+fn a_run_without_a_checkpoint_begins_again() {
+    let dir = workshop();
+    let run = dir.join("run");
+    for step in steps(&run) {
+        fs::remove_dir_all(run.join(step)).unwrap();
     }
-    refuse(&dir, "train DIR/run.toml", &["already holds a run"]);
-    refuse(&dir, "resume DIR/run", &["log but no checkpoint", "run_dir"]);
+    let logged = fs::read(run.join("metrics.jsonl")).unwrap();
+    // `resume` does not begin at step 0 in silence.
+    refuse(&dir, "resume DIR/run", &["log but no checkpoint", "rewarm train"]);
     refuse(&dir, "generate DIR/run", &["expected"]);
+    // Steps were taken under another configuration: somebody else's, perhaps.
+    let words =
+        ["the log of 40 steps, without a checkpoint", "schedule.lr was 0.01 and is 0.02", "rm -r", "run_dir"];
+    refuse(&dir, "train DIR/run.toml --set schedule.lr=2e-2", &words);
+    // What cannot change a result may differ.
+    let said = line(&dir, "train DIR/run.toml --set eval.every=20 --set threads=1");
+    said.ok();
+    assert!(said.err.contains("ended at step 40 without a checkpoint and starts again"), "{}", said.err);
+    assert_eq!(fs::read(run.join("metrics.attempt-1.jsonl")).unwrap(), logged);
+    let numbers = log(&run)
+        .iter()
+        .filter(|l| l.get("lr").is_some())
+        .map(|l| l["step"].as_u64().unwrap())
+        .collect::<Vec<_>>();
+    assert!(numbers.into_iter().eq(1..=40));
+    refuse(&dir, "train DIR/run.toml", &["already holds a run"]);
+    // Where no step was finished, any configuration may take its place.
+    for step in steps(&run) {
+        fs::remove_dir_all(run.join(step)).unwrap();
+    }
+    let first: String = fs::read_to_string(run.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .take(2)
+        .map(|l| format!("{l}\n"))
+        .collect();
+    fs::write(run.join("metrics.jsonl"), first).unwrap();
+    let said = line(&dir, "train DIR/run.toml --set schedule.lr=2e-2");
+    said.ok();
+    assert!(
+        said.err.contains("before its first step and starts again; ")
+            && said.err.contains("schedule.lr was 0.01"),
+        "{}",
+        said.err
+    );
+    assert!(!run.join("metrics.attempt-2.jsonl").exists());
+    assert_eq!(log(&run).iter().filter(|l| l["step"] == 0).count(), 3, "the first evaluation, once");
+}
+
+/// A model's directory and whatever else is not a run is no place for one; what jobs leave beside a run is.
+#[test]
+fn a_foreign_directory_is_not_a_run_directory() {
+    let dir = workshop();
+    for (path, words) in [
+        ("hf", &["config.json", "start.from"][..]),
+        ("run/step-0000000040", &["config.json", "manifest.json"]),
+        ("data", &["a.bin"]),
+        ("text", &["notes.md"]),
+        (".", &["stories.jsonl", "more"]),
+    ] {
+        let said = refuse(&dir, &format!("train DIR/run.toml --set run_dir=\"DIR/{path}\""), words);
+        assert!(said.err.contains("and no run; choose a new or an empty directory"), "{}", said.err);
+        assert!(!dir.join(path).join("lock").exists(), "{path}");
+    }
+    for (name, content) in
+        [("photo.jpg", "x"), ("config.toml", "title = \"a page\"\n"), ("sub/x", "x"), ("run.pid", "1")]
+    {
+        let at = format!("foreign-{}", name.split('/').next().unwrap());
+        dir.write(&format!("{at}/{name}"), content);
+        refuse(&dir, &format!("train DIR/run.toml --set run_dir=\"DIR/{at}\""), &["holds", "and no run"]);
+    }
+    for name in ["slurm-12.out", "job.o1234", "job.e1234", "job.sh", "run.toml", ".gitkeep", "train.log"] {
+        let at = format!("beside-{name}");
+        dir.write(&format!("{at}/{name}"), "");
+        line(&dir, &format!("train DIR/run.toml --set run_dir=\"DIR/{at}\" --set train.steps=6")).ok();
+    }
+}
+
+/// What is wrong with the data of a run is found before its directory is there; met later, it is no refusal.
+#[test]
+fn a_refusal_leaves_no_directory() {
+    let dir = workshop();
+    // Tokens of another program's shard, which no note speaks for: the first batch holds them.
+    let token = |t: u16| t.to_le_bytes();
+    dir.write("foreign.bin", (0..20_000u16).flat_map(|i| token(i % 5000)).collect::<Vec<u8>>());
+    let train = "train DIR/run.toml --set run_dir=\"DIR/deep/new\" --set data.validation_fraction=0 --set";
+    for set in [
+        "data.train=[\"raw-u16:DIR/foreign.bin\"]",
+        "data.validation=[{name=\"x\",paths=[\"raw-u16:DIR/foreign.bin\"]}]",
+    ] {
+        refuse(&dir, &format!("{train} {set}"), &["foreign.bin", "384"]);
+        assert!(!dir.join("deep").exists(), "{set}");
+    }
+    // In a directory that was there, nothing is left either.
+    fs::create_dir(dir.join("empty")).unwrap();
+    let set = "data.train=[\"raw-u16:DIR/foreign.bin\"]";
+    refuse(&dir, &format!("{train} {set} --set run_dir=\"DIR/empty\""), &["foreign.bin"]);
+    assert!(!dir.join("empty/lock").exists());
+    // The corrected command works.
+    line(&dir, "train DIR/run.toml --set run_dir=\"DIR/empty\" --set train.steps=6").ok();
 }
 
 #[test]
@@ -263,6 +367,21 @@ fn one_process_per_run() {
     for args in [format!("train DIR/run.toml --set {long}"), "resume DIR/long".into()] {
         line(&dir, &args).refused(&["in use by", &pid, "wait for it or stop it"]);
     }
+    // Also where nothing was saved yet, and before anything else is said of it.
+    let unsaved = format!("run_dir='{}'", dir.at("unsaved"));
+    let sets = ["--set", &unsaved, "--set", "train.steps=100000000", "--set", "checkpoint.every=100000000"];
+    let mut command = Command::new(REWARM);
+    command.args(["train", &dir.at("run.toml")]).args(sets);
+    let mut second = Killed(command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
+    let mut said = BufReader::new(second.0.stderr.take().unwrap()).lines();
+    said.find(|l| l.as_ref().unwrap().starts_with("ready")).unwrap().unwrap();
+    let silent = std::thread::spawn(move || said.count());
+    let pid_of_second = format!("pid {}", second.0.id());
+    for args in ["resume DIR/unsaved".into(), format!("train DIR/run.toml --set {unsaved}")] {
+        line(&dir, &args).refused(&["in use by", &pid_of_second, " on ", "since"]);
+    }
+    drop(second);
+    silent.join().unwrap();
     // Readers need no lock.
     line(&dir, "generate DIR/long --max-tokens 2").ok();
     drop(first);

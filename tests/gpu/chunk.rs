@@ -4,10 +4,8 @@ use rewarm::config::Config;
 use rewarm::device::{Device, DeviceName, EmulatedDevice, EmulatedSettings};
 use rewarm::model::{Model, Purpose, Recompute, Workspace, preset};
 use rewarm::ops::Shape;
-use rewarm::train::{Allow, Session};
+use rewarm::train::{Allow, Session, lock_run};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 const PURPOSE: Purpose = Purpose::Train(Recompute::None);
 
@@ -69,11 +67,11 @@ fn a_run_settles_them_once() {
     let run = dir.path().join("run");
     let written = || std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(written().contains("chunk_rows = 256"), "{}", written());
-    session.run(&Arc::new(AtomicBool::new(false))).unwrap();
+    session.run().unwrap();
     // On a machine with more memory, and even where the line is gone, it is the run's.
     std::fs::write(run.join("config.toml"), written().replace("chunk_rows = 256", "")).unwrap();
     std::fs::remove_dir_all(run.join("step-0000000002")).unwrap();
-    let resumed = Session::resume(&run, &[], Allow::default()).unwrap();
+    let resumed = Session::resume(lock_run(&run).unwrap(), &[], Allow::default()).unwrap();
     assert_eq!(resumed.memory.total() as u64, enough);
 }
 

@@ -9,6 +9,7 @@ mod replan;
 mod skipped;
 mod soak;
 mod startup;
+mod stops;
 #[path = "../cli/support.rs"]
 mod support;
 
@@ -17,11 +18,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::*;
 
 const SIGKILL: &str = "KILL";
-const SIGTERM: &str = "TERM";
 
 /// Trains about 3,000 parameters on 40,000 tokens; a step takes well below a millisecond.
 const TINY: &str = r#"
@@ -241,65 +241,4 @@ fn a_finished_run_says_so() {
     let said = line(dir, "resume DIR/finished");
     assert!(said.ok().contains("finished: all 20 steps"), "{}", said.out);
     assert_eq!(before, tree(&dir.join("finished")));
-}
-
-/// SIGTERM and SIGINT: the step is finished and saved, exit code 3, and the curve goes on unchanged.
-#[test]
-fn a_signal_saves_and_leaves() {
-    let mut dice = Dice::from_environment();
-    let whole = tiny();
-    let sets = ["--set", "train.steps=3000", "--set", "checkpoint.every=1000000", "--set", "eval.every=0"];
-    let train = [&["train", "DIR/tiny.toml"], &sets[..]].concat();
-    rewarm(&whole, &train).ok();
-    let dir = tiny();
-    let mut child = start(&dir, &train);
-    let (mut stops, mut slowest) = (0, Duration::ZERO);
-    loop {
-        let mut pipe = BufReader::new(child.stderr.take().unwrap());
-        let mut err = String::new();
-        // From here on the signals are handled: before, one ends the process as it ends any other.
-        while !err.contains("ready after") && pipe.read_line(&mut err).unwrap() > 0 {}
-        std::thread::sleep(Duration::from_millis(dice.below(120) as u64));
-        if child.try_wait().unwrap().is_some() {
-            break;
-        }
-        signal(&child, ["TERM", "INT"][stops % 2]);
-        let asked = Instant::now();
-        pipe.read_to_string(&mut err).unwrap();
-        let code = child.wait().unwrap().code();
-        if code == Some(0) {
-            break; // it was about to finish
-        }
-        slowest = slowest.max(asked.elapsed());
-        stops += 1;
-        assert_eq!(code, Some(3), "{err}");
-        let last = log(&dir.join("run")).last().unwrap()["step"].as_u64().unwrap();
-        assert!(err.contains(&format!("stopped; step {last} is saved")), "{err}");
-        assert_eq!(*steps(&dir.join("run")).last().unwrap(), format!("step-{last:010}"));
-        child = start(&dir, &["resume", "DIR/run"]);
-    }
-    println!("{stops} stops, the slowest took {slowest:?}");
-    assert!(stops >= 2, "the run ended before it could be stopped");
-    assert_equal_runs(&dir.join("run"), &whole.join("run"), "after signals");
-}
-
-/// A second signal does not wait for the step; what was saved before stays good.
-#[test]
-fn a_second_signal_ends_at_once() {
-    let dir = tiny();
-    // One step of this takes many seconds.
-    let slow = ["batch.sequences=200000", "batch.micro=4", "train.steps=3", "eval.every=0"];
-    let sets: Vec<&str> = slow.iter().flat_map(|s| ["--set", s]).collect();
-    let mut child = start(&dir, &[&["train", "DIR/tiny.toml"], &sets[..]].concat());
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    lines.find(|l| l.as_ref().unwrap().starts_with("ready")).unwrap().unwrap();
-    std::thread::sleep(Duration::from_millis(100));
-    signal(&child, SIGTERM);
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(child.try_wait().unwrap().is_none(), "the first signal waits for the step");
-    let asked = Instant::now();
-    signal(&child, SIGTERM);
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(128 + 15));
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
 }

@@ -6,37 +6,83 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// A start that dies at any instant leaves nothing that cannot be understood: the same command works, or says
-/// that a run is there, which resume then continues or refuses.
+/// A start that dies at any instant is no dead end: until its first checkpoint the same command begins again, from then on
+/// `resume` goes on, and each names the other where it is the right one.
 #[test]
 fn a_kill_during_the_start_is_understood() {
     let mut dice = Dice::from_environment();
-    let (mut resumed, mut refused, mut fresh) = (0, 0, 0);
-    for _ in 0..20 {
+    let (mut resumed, mut again) = (0, 0);
+    for i in 0..40 {
         let dir = tiny();
+        let run = dir.join("run");
+        // Half of them before the directory is there, the others at a moment between that and the first checkpoint.
         let child = start(&dir, &["train", "DIR/tiny.toml"]);
-        std::thread::sleep(Duration::from_micros(500 + dice.below(25_000) as u64));
+        if i % 2 == 0 {
+            std::thread::sleep(Duration::from_micros(500 + dice.below(25_000) as u64));
+        } else {
+            while !run.join("lock").exists() {
+                std::hint::spin_loop();
+            }
+            std::thread::sleep(Duration::from_micros(dice.below(12_000) as u64));
+        }
         signal(&child, SIGKILL);
         let (code, err) = rest(child);
         assert!(code.is_none() || code == Some(0), "{err}");
-        let again = line(&dir, "train DIR/tiny.toml");
-        if again.code == 0 {
-            fresh += 1;
+        let saved = run.exists() && !steps(&run).is_empty();
+        let (train, resume) = ("train DIR/tiny.toml", "resume DIR/run");
+        if saved {
+            resumed += 1;
+            line(&dir, train).refused(&["already holds a run", "rewarm resume"]);
+            line(&dir, resume).ok();
         } else {
-            again.refused(&["already holds a run"]);
-            let said = line(&dir, "resume DIR/run");
-            match said.code {
-                0 => resumed += 1,
-                _ => {
-                    refused += 1;
-                    said.refused(&["no checkpoint", "delete the directory"]);
-                    continue;
-                }
-            }
+            again += 1;
+            let refused = line(&dir, resume);
+            refused.refused(&[]);
+            assert!(!run.exists() || refused.err.contains("rewarm train"), "{}", refused.err);
+            let said = line(&dir, train);
+            said.ok();
+            let logged = run.join("metrics.attempt-1.jsonl").exists();
+            assert_eq!(logged, said.err.contains("its log is now"), "{}", said.err);
         }
-        assert_equal_runs(&dir.join("run"), &undisturbed().join("run"), "after a kill during the start");
+        assert_equal_runs(&run, &undisturbed().join("run"), "after a kill during the start");
+        let names = fs::read_dir(&run).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let known = ["lock", "config.toml", "metrics.jsonl", "metrics.attempt-1.jsonl"];
+        let left: Vec<_> = names.filter(|n| !n.starts_with("step-") && !known.contains(&&n[..])).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
-    println!("started again {fresh}, resumed {resumed}, refused {refused}");
+    println!("begun again {again}, resumed {resumed}");
+}
+
+/// Many at once: one has the directory, the others say who, and nothing of theirs is left.
+#[test]
+fn one_of_many_starts_at_once() {
+    for command in ["train", "resume"] {
+        let dir = tiny();
+        let args = if command == "train" { ["train", "DIR/tiny.toml"] } else { ["resume", "DIR/run"] };
+        if command == "resume" {
+            let mut first = start(&dir, &["train", "DIR/tiny.toml", "--set", "train.steps=2000"]);
+            let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
+            lines.find(|l| l.as_ref().unwrap().starts_with("saved")).unwrap().unwrap();
+            signal(&first, SIGKILL);
+            first.wait().unwrap();
+        }
+        let sets: &[&str] = if command == "train" { &["--set", "train.steps=2000"] } else { &[] };
+        let children: Vec<_> = (0..8).map(|_| start(&dir, &[&args[..], sets].concat())).collect();
+        let ends: Vec<_> = children.into_iter().map(rest).collect();
+        let won = ends.iter().filter(|(code, _)| *code == Some(0)).count();
+        assert!(won >= 1, "{ends:?}");
+        for (code, err) in ends.iter().filter(|(code, _)| *code != Some(0)) {
+            assert_eq!(*code, Some(1), "{err}");
+            let late = err.contains("already holds a run") || err.contains("STOP");
+            assert!(err.contains("is in use by") || late, "{err}");
+        }
+        let numbers: Vec<u64> = log(&dir.join("run"))
+            .iter()
+            .filter(|l| l.get("lr").is_some())
+            .map(|l| l["step"].as_u64().unwrap())
+            .collect();
+        assert!(numbers.into_iter().eq(1..=2000), "one log of one run");
+    }
 }
 
 /// Where the tests and figures of a start come from: `cargo test --release --test resume -- --ignored start_time --nocapture`.

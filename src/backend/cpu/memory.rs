@@ -2,6 +2,7 @@
 //! elementwise code is here; what leaves this file are slices that cannot overlap.
 use crate::model::Matrix;
 use crate::ops::Act;
+use crate::stop;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -150,6 +151,10 @@ pub fn for_parts<const N: usize>(
         }
     }
     (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
+        // What is left out is seen by whoever asks for a result.
+        if stop::requested() {
+            return;
+        }
         let ranges = split(task);
         // SAFETY: the callers' splits are partitions (checked above in debug builds), so no two tasks hold
         // views of one element, and `outs` is borrowed exclusively until all tasks are done.

@@ -2,6 +2,9 @@
 //!
 //! Work is cut into tasks by shapes alone, every sum has a fixed order, and tasks write disjoint elements, so
 //! results are equal in bits for any number of threads.
+//!
+//! Once a stop is requested the tasks of operations do nothing. Weights are updated wholly or, where an operation before
+//! may have been left out, not at all, and results cannot be read: what is saved is the state after the last whole step.
 mod adamw;
 mod attention;
 mod cross_entropy;
@@ -24,6 +27,7 @@ use crate::ops::{
     Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
 };
 use crate::optim::AdamSettings;
+use crate::stop;
 pub use adamw::{AdamStep, average};
 pub use gemm::{whole as whole_product, whole_gelu};
 use layernorm::Affine;
@@ -368,6 +372,10 @@ impl Ops for Cpu {
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
+        // A request is never taken back: had a task above seen it, it would be seen here.
+        if stop::requested() {
+            return self.losses.clear();
+        }
         adamw::clear_frozen(&mut self.g, params);
         let [norm, norm_l1] = self.global_norms(self.w.len());
         let applied = norm.is_finite();
@@ -385,6 +393,9 @@ impl Ops for Cpu {
     }
 
     fn outcome(&mut self) -> Result<Outcome> {
+        if self.outcome.is_none() {
+            stop::check()?; // the step was left in the middle
+        }
         Ok(self.outcome.take().expect("a step was ended"))
     }
 
@@ -408,11 +419,13 @@ impl Ops for Cpu {
     }
 
     fn read_stat(&mut self, s: Stat, rows: usize) -> Result<Vec<f32>> {
+        stop::check()?;
         let view = self.stats.read(stat(s), rows);
         Ok((0..rows).flat_map(|i| view.row(i)).copied().collect())
     }
 
     fn read_act(&mut self, act: Act, rows: usize) -> Result<Vec<f32>> {
+        stop::check()?;
         let view = self.acts.read(act, rows);
         Ok((0..rows).flat_map(|i| view.row(i)).copied().collect())
     }
@@ -434,6 +447,7 @@ impl Ops for Cpu {
     }
 
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {
+        stop::check()?;
         Ok(Cow::Borrowed(&self.g))
     }
 }

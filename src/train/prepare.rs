@@ -1,0 +1,95 @@
+//! What a session settles before its first step: memory, the settings of tensors, what its schedule remembers, and
+//! whether what it is about to read can be read.
+use super::deal::Deal;
+use super::evaluate::Evaluation;
+use super::run::FEEDBACK;
+use crate::backend;
+use crate::checkpoint::RunState;
+use crate::config::{Config, Optim};
+use crate::console::note;
+use crate::data::Sources;
+use crate::device::Device;
+use crate::model::{Model, Purpose};
+use crate::ops::{AdamParam, Shape};
+use crate::optim::{assign, decay_by_depth};
+use crate::schedule::FeedbackState;
+use crate::{Error, Result};
+use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The run's rows of logits at once: its own, or what fits into the memory of the device, from now on its own.
+pub fn settle_chunk_rows(
+    config: &mut Config,
+    model: &Model,
+    shape: Shape,
+    device: Option<&dyn Device>,
+) -> Result<usize> {
+    if let Some(rows) = config.head.chunk_rows {
+        return Ok(rows);
+    }
+    let most = backend::most_chunk_rows(config.device);
+    let rows = match backend::free_memory(device)? {
+        Some(free) => {
+            let (use_, threads) = ((shape, Purpose::Train(config.recompute)), rayon::current_num_threads());
+            backend::chunk_rows(config.device, &model.config, &model.table, use_, threads, free)
+        }
+        None => most,
+    };
+    if rows < most {
+        note(&format!(
+            "head.chunk_rows is {rows} in this run: {most}, the default, need more memory than is free"
+        ));
+    }
+    config.head.chunk_rows = Some(rows);
+    Ok(rows)
+}
+
+/// What the schedule remembers: nothing, in a run that has not begun or whose schedule looks at nothing.
+pub fn feedback_of(state: &RunState) -> Result<FeedbackState> {
+    match state.extra.get(FEEDBACK) {
+        None => Ok(FeedbackState::default()),
+        Some(value) => FeedbackState::deserialize(value).map_err(|e| {
+            Error::refused(format!(
+                "the checkpoint's state of the schedule cannot be read: {e}; use the rewarm that wrote it"
+            ))
+        }),
+    }
+}
+
+/// The settings of every tensor; refused where nothing is trained.
+pub fn params(model: &Model, optim: &Optim) -> Result<Vec<AdamParam>> {
+    let mut params = assign(&model.table, &optim.groups, optim.weight_decay);
+    decay_by_depth(&model.table, optim.layer_decay, &mut params);
+    if params.iter().all(AdamParam::is_frozen) {
+        return Err(Error::refused(
+            "optim.groups sets lr_mult = 0 on every tensor, and nothing is left to train; leave some out, or use \
+             `rewarm eval` to only evaluate",
+        ));
+    }
+    Ok(params)
+}
+
+/// Refuses tokens that the model has no row for, as far as they are met at the start: in the next batch, and in the first
+/// windows of every set. `data verify` reads all.
+pub fn check_tokens(
+    sources: &Sources,
+    deal: &Deal,
+    sequences: u64,
+    evaluations: &[Evaluation],
+    model: &Model,
+) -> Result<()> {
+    const MOST: u64 = 1024;
+    let vocab = model.config.vocab_size as u32;
+    let (mut cursor, mut window) = (deal.cursor.clone(), vec![0; sources.seq_len() + 1]);
+    for _ in 0..sequences.min(MOST) {
+        let turn = deal.shares.next(&mut cursor);
+        sources.list()[turn.source].order.read(turn.sample, &mut window, vocab)?;
+    }
+    evaluations.iter().try_for_each(|set| set.check_tokens(vocab))
+}
+
+/// A name for the run: time and process, hashed.
+pub fn run_id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:016x}", xxh3_128(format!("{now:?} {}", std::process::id()).as_bytes()) as u64)
+}
