@@ -161,7 +161,7 @@ fn is_config(path: &Path) -> bool {
 }
 
 fn is_ours(name: &str) -> bool {
-    let files = [LOCK, LOG, CONFIG, OVERRIDE, choices::FILE, STOP];
+    let files = [LOCK, LOG, OVERRIDE, choices::FILE, STOP];
     files.contains(&name)
         || is_draft(name)
         || ["tmp-", "trash-step-", ASIDE[0]].iter().any(|start| name.starts_with(start))
@@ -169,6 +169,9 @@ fn is_ours(name: &str) -> bool {
 
 /// Scripts and configurations that lie beside a run, and what schedulers write there before it begins.
 fn is_of_a_job(name: &str) -> bool {
+    if name == CONFIG {
+        return false; // it would be overwritten
+    }
     let ending = Path::new(name).extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
     let numbered = ending.strip_prefix(['o', 'e']).unwrap_or_default(); // name.o1234
     name.starts_with('.')

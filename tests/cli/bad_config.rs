@@ -87,7 +87,7 @@ fn files_that_are_not_there_or_not_toml() {
     };
     refuse("train DIR/none.toml", &["none.toml", "cannot read"]);
     refuse("train", &["run_dir"]);
-    refuse("train DIR", &["cannot read"]);
+    refuse("train DIR", &["is a directory", "rewarm resume"]);
     dir.write("bad.toml", "run_dir = \"x\"\n[model\n");
     refuse("train DIR/bad.toml", &["bad.toml", "line 2"]);
     dir.write("bytes.toml", [0xff, 0xfe, 0]);

@@ -138,6 +138,10 @@ pub fn for_parts<const N: usize>(
     split: impl Fn(usize) -> [(Range<usize>, Range<usize>); N] + Sync,
     f: impl Fn(usize, [RowsMut<'_>; N]) + Sync,
 ) {
+    // What is left out here and below is seen by whoever asks for a result.
+    if stop::requested() {
+        return;
+    }
     if cfg!(debug_assertions) {
         for i in 0..N {
             let all: Vec<_> = (0..tasks).map(|t| split(t)[i].clone()).collect();
@@ -151,7 +155,6 @@ pub fn for_parts<const N: usize>(
         }
     }
     (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
-        // What is left out is seen by whoever asks for a result.
         if stop::requested() {
             return;
         }
