@@ -55,10 +55,11 @@ enum Reason {
 /// While it lives, a request waits for [`check`].
 pub struct Held(());
 
-/// Listens from here on, once in a process: to signals, and to a clock that began at the [`Instant`]. A signal that is
-/// ignored, as `nohup` does with SIGHUP, stays ignored. The second signal ends the process at once, whatever it does.
+/// Listens from here on, once in a process: to signals, and to a clock that began at the [`Instant`]. SIGHUP stays
+/// ignored where it is, under `nohup`. The second signal ends the process at once, whatever it does.
 pub fn listen(idle: Idle, clock: Option<(Instant, Duration)>) -> Result<()> {
-    let heard: Vec<i32> = SIGNALS.into_iter().filter(|signal| !is_ignored(*signal)).collect();
+    let heard: Vec<i32> =
+        SIGNALS.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect();
     let armed = Arc::new(AtomicBool::new(false));
     let failed = |e: std::io::Error| Error::failed(format!("cannot handle signals: {e}"));
     // The kernel repeats SIGXCPU every second: it is never a second one.

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 const STOPPING: &str = "SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU, --stop-after and a file STOP in the run \
     directory end the run: an evaluation or a step under way is dropped, the last finished step saved, exit code 3. `rewarm \
-    resume` goes on with equal bits. A second signal ends at once (SIGXCPU, which is repeated every second, does not). What \
-    nohup ignores stays ignored. STOP is deleted when it was heard; one that is there at the start is refused.";
+    resume` goes on with equal bits. A second signal ends at once (SIGXCPU, which is repeated every second, does not). Under \
+    nohup SIGHUP is ignored. STOP is deleted when it was heard; one that is there at the start is refused.";
 
 /// Arguments of `rewarm train`.
 #[derive(Debug, clap::Args)]

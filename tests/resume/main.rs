@@ -15,6 +15,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -106,7 +107,17 @@ fn signal(child: &Child, name: &str) {
 fn start(dir: &Dir, args: &[&str]) -> Child {
     let here = dir.path().display().to_string();
     let args: Vec<String> = args.iter().map(|a| a.replace("DIR", &here)).collect();
-    Command::new(REWARM).args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    let mut command = Command::new(REWARM);
+    command.args(args).stdout(Stdio::null()).stderr(Stdio::piped());
+    // Whoever runs the tests may ignore it.
+    // SAFETY: between fork and exec only `signal` is called, which may be called there.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    command.spawn().unwrap()
 }
 
 /// The rest of what a process says; it has ended, or is about to.
