@@ -170,7 +170,7 @@ fn a_small_file_gets_the_documented_defaults() {
     assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), None));
     assert_eq!((config.recompute, config.ema), (Recompute::None, None));
     assert_eq!(config.eval, Eval { every: 100, sequences: 64 });
-    assert_eq!(config.checkpoint, Checkpoint { every: 500, keep: 3 });
+    assert_eq!(config.checkpoint, Checkpoint { every: Cadence::Steps(500), keep: 3 });
     let schedule = config.compile_schedule(512, None).unwrap();
     assert_eq!((schedule.warmup_steps, schedule.lr(10)), (10, 1e-3));
 }
