@@ -93,10 +93,8 @@ fn a_signal_saves_and_leaves() {
 fn a_stop_in_the_last_evaluation_is_made_good() {
     let whole = tiny();
     let text = TINY.replace("every = 10\nsequences = 4", "every = 0\nsequences = 0");
-    for d in [&whole] {
-        d.write("other.bin", tokens(2, 2_000_000));
-        d.config("last.toml", &text);
-    }
+    whole.write("other.bin", tokens(2, 2_000_000));
+    whole.config("last.toml", &text);
     line(&whole, "train DIR/last.toml").ok();
     let dir = moved(&whole);
     dir.write("other.bin", tokens(2, 2_000_000));
