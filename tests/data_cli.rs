@@ -1,5 +1,5 @@
 //! The `data` sub-commands as a user calls them.
-use rewarm::{Error, Result, config, data};
+use rewarm::{Error, Result, config, data, stop};
 
 #[path = "../src/cli/data.rs"]
 mod cli;
