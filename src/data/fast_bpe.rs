@@ -9,7 +9,6 @@ use std::sync::LazyLock;
 
 use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
-use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{Model, NormalizedString, Normalizer, PreTokenizerWrapper, Tokenizer};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -45,14 +44,11 @@ impl FastBpe {
             Some(NormalizerWrapper::NFC(_)) => true,
             Some(_) => return None,
         };
-        let plain = bpe.dropout.is_none_or(|p| p == 0.0)
-            && split.use_regex
-            && !split.add_prefix_space
-            && matches!(tokenizer.get_post_processor(), None | Some(PostProcessorWrapper::ByteLevel(_)))
-            && tokenizer.get_truncation().is_none()
-            && tokenizer.get_padding().is_none()
-            && !tokenizer.get_encode_special_tokens();
-        if !plain {
+        debug_assert!(
+            bpe.dropout.is_none() && tokenizer.get_post_processor().is_none(),
+            "switched off before"
+        );
+        if !split.use_regex || split.add_prefix_space || tokenizer.get_encode_special_tokens() {
             return None;
         }
         let (mut raw, mut normalized) = (AddedTokens::default(), AddedTokens::default());

@@ -13,6 +13,7 @@ mod fingerprint;
 mod folder;
 mod foreign;
 mod hashes;
+mod identity;
 mod input;
 mod inspect;
 mod llmc;

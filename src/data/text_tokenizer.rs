@@ -1,14 +1,16 @@
 //! Text to token ids and back: a `tokenizer.json` with its identity.
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use tokenizers::Tokenizer;
+use tokenizers::models::ModelWrapper;
+use tokenizers::{PostProcessorWrapper, Tokenizer};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::fast_bpe::{FastBpe, WordCache, cut_after, failed};
+use super::identity::Identity;
 use crate::{Error, Result};
 
 /// The token that ends a document in GPT-2, GPT-NeoX and Pythia vocabularies.
@@ -17,12 +19,21 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// A longer text is encoded in parallel pieces of about this size.
 const PIECE_BYTES: usize = 1 << 18;
 
+/// No model has more rows in its embedding; ids are far below in every tokenizer there is.
+const VOCAB_MAX: u32 = 1 << 24;
+
 /// A tokenizer of Hugging Face's `tokenizers`, shared freely between threads.
+///
+/// Ids are those of the whole text and nothing else: what the file says of truncation, padding, tokens at the ends and
+/// BPE dropout is kept in its content and never done.
 pub struct TextTokenizer {
     inner: Tokenizer,
     fast: Option<FastBpe>,
     json: Vec<u8>,
+    /// The file it came from.
+    path: Option<PathBuf>,
     vocab_size: u32,
+    identity: Identity,
     /// One per thread that encodes; taken and given back.
     caches: Mutex<Vec<WordCache>>,
 }
@@ -35,24 +46,39 @@ impl TextTokenizer {
             path.push("tokenizer.json");
         }
         let json = std::fs::read(&path).map_err(Error::input("read", &path))?;
-        Self::from_json(json).map_err(|e| Error::refused(format!("{}: {e}", path.display())))
+        Self::from_file(&path, json)
+    }
+
+    /// From the content of the `tokenizer.json` at `path`.
+    pub fn from_file(path: &Path, json: Vec<u8>) -> Result<Self> {
+        let read = Self::from_json(json).map_err(|e| Error::refused(format!("{}: {e}", path.display())))?;
+        Ok(Self { path: Some(path.to_path_buf()), ..read })
     }
 
     /// From the content of a `tokenizer.json`.
     pub fn from_json(json: Vec<u8>) -> Result<Self> {
         // The library panics on merges that lead out of the vocabulary.
-        let inner = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&json)))
+        let mut inner = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&json)))
             .map_err(|_| "its merges do not fit its vocabulary".to_string())
             .and_then(|result| result.map_err(|e| e.to_string()))
             .map_err(|e| {
                 Error::refused(format!("not a valid tokenizer.json ({e}); download or train it again"))
             })?;
         let largest = inner.get_vocab(true).into_values().max();
-        let Some(vocab_size) = largest.and_then(|id| id.checked_add(1)) else {
-            return Err(Error::refused("the tokenizer has no usable vocabulary; download or train it again"));
+        let vocab_size = match largest {
+            Some(id) if id < VOCAB_MAX => id + 1,
+            Some(id) => {
+                return Err(Error::refused(format!(
+                    "the tokenizer's largest id is {id}, expected less than {VOCAB_MAX}; download or train it again"
+                )));
+            }
+            None => {
+                return Err(Error::refused("the tokenizer has no vocabulary; download or train it again"));
+            }
         };
-        let fast = FastBpe::recognise(&inner);
-        Ok(Self { inner, fast, json, vocab_size, caches: Mutex::default() })
+        only_encoding(&mut inner);
+        let (fast, identity) = (FastBpe::recognise(&inner), Identity::of(&inner)?);
+        Ok(Self { inner, fast, json, path: None, vocab_size, identity, caches: Mutex::default() })
     }
 
     /// One more than the largest id: the smallest vocabulary of a model that can be fed with it.
@@ -60,9 +86,24 @@ impl TextTokenizer {
         self.vocab_size
     }
 
-    /// XXH3-128 of the `tokenizer.json`.
+    /// XXH3-128 of the bytes of the `tokenizer.json`: what notes and checkpoints of before [`Self::identity`] carry.
     pub fn hash(&self) -> u128 {
         xxh3_128(&self.json)
+    }
+
+    /// Which tokenizer it is, in 32 hexadecimal digits: equal when ids are, whoever wrote the file and however.
+    pub fn identity(&self) -> String {
+        self.identity.hex()
+    }
+
+    /// What two tokenizers differ in, for a person; empty when they are the same one.
+    pub fn difference(&self, other: &Self) -> String {
+        self.identity.difference(&other.identity)
+    }
+
+    /// Its name in messages.
+    pub fn name(&self) -> String {
+        self.path.as_ref().map_or("the tokenizer in use".into(), |path| path.display().to_string())
     }
 
     /// The content of the `tokenizer.json`.
@@ -137,6 +178,20 @@ impl TextTokenizer {
     }
 }
 
+/// Switches off what a file may ask for besides the ids of a text.
+fn only_encoding(tokenizer: &mut Tokenizer) {
+    tokenizer.with_truncation(None).expect("only a length can be refused");
+    tokenizer.with_padding(None);
+    tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+    if let ModelWrapper::BPE(bpe) = tokenizer.get_model()
+        && bpe.dropout.is_some()
+    {
+        let mut bpe = bpe.clone();
+        bpe.dropout = None;
+        tokenizer.with_model(bpe);
+    }
+}
+
 /// A long text in pieces that can be encoded alone.
 fn pieces(text: &str) -> Vec<&str> {
     let (mut pieces, mut rest) = (Vec::new(), text);
@@ -153,7 +208,7 @@ impl fmt::Debug for TextTokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextTokenizer")
             .field("vocab_size", &self.vocab_size)
-            .field("hash", &format_args!("{:032x}", self.hash()))
+            .field("identity", &self.identity())
             .field("fast", &self.is_fast())
             .finish()
     }
