@@ -8,8 +8,8 @@ use data_support::text::{Dice, documents};
 use data_support::*;
 use proptest::prelude::*;
 use rewarm::data::{
-    InputOptions, Inputs, Progress, ShardWriter, TextTokenizer, TokenizedInfo, inspect, tokenize_documents,
-    train_bpe, verify,
+    InputOptions, Inputs, Progress, ShardWriter, TextTokenizer, TokenizedInfo, check_tokenizer, inspect,
+    tokenize_documents, train_bpe, verify,
 };
 use tempfile::tempdir;
 use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, normalizers::NFC};
@@ -247,7 +247,13 @@ fn the_wrong_tokenizer_is_found() {
     // Same size, other merges.
     let other = train(&documents(200)[100..], 1024);
     assert_eq!(other.vocab_size(), TRAINED.vocab_size());
-    mentions(&refusal(info.check_tokenizer(&other)), &["made with the tokenizer", &info.tokenizer_hash]);
+    let refused = refusal(check_tokenizer([&open(&prefix)], Some(&other), "do this"));
+    let own = info.tokenizer_identity.as_ref().unwrap();
+    mentions(
+        &refused,
+        &["data.bin was made with another tokenizer", own, &other.identity(), "model", "do this"],
+    );
+    check_tokenizer([&open(&prefix)], Some(&TRAINED), "").unwrap();
     let found = verify(&spec(&prefix), None, Some(&other), &mut Progress::hidden()).unwrap();
     assert_eq!(found.faults_total, 1);
     mentions(&refusal(found.into_result()), &["1 faults in 1 shards"]);

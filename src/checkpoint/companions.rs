@@ -86,7 +86,7 @@ impl Companions {
         let tokenizer = TextTokenizer::from_json(json.clone())
             .map_err(|e| Error::refused(format!("{}: {e}", path.display())))?;
         if let Some((_, own)) = self.tokenizer.iter().find(|file| file.0 == TOKENIZER)
-            && TextTokenizer::from_json(own.clone()).is_ok_and(|own| own.hash() == tokenizer.hash())
+            && TextTokenizer::from_json(own.clone()).is_ok_and(|own| own.identity() == tokenizer.identity())
         {
             return Ok(());
         }

@@ -56,7 +56,7 @@ pub struct RunState {
 pub struct Fingerprints {
     /// Of the model's configuration.
     pub model: String,
-    /// Of the tokenizer's files.
+    /// Of the tokenizer: its identity, in older checkpoints the hash of the bytes of its `tokenizer.json`.
     pub tokenizer: String,
     /// Of the contents of the corpus.
     pub corpus: String,

@@ -1,10 +1,11 @@
 //! `rewarm eval`: loss, perplexity and bits per byte on the validation sets of a run, or on named ones.
+use super::tokenizer::of_model;
 use super::{print_json, with_threads};
 use crate::backend;
 use crate::checkpoint::Buffers;
 use crate::config::Config;
 use crate::console::print;
-use crate::data::{Corpus, Side, Split};
+use crate::data::{self, Corpus, Side, Split, TextTokenizer};
 use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Ops, Shape};
@@ -34,6 +35,9 @@ pub struct EvalArgs {
     /// Sequences computed at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..65536))]
     batch: u32,
+    /// The model's tokenizer.json, with which the sets must have been made [default: the one beside the model]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// Where to compute: cpu, cuda:N, emulated, auto
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu)]
     device: DeviceName,
@@ -53,7 +57,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 fn evaluate(args: &EvalArgs) -> Result<()> {
     let named = named_sets(&args.data)?;
     let config = args.config.as_deref().map(config_at).transpose()?;
-    let Loaded { model, workspace, mut ops, config } =
+    let Loaded { model, workspace, mut ops, config, tokenizer } =
         Source::read(&args.model, |source| load(args, source, config.as_ref()))?;
     let time = workspace.shape.time;
     let sets = match config {
@@ -73,6 +77,7 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
             )));
         }
     };
+    check_tokenizers(tokenizer, &sets)?;
     for set in sets {
         let result = set.run(&model, &mut *ops, &workspace)?;
         if args.json { print_json(&result)? } else { print(&shown(&result))? }
@@ -95,6 +100,8 @@ struct Loaded {
     workspace: Workspace,
     ops: Box<dyn Ops>,
     config: Option<Config>,
+    /// Whatever is wrong with it matters only where data say what they were made with.
+    tokenizer: Result<Option<TextTokenizer>>,
 }
 
 fn load(args: &EvalArgs, source: &Source, config: Option<&Config>) -> Result<Loaded> {
@@ -119,7 +126,22 @@ fn load(args: &EvalArgs, source: &Source, config: Option<&Config>) -> Result<Loa
     let device = device::resolve(args.device);
     let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
     ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
-    Ok(Loaded { model, workspace, ops, config })
+    let tokenizer = of_model(source, args.tokenizer.as_deref());
+    Ok(Loaded { model, workspace, ops, config, tokenizer })
+}
+
+/// Refuses sets that were made with another tokenizer than the model's.
+fn check_tokenizers(tokenizer: Result<Option<TextTokenizer>>, sets: &[Evaluation]) -> Result<()> {
+    let corpora = || sets.iter().map(Evaluation::corpus);
+    let tokenizer = match tokenizer {
+        Err(_) if !data::any_noted(corpora())? => return Ok(()),
+        tokenizer => tokenizer?,
+    };
+    let advice = match &tokenizer {
+        Some(t) => format!("tokenize the texts again with --tokenizer {}", t.name()),
+        None => "name the model's with --tokenizer FILE".into(),
+    };
+    data::check_tokenizer(corpora(), tokenizer.as_ref(), &advice)
 }
 
 /// Of a run directory, or in a file.

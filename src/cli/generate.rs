@@ -1,4 +1,5 @@
 //! `rewarm generate`: text that continues a prompt.
+use super::tokenizer::of_model;
 use super::with_threads;
 use crate::data::TextTokenizer;
 use crate::device::{self, DeviceName};
@@ -74,15 +75,12 @@ fn generate(args: &GenerateArgs) -> Result<()> {
 
 /// The tokenizer, the prompt in tokens, the model, and the tokens that end a text.
 fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>, Generator, TokenIds)> {
-    let beside = source.dir().join("tokenizer.json");
-    let path = args.tokenizer.as_ref().unwrap_or(&beside);
-    if !path.exists() {
+    let Some(tokenizer) = of_model(source, args.tokenizer.as_deref())? else {
         return Err(Error::refused(format!(
-            "{} does not exist; name the model's tokenizer with --tokenizer FILE",
-            path.display()
+            "there is no tokenizer.json in {}; name the model's with --tokenizer FILE",
+            source.dir().display()
         )));
-    }
-    let tokenizer = TextTokenizer::load(path)?;
+    };
     tokenizer.check_fits(source.config().vocab_size as u32)?;
     let prompt = tokenizer.encode(&args.prompt)?;
     let room = source.config().max_position_embeddings.saturating_sub(prompt.len()).max(1);

@@ -13,6 +13,7 @@ pub mod refine;
 pub mod schedule;
 pub mod selftest;
 mod tip;
+mod tokenizer;
 pub mod train;
 pub mod work;
 

@@ -3,6 +3,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::corpus::Corpus;
+use super::made_with::{USE_ITS_OWN, check_tokenizer};
 use super::shard::Shard;
 use super::text_tokenizer::TextTokenizer;
 use crate::Result;
@@ -68,8 +69,9 @@ pub struct LengthQuantiles {
     pub max: u64,
 }
 
-/// Looks at headers, document lengths and the first tokens. Refused when an index entry or a first token is not valid.
+/// Looks at headers, document lengths and the first tokens. Refused when an index entry or a first token is not valid, and when the data were made with another tokenizer.
 pub fn inspect(corpus: &Corpus, tokenizer: Option<&TextTokenizer>) -> Result<Inspection> {
+    check_tokenizer([corpus].into_iter().filter(|_| tokenizer.is_some()), tokenizer, USE_ITS_OWN)?;
     let mut first_tokens = Vec::new();
     if let Some(shard) = corpus.shards().first() {
         first_tokens.resize(shard.tokens().min(FIRST_TOKENS) as usize, 0);

@@ -91,6 +91,11 @@ impl TextTokenizer {
         xxh3_128(&self.json)
     }
 
+    /// [`Self::hash`] in 32 hexadecimal digits.
+    pub fn hash_hex(&self) -> String {
+        format!("{:032x}", self.hash())
+    }
+
     /// Which tokenizer it is, in 32 hexadecimal digits: equal when ids are, whoever wrote the file and however.
     pub fn identity(&self) -> String {
         self.identity.hex()

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::megatron::with_suffix;
 use super::progress::Progress;
@@ -30,7 +31,7 @@ pub fn tokenize_documents(
     let note = with_suffix(out_prefix, ".json");
     let beside = out_prefix.with_file_name("tokenizer.json");
     let mut writer = ShardWriter::create(out_prefix, tokenizer.vocab_size())?;
-    refuse_foreign(out_prefix, &note, &beside, tokenizer)?;
+    shared_tokenizer(out_prefix, &note, &beside, tokenizer)?;
     let Encoded { input_bytes, without_tokens } =
         write_all(documents, tokenizer, eod, &mut writer, progress)?;
     if writer.documents() == 0 {
@@ -38,7 +39,8 @@ pub fn tokenize_documents(
     }
     let mut info = TokenizedInfo {
         rewarm_tokenized: 1,
-        tokenizer_hash: format!("{:032x}", tokenizer.hash()),
+        tokenizer_hash: tokenizer.hash_hex(),
+        tokenizer_identity: Some(tokenizer.identity()),
         vocab_size: tokenizer.vocab_size(),
         eod,
         dtype: writer.dtype().to_string(),
@@ -49,34 +51,41 @@ pub fn tokenize_documents(
         content: None,
     };
     writer.finish_with(|content| {
-        refuse_foreign(out_prefix, &note, &beside, tokenizer)?;
+        let shared = shared_tokenizer(out_prefix, &note, &beside, tokenizer)?;
+        info.tokenizer_hash = format!("{:032x}", xxh3_128(&shared));
         info.content = Some(content);
         let json = serde_json::to_vec_pretty(&info)
             .map_err(|e| Error::failed(format!("cannot write the note: {e}")))?;
         Ok(vec![
-            Beside { path: beside, content: tokenizer.json().to_vec(), shared: true },
+            Beside { path: beside, content: shared, shared: true },
             Beside { path: note, content: json, shared: false },
         ])
     })?;
     Ok(info)
 }
 
-/// A file in the place of the note that is none, and a tokenizer of the folder that is another one.
-fn refuse_foreign(prefix: &Path, note: &Path, beside: &Path, tokenizer: &TextTokenizer) -> Result<()> {
+/// The `tokenizer.json` of the folder, and the one to put there where it has none. Refused: a file in the place of the
+/// note that is none, and a tokenizer of the folder that is another one.
+fn shared_tokenizer(prefix: &Path, note: &Path, beside: &Path, tokenizer: &TextTokenizer) -> Result<Vec<u8>> {
     if note.exists() && TokenizedInfo::load(prefix)?.is_none() {
         return Err(Error::refused(format!(
             "{} exists already and is not overwritten; choose another output prefix",
             note.display()
         )));
     }
-    let known = beside.exists();
-    if known && std::fs::read(beside).map_err(Error::input("read", beside))? != tokenizer.json() {
+    if !beside.exists() {
+        return Ok(tokenizer.json().to_vec());
+    }
+    let there = TextTokenizer::load(beside)?;
+    if there.identity() != tokenizer.identity() {
         return Err(Error::refused(format!(
-            "{} is another tokenizer than the one in use; write to another folder, or use that one",
-            beside.display()
+            "{} is another tokenizer than {}: they differ in {}; write to another folder, or use that one (--tokenizer)",
+            there.name(),
+            tokenizer.name(),
+            there.difference(tokenizer)
         )));
     }
-    Ok(())
+    Ok(there.json().to_vec())
 }
 
 /// What became of the texts.

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::hashes::ContentHashes;
 use super::megatron::with_suffix;
-use super::text_tokenizer::TextTokenizer;
 use crate::{Error, Result};
 
 /// What a shard was made from and with.
@@ -13,8 +12,11 @@ use crate::{Error, Result};
 pub struct TokenizedInfo {
     /// Version of this note, 1. Its presence marks the file as ours.
     pub rewarm_tokenized: u32,
-    /// XXH3-128 of the `tokenizer.json`, 32 hexadecimal digits.
+    /// XXH3-128 of the bytes of the `tokenizer.json`, 32 hexadecimal digits.
     pub tokenizer_hash: String,
+    /// `TextTokenizer::identity`; older notes have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_identity: Option<String>,
     /// One more than the largest id of the tokenizer.
     pub vocab_size: u32,
     /// The token appended to each document.
@@ -67,18 +69,5 @@ impl TokenizedInfo {
     /// Bytes of text per token, end-of-document tokens included.
     pub fn bytes_per_token(&self) -> f64 {
         self.input_bytes as f64 / self.tokens.max(1) as f64
-    }
-
-    /// Refused when the shard was made with another tokenizer: other vocabulary or other merges.
-    pub fn check_tokenizer(&self, tokenizer: &TextTokenizer) -> Result<()> {
-        let given = format!("{:032x}", tokenizer.hash());
-        if given == self.tokenizer_hash {
-            return Ok(());
-        }
-        Err(Error::refused(format!(
-            "the data were made with the tokenizer {}, the one given is {given}; use the tokenizer.json beside the data, \
-             or tokenize again",
-            self.tokenizer_hash
-        )))
     }
 }

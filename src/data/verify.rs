@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use super::corpus::open_each;
 use super::dtype::BadToken;
 use super::hashes::{BlockHashes, ContentHashes, hashes_path};
+use super::made_with::{Maker, USE_ITS_OWN};
 use super::megatron::{Field, Index};
 use super::progress::Progress;
 use super::shard::{Shard, prefix_of};
@@ -174,7 +175,7 @@ fn check(
         }
     };
     if let (Some(note), Some(tokenizer)) = (&note, tokenizer)
-        && let Err(e) = note.check_tokenizer(tokenizer)
+        && let Err(e) = Maker::of(&prefix_of(shard.path()), note).check(tokenizer, USE_ITS_OWN)
     {
         faults.add(|| e.to_string());
     }

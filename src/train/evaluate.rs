@@ -79,6 +79,11 @@ impl Evaluation {
         (i as u128 * self.order.windows() as u128 / self.sequences as u128) as u64
     }
 
+    /// What it is read from.
+    pub fn corpus(&self) -> &Corpus {
+        self.order.corpus()
+    }
+
     /// Runs it with the model's current weights.
     pub fn run(&self, model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Result<EvalResult> {
         let time = self.order.seq_len();

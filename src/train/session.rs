@@ -11,11 +11,13 @@ use super::metrics::{Metrics, has_evaluations};
 use super::prepare::{check_tokens, feedback_of, params, run_id, settle_chunk_rows};
 use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
 use super::source::Source;
-use super::sources::{check_tokenizer, companions, evaluations, open_sources};
+use super::sources::{
+    check_tokenizer, companions, evaluations, open_sources, resumed_fingerprint, tokenizer, tokenizer_path,
+};
 use crate::backend::{self, MemoryPlan};
 use crate::checkpoint::{Buffers, Fingerprints, RunLock, RunState};
 use crate::config::{Config, OptimizerStart};
-use crate::data::{Mixture, Sources};
+use crate::data::{Mixture, Sources, TextTokenizer};
 use crate::device::{self, Device, DeviceName, GemmChoices};
 use crate::files::write_whole;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
@@ -80,6 +82,7 @@ pub(super) struct Parts {
     pub(super) schedule: Schedule,
     pub(super) quantities: Quantities,
     fingerprints: Fingerprints,
+    tokenizer: Option<TextTokenizer>,
     extra_files: Vec<(String, Vec<u8>)>,
 }
 
@@ -165,10 +168,12 @@ impl Session {
         clear(run_dir)?;
         let source = Source::newest(run_dir)?;
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
-        let state = manifest.state.clone();
+        let mut state = manifest.state.clone();
         let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
         let previous = state.extra["previous_lr"].as_f64();
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
+        let was = &mut state.fingerprints.tokenizer;
+        *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
         state.fingerprints.check(&parts.fingerprints)?;
         let deal = Deal::resume(&parts.config, parts.sources.seq_len(), &manifest.state)?;
         if let Some(before) = &before {
@@ -314,20 +319,33 @@ impl Parts {
         let time = config.seq_len(&sizes)?;
         let (schedule, quantities) = (config.compile_schedule(time, previous)?, config.quantities(time)?);
         let sources = open_sources(&config, time)?;
-        let extra_files = companions(&config, &sources, source, &sizes)?;
-        let tokenizer = check_tokenizer(&extra_files, &sources, sizes.vocab_size)?;
         let evaluations = evaluations(&config, &sources)?;
+        let path = tokenizer_path(&config, &sources, source)?;
+        let extra_files = companions(path.as_deref(), source, &sizes)?;
+        let tokenizer = tokenizer(&extra_files, path.as_deref())?;
+        let corpora: Vec<_> = sources.corpora().chain(evaluations.iter().map(Evaluation::corpus)).collect();
+        check_tokenizer(&config, tokenizer.as_ref(), &corpora, source, sizes.vocab_size)?;
         let model_json =
             serde_json::to_vec(&sizes).map_err(|e| Error::failed(format!("model sizes: {e}")))?;
         let fingerprints = Fingerprints {
             model: format!("{:032x}", xxh3_128(&model_json)),
-            tokenizer,
+            tokenizer: tokenizer.as_ref().map_or(String::new(), TextTokenizer::identity),
             corpus: format!("{:032x}", sources.fingerprint()),
         };
         let model = Model::new(sizes)
             .with_average(config.ema.is_some())
             .with_precision(config.precision)
             .with_separate_bias_gradients(config.separate_bias_gradients);
-        Ok(Self { config, model, sources, evaluations, schedule, quantities, fingerprints, extra_files })
+        Ok(Self {
+            config,
+            model,
+            sources,
+            evaluations,
+            schedule,
+            quantities,
+            fingerprints,
+            tokenizer,
+            extra_files,
+        })
     }
 }

@@ -10,6 +10,8 @@ use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+const TOKENIZER: &str = "tokenizer.json";
+
 /// Every source, with the documents to train on.
 pub fn open_sources(config: &Config, time: usize) -> Result<Sources> {
     let split = split(config);
@@ -79,21 +81,26 @@ fn split(config: &Config) -> Split {
     Split { fraction: config.data.validation_fraction, seed: config.seed }
 }
 
-/// What goes with the weights into every checkpoint: the files beside the model started from, and the tokenizer that is
-/// configured, or that model's, or the data's.
+/// Where the run's tokenizer lies: the one that is configured, or that of the model started from, or of the data.
+pub fn tokenizer_path(config: &Config, sources: &Sources, source: Option<&Source>) -> Result<Option<PathBuf>> {
+    match (&config.data.tokenizer, source) {
+        (Some(named), _) if named.is_dir() => Ok(Some(named.join(TOKENIZER))),
+        (Some(named), _) => Ok(Some(named.clone())),
+        (None, Some(source)) => Ok(Some(source.dir().join(TOKENIZER)).filter(|path| path.exists())),
+        (None, None) => tokenizer_of_data(sources),
+    }
+}
+
+/// What goes with the weights into every checkpoint: the files beside the model started from, and the tokenizer at
+/// `path`.
 pub fn companions(
-    config: &Config,
-    sources: &Sources,
+    path: Option<&Path>,
     source: Option<&Source>,
     sizes: &ModelConfig,
 ) -> Result<Vec<NamedFile>> {
     let mut companions = source.map_or(Ok(Companions::default()), |s| Companions::read(s.dir()))?;
-    if let Some(path) = &config.data.tokenizer {
+    if let Some(path) = path {
         companions.set_tokenizer(path)?;
-    } else if source.is_none()
-        && let Some(path) = tokenizer_of_data(sources)?
-    {
-        companions.set_tokenizer(&path)?;
     }
     companions.into_files(sizes)
 }
@@ -102,17 +109,27 @@ pub fn companions(
 fn tokenizer_of_data(sources: &Sources) -> Result<Option<PathBuf>> {
     let Some(corpus) = sources.corpora().next() else { return Ok(None) };
     let noted = corpus.tokenized()?.into_iter().next().flatten().is_some();
-    let beside =
-        corpus.shards().first().and_then(|s| s.path().parent()).map(|dir| dir.join("tokenizer.json"));
+    let beside = corpus.shards().first().and_then(|s| s.path().parent()).map(|dir| dir.join(TOKENIZER));
     Ok(beside.filter(|path| noted && path.exists()))
 }
 
-/// Refuses a tokenizer with ids that the model does not have, and data made with another tokenizer. Gives the
-/// tokenizer's fingerprint, empty without one.
-pub fn check_tokenizer(files: &[(String, Vec<u8>)], sources: &Sources, vocab: usize) -> Result<String> {
-    let infos = sources.corpora().map(Corpus::tokenized).collect::<Result<Vec<_>>>()?;
-    let infos: Vec<_> = infos.into_iter().flatten().flatten().collect();
-    for info in &infos {
+/// The run's tokenizer among its files.
+pub fn tokenizer(files: &[NamedFile], path: Option<&Path>) -> Result<Option<TextTokenizer>> {
+    let json = files.iter().find(|f| f.0 == TOKENIZER).map(|f| f.1.clone());
+    json.zip(path).map(|(json, path)| TextTokenizer::from_file(path, json)).transpose()
+}
+
+/// Refuses a tokenizer with ids that the model does not have, and data, of training and of validation, that were made
+/// with another one. Says so where the model started from has another than `data.tokenizer`.
+pub fn check_tokenizer(
+    config: &Config,
+    tokenizer: Option<&TextTokenizer>,
+    corpora: &[&Corpus],
+    source: Option<&Source>,
+    vocab: usize,
+) -> Result<()> {
+    let infos = corpora.iter().map(|c| c.tokenized()).collect::<Result<Vec<_>>>()?;
+    for info in infos.iter().flatten().flatten() {
         if info.vocab_size as usize > vocab {
             return Err(Error::refused(format!(
                 "the data were made with a tokenizer of {} tokens, the model has a vocabulary of {vocab}; use data \
@@ -121,9 +138,53 @@ pub fn check_tokenizer(files: &[(String, Vec<u8>)], sources: &Sources, vocab: us
             )));
         }
     }
-    let Some((_, json)) = files.iter().find(|f| f.0 == "tokenizer.json") else { return Ok(String::new()) };
-    let tokenizer = TextTokenizer::from_json(json.clone())?;
+    let Some(tokenizer) = tokenizer else {
+        let advice = "name the model's in data.tokenizer, and tokenize the other texts again with it";
+        return data::check_tokenizer(corpora.iter().copied(), None, advice);
+    };
     tokenizer.check_fits(vocab as u32)?;
-    infos.iter().try_for_each(|info| info.check_tokenizer(&tokenizer))?;
-    Ok(format!("{:032x}", tokenizer.hash()))
+    let own = source.filter(|_| config.data.tokenizer.is_some()).map(|s| s.dir().join(TOKENIZER));
+    if let Some(own) = own.filter(|path| path.exists()) {
+        warn_of_another(tokenizer, &TextTokenizer::load(own)?);
+    }
+    let again = format!("tokenize the texts again with --tokenizer {}", tokenizer.name());
+    let advice = match source {
+        Some(_) => again,
+        None => format!("{again}, or name the one of the data in data.tokenizer"),
+    };
+    data::check_tokenizer(corpora.iter().copied(), Some(tokenizer), &advice)
+}
+
+/// What a key says is done, even where it makes a model learn its tokens anew.
+fn warn_of_another(named: &TextTokenizer, own: &TextTokenizer) {
+    if named.identity() != own.identity() {
+        note(&format!(
+            "warning: data.tokenizer names {}, which is another tokenizer than {} of the model started from: their {} \
+             differ, and the model has to learn the ids anew; leave data.tokenizer out to keep the model's",
+            named.name(),
+            own.name(),
+            named.difference(own)
+        ));
+    }
+}
+
+/// The fingerprint of the tokenizer that a run goes on with from `step_dir`, where it is `was`: the tokenizer's identity.
+/// Checkpoints of before identities have the hash of the bytes of their own `tokenizer.json`. Refused when it is another.
+pub fn resumed_fingerprint(was: &str, step_dir: &Path, now: Option<&TextTokenizer>) -> Result<String> {
+    // A run without one stays without.
+    let Some(now) = now.filter(|_| !was.is_empty()) else { return Ok(was.into()) };
+    if [now.identity(), now.hash_hex()].iter().any(|known| known == was) {
+        return Ok(now.identity());
+    }
+    let then = TextTokenizer::load(step_dir)?;
+    if then.hash_hex() == was && then.identity() == now.identity() {
+        return Ok(now.identity());
+    }
+    Err(Error::refused(format!(
+        "the run was trained with the tokenizer {}, and {} is another one: their {} differ; set data.tokenizer to the \
+         former, or start a new phase from this checkpoint with `rewarm train`",
+        then.name(),
+        now.name(),
+        then.difference(now)
+    )))
 }

@@ -12,3 +12,4 @@ mod model_dirs;
 mod plan;
 mod refine;
 mod support;
+mod tokenizers;
