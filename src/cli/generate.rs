@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub struct GenerateArgs {
     /// Hugging Face directory, run directory (its newest step) or step directory
     model: PathBuf,
-    /// Text to continue
+    /// Text to continue; empty: a new one
     #[arg(long, default_value = "\n")]
     prompt: String,
     /// New tokens at most [default: 128, or what the model's context has room for]
@@ -82,11 +82,22 @@ fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>
         )));
     };
     tokenizer.check_fits(source.config().vocab_size as u32)?;
-    let prompt = tokenizer.encode(&args.prompt)?;
+    let ends = source.end_tokens()?;
+    let mut prompt = tokenizer.encode(&args.prompt)?;
+    if prompt.is_empty() {
+        // The beginning of a text, for models that were trained on documents with a token between them.
+        let begins = source.config().bos_token_id.or(ends.as_slice().first().copied());
+        prompt.extend(begins);
+    }
+    if prompt.is_empty() {
+        return Err(Error::refused(
+            "--prompt gives no token, and the model's config.json names none that texts begin or end with; give a prompt",
+        ));
+    }
     let room = source.config().max_position_embeddings.saturating_sub(prompt.len()).max(1);
     let longest = prompt.len() + args.max_tokens.unwrap_or(room.min(128));
     let generator = Generator::load(source, longest, device::resolve(args.device))?;
-    Ok((tokenizer, prompt, generator, source.end_tokens()?))
+    Ok((tokenizer, prompt, generator, ends))
 }
 
 /// Turns tokens into text as they come: a character may take several tokens.
