@@ -40,7 +40,6 @@ fn tokenize_inspect_verify() {
 #[test]
 fn arguments_that_contradict() {
     let parse = |line: &str| Cli::try_parse_from(line.split_whitespace()).is_err();
-    assert!(parse("data tokenize a -o b"));
     assert!(parse("data tokenize a -o b --vocab-size 300 --tokenizer t"));
     assert!(parse("data tokenize a -o b --vocab-size 300 --no-eod --eod-token x"));
     assert!(parse("data tokenize -o b --vocab-size 300"));

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Changes the content of a file.
+type Edit<'a> = &'a dyn Fn(&mut Value);
+
 #[derive(Deserialize)]
 struct Golden {
     texts: Vec<String>,
@@ -85,7 +88,7 @@ fn a_tokenizer_saved_again_is_the_same() {
 #[test]
 fn the_form_of_a_file_is_not_its_identity() {
     let was = load("neox").identity();
-    let same: [(&str, &dyn Fn(&mut Value)); 7] = [
+    let same: [(&str, Edit); 7] = [
         ("padding", &|f| {
             f["padding"] = serde_json::json!({"strategy": {"Fixed": 8}, "direction": "Right",
             "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"})
@@ -106,16 +109,20 @@ fn the_form_of_a_file_is_not_its_identity() {
     for (what, edit) in same {
         assert_eq!(edited("neox", edit).identity(), was, "{what}");
     }
-    let other: [(&str, &str, &dyn Fn(&mut Value)); 9] = [
+    let other: [(&str, &str, Edit); 9] = [
         ("normalizer", "none", &|f| f["normalizer"] = Value::Null),
         ("normalizer", "another", &|f| f["normalizer"]["type"] = "NFKC".into()),
         ("pre tokenizer", "a space in front", &|f| f["pre_tokenizer"]["add_prefix_space"] = true.into()),
         ("added tokens", "one less", &|f| drop(f["added_tokens"].as_array_mut().unwrap().pop())),
         ("added tokens", "stripping", &|f| f["added_tokens"][0]["lstrip"] = true.into()),
-        ("model", "merges swapped", &|f| f["model"]["merges"].as_array_mut().unwrap().swap(0, 1)),
-        ("model", "one merge less", &|f| drop(f["model"]["merges"].as_array_mut().unwrap().pop())),
-        ("model", "whole words first", &|f| f["model"]["ignore_merges"] = true.into()),
-        ("model", "ids swapped", &|f| {
+        ("vocabulary or merges", "merges swapped", &|f| {
+            f["model"]["merges"].as_array_mut().unwrap().swap(0, 1)
+        }),
+        ("vocabulary or merges", "one merge less", &|f| {
+            drop(f["model"]["merges"].as_array_mut().unwrap().pop())
+        }),
+        ("vocabulary or merges", "whole words first", &|f| f["model"]["ignore_merges"] = true.into()),
+        ("vocabulary or merges", "ids swapped", &|f| {
             let vocab = f["model"]["vocab"].as_object_mut().unwrap();
             let (a, b) = (vocab["a"].clone(), vocab["b"].clone());
             vocab.insert("a".into(), b);

@@ -126,7 +126,10 @@ fn load(args: &EvalArgs, source: &Source, config: Option<&Config>) -> Result<Loa
     let device = device::resolve(args.device);
     let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
     ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
-    let tokenizer = of_model(source, args.tokenizer.as_deref());
+    let tokenizer = match of_model(source, args.tokenizer.as_deref()) {
+        Err(e) if args.tokenizer.is_some() => return Err(e),
+        tokenizer => tokenizer,
+    };
     Ok(Loaded { model, workspace, ops, config, tokenizer })
 }
 

@@ -12,7 +12,7 @@ pub fn of_model(source: &Source, named: Option<&Path>) -> Result<Option<TextToke
     let Some(named) = named.map(TextTokenizer::load).transpose()? else { return Ok(beside) };
     match beside {
         Some(own) if own.identity() != named.identity() => Err(Error::refused(format!(
-            "--tokenizer names {}, which is another tokenizer than {} beside the model: their {} differ; leave --tokenizer \
+            "--tokenizer names {}, which is another tokenizer than {} beside the model: they differ in {}; leave --tokenizer \
              out, or put the file there that the model was trained with",
             named.name(),
             own.name(),

@@ -55,9 +55,11 @@ impl Identity {
     pub(crate) fn difference(&self, other: &Self) -> String {
         let differs =
             |(name, hash): &&(String, u128)| !other.parts.iter().any(|p| p == &(name.clone(), *hash));
-        let names: Vec<_> =
-            self.parts.iter().filter(differs).map(|(name, _)| name.replace('_', " ")).collect();
-        names.join(" and ")
+        let named = |(name, _): &(String, u128)| match name.as_str() {
+            "model" => "vocabulary or merges".to_owned(),
+            other => other.replace('_', " "),
+        };
+        self.parts.iter().filter(differs).map(named).collect::<Vec<_>>().join(" and ")
     }
 }
 

@@ -1,8 +1,10 @@
 //! Whether data were made with the tokenizer that a model speaks.
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::corpus::Corpus;
+use super::megatron::with_suffix;
 use super::shard::{Shard, prefix_of};
 use super::text_tokenizer::TextTokenizer;
 use super::tokenized::TokenizedInfo;
@@ -13,56 +15,66 @@ pub(crate) const USE_ITS_OWN: &str = "name the tokenizer.json beside the data wi
 
 /// The tokenizer of a shard, as far as its note and the `tokenizer.json` beside it say.
 pub(crate) struct Maker {
-    shard: PathBuf,
-    hash: String,
-    identity: Option<String>,
-    /// The file beside the shard, where it is the one that the note names.
-    beside: Option<TextTokenizer>,
+    prefix: PathBuf,
+    info: TokenizedInfo,
+    /// The file beside the shard, where it is the one that the note names. Read when it is asked for.
+    beside: OnceCell<Option<TextTokenizer>>,
 }
 
 impl Maker {
     /// `prefix`.bin is the shard whose note `info` is.
     pub(crate) fn of(prefix: &Path, info: &TokenizedInfo) -> Self {
+        Self { prefix: prefix.to_path_buf(), info: info.clone(), beside: OnceCell::new() }
+    }
+
+    /// Refused when the shard was made with another tokenizer than `tokenizer`; `advice` says what settles it.
+    pub(crate) fn check(&self, tokenizer: &TextTokenizer, advice: &str) -> Result<()> {
+        if self.info.tokenizer_hash == tokenizer.hash_hex() || self.identity() == Some(tokenizer.identity()) {
+            return Ok(());
+        }
+        let differ = self.beside().map(|own| format!(": they differ in {}", own.difference(tokenizer)));
+        Err(Error::refused(format!(
+            "{} was made with another tokenizer ({}) than {} ({}){}; {advice}",
+            self.shard(),
+            self.name(),
+            tokenizer.name(),
+            tokenizer.identity(),
+            differ.unwrap_or_default()
+        )))
+    }
+
+    fn is_made_as(&self, other: &Self) -> bool {
+        self.info.tokenizer_hash == other.info.tokenizer_hash
+            || self.identity().is_some_and(|own| other.identity() == Some(own))
+    }
+
+    fn beside(&self) -> Option<&TextTokenizer> {
+        let info = &self.info;
         let named = |t: &TextTokenizer| {
             // Notes of before identities carry the hash of the file's bytes alone.
             info.tokenizer_identity
                 .as_ref()
                 .map_or(t.hash_hex() == info.tokenizer_hash, |i| *i == t.identity())
         };
-        let beside = TextTokenizer::load(prefix.with_file_name("tokenizer.json")).ok().filter(named);
-        let identity = info.tokenizer_identity.clone().or(beside.as_ref().map(TextTokenizer::identity));
-        let shard = super::megatron::with_suffix(prefix, ".bin");
-        Self { shard, hash: info.tokenizer_hash.clone(), identity, beside }
+        let load = || TextTokenizer::load(self.prefix.with_file_name("tokenizer.json")).ok().filter(named);
+        self.beside.get_or_init(load).as_ref()
     }
 
-    /// Refused when the shard was made with another tokenizer than `tokenizer`; `advice` says what settles it.
-    pub(crate) fn check(&self, tokenizer: &TextTokenizer, advice: &str) -> Result<()> {
-        if self.is(&tokenizer.hash_hex(), Some(&tokenizer.identity())) {
-            return Ok(());
-        }
-        let differ = match &self.beside {
-            Some(beside) => format!(": their {} differ", beside.difference(tokenizer)),
-            None => String::new(),
-        };
-        Err(Error::refused(format!(
-            "{} was made with another tokenizer ({}) than {} ({}){differ}; {advice}",
-            self.shard.display(),
-            self.name(),
-            tokenizer.name(),
-            tokenizer.identity()
-        )))
+    fn identity(&self) -> Option<String> {
+        self.info.tokenizer_identity.clone().or_else(|| self.beside().map(TextTokenizer::identity))
     }
 
-    fn is(&self, hash: &str, identity: Option<&String>) -> bool {
-        self.hash == hash || identity.is_some() && self.identity.as_ref() == identity
+    fn shard(&self) -> String {
+        with_suffix(&self.prefix, ".bin").display().to_string()
     }
 
     /// Its file, or what the note says of it.
     fn name(&self) -> String {
-        let file = self.beside.as_ref().map(|t| format!("{}, {}", t.name(), t.identity()));
-        let identity =
-            || self.identity.clone().unwrap_or_else(|| format!("the hash of its file is {}", self.hash));
-        file.unwrap_or_else(identity)
+        match (self.beside(), &self.info.tokenizer_identity) {
+            (Some(own), _) => format!("{}, {}", own.name(), own.identity()),
+            (None, Some(identity)) => identity.clone(),
+            (None, None) => format!("the hash of its file is {}", self.info.tokenizer_hash),
+        }
     }
 }
 
@@ -85,11 +97,11 @@ pub fn check_tokenizer<'a>(
         let maker = Maker::of(&prefix, &info);
         match (tokenizer, &first) {
             (Some(tokenizer), _) => maker.check(tokenizer, advice)?,
-            (None, Some(first)) if !first.is(&maker.hash, maker.identity.as_ref()) => {
+            (None, Some(first)) if !first.is_made_as(&maker) => {
                 return Err(Error::refused(format!(
                     "{} and {} were made with different tokenizers ({}; {}); {advice}",
-                    first.shard.display(),
-                    maker.shard.display(),
+                    first.shard(),
+                    maker.shard(),
                     first.name(),
                     maker.name()
                 )));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! specs ──► source ──► shard (megatron, llmc, npy, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
-//! text ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
+//! text, JSON ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
 //! ```
 mod batch;
 mod claim;
@@ -43,7 +43,7 @@ pub use batch::{Batch, fill_batch, fill_windows};
 pub use corpus::Corpus;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;
-pub use input::{Documents, InputOptions, Inputs};
+pub use input::{Documents, Format as TextFormat, InputOptions, Inputs, Tally};
 pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
 pub use made_with::{any_noted, check_tokenizer};
 pub use mixture::{Mixture, Source, Sources};

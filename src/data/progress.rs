@@ -1,5 +1,7 @@
 //! Progress of long work: a bar on a terminal, a line every ten seconds elsewhere.
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -12,6 +14,8 @@ pub struct Progress {
     label: &'static str,
     total: u64,
     done: u64,
+    /// Counts instead of what is added.
+    follows: Option<Arc<AtomicU64>>,
     shown: Shown,
 }
 
@@ -25,7 +29,7 @@ enum Shown {
 impl Progress {
     /// Shows nothing: for tests and callers with a display of their own.
     pub fn hidden() -> Self {
-        Self { label: "", total: 0, done: 0, shown: Shown::Nothing }
+        Self { label: "", total: 0, done: 0, follows: None, shown: Shown::Nothing }
     }
 
     /// `total` in bytes.
@@ -42,7 +46,7 @@ impl Progress {
         } else {
             Shown::Lines { start: now, last: now }
         };
-        Self { label, total, done: 0, shown }
+        Self { label, total, done: 0, follows: None, shown }
     }
 
     /// For work whose total is not known beforehand.
@@ -54,20 +58,30 @@ impl Progress {
         progress
     }
 
+    /// For reading `total` bytes, where that is known; `count` is how many were.
+    pub fn following(label: &'static str, total: Option<u64>, count: Arc<AtomicU64>) -> Self {
+        let progress = total.map_or_else(|| Self::counting(label), |total| Self::bytes(label, total));
+        Self { follows: Some(count), ..progress }
+    }
+
     /// More bytes are done.
     pub fn add(&mut self, bytes: u64) {
-        self.done = self.done.saturating_add(bytes);
+        self.done = match &self.follows {
+            Some(count) => count.load(Ordering::Relaxed),
+            None => self.done.saturating_add(bytes),
+        };
         match &mut self.shown {
             Shown::Nothing => {}
-            Shown::Bar(bar) => bar.inc(bytes),
+            Shown::Bar(bar) => bar.set_position(self.done),
             Shown::Lines { start, last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
                 let rate = self.done as f64 / start.elapsed().as_secs_f64();
+                let of =
+                    if self.total > 0 { format!(" of {}", HumanBytes(self.total)) } else { String::new() };
                 crate::console::note(&format!(
-                    "{}: {} of {}, {}/s",
+                    "{}: {}{of}, {}/s",
                     self.label,
                     HumanBytes(self.done),
-                    HumanBytes(self.total),
                     HumanBytes(rate as u64)
                 ));
             }

@@ -78,7 +78,7 @@ impl TokenBytes {
             return Ok(None);
         };
         let Some(first) = notes.first() else { return Ok(None) };
-        if notes.iter().any(|note| note.tokenizer_hash != first.tokenizer_hash) {
+        if !notes.iter().all(|note| note.is_of_one_tokenizer_with(first)) {
             return Ok(None);
         }
         let mut ends: Vec<u32> = notes.iter().filter_map(|note| note.eod).collect();

@@ -66,6 +66,13 @@ impl TokenizedInfo {
         Ok(Some(info))
     }
 
+    /// Whether both shards were made with the same tokenizer, as far as the notes alone can say it.
+    pub(crate) fn is_of_one_tokenizer_with(&self, other: &Self) -> bool {
+        let identity = |info: &Self| info.tokenizer_identity.clone();
+        self.tokenizer_hash == other.tokenizer_hash
+            || identity(self).is_some_and(|own| identity(other) == Some(own))
+    }
+
     /// Bytes of text per token, end-of-document tokens included.
     pub fn bytes_per_token(&self) -> f64 {
         self.input_bytes as f64 / self.tokens.max(1) as f64

@@ -60,7 +60,7 @@ pub fn select(name: &str, documents: impl IntoIterator<Item = String>, bytes_max
 
 /// The text files of a folder, long ones in pieces.
 pub fn read_folder(path: &Path) -> Result<Vec<String>> {
-    let options = InputOptions { extensions: Vec::new(), field: "text".into() };
+    let options = InputOptions::default();
     let mut documents = Vec::new();
     for text in Inputs::find(&[path], &options)?.documents() {
         let mut piece = String::new();

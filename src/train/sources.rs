@@ -7,7 +7,7 @@ use crate::console::note;
 use crate::data::{self, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -82,7 +82,11 @@ fn split(config: &Config) -> Split {
 }
 
 /// Where the run's tokenizer lies: the one that is configured, or that of the model started from, or of the data.
-pub fn tokenizer_path(config: &Config, sources: &Sources, source: Option<&Source>) -> Result<Option<PathBuf>> {
+pub fn tokenizer_path(
+    config: &Config,
+    sources: &Sources,
+    source: Option<&Source>,
+) -> Result<Option<PathBuf>> {
     match (&config.data.tokenizer, source) {
         (Some(named), _) if named.is_dir() => Ok(Some(named.join(TOKENIZER))),
         (Some(named), _) => Ok(Some(named.clone())),
@@ -99,7 +103,7 @@ pub fn companions(
     sizes: &ModelConfig,
 ) -> Result<Vec<NamedFile>> {
     let mut companions = source.map_or(Ok(Companions::default()), |s| Companions::read(s.dir()))?;
-    if let Some(path) = path {
+    if let Some(path) = path.filter(|path| source.is_none_or(|s| s.dir().join(TOKENIZER) != *path)) {
         companions.set_tokenizer(path)?;
     }
     companions.into_files(sizes)
@@ -159,8 +163,8 @@ pub fn check_tokenizer(
 fn warn_of_another(named: &TextTokenizer, own: &TextTokenizer) {
     if named.identity() != own.identity() {
         note(&format!(
-            "warning: data.tokenizer names {}, which is another tokenizer than {} of the model started from: their {} \
-             differ, and the model has to learn the ids anew; leave data.tokenizer out to keep the model's",
+            "warning: data.tokenizer names {}, which is another tokenizer than {} of the model started from: they differ \
+             in {}, and the model has to learn the ids anew; leave data.tokenizer out to keep the model's",
             named.name(),
             own.name(),
             named.difference(own)
@@ -181,7 +185,7 @@ pub fn resumed_fingerprint(was: &str, step_dir: &Path, now: Option<&TextTokenize
         return Ok(now.identity());
     }
     Err(Error::refused(format!(
-        "the run was trained with the tokenizer {}, and {} is another one: their {} differ; set data.tokenizer to the \
+        "the run was trained with the tokenizer {}, and {} is another one: they differ in {}; set data.tokenizer to the \
          former, or start a new phase from this checkpoint with `rewarm train`",
         then.name(),
         now.name(),

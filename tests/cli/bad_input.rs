@@ -185,7 +185,7 @@ fn data_that_do_not_fit_the_run() {
         "data tokenize DIR/stories.jsonl -o DIR/data/n --tokenizer DIR/data/tokenizer.json",
         &["\"text\""],
     );
-    refuse("data tokenize DIR/more.txt -o DIR/data/n --vocab-size 100", &["100"]);
+    refuse("data tokenize DIR/more.txt -o DIR/elsewhere/n --vocab-size 100", &["100"]);
     refuse("generate DIR/run --tokenizer DIR/broken.json", &["tokenizer"]);
 }
 

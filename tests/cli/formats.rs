@@ -85,7 +85,6 @@ fn an_export_replaces_nothing() {
         line(&dir, &format!("export DIR/run DIR/{taken}")).refused(&[taken, "exists", "choose another"]);
         assert_eq!(before, tree(dir.path()));
     }
-    line(&dir, "export DIR/run DIR/no/where").refused(&["no"]);
     line(&dir, "export DIR/text DIR/out").refused(&["text", "expected"]);
     // A weight that the element type cannot hold.
     let mut model = fs::read(dir.join("hf/model.safetensors")).unwrap();

@@ -190,7 +190,6 @@ fn generate_refuses_what_it_cannot_do() {
     line(&f.dir, "generate DIR/run").ok();
     line(&f.dir, "generate DIR/run --temperature=-1").refused(&["temperature", "0 or more"]);
     line(&f.dir, "generate DIR/run --top-p 1.5").refused(&["top-p", "at most 1"]);
-    rewarm(&f.dir, ["generate", "DIR/run", "--prompt", ""]).refused(&["at least 1"]);
     line(&f.dir, "generate DIR/nothing").refused(&["nothing", "expected"]);
 }
 

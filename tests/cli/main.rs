@@ -12,4 +12,5 @@ mod model_dirs;
 mod plan;
 mod refine;
 mod support;
+mod tokenize;
 mod tokenizers;

@@ -1,0 +1,217 @@
+//! What a file is: by the name, by the bytes it begins with, or by what the user says.
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::json::{self, Found};
+use crate::{Error, Result};
+
+/// How documents lie in files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// By name and content, each file on its own.
+    #[default]
+    Auto,
+    /// A file is a document.
+    Text,
+    /// A line is a JSON object with a document, or a string.
+    JsonLines,
+    /// An array of such objects or strings, one of them, or one after another, however they are broken into lines.
+    Json,
+}
+
+const NAMES: [(&str, Format); 4] =
+    [("auto", Format::Auto), ("text", Format::Text), ("jsonl", Format::JsonLines), ("json", Format::Json)];
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = NAMES.iter().find(|(known, _)| *known == name).map(|(_, format)| *format);
+        found
+            .ok_or_else(|| Error::refused(format!("the format {name:?}: expected auto, text, jsonl or json")))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(NAMES.iter().find(|(_, format)| format == self).map_or("", |(name, _)| name))
+    }
+}
+
+/// What is packed in a way that is read here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Gzip,
+    Zstd,
+}
+
+/// What a file begins with when it is no text: its kind, and what to do about it.
+const FOREIGN: [(&[u8], &str, &str); 14] = [
+    (b"\xfd7zXZ\0", "xz", "unpack it: xz -dc FILE | rewarm data tokenize - ..."),
+    (b"BZh", "bzip2", "unpack it: bzip2 -dc FILE | rewarm data tokenize - ..."),
+    (b"\x04\x22\x4d\x18", "lz4", "unpack it: lz4 -dc FILE | rewarm data tokenize - ..."),
+    (b"PK\x03\x04", "zip", "unpack it: unzip FILE"),
+    (b"PAR1", "Parquet", "write it as JSON lines: datasets.Dataset.from_parquet(FILE).to_json(NAME.jsonl)"),
+    (b"ARROW1", "Arrow", "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(NAME.jsonl)"),
+    (
+        b"\xff\xff\xff\xff",
+        "Arrow",
+        "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(NAME.jsonl)",
+    ),
+    (b"\x89HDF", "HDF5", "write it as JSON lines or text first"),
+    (b"SQLite format 3\0", "SQLite", "write its texts as JSON lines first"),
+    (b"%PDF-", "PDF", "take its text out first, such as with pdftotext"),
+    (b"\xff\xfe", "UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NAME"),
+    (b"\xfe\xff", "UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NAME"),
+    (b"\x93NUMPY", "numpy", "name it as data if it holds tokens, as raw-u16:FILE"),
+    (b"MMIDIDX\0\0", "a Megatron index", "name it as data, it is tokenized already"),
+];
+
+/// Byte and mark of a tar archive, which begins with a file's name.
+const TAR: (usize, &[u8]) = (257, b"ustar");
+
+/// The kind of `head`, the first bytes of a file, when it is none that is read, and what to do.
+pub(super) fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    if head.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1)) {
+        return Some(("tar", "unpack it: tar -xf FILE"));
+    }
+    // A digit and the mark of a block follow: words may begin with these three letters.
+    let bzip2 = |head: &[u8]| !head.starts_with(b"BZh") || head.get(4..7).is_some_and(|mark| mark == b"1AY");
+    let found = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic) && bzip2(head));
+    let zeros = || head.iter().filter(|b| **b == 0).count();
+    match found {
+        Some((_, kind, advice)) => Some((kind, advice)),
+        // Text may hold a few; that much is UTF-16 without its mark, or numbers.
+        None if zeros() * 10 > head.len() => {
+            Some(("binary", "leave it out; where it is UTF-16, convert it with iconv"))
+        }
+        None => None,
+    }
+}
+
+/// How `head` says that a file is packed.
+pub(super) fn packing(head: &[u8]) -> Option<Packing> {
+    match head {
+        [0x1f, 0x8b, 8, ..] => Some(Packing::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Packing::Zstd),
+        // A frame that readers skip, as pzstd writes it at the front.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Packing::Zstd),
+        _ => None,
+    }
+}
+
+/// A name without the ending that says how it is packed, and that packing.
+pub(super) fn unpacked_name(path: &Path) -> (&Path, Option<Packing>) {
+    let packing = match extension(path).as_deref() {
+        Some("gz" | "gzip") => Packing::Gzip,
+        Some("zst" | "zstd") => Packing::Zstd,
+        _ => return (path, None),
+    };
+    (path.file_stem().map_or(path, Path::new), Some(packing))
+}
+
+/// In small letters.
+pub(super) fn extension(path: &Path) -> Option<String> {
+    path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase)
+}
+
+/// How the documents of a file lie that is named `name` and begins with `head`, which ends inside of it unless `whole`.
+pub(super) fn detect(name: &Path, head: &[u8], whole: bool, field: &str) -> Format {
+    let named = match extension(name).as_deref() {
+        Some("jsonl" | "ndjson" | "jsonlines" | "jl") => Some(Format::JsonLines),
+        Some("json") => Some(Format::Json),
+        _ => None,
+    };
+    let start = head.trim_ascii_start();
+    let line = start.split(|b| *b == b'\n').next().unwrap_or_default();
+    let ends = line.len() < start.len() || whole;
+    match named {
+        // An array, and an object that Python or jq has broken into lines.
+        Some(_) if start.starts_with(b"[") || line.trim_ascii_end() == b"{" => Format::Json,
+        // A line that is whole: the others of such a file are read even where one is not.
+        Some(Format::Json) if !(ends && json::text_of(line, field).is_ok()) => Format::Json,
+        Some(_) => Format::JsonLines,
+        None if ends && is_record(line, field) => Format::JsonLines,
+        None if !ends && is_cut_record(line, field) => Format::JsonLines,
+        None if start.starts_with(b"[") && is_cut_record(start[1..].trim_ascii_start(), field) => {
+            Format::Json
+        }
+        None => Format::Text,
+    }
+}
+
+/// Of a file whose name says nothing: an object with a text where it is looked for.
+fn is_record(line: &[u8], field: &str) -> bool {
+    line.starts_with(b"{") && matches!(json::text_of(line, field), Ok(Found::Text(..)))
+}
+
+/// The same of an object of which only the beginning is known.
+fn is_cut_record(start: &[u8], field: &str) -> bool {
+    start.starts_with(b"{") && json::begins_with_text(start, field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_contents() {
+        let object = "{\"id\": 1, \"text\": \"a\"}";
+        let lines = format!("{object}\n{object}\n");
+        let array = format!("[{object},\n{object}]");
+        let pretty = "{\n  \"text\": \"a\"\n}\n";
+        for (name, head, format) in [
+            ("a.jsonl", lines.as_str(), Format::JsonLines),
+            ("a.JSONL", &lines, Format::JsonLines),
+            ("a.ndjson", &lines, Format::JsonLines),
+            ("a.jsonlines", &lines, Format::JsonLines),
+            ("a.jl", &lines, Format::JsonLines),
+            ("a.json", &lines, Format::JsonLines),
+            ("a.Json", object, Format::JsonLines),
+            ("a.json", &array, Format::Json),
+            ("a.jsonl", &array, Format::Json),
+            ("a.json", pretty, Format::Json),
+            ("a.jsonl", pretty, Format::Json),
+            ("a.json", "[\"a\", \"b\"]", Format::Json),
+            ("a.json", "{\"text\": \"a\",\n\"x\": 1}", Format::Json),
+            ("a.jsonl", "{\"text\": \"torn\n{\"text\": \"b\"}\n", Format::JsonLines),
+            // A name that says nothing.
+            ("a", &lines, Format::JsonLines),
+            ("a.txt", &lines, Format::JsonLines),
+            ("a.dat", &array, Format::Json),
+            ("a.txt", "{\"other\": \"a\"}\n", Format::Text),
+            ("a.txt", "[\"a\", \"b\"]", Format::Text),
+            ("a.c", "{ return; }\n", Format::Text),
+            ("a.txt", "", Format::Text),
+            ("a.txt", pretty, Format::Text),
+        ] {
+            assert_eq!(detect(Path::new(name), head.as_bytes(), true, "text"), format, "{name} {head}");
+        }
+        let cut = format!("{{\"id\": [1, {{}}], \"text\": \"{}", "long ".repeat(100));
+        assert_eq!(detect(Path::new("a"), cut.as_bytes(), false, "text"), Format::JsonLines);
+        assert_eq!(detect(Path::new("a"), cut.as_bytes(), true, "text"), Format::Text);
+        assert_eq!(detect(Path::new("a"), cut.as_bytes(), false, "body"), Format::Text);
+    }
+
+    #[test]
+    fn kinds_that_are_no_text() {
+        let mut tar = vec![b'a'; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (head, kind) in [
+            (&b"\xfd7zXZ\0abc"[..], Some("xz")),
+            (b"BZh91AY&SY", Some("bzip2")),
+            (b"BZhang is a name", None),
+            (b"PK\x03\x04", Some("zip")),
+            (b"PAR1\x15\x04", Some("Parquet")),
+            (b"\xff\xff\xff\xff\x10", Some("Arrow")),
+            (b"\xff\xfeh\0i\0", Some("UTF-16")),
+            (b"h\0i\0", Some("binary")),
+            (b"plain text with one \0", None),
+            (b"", None),
+            (&tar, Some("tar")),
+        ] {
+            assert_eq!(foreign(head).map(|f| f.0), kind, "{head:?}");
+        }
+    }
+}
