@@ -12,7 +12,7 @@ use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
 use crate::perf::processor::{self, Rates};
 use crate::perf::{gpus, roofline};
 use crate::schedule::TokenCount;
-use crate::train::{Source, SourceUse, source_uses};
+use crate::train::{Source, SourceUse, readable, source_uses};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -290,18 +290,6 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
     })
 }
 
-/// `3 d 4 h`, `2 h 5 min`, `40 s`.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    let (days, hours, minutes) = (whole / 86400, whole / 3600 % 24, whole / 60 % 60);
-    match whole {
-        86400.. => format!("{days} d {hours} h"),
-        3600.. => format!("{hours} h {minutes} min"),
-        60.. => format!("{minutes} min {} s", whole % 60),
-        _ => format!("{seconds:.1} s"),
-    }
-}
-
 /// 10⁶ bytes.
 fn mb(bytes: impl TryInto<u64>) -> f64 {
     bytes.try_into().unwrap_or(u64::MAX) as f64 / 1e6
@@ -390,7 +378,7 @@ impl Plan {
             writeln!(f, "data              {source}")?;
         }
         if let (Some(rate), Some(days)) = (self.tokens_per_s, self.days) {
-            writeln!(f, "time              {:>14} at {rate:.0} tokens/s", duration(86400.0 * days))?;
+            writeln!(f, "time              {:>14} at {rate:.0} tokens/s", readable(86400.0 * days))?;
         }
         if let Some(cost) = self.cost {
             writeln!(f, "cost              {cost:>14.2} in the currency of the price")?;

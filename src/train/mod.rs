@@ -19,6 +19,7 @@ mod step;
 pub use claim::lock_run;
 pub use deal::{SourceUse, source_uses};
 pub use evaluate::{EvalResult, Evaluation};
+pub use left::readable;
 pub use metrics::{Metrics, StepMetrics};
 pub use replan::CONFIG;
 pub use run::Summary;

@@ -238,7 +238,7 @@ fn a_processor_is_timed_and_the_data_are_opened() {
     {
         assert!(said.ok().contains(words), "{words:?} in {}", said.out);
     }
-    assert!(said.out.contains("51.2 s at 1000 tokens/s"), "{}", said.out);
+    assert!(said.out.contains("51s at 1000 tokens/s"), "{}", said.out);
 
     // What is planned may not be there yet.
     let missing = dir.config("missing.toml", &text("[data]\ntrain = [\"DIR/later\"]"));
