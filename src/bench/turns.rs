@@ -1,6 +1,6 @@
 //! The operands of one operation several times, used in turn: so that no call finds its own in a cache.
 //!
-//! They lie behind the activations of the model, tensor by tensor, each copy at a multiple of [`ALIGN`] elements. Values
+//! They lie behind the activations of the model, tensor by tensor, each copy at a multiple of `ALIGN` elements. Values
 //! kept per row (a hundredth of the bytes) and weights are not repeated.
 use super::cases::{At, Case, Cases};
 use super::kernels::once;

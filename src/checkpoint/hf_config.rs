@@ -1,8 +1,8 @@
 //! Hugging Face's `config.json` of GPT-NeoX, in the spelling of transformers 4 (`rotary_pct`,
 //! `rotary_emb_base`) and of transformers 5 (`rope_parameters`). Both are read and both are written.
 //!
-//! What of a foreign file is refused is in [`super::hf_rules`]. Defaults are those of `GPTNeoXConfig` (transformers, `models/gpt_neox/configuration_gpt_neox.py`);
-//! sizes have none: a file without them is refused.
+//! What of a foreign file is refused is in `hf_rules.rs`. Defaults are those of `GPTNeoXConfig` (transformers,
+//! `models/gpt_neox/configuration_gpt_neox.py`); sizes have none: a file without them is refused.
 use super::dtype::Dtype;
 use super::fields::Fields;
 use super::hf_rules::{check, gelu, rotary};
