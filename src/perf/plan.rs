@@ -14,6 +14,8 @@ use serde::Serialize;
 /// Memory of a GPU that is taken before ours is allocated: CUDA's context and our kernels, as far as one may assume
 /// without the GPU.
 const CONTEXT_BYTES: u64 = 600 << 20;
+/// And what is left to the driver.
+const NOT_OURS: u64 = CONTEXT_BYTES + DRIVER_RESERVE;
 /// More sequences at once are not looked for.
 const MOST_SEQUENCES: usize = 1 << 16;
 
@@ -35,7 +37,7 @@ pub struct Target {
 impl Target {
     /// A GPU of the table, empty.
     pub fn of_table(spec: &'static GpuSpec) -> Self {
-        let free = Some(spec.memory_bytes() - CONTEXT_BYTES - DRIVER_RESERVE);
+        let free = Some(spec.memory_bytes() - NOT_OURS);
         Self { name: spec.name.into(), device: DeviceName::Cuda(0), free, spec: Some(spec), rates: None }
     }
 
@@ -54,7 +56,7 @@ impl Target {
                 rates: None,
             },
             Some(gpu) => {
-                let free = Some(gpu.memory.saturating_sub(CONTEXT_BYTES + DRIVER_RESERVE));
+                let free = Some(gpu.memory.saturating_sub(NOT_OURS));
                 let spec = super::gpus::of_device(&gpu.name);
                 Self { name: format!("{name} ({})", gpu.name), device, free, spec, rates: None }
             }
@@ -209,7 +211,7 @@ impl Request<'_> {
         if self.target.on_gpu() {
             let need =
                 choices.iter().find(|c| c.recompute == chosen).map_or(0, |c| c.memory_bytes_total as u64);
-            let enough = |gpu: &&GpuSpec| need + CONTEXT_BYTES <= gpu.memory_bytes();
+            let enough = |gpu: &&GpuSpec| need + NOT_OURS <= gpu.memory_bytes();
             let names: Vec<_> = GPUS.iter().filter(enough).map(|gpu| gpu.name).collect();
             if !names.is_empty() {
                 advice.push(format!("a GPU with more memory, such as {}", names.join(", ")));

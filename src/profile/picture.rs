@@ -203,10 +203,15 @@ fn axes(svg: &mut String, x: Axis, y: Axis) {
     let grid = "stroke=\"#e5e7eb\" stroke-width=\"2\"";
     x.decades().for_each(|v| line(svg, [x.at(v), top, x.at(v), bottom], grid));
     y.decades().for_each(|v| line(svg, [left, y.at(v), right, y.at(v)], grid));
-    x.decades().for_each(|v| text(svg, [x.at(v), bottom + 30.0], "middle", 22, &v.to_string()));
-    y.decades().for_each(|v| text(svg, [left - 12.0, y.at(v) + 7.0], "end", 22, &v.to_string()));
+    x.decades().for_each(|v| text(svg, [x.at(v), bottom + 30.0], "middle", 22, &decade(v)));
+    y.decades().for_each(|v| text(svg, [left - 12.0, y.at(v) + 7.0], "end", 22, &decade(v)));
     text(svg, [f64::midpoint(left, right), bottom + 66.0], "middle", 24, "FLOP per byte");
     text(svg, [6.0, top - 24.0], "start", 24, "GFLOP/s");
+}
+
+/// `0.001` to `100000` in full, others as `1e-9`: names of neighbouring decades do not touch.
+fn decade(value: f64) -> String {
+    if (1e-3..=1e5).contains(&value) { value.to_string() } else { format!("{value:e}") }
 }
 
 fn draw_circle(svg: &mut String, Circle { row, center: [cx, cy], radius }: &Circle<'_>) {
