@@ -6,7 +6,7 @@ import jax
 import optax
 import torch
 import transformers
-from golden_optax import LONGEST, optax_args, rates_of
+from golden_optax import LONGEST, optax_settings
 from golden_torch import peak
 from torch.optim import lr_scheduler
 
@@ -118,8 +118,7 @@ def optax_plateau_settings(rng, steps):
         lr = peak(rng)
         return {"learning_rate": lr} | own, [lr * scale for scale in scales[:steps]], losses
     kind = rng.choice(["cosine_decay_schedule", "exponential_decay", "warmup_cosine_decay_schedule"])
-    schedule = optax_args(kind, rng, steps)
-    rates = rates_of(getattr(optax, kind)(**schedule), steps, schedule.get("staircase"))
+    schedule, rates = optax_settings(kind, rng, steps)
     rates = [rate * scale for rate, scale in zip(rates, scales, strict=False)]
     return {"learning_rate": {"style": f"optax:{kind}"} | schedule} | own, rates, losses
 
