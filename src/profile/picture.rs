@@ -149,12 +149,14 @@ struct Circle<'a> {
 
 /// FLOPs per second over FLOPs per byte (Williams et al. 2009): each operation as a circle whose area is its share of the
 /// step. Names stand in a column of their own beside it, in the order of the circles' heights, each with a line to its
-/// circle: most circles of a step lie together. Operations that compute nothing are left out.
+/// circle: most circles of a step lie together. Operations that compute nothing or have no rate are left out.
 pub fn roofline(table: &Table) -> String {
     const PITCH: f64 = 25.0;
     const LONGEST: usize = 25;
+    // What took no time that the clock can tell has no rate either.
+    let has_rate = |r: &&Row| r.gflop_per_s > 0.0 && r.gflop_per_s.is_finite();
     let rows: Vec<_> =
-        table.rows.iter().filter(|r| r.flops > 0.0 && r.bytes > 0.0 && r.gflop_per_s > 0.0).collect();
+        table.rows.iter().filter(|r| r.flops > 0.0 && r.bytes > 0.0).filter(has_rate).collect();
     let [left, right, top, names] = [120.0, WIDTH - 480.0, 70.0, WIDTH - 420.0];
     let bottom = (top + PITCH * rows.len() as f64).max(700.0);
     let (copy, matmul) = (table.ceilings.copy_bytes_per_s / 1e9, table.ceilings.matmul_flops_per_s / 1e9);
