@@ -1,6 +1,6 @@
 //! How long a step takes on a processor whose product and copy were timed: every kind of operation at its share of those
-//! two rates. The shares are those of `benches/results` (two cores of an AMD EPYC, Zen 5: Pythia-70M and 160M, both
-//! passes); other processors have others, so this is an estimate, and `rewarm bench train` a measurement.
+//! two rates. The shares are rounded from the operations in `benches/results` (two cores of an AMD EPYC, Zen 5); other
+//! processors have others, so this is an estimate, and `rewarm bench train` a measurement.
 use super::ledger::{Entry, Kind, Ledger};
 use super::roofline::Prediction;
 use serde::Serialize;
