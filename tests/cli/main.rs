@@ -5,6 +5,7 @@ mod bad_input;
 mod bad_run;
 mod bench;
 mod demo;
+mod examples;
 mod formats;
 mod happy;
 mod mixture;
