@@ -1,12 +1,14 @@
 //! The command line: one file per sub-command.
 pub mod average;
 pub mod bench;
+pub mod completions;
 pub mod data;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod generate;
+pub mod man;
 pub mod plan;
 pub mod profile;
 pub mod refine;
@@ -63,6 +65,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Whether a GPU computes what it should: every kernel against naive arithmetic, one step against the processor
     Selftest(selftest::SelftestArgs),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsArgs),
+    /// Write manual pages, one per command
+    Man(man::ManArgs),
 }
 
 /// Runs a command.
@@ -82,6 +88,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

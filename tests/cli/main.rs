@@ -12,6 +12,7 @@ mod mixture;
 mod model_dirs;
 mod plan;
 mod refine;
+mod shell;
 mod support;
 mod tokenize;
 mod tokenizers;
