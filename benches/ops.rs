@@ -33,7 +33,7 @@ fn ops(c: &mut Criterion) {
             }
             b.iter(|| {
                 turn += 1;
-                (case.run)(&turns.at(turn), &mut *ops);
+                case.run.issue(&turns.at(turn), &mut *ops);
             });
         });
         group.finish();

@@ -3,7 +3,7 @@ use crate::backend;
 use crate::checkpoint::Buffers;
 use crate::device::DeviceName;
 use crate::model::{Model, Pass, Purpose, TokenIds, Workspace};
-use crate::ops::{Ops, Shape, Work};
+use crate::ops::{Backend, Shape, Work};
 use crate::train::Source;
 use crate::{Error, Result};
 use rand_chacha::ChaCha8Rng;
@@ -73,7 +73,7 @@ impl Sampling {
 pub struct Generator {
     model: Model,
     workspace: Workspace,
-    ops: Box<dyn Ops>,
+    ops: Box<dyn Backend>,
 }
 
 impl Generator {

@@ -5,7 +5,7 @@ pub mod gpu;
 use crate::config::machine;
 use crate::device::{self, Device, DeviceName};
 use crate::model::{ModelConfig, ParamTable, Precision, Purpose, Workspace};
-use crate::ops::{Ops, Shape};
+use crate::ops::{Backend, Shape};
 use crate::{Error, Result};
 
 /// A backend on this device, its memory allocated; [`DeviceName::Auto`] is resolved first. Refused where the device
@@ -15,7 +15,7 @@ pub fn open(
     config: &ModelConfig,
     table: &ParamTable,
     ws: &Workspace,
-) -> Result<Box<dyn Ops>> {
+) -> Result<Box<dyn Backend>> {
     on(device::open(name)?, config, table, ws)
 }
 
@@ -25,7 +25,7 @@ pub fn on(
     config: &ModelConfig,
     table: &ParamTable,
     ws: &Workspace,
-) -> Result<Box<dyn Ops>> {
+) -> Result<Box<dyn Backend>> {
     Ok(match device {
         None => {
             check_precision(DeviceName::Cpu, table.precision)?;

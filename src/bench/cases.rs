@@ -6,8 +6,8 @@ use crate::device::DeviceName;
 use crate::model::{
     GradActs, Init, Layer, LayerActs, Model, Pass, Purpose, Recompute, Workspace, initialize,
 };
-use crate::ops::{AdamParam, Ops, Shape, Update, Work};
-use crate::optim::{AdamSettings, assign};
+use crate::ops::{Act, AdamParam, AdamSettings, Backend, Ops, Shape, Update, Work};
+use crate::optim::assign;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -33,14 +33,60 @@ pub struct Case {
     pub name: &'static str,
     /// Puts back operands that many calls in place would wear out.
     pub refresh: Option<Issue>,
-    /// Issues it.
-    pub run: Issue,
+    /// What is timed.
+    pub run: Run,
 }
 
-/// Issues something.
+/// Issues an operation.
 pub type Issue = fn(&At, &mut dyn Ops);
 
+/// What a case times.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// An operation.
+    Op(Issue),
+    /// The end of a step.
+    Update,
+}
+
+impl Run {
+    /// Issues it.
+    pub fn issue(self, at: &At, ops: &mut dyn Backend) {
+        match self {
+            Self::Op(issue) => issue(at, ops),
+            Self::Update => {
+                let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
+                ops.update(at.params, Update::new(adam, 1e-6, 0));
+            }
+        }
+    }
+
+    /// Issues it `calls` times, `at` saying on what, as work of its own: the marks before and after.
+    pub fn marked<'a>(
+        self,
+        ops: &mut dyn Backend,
+        calls: usize,
+        at: &dyn Fn(usize) -> At<'a>,
+    ) -> Option<(usize, usize)> {
+        let mut marks = None;
+        match self {
+            Self::Op(issue) => ops.perform(Work::Once, &mut |ops| {
+                let first = ops.mark();
+                (0..calls).for_each(|i| issue(&at(i), ops));
+                marks = first.zip(ops.mark());
+            }),
+            Self::Update => {
+                let first = ops.mark();
+                (0..calls).for_each(|i| self.issue(&at(i), ops));
+                marks = first.zip(ops.mark());
+            }
+        }
+        marks
+    }
+}
+
 /// What an operation is issued on.
+#[derive(Clone, Copy)]
 pub struct At<'a> {
     /// The model.
     pub model: &'a Model,
@@ -77,7 +123,7 @@ impl Cases {
     }
 
     /// A backend whose buffers hold what they would hold in training.
-    pub fn open(&self) -> Result<Box<dyn Ops>> {
+    pub fn open(&self) -> Result<Box<dyn Backend>> {
         let model = &self.model;
         let mut ops = backend::open(self.device, &model.config, &model.table, &self.ws)?;
         ops.load_state(&mut |w, _, _| {
@@ -152,11 +198,11 @@ pub const CASES: &[Case] = &[
     case("linear down", |t, ops| {
         ops.linear(t.s, t.a.gelu, t.p.down, [Some(t.p.down_bias), None], Some(t.a.x), t.a.next)
     }),
-    case("linear head", |t, ops| head(t, ops)),
+    case("linear head", head),
     Case {
         name: "cross_entropy",
-        refresh: Some(|t, ops| head(t, ops)),
-        run: |t, ops| ops.cross_entropy(t.chunk, t.ws.logits, 0, t.ws.loss, true),
+        refresh: Some(head),
+        run: Run::Op(|t, ops| ops.cross_entropy(t.chunk, t.ws.logits, 0, t.ws.loss, true)),
     },
     case("linear_bwd_weight head", |t, ops| {
         ops.linear_bwd_weight(t.chunk, t.ws.logits, t.ws.last, t.model.table.head_grad, [None, None], true)
@@ -198,7 +244,7 @@ pub const CASES: &[Case] = &[
         name: "gelu_bwd",
         // Many slopes multiplied are zero.
         refresh: Some(|t, ops| ops.linear_bwd_input(t.s, t.g.x, t.p.out, t.g.cat)),
-        run: |t, ops| ops.gelu_bwd(t.s, t.model.config.gelu, t.a.saved, d_gelu(t)),
+        run: Run::Op(|t, ops| ops.gelu_bwd(t.s, t.model.config.gelu, t.a.saved, d_gelu(t))),
     },
     case("linear_bwd_weight up", |t, ops| {
         ops.linear_bwd_weight(t.s, d_gelu(t), t.a.norm_mlp, t.p.up, [Some(t.p.up_bias), None], true)
@@ -217,22 +263,19 @@ pub const CASES: &[Case] = &[
             let gelu = t.model.config.gelu;
             ops.linear_gelu(t.s, t.a.norm_mlp, t.p.up, t.p.up_bias, gelu, t.a.saved, t.a.gelu, true)
         }),
-        run: |t, ops| ops.gelu_again(t.s, t.model.config.gelu, t.a.saved, t.a.gelu),
+        run: Run::Op(|t, ops| ops.gelu_again(t.s, t.model.config.gelu, t.a.saved, t.a.gelu)),
     },
-    case("update", |t, ops| {
-        let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
-        ops.update(t.params, Update::new(adam, 1e-6, 0));
-    }),
+    Case { name: "update", refresh: None, run: Run::Update },
 ];
 
-const fn case(name: &'static str, run: Issue) -> Case {
-    Case { name, refresh: None, run }
+const fn case(name: &'static str, issue: Issue) -> Case {
+    Case { name, refresh: None, run: Run::Op(issue) }
 }
 
 fn head(t: &At, ops: &mut dyn Ops) {
     ops.linear(t.chunk, t.ws.last, t.model.table.head, [None, None], None, t.ws.logits);
 }
 
-fn d_gelu(t: &At) -> crate::ops::Act {
+fn d_gelu(t: &At) -> Act {
     t.g.cat.columns(t.a.attn.cols, t.a.gelu.cols)
 }

@@ -4,7 +4,7 @@ use super::memory_available;
 use crate::backend;
 use crate::device::DeviceName;
 use crate::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
-use crate::ops::{Act, Ops, Shape, Work};
+use crate::ops::{Act, Backend, Op, Ops, Shape, Work};
 use crate::{Error, Result};
 use serde::Serialize;
 
@@ -81,7 +81,7 @@ impl Ceilings {
         let copy_s = best(&mut *ops, &mut |ops| {
             turn += 2;
             let (from, to) = (whole[turn % whole.len()], whole[(turn + 1) % whole.len()]);
-            ops.copy(s, from, to);
+            ops.issue(&Op::Copy { s, from, to });
         })?;
         Ok(Self {
             copy_bytes_per_s: (2 * s.rows() * edge * element) as f64 / copy_s,
@@ -96,7 +96,7 @@ impl Ceilings {
 }
 
 /// Shortest time of a repetition in seconds, on the device's clock.
-fn best(ops: &mut dyn Ops, run: &mut dyn FnMut(&mut dyn Ops)) -> Result<f64> {
+fn best(ops: &mut dyn Backend, run: &mut dyn FnMut(&mut dyn Backend)) -> Result<f64> {
     ops.timeline()?;
     let (mut shortest, mut total, mut repeats) = (f64::INFINITY, 0.0, 0);
     while repeats < REPEATS || (total < SECONDS && repeats < 10_000) {

@@ -2,7 +2,7 @@
 use crate::backend::cpu::Cpu;
 use crate::device::DeviceName;
 use crate::model::{Model, ModelConfig, Pass, Purpose, Recompute, Workspace};
-use crate::ops::{Ops, Shape};
+use crate::ops::{Backend, Shape};
 use crate::reference::measure::Stored;
 use crate::reference::model::{Net, Params, params_of};
 use crate::reference::random::Random;

@@ -1,6 +1,6 @@
 //! Operations one by one, against what the machine has to give.
 use super::cases::At;
-use super::cases::{CASES, Case, Cases};
+use super::cases::{CASES, Case, Cases, Run};
 use super::machine::past_caches;
 use super::products::Product;
 use super::turns::Turns;
@@ -8,7 +8,7 @@ use super::{Ceilings, Machine, Record, check, memory_available, precision_class}
 use crate::device::DeviceName;
 use crate::model::{Model, ModelConfig, Precision};
 use crate::ops::cost::Cost;
-use crate::ops::{Ops, Shape, Work};
+use crate::ops::{Backend, Shape, Work};
 use crate::profile::{Call, Log, observe};
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -171,25 +171,29 @@ fn rates(cost: Cost, seconds: f64, c: Ceilings) -> Value {
 }
 
 /// The operation once, with its cost and operands.
-pub(super) fn once(at: &At, case: &Case, ops: &mut dyn Ops, log: &mut Log) -> Result<Call> {
+pub(super) fn once(at: &At, case: &Case, ops: &mut dyn Backend, log: &mut Log) -> Result<Call> {
     let step = observe(ops, log, &mut |ops| {
-        ops.perform(Work::Once, &mut |ops| (case.run)(at, ops));
+        case.run.marked(ops, 1, &|_| *at);
         settle(case, ops, 1)
     })?;
     step.calls.into_iter().next().ok_or_else(|| Error::failed("an operation left no trace"))
 }
 
 /// What was ended is asked for.
-fn settle(case: &Case, ops: &mut dyn Ops, calls: usize) -> Result<()> {
-    if case.name == "update" { (0..calls).try_for_each(|_| ops.outcome().map(|_| ())) } else { Ok(()) }
+fn settle(case: &Case, ops: &mut dyn Backend, calls: usize) -> Result<()> {
+    if matches!(case.run, Run::Update) {
+        (0..calls).try_for_each(|_| ops.outcome().map(|_| ()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Seconds of a call, each the mean of several that are timed together.
-fn samples(turns: &Turns, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
+fn samples(turns: &Turns, case: &Case, ops: &mut dyn Backend) -> Result<Vec<f64>> {
     let (mut samples, mut total, mut calls, mut turn) = (Vec::new(), 0.0, 1, 0);
     // The first warms up, and says how many make a sample. Ends of steps are not issued ahead of each other.
     let first = sample(turns, case, ops, 1, &mut turn)?;
-    if case.name != "update" {
+    if !matches!(case.run, Run::Update) {
         calls = ((SAMPLE_S / first.max(1e-7)) as usize).clamp(1, 1000);
     }
     let started = Instant::now();
@@ -202,18 +206,13 @@ fn samples(turns: &Turns, case: &Case, ops: &mut dyn Ops) -> Result<Vec<f64>> {
 }
 
 /// Device seconds of some calls. What is left for later by several operations together is not in them.
-fn sample(turns: &Turns, case: &Case, ops: &mut dyn Ops, calls: usize, turn: &mut usize) -> Result<f64> {
+fn sample(turns: &Turns, case: &Case, ops: &mut dyn Backend, calls: usize, turn: &mut usize) -> Result<f64> {
     if let Some(refresh) = case.refresh {
         let used = *turn..*turn + calls.min(turns.sets());
         used.for_each(|i| ops.perform(Work::Once, &mut |ops| refresh(&turns.at(i), ops)));
     }
     ops.timeline()?;
-    let mut marks = None;
-    ops.perform(Work::Once, &mut |ops| {
-        let first = ops.mark();
-        (0..calls).for_each(|i| (case.run)(&turns.at(*turn + i), ops));
-        marks = first.zip(ops.mark());
-    });
+    let marks = case.run.marked(ops, calls, &|i| turns.at(*turn + i));
     settle(case, ops, calls)?;
     *turn += calls;
     let moments = ops.timeline()?.moments;

@@ -2,7 +2,7 @@
 //! processor's backend are compared with. It leaves out biases and residuals; GELU follows in a pass of its own.
 use super::cases::Cases;
 use crate::backend::cpu::{whole_gelu, whole_product};
-use crate::model::Gelu;
+use crate::ops::Gelu;
 use std::time::Instant;
 
 /// Samples of a product, and seconds that they take in all.

@@ -6,7 +6,7 @@ use super::cases::{At, Case, Cases};
 use super::kernels::once;
 use crate::Result;
 use crate::model::Workspace;
-use crate::ops::{Act, Ops, Shape, Work};
+use crate::ops::{Act, Backend, Shape, Work};
 use crate::profile::{Call, Log};
 
 /// Elements at whose multiples copies begin: 256 bytes of bf16.
@@ -37,7 +37,7 @@ pub struct Turns<'a> {
 impl<'a> Turns<'a> {
     /// Issues the operation once to see its operands, and repeats those until they exceed what `cases` wants; twice at
     /// least. The update has none.
-    pub fn of(cases: &'a Cases, case: &Case, ops: &mut dyn Ops, log: &mut Log) -> Result<Self> {
+    pub fn of(cases: &'a Cases, case: &Case, ops: &mut dyn Backend, log: &mut Log) -> Result<Self> {
         let call = once(&cases.first(), case, ops, log)?;
         let tensors = tensors(&cases.ws, &call.acts);
         let first = cases.spare;
@@ -97,7 +97,7 @@ fn relocated(act: Act, tensors: &[Tensor], places: &[usize]) -> Act {
 }
 
 /// Copies hold what the model's own tensors hold: zeros would be another computation.
-fn fill(ops: &mut dyn Ops, tensors: &[Tensor], places: &[usize]) {
+fn fill(ops: &mut dyn Backend, tensors: &[Tensor], places: &[usize]) {
     ops.perform(Work::Once, &mut |ops| {
         for (t, &place) in tensors.iter().zip(places) {
             let rows = Shape { batch: 1, time: t.len / t.cols };

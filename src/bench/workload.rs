@@ -3,7 +3,7 @@ use crate::backend::{self, MemoryPlan};
 use crate::data::{Batch, Corpus, Order, Side, Split, fill_batch};
 use crate::device::DeviceName;
 use crate::model::{Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize};
-use crate::ops::{AdamParam, Ops, Shape, Update};
+use crate::ops::{AdamParam, Backend, Shape, Update};
 use crate::optim::assign;
 use crate::train::{Issued, Micro, StepResult, finish_step, issue_step};
 use crate::{Error, Result, config};
@@ -180,7 +180,7 @@ pub struct Job {
 
 impl Job {
     /// Issues the next step.
-    pub fn issue(&mut self, ops: &mut dyn Ops) -> Result<Issued> {
+    pub fn issue(&mut self, ops: &mut dyn Backend) -> Result<Issued> {
         let w = &self.workload;
         let sequences = w.micro * w.accumulation;
         let (tokens, targets) = self.tokens.of_step(self.step, sequences, w.sizes.vocab_size)?;
@@ -196,7 +196,7 @@ pub struct Trainer {
     /// The steps.
     pub job: Job,
     /// What computes them.
-    pub ops: Box<dyn Ops>,
+    pub ops: Box<dyn Backend>,
 }
 
 impl Trainer {

@@ -6,7 +6,8 @@
 use super::dtype::Dtype;
 use super::fields::Fields;
 use super::hf_rules::{check, gelu, rotary};
-use crate::model::{Gelu, ModelConfig, TokenIds};
+use crate::model::{ModelConfig, TokenIds};
+use crate::ops::Gelu;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! name. `tests/huggingface/configs.jsonl` holds what it computes with each.
 use super::fields::Fields;
 use crate::Result;
-use crate::model::Gelu;
+use crate::ops::Gelu;
 use serde_json::{Value, json};
 
 /// Refuses models that are computed in another way than ours, and gives notes on what is carried along without effect.

@@ -4,7 +4,7 @@
 use super::dtype::Dtype;
 use super::output::{FileRecord, Output, hex};
 use super::storage::{Source, Storage, read_exact_at};
-use crate::model::Matrix;
+use crate::ops::Matrix;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};

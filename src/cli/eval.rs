@@ -8,7 +8,7 @@ use crate::console::print;
 use crate::data::{self, Corpus, Side, Split, TextTokenizer};
 use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
-use crate::ops::{Ops, Shape};
+use crate::ops::{Backend, Shape};
 use crate::train::{CONFIG, EvalResult, Evaluation, Source, validation_sets};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ fn shown(r: &EvalResult) -> String {
 struct Loaded {
     model: Model,
     workspace: Workspace,
-    ops: Box<dyn Ops>,
+    ops: Box<dyn Backend>,
     config: Option<Config>,
     /// Whatever is wrong with it matters only where data say what they were made with.
     tokenizer: Result<Option<TextTokenizer>>,

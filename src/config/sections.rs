@@ -2,8 +2,9 @@
 use super::{Batch, Cadence, MixtureSource};
 use crate::Result;
 use crate::data::Dealt;
-use crate::model::{Gelu, Init, ModelConfig};
-use crate::optim::{AdamSettings, GroupRule};
+use crate::model::{Init, ModelConfig};
+use crate::ops::{AdamSettings, Gelu};
+use crate::optim::GroupRule;
 use crate::schedule::{Quantities, Quantity, RawPhase};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! A whole file, its round trip, overrides, and each refusal with its key and its remedy.
 use super::*;
 use crate::model::Init;
-use crate::model::{Gelu, TokenIds, preset};
+use crate::model::{TokenIds, preset};
+use crate::ops::Gelu;
 use crate::schedule::{Length, Named, Plan, Preset, Shape};
 
 pub(super) const SMALL: &str = r#"

@@ -3,7 +3,8 @@ use super::*;
 use crate::backend::check_precision;
 use crate::device;
 use crate::model::Init;
-use crate::model::{Gelu, PRESETS, Precision, preset};
+use crate::model::{PRESETS, Precision, preset};
+use crate::ops::Gelu;
 use serde::Deserialize;
 
 /// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.

@@ -1,7 +1,5 @@
 //! One description of a matrix product, in cuBLASLt's own terms: the `cuda` device passes it on unchanged, the
 //! `emulated` one checks its rules and executes it.
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Type of the elements of an operand.
@@ -139,13 +137,3 @@ pub struct Gemm {
 
 /// The choice where a product does not use its epilogue, see [`super::Device::plan_epilogue`].
 pub(super) const SEPARATE: &str = "separate";
-
-/// Which algorithm was chosen for each shape.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GemmChoices {
-    /// Where they apply: GPU, its number of SMs, versions of cuBLASLt and of the driver. Empty where there is
-    /// nothing to choose.
-    pub device: String,
-    /// Shape to algorithm, both as text; `separate` where the epilogue is slower than a kernel of its own.
-    pub algorithms: BTreeMap<String, String>,
-}

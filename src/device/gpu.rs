@@ -4,8 +4,9 @@
 //!
 //! All device memory is one arena, laid out before anything is allocated; a tensor is an offset into it. An error
 //! of the device names the kernel or the call; a device that has failed keeps failing with its first error.
-use super::{Arg, Gemm, GemmChoices, GemmShape, Kernel};
+use super::{Arg, Gemm, GemmShape, Kernel};
 use crate::Result;
+use crate::ops::GemmChoices;
 
 /// A queue of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ mod sums;
 pub use cuda::{Cuda, DriverState, Gpu, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated, EmulatedDevice, EmulatedSettings, StreamTiming};
-pub use gemm::{Epilogue, Gemm, GemmChoices, GemmShape, Type};
+pub use gemm::{Epilogue, Gemm, GemmShape, Type};
 pub use gpu::{Arena, DRIVER_RESERVE, Device, Event, Graph, Launch, Pinned, RED_ZONE, Span, Stream};
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};

@@ -1,6 +1,5 @@
 //! What one optimizer step keeps on a device: mirrors `kernels/step.h`.
-use crate::model::Matrix;
-use crate::ops::AdamParam;
+use crate::ops::{AdamParam, Matrix};
 use crate::{Error, Result};
 use bytemuck::{Pod, Zeroable};
 

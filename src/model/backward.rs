@@ -1,6 +1,6 @@
 //! The loss with its gradient, and the backward pass.
-use super::{GradActs, Layer, LayerActs, Matrix, Model, Pass, Rebuild, Vector, Workspace};
-use crate::ops::{Act, Ops, Shape};
+use super::{GradActs, Layer, LayerActs, Model, Pass, Rebuild, Workspace};
+use crate::ops::{Act, Matrix, Ops, Shape, Vector};
 
 const NO_BIAS: [Option<Vector>; 2] = [None, None];
 

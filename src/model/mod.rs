@@ -18,9 +18,9 @@ use trained::Trained;
 pub use acts::{GradActs, LayerActs, Purpose, Rebuild, Recompute};
 pub use forward::Pass;
 pub use init::{Init, initialize};
-pub use params::{Layer, Matrix, Norm, Param, ParamTable, Vector};
+pub use params::{Layer, Param, ParamTable};
 pub use precision::Precision;
-pub use sizes::{Gelu, ModelConfig, PRESETS, TokenIds, preset};
+pub use sizes::{ModelConfig, PRESETS, TokenIds, preset};
 pub use workspace::Workspace;
 
 /// A model without its weights: what to compute, and where the parameters lie.

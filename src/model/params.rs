@@ -1,40 +1,10 @@
 //! The one table of parameters: name, shape, leading dimension and offset of each tensor in the flat
 //! buffers of weights, gradients and moments, which share this layout.
 use super::{ModelConfig, Precision};
+use crate::ops::{Matrix, Norm, Vector};
 
 /// Tensors start at 64-element bounds (256 bytes of f32), so that every row access is aligned.
 const ALIGN: usize = 64;
-
-/// A matrix `[rows, cols]` inside a flat buffer, row `i` at `offset + i·ld`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Matrix {
-    /// First element.
-    pub offset: usize,
-    /// Output features.
-    pub rows: usize,
-    /// Input features.
-    pub cols: usize,
-    /// Elements between the starts of two rows.
-    pub ld: usize,
-}
-
-/// A vector of `len` elements inside a flat buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vector {
-    /// First element.
-    pub offset: usize,
-    /// Elements.
-    pub len: usize,
-}
-
-/// Weight and bias of one LayerNorm, each `[C]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Norm {
-    /// Scale.
-    pub weight: Vector,
-    /// Shift.
-    pub bias: Vector,
-}
 
 /// The parameters of one block.
 #[derive(Clone, Copy, Debug)]

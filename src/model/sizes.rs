@@ -1,17 +1,7 @@
 //! What a GPT-NeoX model is: its sizes, and the published Pythia presets.
-use crate::ops::Heads;
+use crate::ops::{Gelu, Heads};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-
-/// The two forms of GELU in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Gelu {
-    /// `x/2 · (1 + erf(x/√2))`: Hugging Face's `gelu`, how Pythia is loaded there.
-    Erf,
-    /// `x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))`: `gelu_new`, how Pythia was trained.
-    Tanh,
-}
 
 /// Token ids of one role, in `config.json`'s spelling: null, a number or a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Which tensors are trained: the products that make only the gradients of others are left out.
-use super::{Matrix, ParamTable, Vector};
-use crate::ops::AdamParam;
+use super::ParamTable;
+use crate::ops::{AdamParam, Matrix, Vector};
 use std::collections::BTreeSet;
 
 /// Where the trained tensors begin. They lie in the order in which the forward pass uses them; a tied output matrix is

@@ -1,13 +1,8 @@
-//! The vocabulary once more, computing nothing: a step is written down operation by operation, with what each must
+//! A step that nobody computes: it is written down operation by operation, with what each must
 //! move and compute as the `gpu` backend has it (bf16 activations, GELU as a pass of its own).
-use crate::model::{Gelu, Matrix, Model, Norm, Pass, Vector, Workspace};
-use crate::ops::cost::{self, Cost};
-use crate::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
-use crate::{Error, Result};
-use std::borrow::Cow;
-
-/// Bytes of an activation or of a weight that a product reads.
-const E: usize = 2;
+use crate::model::{Model, Param, ParamTable, Pass, Precision, Workspace};
+use crate::ops::cost::{self, Cost, Storage};
+use crate::ops::{Act, Op, Ops};
 
 /// What limits an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +59,7 @@ impl Ledger {
         }
         model.finish_gradient(&mut ledger);
         ledger.add(Kind::Update, cost::global_norm(model.table.grad_total));
-        ledger.add(Kind::Update, cost::update(&model.table, E));
+        ledger.add(Kind::Update, update_cost(&model.table, Storage::BF16.element));
         if model.table.average {
             ledger.add(Kind::Update, cost::ema(model.table.total));
         }
@@ -74,166 +69,53 @@ impl Ledger {
     fn add(&mut self, kind: Kind, cost: Cost) {
         self.entries.push(Entry { kind, cost });
     }
-
-    fn product(&mut self, m: usize, n: usize, k: usize) {
-        let cost = cost::linear(Shape { batch: 1, time: m }, k, n, E);
-        self.add(Kind::Product { m, n, k }, cost);
-    }
-
-    fn memory(&mut self, cost: Cost) {
-        self.add(Kind::Memory, cost);
-    }
-}
-
-/// What only a backend with memory can answer.
-fn nothing<T>() -> Result<T> {
-    Err(Error::failed("a ledger holds no values"))
 }
 
 impl Ops for Ledger {
-    fn set_batch(&mut self, _: &[i32], _: &[i32], _: f32) {}
-
-    fn perform(&mut self, _: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
-        body(self);
-    }
-
-    fn embedding(&mut self, s: Shape, w: Matrix, _: Act) {
-        self.memory(cost::embedding(s, w.cols, E));
-    }
-
-    fn zero(&mut self, s: Shape, x: Act) {
-        self.memory(Cost { bytes: (s.rows() * x.cols * E) as f64, flops: 0.0 });
-    }
-
-    fn copy(&mut self, s: Shape, from: Act, _: Act) {
-        self.memory(cost::copy(s, from.cols, E));
-    }
-
-    fn embedding_bwd(&mut self, s: Shape, _: Act, w: Matrix, _: bool) {
-        // At most so many different tokens.
-        self.memory(cost::embedding_bwd(s, w.cols, s.rows().min(w.rows), E));
-    }
-
-    fn layernorm(&mut self, s: Shape, x: Act, _: Norm, _: Act, _: Stat) {
-        self.memory(cost::layernorm(s, x.cols, 1, E));
-    }
-
-    fn layernorm_pair(&mut self, s: Shape, x: Act, _: [Norm; 2], _: [Act; 2], _: Stat) {
-        self.memory(cost::layernorm(s, x.cols, 2, E));
-    }
-
-    fn layernorm_bwd(&mut self, s: Shape, x: Act, _: Stat, _: Norm, _: Act, _: Act, _: bool) {
-        self.memory(cost::layernorm_bwd(s, x.cols, 1, E));
-    }
-
-    fn layernorm_pair_bwd(&mut self, s: Shape, x: Act, _: Stat, _: [Norm; 2], _: [Act; 2], _: Act, _: bool) {
-        self.memory(cost::layernorm_bwd(s, x.cols, 2, E));
-    }
-
-    fn linear(&mut self, s: Shape, _: Act, w: Matrix, _: [Option<Vector>; 2], _: Option<Act>, _: Act) {
-        self.product(s.rows(), w.rows, w.cols);
-    }
-
-    fn linear_gelu(
-        &mut self,
-        s: Shape,
-        _: Act,
-        w: Matrix,
-        _: Vector,
-        gelu: Gelu,
-        saved: Act,
-        y: Act,
-        _: bool,
-    ) {
-        self.product(s.rows(), w.rows, w.cols);
-        self.gelu_again(s, gelu, saved, y);
-    }
-
-    fn gelu_again(&mut self, s: Shape, _: Gelu, _: Act, y: Act) {
-        self.memory(cost::gelu(s, y.cols, false, E));
-    }
-
-    fn gelu_bwd(&mut self, s: Shape, _: Gelu, _: Act, dy: Act) {
-        self.memory(cost::gelu_bwd(s, dy.cols, E));
-        self.summed = Some(dy);
-    }
-
-    fn linear_bwd_input(&mut self, s: Shape, _: Act, w: Matrix, _: Act) {
-        self.product(s.rows(), w.cols, w.rows);
-    }
-
-    fn linear_bwd_weight(
-        &mut self,
-        s: Shape,
-        dy: Act,
-        _: Act,
-        w: Matrix,
-        bias: [Option<Vector>; 2],
-        _: bool,
-    ) {
-        self.product(w.rows, w.cols, s.rows());
-        if bias != [None, None] && self.summed != Some(dy) {
-            self.memory(cost::bias_grad(s, dy.cols, E));
+    fn issue(&mut self, op: &Op) {
+        let cost = op.cost(Storage::BF16);
+        match *op {
+            Op::Linear { s, w, .. } => self.add(Kind::Product { m: s.rows(), n: w.rows, k: w.cols }, cost),
+            // A GPU has GELU as a pass of its own.
+            Op::LinearGelu { s, x, w, gelu, saved, y, .. } => {
+                self.issue(&Op::Linear { s, x, w, bias: [None; 2], residual: None, y: saved });
+                self.issue(&Op::GeluAgain { s, gelu, saved, y });
+            }
+            Op::LinearBwdInput { s, w, .. } => {
+                self.add(Kind::Product { m: s.rows(), n: w.cols, k: w.rows }, cost);
+            }
+            Op::LinearBwdWeight { s, dy, w, bias, .. } => {
+                self.add(Kind::Product { m: w.rows, n: w.cols, k: s.rows() }, cost);
+                if bias != [None, None] && self.summed != Some(dy) {
+                    self.add(Kind::Memory, cost::bias_grad(s, dy.cols, Storage::BF16.element));
+                }
+            }
+            Op::GeluBwd { dy, .. } => {
+                self.add(Kind::Memory, cost);
+                self.summed = Some(dy);
+            }
+            Op::Attention { heads, .. } => {
+                self.add(Kind::Attention { head_size: heads.size, backward: false }, cost);
+            }
+            Op::AttentionBwd { heads, .. } => {
+                self.add(Kind::Attention { head_size: heads.size, backward: true }, cost);
+            }
+            Op::CrossEntropy { .. } => self.add(Kind::Logits, cost),
+            Op::AddGradient { .. } => self.add(Kind::Update, cost),
+            _ => self.add(Kind::Memory, cost),
         }
     }
+}
 
-    fn rotary(&mut self, s: Shape, heads: Heads, _: Act, _: usize) {
-        self.memory(cost::rotary(s, heads, E));
-    }
-
-    fn attention(&mut self, s: Shape, heads: Heads, _: Act, _: Act, _: Stat) {
-        let kind = Kind::Attention { head_size: heads.size, backward: false };
-        self.add(kind, cost::attention(s, heads, E));
-    }
-
-    fn attention_bwd(&mut self, s: Shape, heads: Heads, _: Act, _: Act, _: Stat, _: Act, _: Act) {
-        let kind = Kind::Attention { head_size: heads.size, backward: true };
-        self.add(kind, cost::attention_bwd(s, heads, E));
-    }
-
-    fn attention_decode(&mut self, _: Heads, _: Act, _: usize, _: Act) {}
-
-    fn cross_entropy(&mut self, s: Shape, logits: Act, _: usize, _: Stat, _: bool) {
-        self.add(Kind::Logits, cost::cross_entropy(s, logits.cols, E));
-    }
-
-    fn add_gradient(&mut self, from: Matrix, _: Matrix) {
-        let elements = from.rows * from.cols;
-        self.add(Kind::Update, Cost { bytes: (12 * elements) as f64, flops: elements as f64 });
-    }
-
-    fn keep_losses(&mut self, _: Stat, _: usize) {}
-
-    fn update(&mut self, _: &[AdamParam], _: Update) {}
-
-    fn outcome(&mut self) -> Result<Outcome> {
-        nothing()
-    }
-
-    fn steps_in_flight(&self) -> usize {
-        1
-    }
-
-    fn set_applied(&mut self, _: u64) {}
-
-    fn read_stat(&mut self, _: Stat, _: usize) -> Result<Vec<f32>> {
-        nothing()
-    }
-
-    fn read_act(&mut self, _: Act, _: usize) -> Result<Vec<f32>> {
-        nothing()
-    }
-
-    fn state(&mut self) -> Result<State<'_>> {
-        nothing()
-    }
-
-    fn load_state(&mut self, _: LoadState<'_>) -> Result<()> {
-        nothing()
-    }
-
-    fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {
-        nothing()
+/// AdamW of a whole model, in its precision; `copy` bytes a weight are written beside (0: none).
+pub fn update_cost(table: &ParamTable, copy: usize) -> Cost {
+    let elements = |p: &Param| p.place.rows * p.place.cols;
+    let all = table.params.iter().map(elements).sum();
+    match table.precision {
+        Precision::Mixed => cost::adamw(all, copy),
+        Precision::Bf16 => {
+            cost::adamw_bf16(all, table.params.iter().filter(|p| p.has_master()).map(elements).sum())
+        }
     }
 }
 
@@ -241,6 +123,7 @@ impl Ops for Ledger {
 mod tests {
     use super::*;
     use crate::model::{PRESETS, Purpose, Recompute, preset};
+    use crate::ops::Shape;
 
     /// Products and attention of a step without recomputation, the recomputed scores of attention's backward excluded.
     fn useful_flops(ledger: &Ledger) -> f64 {
@@ -280,5 +163,39 @@ mod tests {
         let (c, t) = (config.hidden_size as f64, 2048.0);
         let again = 11.0 * shape.rows() as f64 * (2.0 * 7.0 * c * c + 2.0 * c * t);
         assert_eq!(block.0 - none.0, again);
+    }
+
+    /// The products of a step add up to the convention for useful FLOPs; the attention backward executes five
+    /// products of which four are useful.
+    #[test]
+    fn products_add_up_to_the_flops_of_a_step() {
+        for &(name, ..) in PRESETS {
+            let config = preset(name).unwrap();
+            let (c, f, v) = (config.hidden_size, config.intermediate_size, config.vocab_size);
+            let (s, heads) = (Shape { batch: 3, time: 384 }, config.heads());
+            let products =
+                [cost::linear(s, c, 3 * c, 4), cost::linear_gelu(s, c, f, 4), cost::linear(s, c + f, c, 4)];
+            let layer: f64 = products.iter().map(|p| 3.0 * p.flops).sum::<f64>()
+                + cost::attention(s, heads, 4).flops
+                + cost::attention_bwd(s, heads, 4).flops * 4.0 / 5.0;
+            let step = layer * config.num_hidden_layers as f64 + 3.0 * cost::linear(s, c, v, 4).flops;
+            assert_eq!(step, config.flops_per_token(s.time) * s.rows() as f64, "{name}");
+        }
+    }
+
+    /// Useful GFLOP a token at T = 2048, from its own formula: 6(12 L d² + V d) + 6 L T d.
+    #[test]
+    fn useful_flops_are_those_of_the_convention() {
+        for &(name, layers, hidden, _, vocab) in PRESETS {
+            let products = 6 * (12 * layers * hidden * hidden + vocab * hidden);
+            let expected = (products + 6 * layers * 2048 * hidden) as f64;
+            assert_eq!(preset(name).unwrap().flops_per_token(2048), expected, "{name}");
+        }
+        let published = [("160m", 0.855), ("410m", 2.423), ("1.4b", 8.470), ("6.9b", 41.50)];
+        for (name, gflop) in published {
+            let config = preset(&format!("pythia-{name}")).unwrap();
+            let found = config.flops_per_token(2048) / 1e9;
+            assert!((found / gflop - 1.0).abs() < 1e-3, "{name}: {found}");
+        }
     }
 }

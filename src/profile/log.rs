@@ -1,9 +1,10 @@
 //! What a profiled step did: calls with their place in the model, then with their times.
 use super::nvtx::Ranges;
 use crate::device::DeviceName;
-use crate::model::{Matrix, Model, Norm};
-use crate::ops::cost::{self, Cost};
-use crate::ops::{Act, Timeline};
+use crate::model::Model;
+use crate::ops::cost::{self, Cost, Storage};
+use crate::ops::{Act, Matrix, Op, Timeline};
+use crate::perf::ledger;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -76,15 +77,6 @@ pub struct Step {
     pub launches: Vec<(String, [f64; 2])>,
 }
 
-/// Bytes that the operations move, by the backend's types.
-#[derive(Clone, Copy)]
-pub(super) struct Storage {
-    /// Of an activation or a weight.
-    pub element: usize,
-    /// Whether GELU computed again rewrites what its backward needs.
-    pub slope: bool,
-}
-
 /// Collects calls until their times are known.
 pub struct Log {
     calls: Vec<(Call, [usize; 2])>,
@@ -94,12 +86,14 @@ pub struct Log {
     norms: HashMap<usize, Option<usize>>,
     /// Where the last operation with weights was; those without belong to it.
     layer: Option<usize>,
+    /// The name of the matrix of the last operation, if it had one.
+    weight: &'static str,
     phase: Phase,
-    pub(super) storage: Storage,
+    storage: Storage,
     /// Of norm and update.
     pub(super) update: Cost,
     /// Different tokens in the batch.
-    pub(super) distinct: usize,
+    distinct: usize,
     ranges: Ranges,
 }
 
@@ -122,8 +116,8 @@ impl Log {
         matrices.extend([table.head, table.head_grad].map(|m| (key(m), (None, "head"))));
         norms.insert(table.final_norm.weight.offset, None);
         let (storage, copy) = match device {
-            DeviceName::Cpu => (Storage { element: 4, slope: true }, 0),
-            _ => (Storage { element: 2, slope: false }, 2),
+            DeviceName::Cpu => (Storage::F32, 0),
+            _ => (Storage::BF16, 2),
         };
         let norm = cost::global_norm(model.config.parameters() as usize);
         Self {
@@ -131,57 +125,80 @@ impl Log {
             matrices,
             norms,
             layer: None,
+            weight: "",
             phase: Phase::Forward,
             storage,
-            update: norm.plus(cost::update(table, copy)),
+            update: norm.plus(ledger::update_cost(table, copy)),
             distinct: 0,
             ranges: Ranges::open(),
         }
     }
 
-    /// A norm is about to be used.
-    pub(super) fn at_norm(&mut self, norm: Norm) {
-        self.layer = self.norms.get(&norm.weight.offset).copied().flatten();
+    /// An operation is about to be issued: its part of the step, its block and its weight.
+    pub(super) fn at(&mut self, op: &Op) {
+        self.weight = "";
+        match *op {
+            Op::Embedding { .. } => {
+                self.enter(Phase::Forward);
+                self.layer = None;
+            }
+            Op::EmbeddingBwd { .. } | Op::AddGradient { .. } => self.layer = None,
+            Op::LayerNorm { norm, .. }
+            | Op::LayerNormBwd { norm, .. }
+            | Op::LayerNormPair { norms: [norm, _], .. }
+            | Op::LayerNormPairBwd { norms: [norm, _], .. } => {
+                self.layer = self.norms.get(&norm.weight.offset).copied().flatten();
+            }
+            // The gradient of the stream, which the last norm's is added to.
+            Op::Zero { .. } if self.phase == Phase::Head => self.enter(Phase::Backward),
+            _ => {}
+        }
+        if let Some(matrix) = op.matrix() {
+            (self.layer, self.weight) = self.matrices.get(&key(matrix)).copied().unwrap_or((None, ""));
+        }
+        if matches!(op, Op::Linear { .. }) && self.weight == "head" {
+            self.enter(Phase::Head);
+        }
     }
 
-    /// A matrix is about to be used; its name.
-    pub(super) fn at_matrix(&mut self, matrix: Matrix) -> &'static str {
-        let (layer, name) = self.matrices.get(&key(matrix)).copied().unwrap_or((None, ""));
-        self.layer = layer;
-        name
+    /// What it must move and compute at least, of this batch.
+    pub(super) fn cost(&self, op: &Op) -> Cost {
+        match *op {
+            Op::EmbeddingBwd { s, dx, .. } => {
+                cost::embedding_bwd(s, dx.cols, self.distinct, self.storage.element)
+            }
+            _ => op.cost(self.storage),
+        }
     }
 
-    /// An operation of no block.
+    /// The tokens of the next operations.
+    pub(super) fn see(&mut self, tokens: &[i32]) {
+        let mut sorted = tokens.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        self.distinct = sorted.len();
+    }
+
+    /// A call of no block is about to be made.
     pub(super) fn outside(&mut self) {
-        self.layer = None;
+        (self.layer, self.weight) = (None, "");
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.phase
-    }
-
     /// Before the operation is issued.
-    pub(super) fn begin(&mut self, name: &'static str, weight: &str) {
-        self.ranges.enter(self.phase, self.layer, name, weight);
+    pub(super) fn begin(&mut self, name: &'static str) {
+        self.ranges.enter(self.phase, self.layer, name, self.weight);
     }
 
     /// After it.
-    pub(super) fn end(
-        &mut self,
-        name: &'static str,
-        weight: &'static str,
-        cost: Cost,
-        acts: &[Act],
-        (first, last): (usize, usize),
-    ) {
+    pub(super) fn end(&mut self, name: &'static str, cost: Cost, acts: Vec<Act>, marks: (usize, usize)) {
         self.ranges.leave_operation();
-        let (phase, layer) = (self.phase, self.layer);
-        let call = Call { name, weight, phase, layer, cost, acts: acts.to_vec(), time: [0.0; 2] };
-        self.calls.push((call, [first, last]));
+        let (phase, layer, weight) = (self.phase, self.layer, self.weight);
+        let call = Call { name, weight, phase, layer, cost, acts, time: [0.0; 2] };
+        self.calls.push((call, [marks.0, marks.1]));
     }
 
     /// The step that lies between these marks.

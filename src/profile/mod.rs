@@ -15,7 +15,7 @@ pub use trace::trace;
 
 use crate::Result;
 use crate::bench::{Trainer, Workload};
-use crate::ops::Ops;
+use crate::ops::Backend;
 use crate::train::finish_step;
 use ops::Profiled;
 use std::ops::Range;
@@ -60,9 +60,9 @@ fn step(trainer: &mut Trainer, log: &mut Log) -> Result<Step> {
 
 /// What `work` does, operation by operation.
 pub fn observe(
-    ops: &mut dyn Ops,
+    ops: &mut dyn Backend,
     log: &mut Log,
-    work: &mut dyn FnMut(&mut dyn Ops) -> Result<()>,
+    work: &mut dyn FnMut(&mut dyn Backend) -> Result<()>,
 ) -> Result<Step> {
     ops.set_profiling(true);
     let first = ops.mark();

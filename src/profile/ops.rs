@@ -1,62 +1,77 @@
-//! The vocabulary around a backend: each operation is issued as it came, between two marks, under its name and with
-//! its cost.
+//! A backend around another: each operation is issued as it came, between two marks, under its name and with its cost.
 use super::log::{Log, Phase};
 use crate::Result;
-use crate::device::GemmChoices;
-use crate::model::{Gelu, Matrix, Norm, Vector};
-use crate::ops::cost::{self, Cost};
+use crate::ops::cost::Cost;
 use crate::ops::{
-    Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
+    Act, AdamParam, Backend, GemmChoices, LoadState, Op, Ops, Outcome, Stat, State, Timeline, Update, Work,
 };
 use std::borrow::Cow;
 
+/// Takes operations, and notes them.
+struct Noting<'a> {
+    inner: &'a mut dyn Ops,
+    log: &'a mut Log,
+}
+
+impl Ops for Noting<'_> {
+    fn issue(&mut self, op: &Op) {
+        self.log.at(op);
+        // Without marks nothing is computed now.
+        let first = self.inner.mark();
+        if first.is_some() {
+            self.log.begin(op.name());
+        }
+        self.inner.issue(op);
+        if let Some(marks) = first.zip(self.inner.mark()) {
+            let mut acts: Vec<Act> = op.reads().collect();
+            acts.extend(op.writes().filter(|written| op.reads().all(|read| read != *written)));
+            self.log.end(op.name(), self.log.cost(op), acts, marks);
+        }
+    }
+
+    fn mark(&mut self) -> Option<usize> {
+        self.inner.mark()
+    }
+}
+
 /// A backend whose operations are noted.
 pub(super) struct Profiled<'a> {
-    pub inner: &'a mut dyn Ops,
+    pub inner: &'a mut dyn Backend,
     pub log: &'a mut Log,
 }
 
 impl Profiled<'_> {
-    fn call(&mut self, name: &'static str, cost: Cost, acts: &[Act], issue: impl FnOnce(&mut dyn Ops)) {
-        self.with_matrix(name, "", cost, acts, issue);
-    }
-
-    fn with_matrix(
-        &mut self,
-        name: &'static str,
-        weight: &'static str,
-        cost: Cost,
-        acts: &[Act],
-        issue: impl FnOnce(&mut dyn Ops),
-    ) {
+    /// The same of a call that is no operation of the vocabulary.
+    fn call(&mut self, name: &'static str, cost: Cost, call: impl FnOnce(&mut dyn Backend)) {
+        self.log.outside();
         let first = self.inner.mark();
-        // Without marks nothing is computed now.
         if first.is_some() {
-            self.log.begin(name, weight);
+            self.log.begin(name);
         }
-        issue(self.inner);
+        call(self.inner);
         if let Some(marks) = first.zip(self.inner.mark()) {
-            self.log.end(name, weight, cost, acts, marks);
+            self.log.end(name, cost, Vec::new(), marks);
         }
-    }
-
-    /// Bytes of an element.
-    fn e(&self) -> usize {
-        self.log.storage.element
     }
 }
 
 impl Ops for Profiled<'_> {
+    fn issue(&mut self, op: &Op) {
+        Noting { inner: self.inner, log: self.log }.issue(op);
+    }
+
+    fn mark(&mut self) -> Option<usize> {
+        self.inner.mark()
+    }
+}
+
+impl Backend for Profiled<'_> {
     fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
         self.log.enter(Phase::Forward);
-        self.log.outside();
         // Inputs, targets, and the scale of each target.
         let cost = Cost { bytes: (12 * tokens.len()) as f64, flops: 0.0 };
-        self.call("set_batch", cost, &[], |ops| ops.set_batch(tokens, targets, scale));
-        let mut sorted = tokens.to_vec();
-        sorted.sort_unstable();
-        sorted.dedup();
-        self.log.distinct = sorted.len();
+        self.call("set_batch", cost, |inner| inner.set_batch(tokens, targets, scale));
+        self.log.see(tokens);
     }
 
     fn prepare(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
@@ -65,186 +80,17 @@ impl Ops for Profiled<'_> {
 
     fn perform(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         let log = &mut *self.log;
-        self.inner.perform(work, &mut |inner| body(&mut Profiled { inner, log: &mut *log }));
-    }
-
-    fn embedding(&mut self, s: Shape, w: Matrix, x: Act) {
-        self.log.enter(Phase::Forward);
-        self.log.outside();
-        self.call("embedding", cost::embedding(s, x.cols, self.e()), &[x], |ops| ops.embedding(s, w, x));
-    }
-
-    fn zero(&mut self, s: Shape, x: Act) {
-        // The gradient of the stream, which the last norm's is added to.
-        if self.log.phase() == Phase::Head {
-            self.log.enter(Phase::Backward);
-        }
-        self.call("zero", cost::zero(s, x.cols, self.e()), &[x], |ops| ops.zero(s, x));
-    }
-
-    fn copy(&mut self, s: Shape, from: Act, to: Act) {
-        self.call("copy", cost::copy(s, to.cols, self.e()), &[from, to], |ops| ops.copy(s, from, to));
-    }
-
-    fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
-        self.log.outside();
-        let cost = cost::embedding_bwd(s, dx.cols, self.log.distinct, self.e());
-        self.call("embedding_bwd", cost, &[dx], |ops| ops.embedding_bwd(s, dx, w, accumulate));
-    }
-
-    fn layernorm(&mut self, s: Shape, x: Act, norm: Norm, y: Act, stats: Stat) {
-        self.log.at_norm(norm);
-        let cost = cost::layernorm(s, x.cols, 1, self.e());
-        self.call("layernorm", cost, &[x, y], |ops| ops.layernorm(s, x, norm, y, stats));
-    }
-
-    fn layernorm_pair(&mut self, s: Shape, x: Act, norms: [Norm; 2], y: [Act; 2], stats: Stat) {
-        self.log.at_norm(norms[0]);
-        let cost = cost::layernorm(s, x.cols, 2, self.e());
-        self.call("layernorm_pair", cost, &[x, y[0], y[1]], |ops| ops.layernorm_pair(s, x, norms, y, stats));
-    }
-
-    fn layernorm_bwd(&mut self, s: Shape, x: Act, stats: Stat, norm: Norm, dy: Act, dx: Act, add: bool) {
-        self.log.at_norm(norm);
-        let cost = cost::layernorm_bwd(s, x.cols, 1, self.e());
-        self.call("layernorm_bwd", cost, &[x, dy, dx], |ops| {
-            ops.layernorm_bwd(s, x, stats, norm, dy, dx, add)
-        });
-    }
-
-    fn layernorm_pair_bwd(
-        &mut self,
-        s: Shape,
-        x: Act,
-        stats: Stat,
-        norms: [Norm; 2],
-        dy: [Act; 2],
-        dx: Act,
-        add: bool,
-    ) {
-        self.log.at_norm(norms[0]);
-        let cost = cost::layernorm_bwd(s, x.cols, 2, self.e());
-        self.call("layernorm_pair_bwd", cost, &[x, dy[0], dy[1], dx], |ops| {
-            ops.layernorm_pair_bwd(s, x, stats, norms, dy, dx, add)
-        });
-    }
-
-    fn linear(
-        &mut self,
-        s: Shape,
-        x: Act,
-        w: Matrix,
-        bias: [Option<Vector>; 2],
-        residual: Option<Act>,
-        y: Act,
-    ) {
-        let weight = self.log.at_matrix(w);
-        if weight == "head" {
-            self.log.enter(Phase::Head);
-        }
-        let cost = cost::linear(s, w.cols, w.rows, self.e());
-        let acts = [Some(x), residual, Some(y)].into_iter().flatten().collect::<Vec<_>>();
-        self.with_matrix("linear", weight, cost, &acts, |ops| ops.linear(s, x, w, bias, residual, y));
-    }
-
-    fn linear_gelu(
-        &mut self,
-        s: Shape,
-        x: Act,
-        w: Matrix,
-        bias: Vector,
-        gelu: Gelu,
-        saved: Act,
-        y: Act,
-        again: bool,
-    ) {
-        let weight = self.log.at_matrix(w);
-        let cost = cost::linear_gelu(s, w.cols, w.rows, self.e());
-        self.with_matrix("linear_gelu", weight, cost, &[x, saved, y], |ops| {
-            ops.linear_gelu(s, x, w, bias, gelu, saved, y, again)
-        });
-    }
-
-    fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
-        let cost = cost::gelu(s, y.cols, self.log.storage.slope, self.e());
-        self.call("gelu_again", cost, &[saved, y], |ops| ops.gelu_again(s, gelu, saved, y));
-    }
-
-    fn gelu_bwd(&mut self, s: Shape, gelu: Gelu, saved: Act, dy: Act) {
-        let cost = cost::gelu_bwd(s, dy.cols, self.e());
-        self.call("gelu_bwd", cost, &[saved, dy], |ops| ops.gelu_bwd(s, gelu, saved, dy));
-    }
-
-    fn linear_bwd_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act) {
-        let weight = self.log.at_matrix(w);
-        let cost = cost::linear(s, w.rows, w.cols, self.e());
-        self.with_matrix("linear_bwd_input", weight, cost, &[dy, dx], |ops| {
-            ops.linear_bwd_input(s, dy, w, dx)
-        });
-    }
-
-    fn linear_bwd_weight(
-        &mut self,
-        s: Shape,
-        dy: Act,
-        x: Act,
-        w: Matrix,
-        bias: [Option<Vector>; 2],
-        add: bool,
-    ) {
-        let weight = self.log.at_matrix(w);
-        let cost = cost::linear_bwd_weight(s, w.cols, w.rows, self.e(), add);
-        self.with_matrix("linear_bwd_weight", weight, cost, &[dy, x], |ops| {
-            ops.linear_bwd_weight(s, dy, x, w, bias, add)
-        });
-    }
-
-    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
-        self.call("rotary", cost::rotary(s, heads, self.e()), &[qkv], |ops| ops.rotary(s, heads, qkv, first));
-    }
-
-    fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
-        let cost = cost::attention(s, heads, self.e());
-        self.call("attention", cost, &[qkv, out], |ops| ops.attention(s, heads, qkv, out, lse));
-    }
-
-    fn attention_bwd(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act) {
-        let cost = cost::attention_bwd(s, heads, self.e());
-        self.call("attention_bwd", cost, &[qkv, out, dout, dqkv], |ops| {
-            ops.attention_bwd(s, heads, qkv, out, lse, dout, dqkv)
-        });
-    }
-
-    fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act) {
-        self.inner.attention_decode(heads, qkv, position, out); // no part of a training step
-    }
-
-    fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool) {
-        let cost = match gradient {
-            true => cost::cross_entropy(s, logits.cols, self.e()),
-            false => cost::cross_entropy_fwd(s, logits.cols, self.e()),
-        };
-        self.call("cross_entropy", cost, &[logits], |ops| {
-            ops.cross_entropy(s, logits, first_row, loss, gradient)
-        });
-    }
-
-    fn add_gradient(&mut self, from: Matrix, to: Matrix) {
-        self.log.outside();
-        let cost = cost::add_gradient(from.rows * from.cols);
-        self.call("add_gradient", cost, &[], |ops| ops.add_gradient(from, to));
+        self.inner.perform(work, &mut |inner| body(&mut Noting { inner, log: &mut *log }));
     }
 
     fn keep_losses(&mut self, loss: Stat, rows: usize) {
-        self.log.outside();
         let cost = Cost { bytes: (8 * rows * loss.cols) as f64, flops: 0.0 };
-        self.call("keep_losses", cost, &[], |ops| ops.keep_losses(loss, rows));
+        self.call("keep_losses", cost, |inner| inner.keep_losses(loss, rows));
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
         self.log.enter(Phase::Optimizer);
-        self.log.outside();
-        self.call("update", self.log.update, &[], |ops| ops.update(params, update));
+        self.call("update", self.log.update, |inner| inner.update(params, update));
     }
 
     fn outcome(&mut self) -> Result<Outcome> {
@@ -269,10 +115,6 @@ impl Ops for Profiled<'_> {
 
     fn set_profiling(&mut self, on: bool) {
         self.inner.set_profiling(on);
-    }
-
-    fn mark(&mut self) -> Option<usize> {
-        self.inner.mark()
     }
 
     fn timeline(&mut self) -> Result<Timeline> {

@@ -1,6 +1,6 @@
 //! The operations beside attention, each with its gradient. Sums run over their index in order.
 use super::Float;
-use crate::model::Gelu;
+use crate::ops::Gelu;
 
 /// Mean and 1/√(variance + ε) of every row of `x [R, C]`, as `[R, 2]`.
 pub fn moments<T: Float>(x: &[T], cols: usize, eps: f64) -> Vec<T> {

@@ -4,6 +4,7 @@
 //! Kernels are tested through the vocabulary of [`crate::ops`] where it has them: the `gpu` backend gets a small
 //! workspace and inputs, one operation is issued, and what it leaves is compared with [`crate::reference`]. An error may
 //! be twice that of a naive f32 computation with the same rounding points, and one rounding of the output.
+mod around;
 mod cases;
 pub mod fragments;
 pub(crate) mod judge;
@@ -16,9 +17,10 @@ mod rounded;
 mod step;
 mod table;
 
+pub use around::Around;
 pub use judge::Judgement;
 pub use report::{Build, Report, Row, Verdict};
-pub use rounded::{Rounded, judge_gradients, rounded_weights};
+pub use rounded::{judge_gradients, rounded, rounded_weights};
 
 use crate::device::{self, Device, DeviceName};
 use crate::{Error, Result};

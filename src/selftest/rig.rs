@@ -3,10 +3,8 @@ use super::judge::{Outputs, bf16s};
 use crate::Result;
 use crate::backend::gpu::Gpu;
 use crate::device::Device;
-use crate::model::{
-    Matrix, ModelConfig, Norm, Param, ParamTable, Purpose, Recompute, Vector, Workspace, preset,
-};
-use crate::ops::{Act, Heads, Ops, Shape, Stat, Work};
+use crate::model::{ModelConfig, Param, ParamTable, Purpose, Recompute, Workspace, preset};
+use crate::ops::{Act, Backend, Heads, Matrix, Norm, Ops, Shape, Stat, Vector, Work};
 use crate::reference::Float;
 use crate::reference::random::Random;
 use std::ops::{Deref, DerefMut};
@@ -179,6 +177,11 @@ impl Rig {
         inputs(self)?;
         self.gpu.perform(work, body);
         Ok(())
+    }
+
+    /// The operations, as calls.
+    pub fn ops(&mut self) -> &mut dyn Ops {
+        &mut self.gpu
     }
 
     /// A gradient.

@@ -1,13 +1,13 @@
 //! Training steps of a small model, against the cpu backend.
 use super::judge::Judgement;
-use super::rounded::{Rounded, judge_gradients, rounded_weights};
+use super::rounded::{judge_gradients, rounded, rounded_weights};
 use crate::Result;
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::Gpu;
 use crate::device::Device;
 use crate::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
-use crate::ops::{Ops, Shape, Update};
-use crate::optim::{AdamSettings, assign};
+use crate::ops::{AdamSettings, Backend, Shape, Update};
+use crate::optim::assign;
 use crate::reference::random::Random;
 use crate::train::{Micro, StepResult, train_step};
 
@@ -67,7 +67,7 @@ fn weights(model: &Model) -> Vec<f32> {
 }
 
 /// Step `index` on tokens of its own.
-fn step(model: &Model, ops: &mut dyn Ops, ws: &Workspace, index: u64) -> Result<StepResult> {
+fn step(model: &Model, ops: &mut dyn Backend, ws: &Workspace, index: u64) -> Result<StepResult> {
     let params = assign(&model.table, &[], 0.1);
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
     let mut random = Random::new(5 + index);
@@ -78,7 +78,7 @@ fn step(model: &Model, ops: &mut dyn Ops, ws: &Workspace, index: u64) -> Result<
     train_step(model, ops, ws, input, &params, Update::new(adam, 1e-3, index))
 }
 
-fn steps(model: &Model, ops: &mut dyn Ops, ws: &Workspace, weights: &[f32]) -> Result<Steps> {
+fn steps(model: &Model, ops: &mut dyn Backend, ws: &Workspace, weights: &[f32]) -> Result<Steps> {
     ops.load_state(&mut |w, _, _| {
         w.copy_from_slice(weights);
         Ok(())
@@ -95,7 +95,7 @@ pub fn run(device: Box<dyn Device>, parallel: bool) -> Result<Found> {
     let cpu = || Cpu::new(&model.config, &model.table, &ws);
     let weights = weights(&model);
     let exact = steps(&model, &mut cpu(), &ws, &weights)?;
-    let naive = steps(&model, &mut Rounded(cpu()), &ws, &rounded_weights(&model, &weights))?;
+    let naive = steps(&model, &mut rounded(cpu()), &ws, &rounded_weights(&model, &weights))?;
     let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true)?;
     // Products that sum them have rows of their own.
     gpu.sum_biases_in_products(false);

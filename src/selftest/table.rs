@@ -10,9 +10,8 @@ use super::cases::norm::{Norms, NormsBackward};
 use super::cases::rotary::Rotary;
 use super::cases::tokens::{Embedding, EmbeddingBackward};
 use super::cases::update::AdamW;
-use crate::model::Gelu;
 use crate::ops::attention::{SIZES, backward, forward};
-use crate::ops::{Heads, Shape};
+use crate::ops::{Gelu, Heads, Shape};
 
 /// All rows.
 pub fn cases() -> Vec<Box<dyn Case>> {

@@ -1,7 +1,7 @@
 //! The algorithms of a run's matrix products: `gemm.json` in its directory, and a cache that spares the next run on the
 //! same GPU the timing. The cache only seeds new runs: what decides about bits lies with the run.
-use crate::device::GemmChoices;
 use crate::files::{cache_dir, write_whole};
+use crate::ops::GemmChoices;
 use crate::{Error, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

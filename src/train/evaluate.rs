@@ -1,7 +1,7 @@
 //! Loss on named validation sets.
 use crate::data::{Corpus, Order, Side, Split, TokenBytes};
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{Ops, Shape, Work};
+use crate::ops::{Backend, Ops, Shape, Work};
 use crate::stop;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -55,7 +55,7 @@ impl Evaluation {
     }
 
     /// Prepares it on the backend.
-    pub fn prepare(&self, model: &Model, ops: &mut dyn Ops, ws: &Workspace) {
+    pub fn prepare(&self, model: &Model, ops: &mut dyn Backend, ws: &Workspace) {
         let (most, time) = (ws.shape.batch as u64, self.order.seq_len());
         for batch in [self.sequences.min(most), self.sequences % most] {
             let shape = Shape { batch: batch as usize, time };
@@ -85,7 +85,7 @@ impl Evaluation {
     }
 
     /// Runs it with the model's current weights.
-    pub fn run(&self, model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Result<EvalResult> {
+    pub fn run(&self, model: &Model, ops: &mut dyn Backend, ws: &Workspace) -> Result<EvalResult> {
         let time = self.order.seq_len();
         let vocab = model.config.vocab_size as u32;
         let mut window = vec![0u32; time + 1];

@@ -11,8 +11,7 @@ use super::step::{Issued, Micro, StepResult, finish_step, issue_step, prepare_st
 use crate::checkpoint::{Disk, Snapshot, save};
 use crate::config::{Cadence, TimeSpan};
 use crate::data::{Batch, Cursor};
-use crate::ops::Update;
-use crate::optim::AdamSettings;
+use crate::ops::{AdamSettings, Update};
 use crate::schedule::{Quantities, Schedule, Settings};
 use crate::stop;
 use crate::{Error, Result};

@@ -18,10 +18,10 @@ use crate::backend::{self, MemoryPlan};
 use crate::checkpoint::{Buffers, Fingerprints, RunLock, RunState};
 use crate::config::{Config, OptimizerStart};
 use crate::data::{Mixture, Sources, TextTokenizer};
-use crate::device::{self, Device, DeviceName, GemmChoices};
+use crate::device::{self, Device, DeviceName};
 use crate::files::write_whole;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
-use crate::ops::{AdamParam, Ops, Shape};
+use crate::ops::{AdamParam, Backend, GemmChoices, Shape};
 use crate::schedule::{FeedbackState, Quantities, Schedule};
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub struct Session {
     pub(super) config: Config,
     pub(super) model: Model,
     pub(super) workspace: Workspace,
-    pub(super) ops: Box<dyn Ops>,
+    pub(super) ops: Box<dyn Backend>,
     /// What is read next.
     pub(super) mixture: Mixture,
     /// Step at which the mixture's shares begin.
@@ -209,7 +209,7 @@ impl Session {
         mut state: RunState,
         base_config: Option<Value>,
         (open, configure, lock): (impl FnOnce(DeviceName) -> Opened, bool, impl FnOnce() -> Result<RunLock>),
-        load: impl FnOnce(&Model, &mut dyn Ops) -> Result<()>,
+        load: impl FnOnce(&Model, &mut dyn Backend) -> Result<()>,
     ) -> Result<Self> {
         let Parts { mut config, mut model, sources, evaluations, schedule, quantities, extra_files, .. } =
             parts;

@@ -1,7 +1,7 @@
 //! One optimizer step.
 use crate::Result;
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{AdamParam, Ops, Outcome, Shape, Update, Work};
+use crate::ops::{AdamParam, Backend, Ops, Outcome, Shape, Update, Work};
 
 /// The global batch `[sequences, time]` of a step and how many sequences are computed at once.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ fn micro_batch(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape, a
 /// them, beside which nothing can be prepared.
 pub fn prepare_step(
     model: &Model,
-    ops: &mut dyn Ops,
+    ops: &mut dyn Backend,
     ws: &Workspace,
     sequences: usize,
     batch: usize,
@@ -62,7 +62,7 @@ pub fn prepare_step(
 /// Gradient of the mean loss over the batch, micro-batch by micro-batch, clipping, update.
 pub fn issue_step(
     model: &Model,
-    ops: &mut dyn Ops,
+    ops: &mut dyn Backend,
     ws: &Workspace,
     input: Micro,
     params: &[AdamParam],
@@ -85,7 +85,7 @@ pub fn issue_step(
 }
 
 /// Waits for the oldest step that was issued.
-pub fn finish_step(ops: &mut dyn Ops, issued: Issued) -> Result<StepResult> {
+pub fn finish_step(ops: &mut dyn Backend, issued: Issued) -> Result<StepResult> {
     let Outcome { losses, norm, norm_l1, applied } = ops.outcome()?;
     assert_eq!(losses.len(), issued.rows, "the backend keeps the losses of all micro-batches");
     // Sequence by sequence, so that the split into micro-batches does not change the order of additions.
@@ -96,7 +96,7 @@ pub fn finish_step(ops: &mut dyn Ops, issued: Issued) -> Result<StepResult> {
 /// Both.
 pub fn train_step(
     model: &Model,
-    ops: &mut dyn Ops,
+    ops: &mut dyn Backend,
     ws: &Workspace,
     input: Micro,
     params: &[AdamParam],

@@ -1,7 +1,8 @@
 //! A small model at any step, and a seeded generator.
 use rewarm::checkpoint::simulate::Memory;
 use rewarm::checkpoint::{self, Buffers, Fingerprints, RunState, Snapshot, Storage};
-use rewarm::model::{Gelu, ModelConfig, ParamTable, TokenIds};
+use rewarm::model::{ModelConfig, ParamTable, TokenIds};
+use rewarm::ops::Gelu;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,8 @@
 //! F30, F31, F40 and the rules of saving: what is refused, and equal bytes for equal state.
 use crate::common::{Run, config, copy, memory_with, names, run_dir, save};
 use rewarm::checkpoint::{self as ckpt, Buffers, Disk, Storage, find_newest, load, step_name, verify};
-use rewarm::model::{Gelu, ModelConfig, ParamTable, TokenIds};
+use rewarm::model::{ModelConfig, ParamTable, TokenIds};
+use rewarm::ops::Gelu;
 use std::path::Path;
 use std::process::Command;
 

@@ -1,7 +1,8 @@
 //! Errors of commands come out where the host waits; mistakes of the host at once.
 use crate::rig::{N, cast, device, faulty, stream_and_event, timed, timings};
 use rewarm::Error;
-use rewarm::device::{Device, EmulatedDevice, EmulatedSettings, GemmChoices, Span, StreamTiming};
+use rewarm::device::{Device, EmulatedDevice, EmulatedSettings, Span, StreamTiming};
+use rewarm::ops::GemmChoices;
 
 #[test]
 fn a_fault_comes_out_at_synchronize_and_stays() {

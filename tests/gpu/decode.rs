@@ -2,12 +2,12 @@
 use crate::rig::{Sizes, cpu, gpu, weights};
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Pass, Purpose, Workspace};
-use rewarm::ops::{Ops, Shape, Work};
+use rewarm::ops::{Backend, Shape, Work};
 
 const PROMPT: usize = 5;
 
 /// Logits behind the prompt and behind each later token.
-fn logits(model: &Model, ops: &mut dyn Ops, ws: &Workspace, tokens: &[i32]) -> Vec<Vec<f32>> {
+fn logits(model: &Model, ops: &mut dyn Backend, ws: &Workspace, tokens: &[i32]) -> Vec<Vec<f32>> {
     let (prompt, rest) = tokens.split_at(PROMPT);
     ops.set_batch(prompt, &[], 0.0);
     let shape = Shape { batch: 1, time: PROMPT };

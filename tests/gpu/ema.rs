@@ -5,8 +5,8 @@ use rewarm::backend::cpu::average;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Workspace};
-use rewarm::ops::{AdamParam, Ops, Shape, Update};
-use rewarm::optim::{AdamSettings, assign};
+use rewarm::ops::{AdamParam, AdamSettings, Backend, Shape, Update};
+use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
 const SHAPE: Shape = Shape { batch: 1, time: 24 };

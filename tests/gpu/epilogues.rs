@@ -2,8 +2,8 @@
 use crate::drive::{Bits, Drive};
 use crate::rig::{Sizes, load, weights};
 use rewarm::backend::gpu::Gpu;
-use rewarm::device::{EmulatedDevice, EmulatedSettings, GemmChoices, Mode, StreamTiming};
-use rewarm::ops::Ops;
+use rewarm::device::{EmulatedDevice, EmulatedSettings, Mode, StreamTiming};
+use rewarm::ops::{Backend, GemmChoices};
 
 fn drive(parallel: bool) -> Drive {
     Drive { sizes: Sizes { parallel, ..Sizes::new(64, 2) }, micro: [4, 2], time: 40, ..Drive::new(6) }

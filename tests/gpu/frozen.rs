@@ -3,8 +3,8 @@ use crate::reference::random::Random;
 use crate::rig::{Sizes, cpu, gpu, weights, workspace};
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Workspace};
-use rewarm::ops::{AdamParam, Ops, Shape, Update};
-use rewarm::optim::{AdamSettings, assign};
+use rewarm::ops::{AdamParam, AdamSettings, Backend, Shape, Update};
+use rewarm::optim::assign;
 use rewarm::perf::ledger::{Kind, Ledger};
 use rewarm::train::{Micro, StepResult, train_step};
 
@@ -56,7 +56,7 @@ fn params(model: &Model, frozen: fn(&str) -> bool) -> Vec<AdamParam> {
 /// Three steps; results, weights and moments.
 fn train(
     model: &Model,
-    ops: &mut dyn Ops,
+    ops: &mut dyn Backend,
     ws: &Workspace,
     params: &[AdamParam],
 ) -> (Vec<StepResult>, [Vec<f32>; 3]) {

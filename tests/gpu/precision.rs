@@ -8,8 +8,8 @@ use crate::rig::{Sizes, gpu, weights, workspace};
 use rewarm::backend::cpu::AdamStep;
 use rewarm::device::{EmulatedSettings, Mode, StreamTiming};
 use rewarm::model::{Model, Param, Precision};
-use rewarm::ops::{Ops, Shape, Update};
-use rewarm::optim::{AdamSettings, assign};
+use rewarm::ops::{AdamSettings, Backend, Shape, Update};
+use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
 const SHAPE: Shape = Shape { batch: 2, time: 40 };
@@ -37,7 +37,7 @@ fn third_step(model: &Model) -> Step {
     ops.set_applied(0);
     let params = assign(&model.table, &[], 0.1);
     let mut random = Random::new(5);
-    let state = |ops: &mut dyn Ops| {
+    let state = |ops: &mut dyn Backend| {
         let state = ops.state().unwrap();
         [state.w.to_vec(), state.m.to_vec(), state.v.to_vec()]
     };

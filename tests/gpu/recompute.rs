@@ -3,8 +3,8 @@ use crate::rig::{Sizes, cpu, gpu, weights};
 use crate::step::{Step, step};
 use rewarm::backend::memory_plan;
 use rewarm::device::{DeviceName, EmulatedSettings};
-use rewarm::model::{Gelu, Model, Purpose, Recompute, Workspace};
-use rewarm::ops::Shape;
+use rewarm::model::{Model, Purpose, Recompute, Workspace};
+use rewarm::ops::{Gelu, Shape};
 
 const SHAPE: Shape = Shape { batch: 2, time: 40 };
 

@@ -4,10 +4,8 @@ use rewarm::Result;
 use rewarm::backend::cpu::Cpu;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
-use rewarm::model::{
-    Gelu, Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize, preset,
-};
-use rewarm::ops::{Ops, Shape};
+use rewarm::model::{Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize, preset};
+use rewarm::ops::{Backend, Gelu, Shape};
 
 /// Sizes of a model.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +57,7 @@ pub fn weights(model: &Model, seed: u64) -> Vec<f32> {
     w
 }
 
-pub fn load(ops: &mut dyn Ops, weights: &[f32]) -> Result<()> {
+pub fn load(ops: &mut dyn Backend, weights: &[f32]) -> Result<()> {
     ops.load_state(&mut |w, _, _| {
         w.copy_from_slice(weights);
         Ok(())

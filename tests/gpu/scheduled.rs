@@ -3,8 +3,8 @@ use crate::reference::random::Random;
 use crate::rig::{Sizes, cpu, gpu, weights, workspace};
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Workspace};
-use rewarm::ops::{AdamParam, Ops, Shape, Update};
-use rewarm::optim::{AdamSettings, assign};
+use rewarm::ops::{AdamParam, AdamSettings, Backend, Shape, Update};
+use rewarm::optim::assign;
 use rewarm::train::{Micro, StepResult, train_step};
 
 const SHAPE: Shape = Shape { batch: 1, time: 24 };
@@ -30,7 +30,7 @@ fn update(step: u64) -> Update {
 /// Trains with the updates of these steps, and gives what is left of weights and moments.
 fn train(
     model: &Model,
-    ops: &mut dyn Ops,
+    ops: &mut dyn Backend,
     ws: &Workspace,
     updates: impl Fn(u64) -> Update,
 ) -> (Vec<StepResult>, [Vec<f32>; 3]) {

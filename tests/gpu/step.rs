@@ -3,9 +3,9 @@ use crate::reference::measure::{distance, length};
 use crate::reference::random::Random;
 use crate::rig::{Sizes, cpu, gpu, weights, workspace};
 use rewarm::device::EmulatedSettings;
-use rewarm::model::{Gelu, Model, Pass, Workspace};
-use rewarm::ops::{Ops, Shape};
-use rewarm::selftest::{Rounded, judge_gradients, rounded_weights};
+use rewarm::model::{Model, Pass, Workspace};
+use rewarm::ops::{Backend, Gelu, Shape};
+use rewarm::selftest::{judge_gradients, rounded, rounded_weights};
 
 /// Losses of a batch, and its gradients.
 pub struct Step {
@@ -13,7 +13,7 @@ pub struct Step {
     pub gradients: Vec<f32>,
 }
 
-pub fn step(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape) -> Step {
+pub fn step(model: &Model, ops: &mut dyn Backend, ws: &Workspace, shape: Shape) -> Step {
     let mut random = Random::new(5);
     let mut losses = Vec::new();
     // Two micro-batches, the second one added to the first, some targets ignored.
@@ -38,7 +38,7 @@ fn check(sizes: Sizes, time: usize) {
     let ws = workspace(&model, shape);
     let w = weights(&model, 3);
     let exact = step(&model, &mut cpu(&model, &ws, &w), &ws, shape);
-    let naive = step(&model, &mut Rounded(cpu(&model, &ws, &rounded_weights(&model, &w))), &ws, shape);
+    let naive = step(&model, &mut rounded(cpu(&model, &ws, &rounded_weights(&model, &w))), &ws, shape);
     for epilogues in [false, true] {
         let settings = EmulatedSettings { epilogues, ..EmulatedSettings::default() };
         let found = step(&model, &mut gpu(&model, &ws, &w, settings, true), &ws, shape);

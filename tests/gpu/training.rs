@@ -3,15 +3,15 @@ use crate::rig::{Sizes, cpu, gpu, weights};
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
 use rewarm::model::{Model, Pass, Purpose, Recompute, Workspace};
-use rewarm::ops::{Ops, Shape, Update, Work};
-use rewarm::optim::{AdamSettings, assign};
+use rewarm::ops::{AdamSettings, Backend, Shape, Update, Work};
+use rewarm::optim::assign;
 use rewarm::train::{Micro, StepResult, train_step};
 
 const STEPS: usize = 50;
 const SHAPE: Shape = Shape { batch: 4, time: 64 };
 
 /// Losses and norms of training on the bytes of a text.
-fn train(model: &Model, ops: &mut dyn Ops, ws: &Workspace) -> Vec<StepResult> {
+fn train(model: &Model, ops: &mut dyn Backend, ws: &Workspace) -> Vec<StepResult> {
     let text = include_bytes!("text.txt");
     let params = assign(&model.table, &[], 0.1);
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };

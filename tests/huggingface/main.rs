@@ -8,7 +8,8 @@ mod refusals;
 
 use rewarm::checkpoint::hf_config::parse_config;
 use rewarm::checkpoint::{Dtype, HfModel, MAX_SHARD_BYTES, config_json, export, read_config};
-use rewarm::model::{Gelu, ModelConfig, ParamTable, preset};
+use rewarm::model::{ModelConfig, ParamTable, preset};
+use rewarm::ops::Gelu;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as FileDtype, TensorView, serialize};
 use serde_json::{Value, json};

@@ -10,8 +10,7 @@ use half::bf16;
 use rewarm::Result;
 use rewarm::backend::cpu::AdamStep;
 use rewarm::device::{AdamTables, Buffer, Mode, StepRecord, adam_tables};
-use rewarm::model::Matrix;
-use rewarm::ops::{AdamParam, cost};
+use rewarm::ops::{AdamParam, Matrix, cost};
 use std::cell::RefCell;
 
 /// What lies between the tensors; a bf16 too.

@@ -9,8 +9,7 @@ use crate::strided::{COLUMN_ROWS, COLUMN_SMEM, apart, column_grid, gather, sprea
 use half::bf16;
 use rewarm::Result;
 use rewarm::device::{Arg, Buffer};
-use rewarm::model::Gelu;
-use rewarm::ops::{Shape, cost};
+use rewarm::ops::{Gelu, Shape, cost};
 
 struct Case {
     rows: usize,

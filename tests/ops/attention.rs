@@ -5,7 +5,7 @@ use crate::reference::cast;
 use crate::reference::measure::{Ledger, draws};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Writes};
-use rewarm::ops::{Heads, Ops, Shape};
+use rewarm::ops::{Backend, Heads, Shape};
 
 const SIZES: [usize; 5] = [32, 64, 80, 128, 256];
 /// σ of queries that makes the largest of some thousand scores about 50.

@@ -4,8 +4,7 @@ use crate::reference::ops::{add, column_sums, gelu, linear, linear_bwd_input, li
 use crate::reference::random::Random;
 use crate::reference::{Float, cast};
 use crate::rig::{Layout, Rig, Writes, row};
-use rewarm::model::{Gelu, Matrix, Vector};
-use rewarm::ops::{Act, Ops, Shape};
+use rewarm::ops::{Act, Gelu, Matrix, Shape, Vector};
 
 /// B, T, inputs, outputs: everything at 1, primes, one more than a tile of 512 rows, columns or gradients' rows, the
 /// vocabulary.

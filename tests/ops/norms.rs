@@ -6,9 +6,7 @@ use crate::reference::measure::{Ledger, draws};
 use crate::reference::ops::{add, layernorm, layernorm_bwd, moments};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig, Writes, row};
-use rewarm::backend::cpu::Cpu;
-use rewarm::model::Norm;
-use rewarm::ops::{Act, Ops, Shape, Stat};
+use rewarm::ops::{Act, Norm, Ops, Shape, Stat};
 
 const EPS: f64 = 1e-5;
 /// Not fewer than 7: of few numbers some are nearly equal, and one such row has all of the error.
@@ -102,8 +100,8 @@ impl<const N: usize> Case<N> {
         mut self,
         ledger: &mut Ledger,
         random: &mut Random,
-        forward: impl Fn(Places<N>, &mut Cpu),
-        backward: impl Fn(Places<N>, &mut Cpu, bool),
+        forward: impl Fn(Places<N>, &mut dyn Ops),
+        backward: impl Fn(Places<N>, &mut dyn Ops, bool),
     ) {
         let (at, cols, count) = (self.at, self.cols, self.at.shape.rows());
         let shape = format!("{:?} {cols}", at.shape);

@@ -5,8 +5,7 @@ use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
 use rewarm::backend::cpu::AdamStep;
-use rewarm::model::Matrix;
-use rewarm::ops::{AdamParam, Ops, Shape};
+use rewarm::ops::{AdamParam, Backend, Matrix, Shape};
 
 const SHAPE: Shape = Shape { batch: 1, time: 1 };
 

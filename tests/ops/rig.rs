@@ -1,7 +1,7 @@
 //! A backend with tensors at odd places and NaN everywhere else.
 use rewarm::backend::cpu::Cpu;
-use rewarm::model::{Matrix, ModelConfig, Norm, ParamTable, Purpose, Recompute, Vector, Workspace, preset};
-use rewarm::ops::{Act, Ops, Shape, Stat};
+use rewarm::model::{ModelConfig, ParamTable, Purpose, Recompute, Workspace, preset};
+use rewarm::ops::{Act, Backend, Matrix, Norm, Ops, Shape, Stat, Vector};
 
 /// Poisoned elements between two tensors; odd, so that nothing is aligned by luck.
 const GAP: usize = 5;
@@ -132,7 +132,12 @@ impl Rig {
         let column = |offset| Act { offset, cols: 1, ld: 1 };
         let all = Stat { offset: 0, cols: 2 };
         let shape = Shape { batch: 1, time: rows };
-        self.cpu.layernorm(shape, column(0), Norm { weight: one, bias: one }, column(rows), all);
+        self.ops().layernorm(shape, column(0), Norm { weight: one, bias: one }, column(rows), all);
+    }
+
+    /// The operations, as calls.
+    pub fn ops(&mut self) -> &mut dyn Ops {
+        &mut self.cpu
     }
 
     /// The whole gradient buffer, as the gradient of one huge embedding row.
@@ -142,7 +147,7 @@ impl Rig {
         self.cpu.write_act(flat(len), values);
         self.cpu.set_batch(&[0], &[-1], 0.0);
         let whole = Matrix { offset: 0, rows: 1, cols: len, ld: len };
-        self.cpu.embedding_bwd(Shape { batch: 1, time: 1 }, flat(len), whole, false);
+        self.ops().embedding_bwd(Shape { batch: 1, time: 1 }, flat(len), whole, false);
         self.cpu.write_act(flat(len), &kept);
     }
 
@@ -181,7 +186,7 @@ impl Rig {
     }
 
     /// Runs an operation, which may write what is named and nothing else.
-    pub fn run(&mut self, writes: Writes, f: impl FnOnce(&mut Cpu)) {
+    pub fn run(&mut self, writes: Writes, f: impl FnOnce(&mut dyn Ops)) {
         let before = self.everything();
         f(&mut self.cpu);
         let after = self.everything();

@@ -3,8 +3,7 @@
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
 use rewarm::backend::cpu::AdamStep;
-use rewarm::model::Gelu;
-use rewarm::ops::{Act, AdamParam, Heads, Ops, Shape};
+use rewarm::ops::{Act, AdamParam, Backend, Gelu, Heads, Shape};
 
 const SHAPE: Shape = Shape { batch: 1, time: 130 };
 
@@ -24,7 +23,7 @@ fn gradients_of_logits_far_apart() {
         rig.set(logits, &random.normals::<f32>(rows * vocab, 0.0, sigma));
         let targets = random.tokens(rows, vocab);
         rig.cpu.set_batch(&vec![0; rows], &targets, 1.0 / 65_536.0);
-        rig.cpu.cross_entropy(SHAPE, logits, 0, loss, true);
+        rig.ops().cross_entropy(SHAPE, logits, 0, loss, true);
         let found = rig.get(logits, rows);
         assert_eq!(subnormal(&found), 0, "{sigma}");
         assert!(found.iter().all(|x| x.is_finite()) && found.iter().any(|x| *x != 0.0));
@@ -43,8 +42,8 @@ fn attention_with_scores_far_apart() {
         let mut rig = layout.build(SHAPE, 64, (2, 32, 0, 1e4));
         rig.set(qkv, &random.normals::<f32>(rows * 192, 0.0, sigma));
         rig.set(dout, &random.normals::<f32>(rows * 64, 0.0, 1e-6));
-        rig.cpu.attention(SHAPE, heads, qkv, out, lse);
-        rig.cpu.attention_bwd(SHAPE, heads, qkv, out, lse, dout, dqkv);
+        rig.ops().attention(SHAPE, heads, qkv, out, lse);
+        rig.ops().attention_bwd(SHAPE, heads, qkv, out, lse, dout, dqkv);
         assert_eq!(subnormal(&rig.get(out, rows)) + subnormal(&rig.get(dqkv, rows)), 0, "{sigma}");
     }
 }
@@ -61,8 +60,8 @@ fn gelu_of_large_numbers() {
         let mut rig = layout.build(SHAPE, 1, (1, 2, 2, 1e4));
         rig.set(saved, &random.normals::<f32>(rows * 257, 0.0, sigma));
         rig.set(dy, &random.normals::<f32>(rows * 257, 0.0, 1e-6));
-        rig.cpu.gelu_again(SHAPE, kind, saved, y);
-        rig.cpu.gelu_bwd(SHAPE, kind, saved, dy);
+        rig.ops().gelu_again(SHAPE, kind, saved, y);
+        rig.ops().gelu_bwd(SHAPE, kind, saved, dy);
         let stored = [saved, y, dy].map(|act: Act| subnormal(&rig.get(act, rows)));
         assert_eq!(stored, [0; 3], "{kind:?} {sigma}");
     }

@@ -4,7 +4,7 @@ use crate::reference::measure::{Ledger, draws};
 use crate::reference::ops::{cross_entropy, embedding, embedding_bwd};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Writes};
-use rewarm::ops::{Ops, Shape};
+use rewarm::ops::{Backend, Shape};
 
 fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()

@@ -2,8 +2,8 @@
 use crate::reference::random::Random;
 use crate::run::cpu;
 use rewarm::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
-use rewarm::ops::{Ops, Shape, Update};
-use rewarm::optim::{AdamSettings, assign};
+use rewarm::ops::{AdamSettings, Backend, Shape, Update};
+use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
 const STEPS: usize = 5;

@@ -2,11 +2,10 @@
 use crate::golden::{CASES, Differences, Golden, golden};
 use crate::reference::attention::{Dims, attention};
 use crate::run::{cpu, cpu_outputs, outputs, workspace};
-use rewarm::Result;
 use rewarm::backend::cpu::Cpu;
-use rewarm::model::{Gelu, Matrix, Model, ModelConfig, Norm, Vector};
-use rewarm::ops::{Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Update, Work};
-use std::borrow::Cow;
+use rewarm::model::{Model, ModelConfig};
+use rewarm::ops::{Backend, Gelu, Heads, Op, Ops, Vector};
+use rewarm::selftest::Around;
 
 /// A wrong model in place of the right one.
 struct Fault {
@@ -67,77 +66,18 @@ fn every_planted_fault_is_caught_in_every_case() {
     }
 }
 
+/// With a mask that is moved: attention comes from the reference, everything else from the product.
 fn masked(g: &Golden, ahead: isize) -> Differences {
     let ws = workspace(&g.model, g.batch.shape);
-    let mut ops = Masked { cpu: cpu(&g.model, &ws, &g.weights), ahead };
-    Differences::between(&outputs(&g.model, &mut ops, &ws, &g.batch), &g.exact, &g.batch)
-}
-
-/// A backend whose mask is moved: attention comes from the reference, everything else from [`Cpu`].
-struct Masked {
-    cpu: Cpu,
-    ahead: isize,
-}
-
-macro_rules! delegate {
-    ($(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?;)*) => {
-        $(#[allow(clippy::too_many_arguments, reason = "the trait's own")]
-        fn $name(&mut self, $($arg: $ty),*) $(-> $out)? {
-            self.cpu.$name($($arg),*)
-        })*
+    let each = |cpu: &mut Cpu, op: &Op| {
+        cpu.issue(op); // fills the log-sum-exp, which a test cannot write
+        if let Op::Attention { s, heads: Heads { count, size, .. }, qkv, out, .. } = *op {
+            // What rotates is rotated already.
+            let d = Dims { batch: s.batch, time: s.time, heads: count, size, rotary: 0, base: 1.0 };
+            let values = cpu.read_act(qkv, s.rows()).unwrap();
+            cpu.write_act(out, &attention(d, &values, ahead).0);
+        }
     };
-}
-
-impl Ops for Masked {
-    fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
-        // Fills `lse`, which a test cannot write.
-        self.cpu.attention(s, heads, qkv, out, lse);
-        let Heads { count, size, .. } = heads;
-        // What rotates is rotated already.
-        let d = Dims { batch: s.batch, time: s.time, heads: count, size, rotary: 0, base: 1.0 };
-        let values = self.cpu.read_act(qkv, s.rows()).unwrap();
-        self.cpu.write_act(out, &attention(d, &values, self.ahead).0);
-    }
-
-    fn perform(&mut self, _: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
-        body(self);
-    }
-
-    fn steps_in_flight(&self) -> usize {
-        self.cpu.steps_in_flight()
-    }
-
-    delegate! {
-        fn set_batch(tokens: &[i32], targets: &[i32], scale: f32);
-        fn embedding(s: Shape, w: Matrix, x: Act);
-        fn zero(s: Shape, x: Act);
-        fn embedding_bwd(s: Shape, dx: Act, w: Matrix, acc: bool);
-        fn layernorm(s: Shape, x: Act, norm: Norm, y: Act, stats: Stat);
-        fn layernorm_pair(s: Shape, x: Act, norms: [Norm; 2], y: [Act; 2], stats: Stat);
-        fn layernorm_bwd(s: Shape, x: Act, stats: Stat, norm: Norm, dy: Act, dx: Act, acc: bool);
-        fn layernorm_pair_bwd(
-            s: Shape, x: Act, stats: Stat, norms: [Norm; 2], dy: [Act; 2], dx: Act, acc: bool
-        );
-        fn linear(s: Shape, x: Act, w: Matrix, bias: [Option<Vector>; 2], residual: Option<Act>, y: Act);
-        fn linear_gelu(s: Shape, x: Act, w: Matrix, bias: Vector, gelu: Gelu, saved: Act, y: Act, again: bool);
-        fn gelu_again(s: Shape, gelu: Gelu, saved: Act, y: Act);
-        fn copy(s: Shape, from: Act, to: Act);
-        fn gelu_bwd(s: Shape, gelu: Gelu, saved: Act, dy: Act);
-        fn linear_bwd_input(s: Shape, dy: Act, w: Matrix, dx: Act);
-        fn linear_bwd_weight(s: Shape, dy: Act, x: Act, w: Matrix, bias: [Option<Vector>; 2], acc: bool);
-        fn rotary(s: Shape, heads: Heads, qkv: Act, first: usize);
-        fn attention_bwd(s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act);
-        fn attention_decode(heads: Heads, qkv: Act, position: usize, out: Act);
-        fn cross_entropy(s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool);
-        fn add_gradient(from: Matrix, to: Matrix);
-        fn keep_losses(loss: Stat, rows: usize);
-        fn update(params: &[AdamParam], update: Update);
-        fn outcome() -> Result<Outcome>;
-        fn set_applied(applied: u64);
-        fn read_stat(stat: Stat, rows: usize) -> Result<Vec<f32>>;
-        fn read_act(act: Act, rows: usize) -> Result<Vec<f32>>;
-        fn state() -> Result<State<'_>>;
-        fn load_state(load: LoadState<'_>) -> Result<()>;
-        fn gradients() -> Result<Cow<'_, [f32]>>;
-    }
+    let mut ops = Around { cpu: cpu(&g.model, &ws, &g.weights), each };
+    Differences::between(&outputs(&g.model, &mut ops, &ws, &g.batch), &g.exact, &g.batch)
 }

@@ -2,7 +2,8 @@
 use crate::reference::float::erf;
 use crate::reference::model::{Net, Params};
 use crate::reference::random::Random;
-use rewarm::model::{Gelu, Model, ModelConfig, preset};
+use rewarm::model::{Model, ModelConfig, preset};
+use rewarm::ops::Gelu;
 
 const TIME: usize = 5;
 /// Step of the differences, which are of fourth order. Their own error is about 1e-12 (rounding of the loss, a few

@@ -2,7 +2,7 @@
 use crate::reference::model::{Params, params_of};
 use rewarm::backend::cpu::Cpu;
 use rewarm::model::{Model, Pass, Purpose, Recompute, Workspace};
-use rewarm::ops::{Ops, Shape};
+use rewarm::ops::{Backend, Shape};
 
 /// `[B, T]` tokens and targets.
 pub struct Batch {
@@ -52,7 +52,7 @@ pub fn workspace(model: &Model, shape: Shape) -> Workspace {
 }
 
 /// Everything about one batch.
-pub fn outputs(model: &Model, ops: &mut dyn Ops, ws: &Workspace, batch: &Batch) -> Outputs {
+pub fn outputs(model: &Model, ops: &mut dyn Backend, ws: &Workspace, batch: &Batch) -> Outputs {
     let rows = batch.shape.rows();
     let scale = (1.0 / batch.counted() as f64) as f32;
     ops.set_batch(&batch.tokens, &batch.targets, scale);

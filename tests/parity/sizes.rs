@@ -5,8 +5,8 @@ use crate::reference::measure::Ledger;
 use crate::reference::model::{Net, params_of};
 use crate::reference::random::Random;
 use crate::run::{Batch, cpu_outputs, decoded};
-use rewarm::model::{Gelu, Model, ModelConfig, preset};
-use rewarm::ops::Shape;
+use rewarm::model::{Model, ModelConfig, preset};
+use rewarm::ops::{Gelu, Shape};
 
 /// LayerNorm around 1, biases and matrices such that scores, logits and GELU's inputs are of order 1.
 fn random_weights(model: &Model, random: &mut Random) -> Vec<f32> {

@@ -1,6 +1,6 @@
 //! Causal attention, one (sequence, head) per task, in tiles of queries: the largest score matrix that exists
 //! is `[QUERIES, T]` per thread. Dao et al. 2022, arXiv:2205.14135 (recomputation from the log-sum-exp).
-use super::gemm::{Op, gemm};
+use super::gemm::{Operand, gemm};
 use super::math::{exp, exp_sum, max, normal_or_zero, sum2, vectorize};
 use super::memory::{Rows, RowsMut, for_parts};
 use crate::ops::{Act, Heads, Shape};
@@ -65,8 +65,8 @@ pub fn forward(s: Shape, heads: Heads, qkv: Rows, out: RowsMut, lse: RowsMut) {
                 gemm(
                     &mut scores,
                     false,
-                    Op::N(q.part(tile.clone(), all.clone())),
-                    Op::T(k.part(0..keys, all.clone())),
+                    Operand::N(q.part(tile.clone(), all.clone())),
+                    Operand::T(k.part(0..keys, all.clone())),
                     scale,
                 );
                 let mut inverse = [0.0f32; QUERIES];
@@ -84,7 +84,7 @@ pub fn forward(s: Shape, heads: Heads, qkv: Rows, out: RowsMut, lse: RowsMut) {
                     lse.row(t)[0] = shift + total.ln();
                 }
                 let mut tile_out = out.part_mut(tile.clone(), all.clone());
-                gemm(&mut tile_out, false, Op::N(scores.read()), Op::N(v.part(0..keys, all)), 1.0);
+                gemm(&mut tile_out, false, Operand::N(scores.read()), Operand::N(v.part(0..keys, all)), 1.0);
                 for (i, inverse) in inverse[..tile.len()].iter().enumerate() {
                     vectorize(
                         #[inline(always)]
@@ -121,8 +121,8 @@ pub fn backward(s: Shape, heads: Heads, qkv: Rows, out: Rows, lse: Rows, dout: R
             let (q, dout) = (q.part(tile.clone(), all.clone()), dout.part(tile.clone(), all.clone()));
             let (k, v) = (k.part(0..keys, all.clone()), v.part(0..keys, all.clone()));
             with_scores(tile.len(), keys, |mut p, mut dp| {
-                gemm(&mut p, false, Op::N(q), Op::T(k), scale);
-                gemm(&mut dp, false, Op::N(dout), Op::T(v), 1.0);
+                gemm(&mut p, false, Operand::N(q), Operand::T(k), scale);
+                gemm(&mut dp, false, Operand::N(dout), Operand::T(v), 1.0);
                 for (i, t) in tile.clone().enumerate() {
                     let (p, dp) = (p.row(i), dp.row(i));
                     let lse = lse.row(t)[0];
@@ -137,9 +137,21 @@ pub fn backward(s: Shape, heads: Heads, qkv: Rows, out: Rows, lse: Rows, dout: R
                     dp[t + 1..].fill(0.0);
                 }
                 let (p, ds) = (p.read(), dp.read());
-                gemm(&mut dqkv.part_mut(0..keys, dv_cols.clone()), true, Op::T(p), Op::N(dout), 1.0);
-                gemm(&mut dqkv.part_mut(0..keys, dk_cols.clone()), true, Op::T(ds), Op::N(q), 1.0);
-                gemm(&mut dqkv.part_mut(tile.clone(), dq_cols.clone()), false, Op::N(ds), Op::N(k), 1.0);
+                gemm(
+                    &mut dqkv.part_mut(0..keys, dv_cols.clone()),
+                    true,
+                    Operand::T(p),
+                    Operand::N(dout),
+                    1.0,
+                );
+                gemm(&mut dqkv.part_mut(0..keys, dk_cols.clone()), true, Operand::T(ds), Operand::N(q), 1.0);
+                gemm(
+                    &mut dqkv.part_mut(tile.clone(), dq_cols.clone()),
+                    false,
+                    Operand::N(ds),
+                    Operand::N(k),
+                    1.0,
+                );
             });
         }
         // Sums of a key that nobody looks at have nothing but tails.

@@ -2,35 +2,35 @@
 //! sizes depend on shapes alone and runs the tiles in parallel: a tile's bits then depend on nothing else.
 use super::linear::gelu_again;
 use super::memory::{Rows, RowsMut};
-use crate::model::{Gelu, Matrix};
+use crate::ops::{Gelu, Matrix};
 
 /// A factor as stored, or its transpose.
 #[derive(Clone, Copy)]
-pub enum Op<'a> {
+pub enum Operand<'a> {
     /// As stored.
     N(Rows<'a>),
     /// Transposed.
     T(Rows<'a>),
 }
 
-impl Op<'_> {
+impl Operand<'_> {
     /// Rows, columns, row stride, column stride of the factor.
     fn layout(&self) -> (usize, usize, isize, isize) {
         match self {
-            Op::N(m) => (m.rows, m.cols, m.ld as isize, 1),
-            Op::T(m) => (m.cols, m.rows, 1, m.ld as isize),
+            Operand::N(m) => (m.rows, m.cols, m.ld as isize, 1),
+            Operand::T(m) => (m.cols, m.rows, 1, m.ld as isize),
         }
     }
 
     fn as_ptr(&self) -> *const f32 {
         match self {
-            Op::N(m) | Op::T(m) => m.as_ptr(),
+            Operand::N(m) | Operand::T(m) => m.as_ptr(),
         }
     }
 }
 
 /// `c = a·b·scale`, or `c += a·b·scale` when `accumulate`.
-pub fn gemm(c: &mut RowsMut<'_>, accumulate: bool, a: Op<'_>, b: Op<'_>, scale: f32) {
+pub fn gemm(c: &mut RowsMut<'_>, accumulate: bool, a: Operand<'_>, b: Operand<'_>, scale: f32) {
     product(c, accumulate, a, b, scale, gemm::Parallelism::None);
 }
 
@@ -39,12 +39,12 @@ pub fn gemm(c: &mut RowsMut<'_>, accumulate: bool, a: Op<'_>, b: Op<'_>, scale: 
 pub fn whole(c: &mut [f32], [m, n, k]: [usize; 3], accumulate: bool, a: (&[f32], bool), b: (&[f32], bool)) {
     let dense = |rows, cols| Matrix { offset: 0, rows, cols, ld: cols };
     let a = match a {
-        (a, false) => Op::N(Rows::matrix(a, dense(m, k))),
-        (a, true) => Op::T(Rows::matrix(a, dense(k, m))),
+        (a, false) => Operand::N(Rows::matrix(a, dense(m, k))),
+        (a, true) => Operand::T(Rows::matrix(a, dense(k, m))),
     };
     let b = match b {
-        (b, false) => Op::N(Rows::matrix(b, dense(k, n))),
-        (b, true) => Op::T(Rows::matrix(b, dense(n, k))),
+        (b, false) => Operand::N(Rows::matrix(b, dense(k, n))),
+        (b, true) => Operand::T(Rows::matrix(b, dense(n, k))),
     };
     product(&mut RowsMut::matrix(c, dense(m, n)), accumulate, a, b, 1.0, gemm::Parallelism::Rayon(0));
 }
@@ -55,7 +55,14 @@ pub fn whole_gelu(kind: Gelu, x: &mut [f32], y: &mut [f32], n: usize) {
     gelu_again(kind, RowsMut::matrix(x, dense), RowsMut::matrix(y, dense));
 }
 
-fn product(c: &mut RowsMut<'_>, accumulate: bool, a: Op<'_>, b: Op<'_>, scale: f32, by: gemm::Parallelism) {
+fn product(
+    c: &mut RowsMut<'_>,
+    accumulate: bool,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    scale: f32,
+    by: gemm::Parallelism,
+) {
     let (m, k, a_rs, a_cs) = a.layout();
     let (k_b, n, b_rs, b_cs) = b.layout();
     assert!(c.rows == m && c.cols == n && k == k_b, "shapes of a product do not fit");

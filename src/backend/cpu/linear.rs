@@ -1,10 +1,9 @@
 //! Matrix products with what follows them: biases, residual, GELU.
-use super::gemm::{Op, gemm};
+use super::gemm::{Operand, gemm};
 use super::math::{gelu_erf, gelu_tanh, normal_or_zero, vectorize};
 use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
 use super::tiles::Tiles;
-use crate::model::Gelu;
-use crate::ops::Shape;
+use crate::ops::{Gelu, Shape};
 
 /// Rows and columns of a tile of a weight gradient, which stays in cache while the sequences are added to it.
 const GRAD_ROWS: usize = 256;
@@ -24,7 +23,7 @@ pub fn forward(s: Shape, x: Rows, w: Rows, bias: [Option<&[f32]>; 2], residual: 
         |t, [mut tile]| {
             let (r, c) = tiles.get(t);
             let (x, w) = (x.part(r.clone(), 0..x.cols), w.part(c.clone(), 0..w.cols));
-            gemm(&mut tile, false, Op::N(x), Op::T(w), 1.0);
+            gemm(&mut tile, false, Operand::N(x), Operand::T(w), 1.0);
             let bias = bias.map(|b| b.map(|b| &b[c.clone()]));
             finish(&mut tile, bias, residual.map(|x| x.part(r, c)));
         },
@@ -51,15 +50,13 @@ fn finish(tile: &mut RowsMut, bias: [Option<&[f32]>; 2], residual: Option<Rows>)
 
 /// `y = gelu(x·wᵀ + bias)`; `saved` keeps the derivative, so that the backward is one product, or, without `slope`,
 /// `x·wᵀ + bias` for [`gelu_again`]. A pass of its own over whole rows beats one over the columns of a tile.
-#[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
 pub fn forward_gelu(
     s: Shape,
     x: Rows,
     w: Rows,
     bias: &[f32],
     kind: Gelu,
-    mut saved: RowsMut,
-    y: RowsMut,
+    [mut saved, y]: [RowsMut; 2],
     slope: bool,
 ) {
     let (rows, cols) = (saved.rows, saved.cols);
@@ -128,7 +125,7 @@ pub fn backward_input(s: Shape, dy: Rows, w: Rows, dx: RowsMut) {
         |t| [tiles.get(t)],
         |t, [mut tile]| {
             let (r, c) = tiles.get(t);
-            gemm(&mut tile, false, Op::N(dy.part(r, 0..dy.cols)), Op::N(w.part(0..w.rows, c)), 1.0);
+            gemm(&mut tile, false, Operand::N(dy.part(r, 0..dy.cols)), Operand::N(w.part(0..w.rows, c)), 1.0);
         },
     );
 }
@@ -151,7 +148,7 @@ pub fn backward_weight(s: Shape, dy: Rows, x: Rows, dw: RowsMut, accumulate: boo
             for sequence in 0..s.batch {
                 let rows = sequence * s.time..(sequence + 1) * s.time;
                 let (dy, x) = (dy.part(rows.clone(), r.clone()), x.part(rows, c.clone()));
-                gemm(&mut part, accumulate || sequence > 0, Op::T(dy), Op::N(x), 1.0);
+                gemm(&mut part, accumulate || sequence > 0, Operand::T(dy), Operand::N(x), 1.0);
             }
         },
     );

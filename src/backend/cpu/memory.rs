@@ -1,7 +1,6 @@
 //! Views of flat buffers that parallel tasks may read and write. All pointer arithmetic of the backend's
 //! elementwise code is here; what leaves this file are slices that cannot overlap.
-use crate::model::Matrix;
-use crate::ops::Act;
+use crate::ops::{Act, Matrix};
 use crate::stop;
 use rayon::prelude::*;
 use std::marker::PhantomData;

@@ -10,6 +10,7 @@ mod attention;
 mod cross_entropy;
 mod embedding;
 mod gemm;
+mod issue;
 mod layernorm;
 mod linear;
 pub mod math;
@@ -22,17 +23,14 @@ mod tiles;
 use super::MemoryPlan;
 use crate::Result;
 use crate::checkpoint::storage::WRITE_PIECE;
-use crate::model::{Gelu, Matrix, ModelConfig, Norm, ParamTable, Vector, Workspace};
+use crate::model::{ModelConfig, ParamTable, Workspace};
 use crate::ops::{
-    Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
+    Act, AdamParam, AdamSettings, Backend, LoadState, Ops, Outcome, Stat, State, Timeline, Update, Work,
 };
-use crate::optim::AdamSettings;
 use crate::stop;
 pub use adamw::{AdamStep, average};
 pub use gemm::{whole as whole_product, whole_gelu};
-use layernorm::Affine;
-use memory::{Arena, Rows, RowsMut};
-use rotary::Rotate;
+use memory::Arena;
 use std::borrow::Cow;
 use std::time::Instant;
 
@@ -68,7 +66,7 @@ pub struct Cpu {
     marks: Vec<Instant>,
 }
 
-/// What [`Cpu::new`] and [`Ops::keep_ema`] allocate, for `threads` threads.
+/// What [`Cpu::new`] and [`Backend::keep_ema`] allocate, for `threads` threads.
 pub fn memory_plan(table: &ParamTable, workspace: &Workspace, threads: usize) -> MemoryPlan {
     let bytes = |elements: usize| elements * size_of::<f32>();
     let (grads, moments) = if workspace.trains() { (table.grad_total, 2 * table.total) } else { (0, 0) };
@@ -142,58 +140,11 @@ impl Cpu {
     }
 }
 
-fn vector(buffer: &[f32], v: Vector) -> &[f32] {
-    &buffer[v.offset..v.offset + v.len]
-}
-
-fn affine(w: &[f32], norm: Norm) -> Affine<'_> {
-    Affine { weight: vector(w, norm.weight), bias: vector(w, norm.bias) }
-}
-
 fn stat(s: Stat) -> Act {
     Act { offset: s.offset, cols: s.cols, ld: s.cols }
 }
 
-impl Cpu {
-    /// Both LayerNorm gradients: the pass over rows, then the sums of the weights in order.
-    #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
-    fn layernorm_backward<const N: usize>(
-        &mut self,
-        s: Shape,
-        x: Act,
-        stats: Stat,
-        norms: [Norm; N],
-        dy: [Act; N],
-        dx: Act,
-        accumulate: bool,
-    ) {
-        let rows = s.rows();
-        let sums = Act { offset: 0, cols: 2 * N * x.cols, ld: 2 * N * x.cols };
-        let chunks = layernorm::chunks(s);
-        let ([x_rows, dy_first, dy_last], [dx]) = self.acts.borrow(rows, [x, dy[0], dy[N - 1]], [dx]);
-        let dy = std::array::from_fn(|n| if n == 0 { dy_first } else { dy_last });
-        let stats = self.stats.read(stat(stats), rows);
-        let weights = norms.map(|n| vector(&self.w, n.weight));
-        layernorm::backward(
-            s,
-            x_rows,
-            stats,
-            weights,
-            dy,
-            dx,
-            RowsMut::new(&mut self.partials, sums, chunks),
-        );
-        for (n, norm) in norms.iter().enumerate() {
-            for (i, place) in [norm.weight, norm.bias].into_iter().enumerate() {
-                let part = sums.columns((2 * n + i) * x.cols, x.cols);
-                let total = &mut self.g[place.offset..place.offset + place.len];
-                layernorm::reduce(Rows::new(&self.partials, part, chunks), total, accumulate);
-            }
-        }
-    }
-}
-
-impl Ops for Cpu {
+impl Backend for Cpu {
     fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
         self.scale = scale;
         self.tokens.clear();
@@ -204,166 +155,6 @@ impl Ops for Cpu {
 
     fn perform(&mut self, _: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         body(self);
-    }
-
-    fn embedding(&mut self, s: Shape, w: Matrix, x: Act) {
-        let ([], [x]) = self.acts.borrow(s.rows(), [], [x]);
-        embedding::forward(&self.tokens, Rows::matrix(&self.w, w), x);
-    }
-
-    fn zero(&mut self, s: Shape, x: Act) {
-        let ([], [x]) = self.acts.borrow(s.rows(), [], [x]);
-        memory::for_row_blocks([x], 64, |_, [mut x]| (0..x.rows).for_each(|i| x.row(i).fill(0.0)));
-    }
-
-    fn copy(&mut self, s: Shape, from: Act, to: Act) {
-        let ([from], [to]) = self.acts.borrow(s.rows(), [from], [to]);
-        memory::for_row_blocks([to], 64, |first, [mut to]| {
-            (0..to.rows).for_each(|i| to.row(i).copy_from_slice(from.row(first + i)));
-        });
-    }
-
-    fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
-        let dx = self.acts.read(dx, s.rows());
-        embedding::backward(&self.tokens[..s.rows()], dx, RowsMut::matrix(&mut self.g, w), accumulate);
-    }
-
-    fn layernorm(&mut self, s: Shape, x: Act, norm: Norm, y: Act, stats: Stat) {
-        let ([x], [y]) = self.acts.borrow(s.rows(), [x], [y]);
-        let ([], [stats]) = self.stats.borrow(s.rows(), [], [stat(stats)]);
-        layernorm::forward(x, affine(&self.w, norm), self.eps, y, stats);
-    }
-
-    fn layernorm_pair(&mut self, s: Shape, x: Act, norms: [Norm; 2], y: [Act; 2], stats: Stat) {
-        let ([x], y) = self.acts.borrow(s.rows(), [x], y);
-        let ([], [stats]) = self.stats.borrow(s.rows(), [], [stat(stats)]);
-        layernorm::forward_pair(x, norms.map(|n| affine(&self.w, n)), self.eps, y, stats);
-    }
-
-    fn layernorm_bwd(
-        &mut self,
-        s: Shape,
-        x: Act,
-        stats: Stat,
-        norm: Norm,
-        dy: Act,
-        dx: Act,
-        accumulate: bool,
-    ) {
-        self.layernorm_backward(s, x, stats, [norm], [dy], dx, accumulate);
-    }
-
-    fn layernorm_pair_bwd(
-        &mut self,
-        s: Shape,
-        x: Act,
-        stats: Stat,
-        norms: [Norm; 2],
-        dy: [Act; 2],
-        dx: Act,
-        accumulate: bool,
-    ) {
-        self.layernorm_backward(s, x, stats, norms, dy, dx, accumulate);
-    }
-
-    fn linear(
-        &mut self,
-        s: Shape,
-        x: Act,
-        w: Matrix,
-        bias: [Option<Vector>; 2],
-        residual: Option<Act>,
-        y: Act,
-    ) {
-        let rows = s.rows();
-        let ([x, residual_rows], [y]) = self.acts.borrow(rows, [x, residual.unwrap_or(x)], [y]);
-        let bias = bias.map(|b| b.map(|b| vector(&self.w, b)));
-        linear::forward(s, x, Rows::matrix(&self.w, w), bias, residual.map(|_| residual_rows), y);
-    }
-
-    fn linear_gelu(
-        &mut self,
-        s: Shape,
-        x: Act,
-        w: Matrix,
-        bias: Vector,
-        gelu: Gelu,
-        saved: Act,
-        y: Act,
-        again: bool,
-    ) {
-        let ([x], [saved, y]) = self.acts.borrow(s.rows(), [x], [saved, y]);
-        let (w, bias) = (Rows::matrix(&self.w, w), vector(&self.w, bias));
-        linear::forward_gelu(s, x, w, bias, gelu, saved, y, !again);
-    }
-
-    fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
-        let ([], [saved, y]) = self.acts.borrow(s.rows(), [], [saved, y]);
-        linear::gelu_again(gelu, saved, y);
-    }
-
-    fn gelu_bwd(&mut self, s: Shape, _gelu: Gelu, saved: Act, dy: Act) {
-        let ([slope], [dy]) = self.acts.borrow(s.rows(), [saved], [dy]);
-        linear::gelu_backward(slope, dy);
-    }
-
-    fn linear_bwd_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act) {
-        let ([dy], [dx]) = self.acts.borrow(s.rows(), [dy], [dx]);
-        linear::backward_input(s, dy, Rows::matrix(&self.w, w), dx);
-    }
-
-    fn linear_bwd_weight(
-        &mut self,
-        s: Shape,
-        dy: Act,
-        x: Act,
-        w: Matrix,
-        bias: [Option<Vector>; 2],
-        accumulate: bool,
-    ) {
-        let (dy, x) = (self.acts.read(dy, s.rows()), self.acts.read(x, s.rows()));
-        linear::backward_weight(s, dy, x, RowsMut::matrix(&mut self.g, w), accumulate);
-        for b in bias.into_iter().flatten() {
-            let place = Matrix { offset: b.offset, rows: 1, cols: b.len, ld: b.len };
-            linear::backward_bias(s, dy, RowsMut::matrix(&mut self.g, place), accumulate);
-        }
-    }
-
-    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
-        let ([], [qkv]) = self.acts.borrow(s.rows(), [], [qkv]);
-        rotary::rotate(s, heads, &self.rotary, qkv, first, Rotate::Forward);
-    }
-
-    fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
-        let ([qkv], [out]) = self.acts.borrow(s.rows(), [qkv], [out]);
-        let ([], [lse]) = self.stats.borrow(s.rows(), [], [stat(lse)]);
-        attention::forward(s, heads, qkv, out, lse);
-    }
-
-    fn attention_bwd(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act) {
-        let ([qkv, out, dout], [dqkv_rows]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
-        attention::backward(s, heads, qkv, out, self.stats.read(stat(lse), s.rows()), dout, dqkv_rows);
-        let ([], [dqkv]) = self.acts.borrow(s.rows(), [], [dqkv]);
-        rotary::rotate(s, heads, &self.rotary, dqkv, 0, Rotate::Backward);
-    }
-
-    fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act) {
-        let (qkv, out) = self.acts.borrow_rows((qkv, position + 1), (out, 1));
-        attention::decode(heads, qkv, position, out);
-    }
-
-    fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool) {
-        let ([], [logits]) = self.acts.borrow(s.rows(), [], [logits]);
-        let ([], [loss]) = self.stats.borrow(s.rows(), [], [stat(loss)]);
-        let targets = &self.targets[first_row..first_row + s.rows()];
-        cross_entropy::forward(logits, targets, loss, gradient.then_some(self.scale));
-    }
-
-    fn add_gradient(&mut self, from: Matrix, to: Matrix) {
-        assert!(from.ld == from.cols && to.ld == to.cols && to.offset + to.rows * to.cols <= from.offset);
-        let (low, high) = self.g.split_at_mut(from.offset);
-        let len = from.rows * from.cols;
-        low[to.offset..to.offset + len].iter_mut().zip(&high[..len]).for_each(|(t, f)| *t += f);
     }
 
     fn keep_losses(&mut self, loss: Stat, rows: usize) {
@@ -405,11 +196,6 @@ impl Ops for Cpu {
 
     fn set_applied(&mut self, applied: u64) {
         self.applied = applied;
-    }
-
-    fn mark(&mut self) -> Option<usize> {
-        self.marks.push(Instant::now());
-        Some(self.marks.len() - 1)
     }
 
     fn timeline(&mut self) -> Result<Timeline> {

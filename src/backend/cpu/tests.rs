@@ -1,6 +1,7 @@
 //! What is allocated is what was planned.
 use super::*;
 use crate::model::{Model, Purpose, Recompute, preset};
+use crate::ops::Shape;
 
 #[test]
 fn the_plan_is_what_is_allocated() {

@@ -86,7 +86,7 @@ mod tests {
     use super::super::linear::forward;
     use super::super::memory::{Rows, RowsMut};
     use super::*;
-    use crate::model::Matrix;
+    use crate::ops::Matrix;
 
     const TIMES: [usize; 13] = [1, 2, 3, 16, 64, 65, 127, 128, 129, 200, 512, 2047, 4100];
     const COLS: [usize; 9] = [1, 2, 63, 65, 66, 128, 129, 384, 1536];

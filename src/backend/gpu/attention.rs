@@ -29,15 +29,12 @@ impl Gpu {
         self.launch(&name, grid, tile.threads, tile.shared_bytes, args);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
     pub(super) fn attention_backward(
         &mut self,
         s: Shape,
         heads: Heads,
-        qkv: Act,
-        out: Act,
+        [qkv, out, dout]: [Act; 3],
         lse: Stat,
-        dout: Act,
         dqkv: Act,
     ) {
         self.before_write(dqkv);

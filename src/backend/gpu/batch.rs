@@ -3,8 +3,7 @@ use super::layout::{BatchSpans, Layout};
 use super::{Gpu, int, long};
 use crate::Result;
 use crate::device::{Arg, Device, EmbeddingPlan, Event, Pinned, Span, Stream};
-use crate::model::Matrix;
-use crate::ops::{Act, Shape, Stat};
+use crate::ops::{Act, Matrix, Shape, Stat};
 
 /// One of the two.
 struct Slot {

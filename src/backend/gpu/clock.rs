@@ -24,7 +24,7 @@ impl Gpu {
             return None;
         }
         let index = self.clock.used;
-        self.issue(|gpu| {
+        self.attempt(|gpu| {
             if index == gpu.clock.events.len() {
                 let event = gpu.device.timer()?;
                 gpu.clock.events.push(event);
@@ -36,12 +36,12 @@ impl Gpu {
     }
 
     /// Issues one piece of work, noted under its name.
-    pub(super) fn issue_named(&mut self, name: &str, f: impl FnOnce(&mut Self) -> Result<()>) {
+    pub(super) fn attempt_named(&mut self, name: &str, f: impl FnOnce(&mut Self) -> Result<()>) {
         if !self.clock.profiling {
-            return self.issue(f);
+            return self.attempt(f);
         }
         let first = self.moment();
-        self.issue(f);
+        self.attempt(f);
         if let (Some(first), Some(last)) = (first, self.moment()) {
             self.clock.launches.push((name.to_owned(), [first, last]));
         }

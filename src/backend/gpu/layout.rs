@@ -3,8 +3,8 @@
 use super::masters::Masters;
 use crate::backend::MemoryPlan;
 use crate::device::{Arena, EmbeddingPlan, RED_ZONE, Span, StepRecord, adam_tables};
-use crate::model::{ModelConfig, ParamTable, Precision, Vector, Workspace};
-use crate::ops::{Shape, attention};
+use crate::model::{ModelConfig, ParamTable, Precision, Workspace};
+use crate::ops::{Shape, Vector, attention};
 use crate::optim::assign;
 use crate::{Error, Result};
 

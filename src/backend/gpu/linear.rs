@@ -4,8 +4,7 @@ use super::layout::BIAS_ROWS;
 use super::sums::{COLUMN_SHARED, column_grid};
 use super::{Gpu, int, long};
 use crate::device::{Arg, Epilogue, Gemm, GemmShape, Type};
-use crate::model::{Gelu, Matrix, Vector};
-use crate::ops::{Act, Shape};
+use crate::ops::{Act, Gelu, Matrix, Shape, Vector};
 
 impl Gpu {
     fn act_address(&self, act: Act) -> u64 {
@@ -20,7 +19,7 @@ impl Gpu {
         if let Some(shapes) = &mut self.planning {
             shapes.push(gemm.shape);
         }
-        self.issue_named("a matrix product", |gpu| gpu.device.gemm(gpu.compute, gemm));
+        self.attempt_named("a matrix product", |gpu| gpu.device.gemm(gpu.compute, gemm));
     }
 
     /// Address of the sum of these biases, 0 without one.

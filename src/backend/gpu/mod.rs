@@ -20,8 +20,8 @@ mod tests;
 mod transfer;
 
 use crate::device::{Arg, Device, Epilogue, GemmShape, Graph, Kernel, Launch, Span, Stream};
-use crate::model::{Matrix, ModelConfig, ParamTable, Precision, Purpose, Recompute, Workspace};
-use crate::ops::{Act, Ops, Shape, Stat, Work};
+use crate::model::{ModelConfig, ParamTable, Precision, Purpose, Recompute, Workspace};
+use crate::ops::{Act, Matrix, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
 use batch::Batches;
 use clock::Clock;
@@ -77,7 +77,7 @@ pub fn memory_plan(config: &ModelConfig, table: &ParamTable, workspace: &Workspa
 }
 
 impl Gpu {
-    /// Allocates everything; the weights are whatever [`Ops::load_state`] loads. With `capturing`, the work of a
+    /// Allocates everything; the weights are whatever [`crate::ops::Backend::load_state`] loads. With `capturing`, the work of a
     /// micro-batch is captured once and repeated.
     pub fn new(
         mut device: Box<dyn Device>,
@@ -128,7 +128,7 @@ impl Gpu {
     }
 
     /// Runs `f` on the device unless it has failed before or only plans are made; keeps the first error.
-    fn issue(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) {
+    fn attempt(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) {
         if self.error.is_none() && self.planning.is_none() {
             self.error = f(self).err();
         }
@@ -154,7 +154,7 @@ impl Gpu {
         if self.planning.is_some() && self.error.is_none() {
             self.error = self.kernel(name).err();
         }
-        self.issue_named(name, |gpu| {
+        self.attempt_named(name, |gpu| {
             let kernel = gpu.kernel(name)?;
             let [x, y, z] = grid.map(u32::try_from);
             let (Ok(x), Ok(y), Ok(z)) = (x, y, z) else {
@@ -167,7 +167,7 @@ impl Gpu {
 
     fn fill(&mut self, span: Span, value: u8) {
         if span.bytes > 0 {
-            self.issue_named("fill", |gpu| gpu.device.fill(gpu.compute, span, value));
+            self.attempt_named("fill", |gpu| gpu.device.fill(gpu.compute, span, value));
         }
     }
 
@@ -251,7 +251,7 @@ impl Gpu {
     fn prepare_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
         if !self.prepared.contains(&work) {
             let shapes = self.rehearse(|gpu| gpu.perform_all(body));
-            self.issue(|gpu| gpu.plan(shapes, work));
+            self.attempt(|gpu| gpu.plan(shapes, work));
         }
         if work != Work::Once {
             self.prepared.insert(work);
@@ -262,17 +262,17 @@ impl Gpu {
         let key = (work, self.batches.current);
         let capturing = self.capturing && !self.clock.profiling;
         if let Some(&graph) = self.graphs.get(&key).filter(|_| capturing) {
-            return self.issue(|gpu| gpu.device.replay(gpu.compute, graph));
+            return self.attempt(|gpu| gpu.device.replay(gpu.compute, graph));
         }
         self.prepare_work(work, body);
         if !capturing || work == Work::Once {
             return self.perform_all(body);
         }
-        self.issue(|gpu| gpu.device.begin_capture(gpu.compute));
+        self.attempt(|gpu| gpu.device.begin_capture(gpu.compute));
         self.clock.capturing = true;
         self.perform_all(body);
         self.clock.capturing = false;
-        self.issue(|gpu| {
+        self.attempt(|gpu| {
             let graph = gpu.device.end_capture(gpu.compute)?;
             gpu.graphs.insert(key, graph);
             gpu.device.replay(gpu.compute, graph)

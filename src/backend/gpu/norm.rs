@@ -1,8 +1,7 @@
 //! LayerNorm and its gradient.
 use super::layout::NORM_ROWS;
 use super::{Gpu, int, long};
-use crate::model::Norm;
-use crate::ops::{Act, Shape, Stat};
+use crate::ops::{Act, Norm, Shape, Stat};
 
 /// Widths that have kernels: the smallest that is wide enough runs.
 const WIDTHS: [usize; 4] = [512, 1024, 2048, 5120];
@@ -20,12 +19,10 @@ impl Gpu {
         self.launch(&format!("layernorm_{kind}fwd_{width}"), grid, 256, 8 * norms.len() * width, args);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the tensors of one fused operation")]
     pub(super) fn layernorm_backward(
         &mut self,
         s: Shape,
-        x: Act,
-        stats: Stat,
+        (x, stats): (Act, Stat),
         norms: &[Norm],
         dy: &[Act],
         dx: Act,

@@ -1,17 +1,70 @@
-//! The vocabulary, operation by operation.
+//! The vocabulary on a device: which launches an operation is, and what is asked of a backend beside.
 use super::{Gpu, optimizer};
 use crate::Result;
-use crate::device::GemmChoices;
-use crate::model::{Gelu, Matrix, Norm, Vector};
 use crate::ops::{
-    Act, AdamParam, Heads, LoadState, Ops, Outcome, Shape, Stat, State, Timeline, Update, Work,
+    Act, AdamParam, Backend, GemmChoices, LoadState, Op, Ops, Outcome, Stat, State, Timeline, Update, Work,
 };
 use half::bf16;
 use std::borrow::Cow;
 
 impl Ops for Gpu {
+    fn issue(&mut self, op: &Op) {
+        match *op {
+            Op::Embedding { s, w, x } => self.embed(s, w, x),
+            Op::EmbeddingBwd { s, dx, w, accumulate } => self.embed_backward(s, dx, w, accumulate),
+            Op::Zero { s, x } => {
+                assert_eq!(x.ld, x.cols, "a whole tensor");
+                self.before_write(x);
+                self.fill(self.layout.acts.part(2 * x.offset, 2 * s.rows() * x.cols), 0);
+            }
+            Op::Copy { s, from, to } => self.copy_rows(s, from, to),
+            Op::LayerNorm { s, x, norm, y, stats } => self.layernorm_forward(s, x, &[norm], &[y], stats),
+            Op::LayerNormPair { s, x, norms, y, stats } => self.layernorm_forward(s, x, &norms, &y, stats),
+            Op::LayerNormBwd { s, x, stats, norm, dy, dx, accumulate } => {
+                self.layernorm_backward(s, (x, stats), &[norm], &[dy], dx, accumulate);
+            }
+            Op::LayerNormPairBwd { s, x, stats, norms, dy, dx, accumulate } => {
+                self.layernorm_backward(s, (x, stats), &norms, &dy, dx, accumulate);
+            }
+            Op::Linear { s, x, w, bias, residual, y } => self.linear_forward(s, x, w, bias, residual, y),
+            // What is saved is the pre-activation, which serves GELU again and its backward.
+            Op::LinearGelu { s, x, w, bias, gelu, saved, y, .. } => {
+                self.linear_forward(s, x, w, [Some(bias), None], None, saved);
+                self.gelu_forward(s, gelu, saved, y);
+            }
+            Op::GeluAgain { s, gelu, saved, y } => self.gelu_forward(s, gelu, saved, y),
+            Op::GeluBwd { s, gelu, saved, dy } => self.gelu_backward(s, gelu, saved, dy),
+            Op::LinearBwdInput { s, dy, w, dx } => self.linear_backward_input(s, dy, w, dx),
+            Op::LinearBwdWeight { s, dy, x, w, bias, accumulate } => {
+                self.linear_backward_weight(s, dy, x, w, bias, accumulate);
+            }
+            Op::Rotary { s, heads, qkv, first } => self.rotate(s, heads, qkv, first),
+            Op::Attention { s, heads, qkv, out, lse } => self.attention_forward(s, heads, qkv, out, lse),
+            Op::AttentionBwd { s, heads, qkv, out, lse, dout, dqkv } => {
+                self.attention_backward(s, heads, [qkv, out, dout], lse, dqkv);
+            }
+            Op::AttentionDecode { heads, qkv, position, out } => {
+                self.attention_of_one(heads, qkv, position, out);
+            }
+            Op::CrossEntropy { s, logits, first_row, loss, gradient } => {
+                self.softmax_loss(s, logits, first_row, loss, gradient);
+            }
+            Op::AddGradient { from, to } => {
+                let (from_span, to_span) = (self.gradient_span(from), self.gradient_span(to));
+                assert_eq!(from_span.bytes, to_span.bytes, "tensors of one shape");
+                self.add_f32(from_span, to.offset);
+            }
+        }
+    }
+
+    fn mark(&mut self) -> Option<usize> {
+        self.moment()
+    }
+}
+
+impl Backend for Gpu {
     fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
-        self.issue(|gpu| gpu.upload_batch(tokens, targets, scale));
+        self.attempt(|gpu| gpu.upload_batch(tokens, targets, scale));
     }
 
     fn prepare(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
@@ -22,143 +75,13 @@ impl Ops for Gpu {
         self.run_work(work, body);
     }
 
-    fn embedding(&mut self, s: Shape, w: Matrix, x: Act) {
-        self.embed(s, w, x);
-    }
-
-    fn zero(&mut self, s: Shape, x: Act) {
-        assert_eq!(x.ld, x.cols, "a whole tensor");
-        self.before_write(x);
-        self.fill(self.layout.acts.part(2 * x.offset, 2 * s.rows() * x.cols), 0);
-    }
-
-    fn copy(&mut self, s: Shape, from: Act, to: Act) {
-        self.copy_rows(s, from, to);
-    }
-
-    fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
-        self.embed_backward(s, dx, w, accumulate);
-    }
-
-    fn layernorm(&mut self, s: Shape, x: Act, norm: Norm, y: Act, stats: Stat) {
-        self.layernorm_forward(s, x, &[norm], &[y], stats);
-    }
-
-    fn layernorm_pair(&mut self, s: Shape, x: Act, norms: [Norm; 2], y: [Act; 2], stats: Stat) {
-        self.layernorm_forward(s, x, &norms, &y, stats);
-    }
-
-    fn layernorm_bwd(
-        &mut self,
-        s: Shape,
-        x: Act,
-        stats: Stat,
-        norm: Norm,
-        dy: Act,
-        dx: Act,
-        accumulate: bool,
-    ) {
-        self.layernorm_backward(s, x, stats, &[norm], &[dy], dx, accumulate);
-    }
-
-    fn layernorm_pair_bwd(
-        &mut self,
-        s: Shape,
-        x: Act,
-        stats: Stat,
-        norms: [Norm; 2],
-        dy: [Act; 2],
-        dx: Act,
-        accumulate: bool,
-    ) {
-        self.layernorm_backward(s, x, stats, &norms, &dy, dx, accumulate);
-    }
-
-    fn linear(
-        &mut self,
-        s: Shape,
-        x: Act,
-        w: Matrix,
-        bias: [Option<Vector>; 2],
-        residual: Option<Act>,
-        y: Act,
-    ) {
-        self.linear_forward(s, x, w, bias, residual, y);
-    }
-
-    fn linear_gelu(
-        &mut self,
-        s: Shape,
-        x: Act,
-        w: Matrix,
-        bias: Vector,
-        gelu: Gelu,
-        saved: Act,
-        y: Act,
-        _again: bool,
-    ) {
-        // What is saved is the pre-activation, which serves both.
-        self.linear_forward(s, x, w, [Some(bias), None], None, saved);
-        self.gelu_forward(s, gelu, saved, y);
-    }
-
-    fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
-        self.gelu_forward(s, gelu, saved, y);
-    }
-
-    fn gelu_bwd(&mut self, s: Shape, gelu: Gelu, saved: Act, dy: Act) {
-        self.gelu_backward(s, gelu, saved, dy);
-    }
-
-    fn linear_bwd_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act) {
-        self.linear_backward_input(s, dy, w, dx);
-    }
-
-    fn linear_bwd_weight(
-        &mut self,
-        s: Shape,
-        dy: Act,
-        x: Act,
-        w: Matrix,
-        bias: [Option<Vector>; 2],
-        accumulate: bool,
-    ) {
-        self.linear_backward_weight(s, dy, x, w, bias, accumulate);
-    }
-
-    fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
-        self.rotate(s, heads, qkv, first);
-    }
-
-    fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
-        self.attention_forward(s, heads, qkv, out, lse);
-    }
-
-    fn attention_bwd(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat, dout: Act, dqkv: Act) {
-        self.attention_backward(s, heads, qkv, out, lse, dout, dqkv);
-    }
-
-    fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act) {
-        self.attention_of_one(heads, qkv, position, out);
-    }
-
-    fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool) {
-        self.softmax_loss(s, logits, first_row, loss, gradient);
-    }
-
-    fn add_gradient(&mut self, from: Matrix, to: Matrix) {
-        let (from_span, to_span) = (self.gradient_span(from), self.gradient_span(to));
-        assert_eq!(from_span.bytes, to_span.bytes, "tensors of one shape");
-        self.add_f32(from_span, to.offset);
-    }
-
     fn keep_losses(&mut self, loss: Stat, rows: usize) {
-        self.issue(|gpu| gpu.download_losses(loss, rows));
+        self.attempt(|gpu| gpu.download_losses(loss, rows));
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
         self.finish_sums();
-        self.issue(|gpu| gpu.end_step(params, update));
+        self.attempt(|gpu| gpu.end_step(params, update));
     }
 
     fn outcome(&mut self) -> Result<Outcome> {
@@ -170,7 +93,7 @@ impl Ops for Gpu {
     }
 
     fn set_applied(&mut self, applied: u64) {
-        self.issue(|gpu| gpu.write_applied(applied));
+        self.attempt(|gpu| gpu.write_applied(applied));
     }
 
     fn choices(&self) -> GemmChoices {
@@ -183,10 +106,6 @@ impl Ops for Gpu {
 
     fn set_profiling(&mut self, on: bool) {
         self.clock.profiling = on;
-    }
-
-    fn mark(&mut self) -> Option<usize> {
-        self.moment()
     }
 
     fn timeline(&mut self) -> Result<Timeline> {

@@ -2,7 +2,8 @@
 use super::Cuda;
 use super::api::Blas;
 use crate::device::gemm::SEPARATE;
-use crate::device::{Epilogue, Gemm, GemmChoices, GemmShape, Span, Type};
+use crate::device::{Epilogue, Gemm, GemmShape, Span, Type};
+use crate::ops::GemmChoices;
 use crate::{Error, Result};
 use cudarc::cublaslt::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
 use cudarc::cublaslt::sys::cublasLtEpilogue_t::{

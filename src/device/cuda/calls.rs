@@ -1,9 +1,9 @@
 //! The calls of the trait, in its order.
 use super::Cuda;
 use crate::device::{
-    Arena, DRIVER_RESERVE, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span,
-    Stream,
+    Arena, DRIVER_RESERVE, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream,
 };
+use crate::ops::GemmChoices;
 use crate::{Error, Result};
 use cudarc::driver::sys::{CUevent_flags, CUstream_flags, CUstreamCaptureMode};
 use std::ptr::{NonNull, null_mut};

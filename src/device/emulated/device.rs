@@ -2,8 +2,7 @@
 //! cannot reach, and calls for ordering that can be left out one by one.
 use super::super::gemm::SEPARATE;
 use super::super::{
-    Arena, Counters, Device, Event, Gemm, GemmChoices, GemmShape, Graph, Kernel, Launch, Pinned, Span,
-    Stream, SyncSite,
+    Arena, Counters, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream, SyncSite,
 };
 use super::machine::Machine;
 use super::memory::Memory;
@@ -11,6 +10,7 @@ use super::queue::{Command, Position, Streams};
 use super::seen::Seen;
 use super::{Emulated, EmulatedSettings, POISON, product};
 use crate::config::machine;
+use crate::ops::GemmChoices;
 use crate::{Error, Result};
 use std::collections::{BTreeSet, HashSet};
 use std::panic::Location;

@@ -3,7 +3,7 @@ use super::Case;
 use super::rotary::dims;
 use crate::Result;
 use crate::device::Device;
-use crate::ops::{Heads, Ops, Shape, attention as cut};
+use crate::ops::{Backend, Heads, Shape, attention as cut};
 use crate::reference::attention::{Dims, attend, attention, attention_bwd, rotary};
 use crate::reference::measure::Stored::{Approximate, Bf16};
 use crate::reference::random::Random;
@@ -97,7 +97,7 @@ impl Case for Attention {
         let room = cut::forward(self.heads.size, self.room()).shared_bytes;
         let mut rig = self.build(places, device, room)?;
         rig.write_act(qkv, &values)?;
-        rig.attention(self.s, self.heads, qkv, out, lse);
+        rig.ops().attention(self.s, self.heads, qkv, out, lse);
         let (out, lse) = (rig.read_act(out, rows)?, rig.read_stat(lse, rows)?);
         rig.finish(vec![("out", out), ("lse", self.by_head(&lse))])
     }
@@ -151,7 +151,7 @@ impl Case for AttentionBackward {
         rig.write_act(out, &kept.0)?;
         rig.write_stat(lse, &kept.1)?;
         rig.write_act(dout, &gradient)?;
-        rig.attention_bwd(case.s, case.heads, qkv, out, lse, dout, dqkv);
+        rig.ops().attention_bwd(case.s, case.heads, qkv, out, lse, dout, dqkv);
         let found = rig.read_act(dqkv, rows)?;
         rig.finish((0..3).map(|i| (PARTS[i], part(&found, case.heads.size, i))).collect())
     }
@@ -187,7 +187,7 @@ impl Case for Decode {
         let (qkv, out) = (places.view(case.s.time, 3 * case.channels()), places.act(1, case.channels()));
         let mut rig = case.build(places, device, cut::decode_shared_bytes(case.heads.size))?;
         rig.write_act(qkv, &values)?;
-        rig.attention_decode(case.heads, qkv, case.s.time - 1, out);
+        rig.ops().attention_decode(case.heads, qkv, case.s.time - 1, out);
         let out = rig.read_act(out, 1)?;
         rig.finish(vec![("out", out)])
     }

@@ -2,8 +2,7 @@
 use super::Case;
 use crate::Result;
 use crate::device::Device;
-use crate::model::Gelu;
-use crate::ops::{Ops, Shape};
+use crate::ops::{Backend, Gelu, Ops, Shape};
 use crate::reference::Float;
 use crate::reference::measure::Stored::{Approximate, Bf16, F32};
 use crate::reference::ops::{column_sums, gelu, linear, linear_bwd_weight};

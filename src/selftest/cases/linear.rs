@@ -2,8 +2,7 @@
 use super::Case;
 use crate::Result;
 use crate::device::Device;
-use crate::model::{Matrix, Vector};
-use crate::ops::{Act, Ops, Shape};
+use crate::ops::{Act, Backend, Matrix, Ops, Shape, Vector};
 use crate::reference::measure::Stored::{Bf16, F32};
 use crate::reference::ops::{add, column_sums, linear, linear_bwd_input, linear_bwd_weight};
 use crate::reference::random::Random;

@@ -2,7 +2,7 @@
 use super::Case;
 use crate::Result;
 use crate::device::Device;
-use crate::ops::{Ops, Shape};
+use crate::ops::{Backend, Shape};
 use crate::reference::measure::Stored::{Approximate, Bf16};
 use crate::reference::ops::cross_entropy;
 use crate::reference::random::Random;
@@ -58,7 +58,7 @@ impl Case for Loss {
         rig.load()?;
         rig.write_act(logits, &values)?;
         rig.set_batch(&vec![0; targets.len()], &targets, SCALE);
-        rig.cross_entropy(Shape { batch: 1, time: self.rows }, logits, BEFORE, loss, self.gradient);
+        rig.ops().cross_entropy(Shape { batch: 1, time: self.rows }, logits, BEFORE, loss, self.gradient);
         let (losses, after) = (rig.read_stat(loss, self.rows)?, rig.read_act(logits, self.rows)?);
         rig.finish(vec![("losses", losses), ("logits", after)])
     }

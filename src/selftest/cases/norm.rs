@@ -2,8 +2,7 @@
 use super::Case;
 use crate::Result;
 use crate::device::Device;
-use crate::model::Norm;
-use crate::ops::{Act, Ops, Shape, Stat};
+use crate::ops::{Act, Backend, Norm, Shape, Stat};
 use crate::reference::Float;
 use crate::reference::measure::Stored::{Bf16, F32};
 use crate::reference::ops::{add, layernorm, layernorm_bwd, moments};
@@ -124,8 +123,8 @@ impl Case for Norms {
     fn run(&self, device: Box<dyn Device>) -> Result<Found> {
         let (mut rig, t) = self.rig(device, &self.inputs())?;
         match (&t.norms[..], &t.y[..]) {
-            (&[a, b], &[y0, y1]) => rig.layernorm_pair(self.s(), t.x, [a, b], [y0, y1], t.stats),
-            _ => rig.layernorm(self.s(), t.x, t.norms[0], t.y[0], t.stats),
+            (&[a, b], &[y0, y1]) => rig.ops().layernorm_pair(self.s(), t.x, [a, b], [y0, y1], t.stats),
+            _ => rig.ops().layernorm(self.s(), t.x, t.norms[0], t.y[0], t.stats),
         }
         let mut outputs = vec![(OUTPUTS[0], rig.read_stat(t.stats, self.rows)?)];
         for (name, &y) in OUTPUTS[1..].iter().zip(&t.y) {
@@ -163,9 +162,9 @@ impl Case for NormsBackward {
         let s = case.s();
         match (&t.norms[..], &t.y[..]) {
             (&[a, b], &[dy0, dy1]) => {
-                rig.layernorm_pair_bwd(s, t.x, t.stats, [a, b], [dy0, dy1], t.dx, true);
+                rig.ops().layernorm_pair_bwd(s, t.x, t.stats, [a, b], [dy0, dy1], t.dx, true);
             }
-            _ => rig.layernorm_bwd(s, t.x, t.stats, t.norms[0], t.y[0], t.dx, false),
+            _ => rig.ops().layernorm_bwd(s, t.x, t.stats, t.norms[0], t.y[0], t.dx, false),
         }
         let mut outputs = vec![(GRADIENTS[0], rig.read_act(t.dx, case.rows)?)];
         let places = t.norms.iter().flat_map(|n| [n.weight, n.bias]);

@@ -2,7 +2,7 @@
 use super::Case;
 use crate::Result;
 use crate::device::Device;
-use crate::ops::{Heads, Ops, Shape};
+use crate::ops::{Backend, Heads, Shape};
 use crate::reference::attention::{Dims, rotary};
 use crate::reference::measure::Stored::Bf16;
 use crate::reference::random::Random;
@@ -60,7 +60,7 @@ impl Case for Rotary {
         let mut rig = places.build(device, whole)?;
         rig.load()?;
         rig.write_act(qkv, &self.qkv())?;
-        rig.rotary(self.s, self.heads, qkv, self.first);
+        rig.ops().rotary(self.s, self.heads, qkv, self.first);
         let found = rig.read_act(qkv, self.s.rows())?;
         rig.finish(vec![("qkv", found)])
     }

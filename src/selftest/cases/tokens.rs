@@ -2,7 +2,7 @@
 use super::Case;
 use crate::Result;
 use crate::device::Device;
-use crate::ops::{Ops, Shape};
+use crate::ops::{Backend, Shape};
 use crate::reference::measure::Stored::F32;
 use crate::reference::ops::{add, embedding, embedding_bwd};
 use crate::reference::random::Random;
@@ -71,9 +71,9 @@ impl Case for Embedding {
         scatter(&mut rig.weights, w, &self.values()[0]);
         rig.load()?;
         rig.set_batch(&self.tokens(), &vec![-1; self.rows], 0.0);
-        rig.embedding(self.s(), w, x);
-        rig.zero(self.s(), zeros);
-        rig.copy(self.s(), x, copy);
+        rig.ops().embedding(self.s(), w, x);
+        rig.ops().zero(self.s(), zeros);
+        rig.ops().copy(self.s(), x, copy);
         let [x, zeros, copy] = [x, zeros, copy].map(|act| rig.read_act(act, self.rows));
         rig.finish(vec![("x", x?), ("zero", zeros?), ("copy", copy?)])
     }
@@ -105,8 +105,8 @@ impl Case for EmbeddingBackward {
         rig.load()?;
         rig.write_act(dx, &dx_values)?;
         rig.set_batch(&case.tokens(), &vec![-1; case.rows], 0.0);
-        rig.embedding_bwd(case.s(), dx, w, self.accumulate);
-        rig.add_gradient(w, other);
+        rig.ops().embedding_bwd(case.s(), dx, w, self.accumulate);
+        rig.ops().add_gradient(w, other);
         let all = rig.gradients()?.into_owned();
         rig.finish(vec![("dw", gather(&all, w)), ("sum", gather(&all, other))])
     }

@@ -2,9 +2,7 @@
 use super::Case;
 use crate::backend::cpu::AdamStep;
 use crate::device::Device;
-use crate::model::Matrix;
-use crate::ops::{AdamParam, Ops, Shape, Update};
-use crate::optim::AdamSettings;
+use crate::ops::{AdamParam, AdamSettings, Backend, Matrix, Shape, Update};
 use crate::reference::Float;
 use crate::reference::measure::Stored::F32;
 use crate::reference::optimizer::{Moments, adamw, ema};
@@ -130,7 +128,7 @@ impl Case for AdamW {
         let outcome = rig.outcome()?;
         let tokens: Vec<i32> = (0..rows as i32).collect();
         rig.set_batch(&tokens, &vec![-1; rows], 0.0);
-        rig.embedding(s, tensors[0], x);
+        rig.ops().embedding(s, tensors[0], x);
         let copy = rig.read_act(x, rows)?;
         let state = rig.state()?;
         let kept = state.ema.as_ref().ok_or_else(|| Error::failed("the moving average is gone"))?;

@@ -188,7 +188,7 @@ fn vector_mut<S: Simd>(a: &mut [f32], at: usize) -> &mut S::f32s {
 mod tests {
     use super::*;
     use crate::backend::cpu::math::dispatch;
-    use crate::model::Matrix;
+    use crate::ops::Matrix;
 
     const ROWS: usize = 3;
 

@@ -1,0 +1,153 @@
+//! The operations: which part of memory each reads and writes, and the function that computes it.
+use super::layernorm::{self, Affine};
+use super::memory::{self, Rows, RowsMut};
+use super::rotary::{self, Rotate};
+use super::{Cpu, attention, cross_entropy, embedding, linear, stat};
+use crate::ops::{Act, Matrix, Norm, Op, Ops, Shape, Stat, Vector};
+use std::time::Instant;
+
+impl Ops for Cpu {
+    fn issue(&mut self, op: &Op) {
+        match *op {
+            Op::Embedding { s, w, x } => {
+                let ([], [x]) = self.acts.borrow(s.rows(), [], [x]);
+                embedding::forward(&self.tokens, Rows::matrix(&self.w, w), x);
+            }
+            Op::EmbeddingBwd { s, dx, w, accumulate } => {
+                let (dx, tokens) = (self.acts.read(dx, s.rows()), &self.tokens[..s.rows()]);
+                embedding::backward(tokens, dx, RowsMut::matrix(&mut self.g, w), accumulate);
+            }
+            Op::Zero { s, x } => {
+                let ([], [x]) = self.acts.borrow(s.rows(), [], [x]);
+                memory::for_row_blocks([x], 64, |_, [mut x]| (0..x.rows).for_each(|i| x.row(i).fill(0.0)));
+            }
+            Op::Copy { s, from, to } => {
+                let ([from], [to]) = self.acts.borrow(s.rows(), [from], [to]);
+                memory::for_row_blocks([to], 64, |first, [mut to]| {
+                    (0..to.rows).for_each(|i| to.row(i).copy_from_slice(from.row(first + i)));
+                });
+            }
+            Op::LayerNorm { s, x, norm, y, stats } => {
+                let ([x], [y]) = self.acts.borrow(s.rows(), [x], [y]);
+                let ([], [stats]) = self.stats.borrow(s.rows(), [], [stat(stats)]);
+                layernorm::forward(x, affine(&self.w, norm), self.eps, y, stats);
+            }
+            Op::LayerNormPair { s, x, norms, y, stats } => {
+                let ([x], y) = self.acts.borrow(s.rows(), [x], y);
+                let ([], [stats]) = self.stats.borrow(s.rows(), [], [stat(stats)]);
+                layernorm::forward_pair(x, norms.map(|n| affine(&self.w, n)), self.eps, y, stats);
+            }
+            Op::LayerNormBwd { s, x, stats, norm, dy, dx, accumulate } => {
+                self.layernorm_backward(s, (x, stats), [norm], [dy], dx, accumulate);
+            }
+            Op::LayerNormPairBwd { s, x, stats, norms, dy, dx, accumulate } => {
+                self.layernorm_backward(s, (x, stats), norms, dy, dx, accumulate);
+            }
+            Op::Linear { s, x, w, bias, residual, y } => {
+                let ([x, residual_rows], [y]) = self.acts.borrow(s.rows(), [x, residual.unwrap_or(x)], [y]);
+                let bias = bias.map(|b| b.map(|b| vector(&self.w, b)));
+                linear::forward(s, x, Rows::matrix(&self.w, w), bias, residual.map(|_| residual_rows), y);
+            }
+            Op::LinearGelu { s, x, w, bias, gelu, saved, y, again } => {
+                let ([x], [saved, y]) = self.acts.borrow(s.rows(), [x], [saved, y]);
+                let (w, bias) = (Rows::matrix(&self.w, w), vector(&self.w, bias));
+                linear::forward_gelu(s, x, w, bias, gelu, [saved, y], !again);
+            }
+            Op::GeluAgain { s, gelu, saved, y } => {
+                let ([], [saved, y]) = self.acts.borrow(s.rows(), [], [saved, y]);
+                linear::gelu_again(gelu, saved, y);
+            }
+            Op::GeluBwd { s, saved, dy, .. } => {
+                let ([slope], [dy]) = self.acts.borrow(s.rows(), [saved], [dy]);
+                linear::gelu_backward(slope, dy);
+            }
+            Op::LinearBwdInput { s, dy, w, dx } => {
+                let ([dy], [dx]) = self.acts.borrow(s.rows(), [dy], [dx]);
+                linear::backward_input(s, dy, Rows::matrix(&self.w, w), dx);
+            }
+            Op::LinearBwdWeight { s, dy, x, w, bias, accumulate } => {
+                let (dy, x) = (self.acts.read(dy, s.rows()), self.acts.read(x, s.rows()));
+                linear::backward_weight(s, dy, x, RowsMut::matrix(&mut self.g, w), accumulate);
+                for b in bias.into_iter().flatten() {
+                    let place = Matrix { offset: b.offset, rows: 1, cols: b.len, ld: b.len };
+                    linear::backward_bias(s, dy, RowsMut::matrix(&mut self.g, place), accumulate);
+                }
+            }
+            Op::Rotary { s, heads, qkv, first } => {
+                let ([], [qkv]) = self.acts.borrow(s.rows(), [], [qkv]);
+                rotary::rotate(s, heads, &self.rotary, qkv, first, Rotate::Forward);
+            }
+            Op::Attention { s, heads, qkv, out, lse } => {
+                let ([qkv], [out]) = self.acts.borrow(s.rows(), [qkv], [out]);
+                let ([], [lse]) = self.stats.borrow(s.rows(), [], [stat(lse)]);
+                attention::forward(s, heads, qkv, out, lse);
+            }
+            Op::AttentionBwd { s, heads, qkv, out, lse, dout, dqkv } => {
+                let ([qkv, out, dout], [dqkv_rows]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
+                let lse = self.stats.read(stat(lse), s.rows());
+                attention::backward(s, heads, qkv, out, lse, dout, dqkv_rows);
+                let ([], [dqkv]) = self.acts.borrow(s.rows(), [], [dqkv]);
+                rotary::rotate(s, heads, &self.rotary, dqkv, 0, Rotate::Backward);
+            }
+            Op::AttentionDecode { heads, qkv, position, out } => {
+                let (qkv, out) = self.acts.borrow_rows((qkv, position + 1), (out, 1));
+                attention::decode(heads, qkv, position, out);
+            }
+            Op::CrossEntropy { s, logits, first_row, loss, gradient } => {
+                let ([], [logits]) = self.acts.borrow(s.rows(), [], [logits]);
+                let ([], [loss]) = self.stats.borrow(s.rows(), [], [stat(loss)]);
+                let targets = &self.targets[first_row..first_row + s.rows()];
+                cross_entropy::forward(logits, targets, loss, gradient.then_some(self.scale));
+            }
+            Op::AddGradient { from, to } => {
+                let len = from.rows * from.cols;
+                assert!(from.ld == from.cols && to.ld == to.cols && to.offset + len <= from.offset);
+                let (low, high) = self.g.split_at_mut(from.offset);
+                low[to.offset..to.offset + len].iter_mut().zip(&high[..len]).for_each(|(t, f)| *t += f);
+            }
+        }
+    }
+
+    fn mark(&mut self) -> Option<usize> {
+        self.marks.push(Instant::now());
+        Some(self.marks.len() - 1)
+    }
+}
+
+fn vector(buffer: &[f32], v: Vector) -> &[f32] {
+    &buffer[v.offset..v.offset + v.len]
+}
+
+fn affine(w: &[f32], norm: Norm) -> Affine<'_> {
+    Affine { weight: vector(w, norm.weight), bias: vector(w, norm.bias) }
+}
+
+impl Cpu {
+    /// Both LayerNorm gradients: the pass over rows, then the sums of the weights in order.
+    fn layernorm_backward<const N: usize>(
+        &mut self,
+        s: Shape,
+        (x, stats): (Act, Stat),
+        norms: [Norm; N],
+        dy: [Act; N],
+        dx: Act,
+        accumulate: bool,
+    ) {
+        let rows = s.rows();
+        let sums = Act { offset: 0, cols: 2 * N * x.cols, ld: 2 * N * x.cols };
+        let chunks = layernorm::chunks(s);
+        let ([x_rows, dy_first, dy_last], [dx]) = self.acts.borrow(rows, [x, dy[0], dy[N - 1]], [dx]);
+        let dy = std::array::from_fn(|n| if n == 0 { dy_first } else { dy_last });
+        let stats = self.stats.read(stat(stats), rows);
+        let weights = norms.map(|n| vector(&self.w, n.weight));
+        let partials = RowsMut::new(&mut self.partials, sums, chunks);
+        layernorm::backward(s, x_rows, stats, weights, dy, dx, partials);
+        for (n, norm) in norms.iter().enumerate() {
+            for (i, place) in [norm.weight, norm.bias].into_iter().enumerate() {
+                let part = sums.columns((2 * n + i) * x.cols, x.cols);
+                let total = &mut self.g[place.offset..place.offset + place.len];
+                layernorm::reduce(Rows::new(&self.partials, part, chunks), total, accumulate);
+            }
+        }
+    }
+}
