@@ -6,7 +6,6 @@ use rewarm::bench::turns::Turns;
 use rewarm::device::DeviceName;
 use rewarm::model::{Model, ModelConfig, preset};
 use rewarm::ops::Shape;
-use rewarm::profile::Log;
 
 fn ops(c: &mut Criterion) {
     let sizes = preset("pythia-70m").expect("a known preset");
@@ -14,10 +13,9 @@ fn ops(c: &mut Criterion) {
     // Two sets of operands: what was used last time is not what is used next.
     let cases = Cases::new(DeviceName::Cpu, block, Shape { batch: 4, time: 512 }, 1024, 0);
     let mut ops = cases.open().expect("a processor is always there");
-    let mut log = Log::new(DeviceName::Cpu, &cases.model);
     for case in CASES {
-        let turns = Turns::of(&cases, case, &mut *ops, &mut log).expect("it cannot fail");
-        let cost = turns.call.cost;
+        let turns = Turns::of(&cases, case, &mut *ops);
+        let cost = turns.cost;
         // A group per unit, so that the throughput printed means one thing.
         let by_flops = case.name.starts_with("linear") || case.name.starts_with("attention");
         let mut group = c.benchmark_group(if by_flops { "flops" } else { "bytes" });

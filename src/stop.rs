@@ -44,20 +44,28 @@ pub struct Idle {
     pub message: &'static str,
 }
 
+/// When to stop by the clock.
+pub struct Deadline {
+    /// The moment.
+    pub at: Instant,
+    /// As it was given, a span of time.
+    pub given: String,
+}
+
 /// Who asked.
 #[derive(Clone, Debug)]
 enum Reason {
     Signal(i32),
-    Clock(Duration),
+    Clock(String),
     File(PathBuf),
 }
 
 /// While it lives, a request waits for [`check`].
 pub struct Held(());
 
-/// Listens from here on, once in a process: to signals, and to a clock that began at the [`Instant`]. SIGHUP stays
+/// Listens from here on, once in a process: to signals, and to the clock. SIGHUP stays
 /// ignored where it is, under `nohup`. The second signal ends the process at once, whatever it does.
-pub fn listen(idle: Idle, clock: Option<(Instant, Duration)>) -> Result<()> {
+pub fn listen(idle: Idle, deadline: Option<Deadline>) -> Result<()> {
     let heard: Vec<i32> =
         SIGNALS.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect();
     let armed = Arc::new(AtomicBool::new(false));
@@ -69,7 +77,7 @@ pub fn listen(idle: Idle, clock: Option<(Instant, Duration)>) -> Result<()> {
     let signals = Signals::new(&heard).map_err(failed)?;
     state().idle = Some(idle);
     let watch = std::thread::Builder::new().name("stop".into());
-    watch.spawn(move || wait(signals, clock, &armed)).map(drop).map_err(failed)
+    watch.spawn(move || wait(signals, deadline, &armed)).map(drop).map_err(failed)
 }
 
 /// From now on the appearance of this file is a request, too.
@@ -124,7 +132,7 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 /// The thread that waits. A signal `armed`s the end at once by the next.
-fn wait(mut signals: Signals, clock: Option<(Instant, Duration)>, armed: &AtomicBool) {
+fn wait(mut signals: Signals, deadline: Option<Deadline>, armed: &AtomicBool) {
     let mut looked = Instant::now();
     let mut first = None;
     loop {
@@ -136,7 +144,7 @@ fn wait(mut signals: Signals, clock: Option<(Instant, Duration)>, armed: &Atomic
             armed.store(true, Ordering::SeqCst);
         }
         request(
-            || clock.filter(|(began, limit)| began.elapsed() >= *limit).map(|c| Reason::Clock(c.1)),
+            || deadline.as_ref().filter(|d| Instant::now() >= d.at).map(|d| Reason::Clock(d.given.clone())),
             armed,
         );
         if looked.elapsed() >= FILE_EVERY {
@@ -179,7 +187,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(signal) => f.write_str(low_level::signal_name(*signal).unwrap_or("a signal")),
-            Self::Clock(limit) => write!(f, "--stop-after {}", crate::config::TimeSpan(*limit)),
+            Self::Clock(limit) => write!(f, "--stop-after {limit}"),
             Self::File(path) => write!(f, "the file {}", path.display()),
         }
     }

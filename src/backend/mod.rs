@@ -1,12 +1,14 @@
 //! Implementations of the operations.
 pub mod cpu;
 pub mod gpu;
+mod memory_plan;
 
-use crate::config::machine;
 use crate::device::{self, Device, DeviceName};
+use crate::machine;
 use crate::model::{ModelConfig, ParamTable, Precision, Purpose, Workspace};
 use crate::ops::{Backend, Shape};
 use crate::{Error, Result};
+pub use memory_plan::MemoryPlan;
 
 /// A backend on this device, its memory allocated; [`DeviceName::Auto`] is resolved first. Refused where the device
 /// is not there, or cannot run this model, or has too little memory.
@@ -91,32 +93,5 @@ pub fn memory_plan(
     match name {
         DeviceName::Cpu => cpu::memory_plan(table, ws, threads),
         _ => gpu::memory_plan(config, table, ws),
-    }
-}
-
-/// Bytes of each kind of memory a backend allocates.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct MemoryPlan {
-    /// Weights.
-    pub weights: usize,
-    /// Gradients.
-    pub gradients: usize,
-    /// Both moments.
-    pub moments: usize,
-    /// The moving average of the weights.
-    pub ema: usize,
-    /// Activations and per-row statistics, the chunk of logits excluded.
-    pub activations: usize,
-    /// The chunk of logits.
-    pub logits: usize,
-    /// Scratch of the operations, all threads.
-    pub scratch: usize,
-}
-
-impl MemoryPlan {
-    /// Sum of all kinds.
-    pub fn total(&self) -> usize {
-        let state = self.weights + self.gradients + self.moments + self.ema;
-        state + self.activations + self.logits + self.scratch
     }
 }

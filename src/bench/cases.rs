@@ -6,8 +6,10 @@ use crate::device::DeviceName;
 use crate::model::{
     GradActs, Init, Layer, LayerActs, Model, Pass, Purpose, Recompute, Workspace, initialize,
 };
-use crate::ops::{Act, AdamParam, AdamSettings, Backend, Ops, Shape, Update, Work};
+use crate::ops::cost::{self, Cost, Storage};
+use crate::ops::{Act, AdamParam, AdamSettings, Backend, Op, Ops, Shape, Update, Work};
 use crate::optim::assign;
+use crate::perf::ledger::update_cost;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -50,6 +52,15 @@ pub enum Run {
 }
 
 impl Run {
+    /// The operation, on these operands.
+    pub fn operation(self, at: &At) -> Option<Op> {
+        let mut seen = Seen(None);
+        if let Self::Op(issue) = self {
+            issue(at, &mut seen);
+        }
+        seen.0
+    }
+
     /// Issues it.
     pub fn issue(self, at: &At, ops: &mut dyn Backend) {
         match self {
@@ -82,6 +93,15 @@ impl Run {
             }
         }
         marks
+    }
+}
+
+/// Remembers the last operation, and computes nothing.
+struct Seen(Option<Op>);
+
+impl Ops for Seen {
+    fn issue(&mut self, op: &Op) {
+        self.0 = Some(*op);
     }
 }
 
@@ -144,6 +164,21 @@ impl Cases {
         ops.set_profiling(false);
         ops.gradients()?; // errors so far
         Ok(ops)
+    }
+
+    /// What a case must move and compute at least.
+    pub fn cost(&self, run: Run) -> Cost {
+        let (storage, copy) = match self.device {
+            DeviceName::Cpu => (Storage::F32, 0),
+            _ => (Storage::BF16, 2),
+        };
+        run.operation(&self.first()).map_or_else(
+            || {
+                update_cost(&self.model.table, copy)
+                    .plus(cost::global_norm(self.model.config.parameters() as usize))
+            },
+            |op| op.cost(storage),
+        )
     }
 
     /// What an operation is issued on where nothing is used in turn.

@@ -1,5 +1,4 @@
 //! Operations one by one, against what the machine has to give.
-use super::cases::At;
 use super::cases::{CASES, Case, Cases, Run};
 use super::machine::past_caches;
 use super::products::Product;
@@ -9,7 +8,6 @@ use crate::device::DeviceName;
 use crate::model::{Model, ModelConfig, Precision};
 use crate::ops::cost::Cost;
 use crate::ops::{Backend, Shape, Work};
-use crate::profile::{Call, Log, observe};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -64,12 +62,12 @@ impl Kernels {
         let rotated = self.rotated()?;
         let cases = self.cases(rotated)?;
         // Refuses what no kernel takes, before the rest.
-        let (mut ops, mut log) = (cases.open()?, Log::new(self.device, &cases.model));
+        let mut ops = cases.open()?;
         check::check(self.device, &self.sizes, &operations)?;
         let ceilings = Ceilings::measure(self.device)?;
         let machine = Machine::detect(self.device);
         for case in wanted {
-            let turns = Turns::of(&cases, case, &mut *ops, &mut log)?;
+            let turns = Turns::of(&cases, case, &mut *ops);
             let samples = samples(&turns, case, &mut *ops)?;
             let record = |implementation, samples| {
                 self.record(&turns, case, implementation, samples, ceilings, &machine)
@@ -150,7 +148,7 @@ impl Kernels {
         });
         let name = format!("kernel {}", case.name);
         Record::new("bench kernels", machine, name, settings, samples, |summary| {
-            rates(turns.call.cost, summary.median, ceilings)
+            rates(turns.cost, summary.median, ceilings)
         })
     }
 }
@@ -168,15 +166,6 @@ fn rates(cost: Cost, seconds: f64, c: Ceilings) -> Value {
         "share_of_matmul": flops_per_s / c.matmul_flops_per_s,
         "share_of_roofline": c.least_s(cost.bytes, cost.flops) / seconds,
     })
-}
-
-/// The operation once, with its cost and operands.
-pub(super) fn once(at: &At, case: &Case, ops: &mut dyn Backend, log: &mut Log) -> Result<Call> {
-    let step = observe(ops, log, &mut |ops| {
-        case.run.marked(ops, 1, &|_| *at);
-        settle(case, ops, 1)
-    })?;
-    step.calls.into_iter().next().ok_or_else(|| Error::failed("an operation left no trace"))
 }
 
 /// What was ended is asked for.
@@ -226,6 +215,7 @@ mod tests {
     use crate::bench::{Trainer, Workload};
     use crate::config::Optim;
     use crate::model::{Recompute, preset};
+    use crate::profile::{Call, Log, observe};
     use crate::train::finish_step;
 
     fn kernels(parallel: bool, only: Option<&str>) -> Kernels {
@@ -295,8 +285,12 @@ mod tests {
             let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 0);
             let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
-                let turns = Turns::of(&cases, case, &mut *ops, &mut log).unwrap();
-                assert_eq!(turns.call.label(), case.name);
+                let turns = Turns::of(&cases, case, &mut *ops);
+                let step = observe(&mut *ops, &mut log, &mut |ops| {
+                    case.run.marked(ops, 1, &|i| turns.at(i));
+                    settle(case, ops, 1)
+                });
+                assert_eq!(step.unwrap().calls[0].label(), case.name);
                 assert!(sample(&turns, case, &mut *ops, 1, &mut 0).unwrap() > 0.0, "{}", case.name);
             }
         }
@@ -308,12 +302,11 @@ mod tests {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
             let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 0);
-            let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 let product = Product::of(&cases, case.name);
                 assert_eq!(product.is_some(), case.name.starts_with("linear"), "{}", case.name);
                 if let Some(product) = product {
-                    let flops = once(&cases.first(), case, &mut *ops, &mut log).unwrap().cost.flops;
+                    let flops = cases.cost(case.run).flops;
                     assert_eq!(2 * product.size.iter().product::<usize>(), flops as usize, "{}", case.name);
                 }
             }

@@ -1,6 +1,6 @@
 //! What a measurement ran on, and what else ran there meanwhile. Linux tells; elsewhere much is unknown.
-use crate::config::machine::memory;
 use crate::device::{DeviceName, probe_cuda};
+use crate::machine::memory;
 use serde::Serialize;
 use std::fs;
 use std::time::Instant;

@@ -11,6 +11,7 @@ mod machine;
 mod products;
 mod record;
 mod train;
+mod trainer;
 pub mod turns;
 mod workload;
 
@@ -22,4 +23,5 @@ pub use kernels::Kernels;
 pub use machine::{Load, Machine, peak_resident, reset_peak_resident, since_process_start};
 pub use record::{Record, Summary, time_s};
 pub use train::{Outcome, measure};
-pub use workload::{Job, Tokens, Trainer, Workload, precision_class};
+pub use trainer::{Job, Tokens, Trainer};
+pub use workload::{Workload, precision_class};

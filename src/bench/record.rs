@@ -1,7 +1,7 @@
 //! The form of every result.
 use super::Machine;
 use crate::Result;
-use crate::config::machine::COMMIT;
+use crate::machine::COMMIT;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};

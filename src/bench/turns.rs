@@ -3,11 +3,9 @@
 //! They lie behind the activations of the model, tensor by tensor, each copy at a multiple of `ALIGN` elements. Values
 //! kept per row (a hundredth of the bytes) and weights are not repeated.
 use super::cases::{At, Case, Cases};
-use super::kernels::once;
-use crate::Result;
 use crate::model::Workspace;
+use crate::ops::cost::Cost;
 use crate::ops::{Act, Backend, Shape, Work};
-use crate::profile::{Call, Log};
 
 /// Elements at whose multiples copies begin: 256 bytes of bf16.
 const ALIGN: usize = 128;
@@ -30,16 +28,14 @@ impl Tensor {
 pub struct Turns<'a> {
     cases: &'a Cases,
     views: Vec<Workspace>,
-    /// What a call does.
-    pub call: Call,
+    /// What a call must move and compute at least.
+    pub cost: Cost,
 }
 
 impl<'a> Turns<'a> {
-    /// Issues the operation once to see its operands, and repeats those until they exceed what `cases` wants; twice at
-    /// least. The update has none.
-    pub fn of(cases: &'a Cases, case: &Case, ops: &mut dyn Backend, log: &mut Log) -> Result<Self> {
-        let call = once(&cases.first(), case, ops, log)?;
-        let tensors = tensors(&cases.ws, &call.acts);
+    /// Repeats the operands until they exceed what `cases` wants; twice at least. The update has none.
+    pub fn of(cases: &'a Cases, case: &Case, ops: &mut dyn Backend) -> Self {
+        let tensors = tensors(&cases.ws, &acts(case, &cases.first()));
         let first = cases.spare;
         let set: usize = tensors.iter().map(|t| t.len.next_multiple_of(ALIGN)).sum();
         // The set of the model itself is one of them.
@@ -50,7 +46,7 @@ impl<'a> Turns<'a> {
             fill(ops, &tensors, &places);
             views.push(cases.ws.moved(&|act| relocated(act, &tensors, &places)));
         }
-        Ok(Self { cases, views, call })
+        Self { cases, views, cost: cases.cost(case.run) }
     }
 
     /// Sets of operands.
@@ -62,6 +58,10 @@ impl<'a> Turns<'a> {
     pub fn at(&self, i: usize) -> At<'_> {
         self.cases.at(&self.views[i % self.views.len()])
     }
+}
+
+fn acts(case: &Case, at: &At) -> Vec<Act> {
+    case.run.operation(at).map_or(Vec::new(), |op| op.acts())
 }
 
 /// The tensors that hold these activations, each once.
@@ -131,12 +131,13 @@ mod tests {
     #[test]
     fn every_turn_has_operands_of_its_own() {
         let cases = cases(1 << 20);
-        let (mut ops, mut log) = (cases.open().unwrap(), Log::new(DeviceName::Cpu, &cases.model));
+        let mut ops = cases.open().unwrap();
         for case in
             CASES.iter().filter(|case| !case.name.ends_with(" dense") && !case.name.ends_with(" down"))
         {
-            let turns = Turns::of(&cases, case, &mut *ops, &mut log).unwrap();
-            let first = tensors(&cases.ws, &turns.call.acts);
+            let turns = Turns::of(&cases, case, &mut *ops);
+            let original = acts(case, &cases.first());
+            let first = tensors(&cases.ws, &original);
             assert!(
                 turns.sets() == 1
                     || (turns.sets() - 1) * first.iter().map(|t| 4 * t.len).sum::<usize>() >= 1 << 20
@@ -144,8 +145,8 @@ mod tests {
             assert_eq!(first.is_empty(), case.name == "update");
             let mut taken = vec![false; cases.ws.acts_len];
             for i in 0..turns.sets() {
-                let acts = once(&turns.at(i), case, &mut *ops, &mut log).unwrap().acts;
-                for (t, start) in first.iter().zip(starts(&first, &turns.call.acts, &acts)) {
+                let acts = acts(case, &turns.at(i));
+                for (t, start) in first.iter().zip(starts(&first, &original, &acts)) {
                     let elements = &mut taken[start..start + t.len];
                     assert!(
                         elements.iter().all(|taken| !taken),
@@ -171,14 +172,14 @@ mod tests {
     #[test]
     fn copies_hold_what_the_model_holds() {
         let cases = cases(1 << 18);
-        let (mut ops, mut log) = (cases.open().unwrap(), Log::new(DeviceName::Cpu, &cases.model));
+        let mut ops = cases.open().unwrap();
         let case = CASES.iter().find(|case| case.name == "attention").unwrap();
-        let turns = Turns::of(&cases, case, &mut *ops, &mut log).unwrap();
-        let [qkv, out] = turns.call.acts[..] else { panic!("{:?}", turns.call.acts) };
+        let turns = Turns::of(&cases, case, &mut *ops);
+        let [qkv, out] = acts(case, &cases.first())[..] else { panic!("{}", case.name) };
         let expected = [qkv, out].map(|act| ops.read_act(act, SHAPE.rows()).unwrap());
         assert!(expected.iter().flatten().filter(|x| **x != 0.0).count() > SHAPE.rows() * 64);
         let last = turns.sets() - 1;
-        let moved = once(&turns.at(last), case, &mut *ops, &mut log).unwrap().acts;
+        let moved = acts(case, &turns.at(last));
         assert_ne!(moved[0].offset, qkv.offset);
         assert_eq!([moved[0], moved[1]].map(|act| ops.read_act(act, SHAPE.rows()).unwrap()), expected);
     }

@@ -30,7 +30,6 @@ pub use hf_config::{config_json, read_config};
 pub use huggingface::HfModel;
 pub use load::{Buffers, Found, LOG, Rejected, find_newest, list_steps, load, load_ema, verify};
 pub use lock::{LOCK, RunLock};
-pub(crate) use lock::{holder, utc};
 pub use manifest::{FORMAT, Fingerprints, MANIFEST, Manifest, RunState};
 pub use output::FileRecord;
 pub use rotate::clean;

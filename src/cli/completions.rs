@@ -1,8 +1,6 @@
 //! `rewarm completions`: what a shell needs to complete the command.
-use super::Cli;
 use crate::Result;
 use crate::console::print;
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 /// Arguments of `rewarm completions`.
@@ -15,9 +13,9 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Runs the command.
-pub fn run(args: &CompletionsArgs) -> Result<()> {
+/// Prints the completions of `rewarm`.
+pub fn run(args: &CompletionsArgs, mut rewarm: clap::Command) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "rewarm", &mut script);
+    clap_complete::generate(args.shell, &mut rewarm, "rewarm", &mut script);
     print(&String::from_utf8_lossy(&script))
 }

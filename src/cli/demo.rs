@@ -1,5 +1,5 @@
 //! `rewarm demo`: the paper's experiment in five minutes on two cores, without a download.
-use super::with_threads;
+use super::common::with_threads;
 use crate::demo::{Options, run as run_demo};
 use crate::stop::{self, Idle};
 use crate::{Result, console};

@@ -1,7 +1,7 @@
 //! `rewarm doctor`: what this machine offers.
 use crate::Result;
-use crate::config::machine::Machine;
 use crate::console::print;
+use crate::doctor::Report;
 
 /// Arguments of `rewarm doctor`.
 #[derive(Debug, clap::Args)]
@@ -13,10 +13,10 @@ pub struct DoctorArgs {
 
 /// Runs the command.
 pub fn run(args: &DoctorArgs) -> Result<()> {
-    let machine = Machine::detect();
+    let report = Report::detect();
     print(&if args.json {
-        serde_json::to_string_pretty(&machine).expect("plain fields with string keys")
+        serde_json::to_string_pretty(&report).expect("plain fields with string keys")
     } else {
-        machine.to_string()
+        report.to_string()
     })
 }

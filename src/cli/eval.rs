@@ -1,6 +1,6 @@
 //! `rewarm eval`: loss, perplexity and bits per byte on the validation sets of a run, or on named ones.
+use super::common::{print_json, with_threads};
 use super::tokenizer::of_model;
-use super::{print_json, with_threads};
 use crate::backend;
 use crate::checkpoint::Buffers;
 use crate::config::Config;

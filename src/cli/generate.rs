@@ -1,6 +1,6 @@
 //! `rewarm generate`: text that continues a prompt.
+use super::common::with_threads;
 use super::tokenizer::of_model;
-use super::with_threads;
 use crate::data::TextTokenizer;
 use crate::device::{self, DeviceName};
 use crate::generate::{Generator, Sampling};

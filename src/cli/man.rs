@@ -1,9 +1,7 @@
 //! `rewarm man`: a manual page per command.
-use super::Cli;
 use crate::console::note;
 use crate::files::write_whole;
 use crate::{Error, Result};
-use clap::CommandFactory;
 use std::path::PathBuf;
 
 /// Arguments of `rewarm man`.
@@ -14,9 +12,9 @@ pub struct ManArgs {
     dir: PathBuf,
 }
 
-/// Runs the command.
-pub fn run(args: &ManArgs) -> Result<()> {
-    let mut command = Cli::command().disable_help_subcommand(true);
+/// Writes the pages of `rewarm`.
+pub fn run(args: &ManArgs, rewarm: clap::Command) -> Result<()> {
+    let mut command = rewarm.disable_help_subcommand(true);
     command.build(); // gives sub-commands their whole names and what they inherit
     std::fs::create_dir_all(&args.dir).map_err(Error::input("create", &args.dir))?;
     let mut pages = Vec::new();

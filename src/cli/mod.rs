@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 pub mod average;
 pub mod bench;
+mod common;
 pub mod completions;
 pub mod data;
 pub mod demo;
@@ -19,8 +20,8 @@ mod tokenizer;
 pub mod train;
 pub mod work;
 
-use crate::{Error, Result};
-use clap::{Parser, Subcommand};
+use crate::Result;
+use clap::{CommandFactory, Parser, Subcommand};
 pub use tip::add_tip;
 
 /// Continual pre-training of GPT-NeoX (Pythia) language models.
@@ -88,22 +89,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Selftest(args) => selftest::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     }
-}
-
-/// Runs `f` on a pool of `threads` threads (0: all cores); everything it computes in parallel runs there.
-pub fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::failed(format!("cannot start {threads} threads: {e}")))?;
-    pool.install(f)
-}
-
-/// Prints a value as one line of JSON.
-pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string(value).map_err(|e| Error::failed(format!("cannot print JSON: {e}")))?;
-    crate::console::print(&text)
 }

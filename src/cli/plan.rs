@@ -1,6 +1,6 @@
 //! `rewarm plan`: what a run needs, without starting it.
+use super::common::{print_json, with_threads};
 use super::work::sizes_of;
-use super::{print_json, with_threads};
 use crate::backend::MemoryPlan;
 use crate::bench::Ceilings;
 use crate::config::{Checkpoint, Config};

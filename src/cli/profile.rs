@@ -1,6 +1,6 @@
 //! `rewarm profile`.
+use super::common::{print_json, with_threads};
 use super::work::{WorkArgs, check_writable};
-use super::{print_json, with_threads};
 use crate::bench::{Ceilings, Machine, Record};
 use crate::files::write_whole;
 use crate::profile::{self, Profile, Table};

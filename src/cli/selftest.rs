@@ -1,5 +1,5 @@
 //! `rewarm selftest`: whether a device computes what it should.
-use super::{print_json, with_threads};
+use super::common::{print_json, with_threads};
 use crate::console::{note, print};
 use crate::device::DeviceName;
 use crate::selftest::{Report, Row, Verdict, run as test};

@@ -1,10 +1,10 @@
 //! `rewarm train` and `rewarm resume`: two commands, because starting a phase and continuing one are never the
 //! same wish.
-use super::with_threads;
+use super::common::with_threads;
 use crate::config::{Config, TimeSpan};
 use crate::console::{note, print};
 use crate::device::{self, DeviceName};
-use crate::stop::{self, Idle, shell_word};
+use crate::stop::{self, Deadline, Idle, shell_word};
 use crate::train::{Allow, Session, Summary, lock_run};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -79,7 +79,8 @@ pub fn resume(args: &ResumeArgs) -> Result<()> {
 
 /// `message` is for a stop before there is anything to save.
 fn listen(started: Instant, after: Option<TimeSpan>, message: &'static str) -> Result<()> {
-    stop::listen(Idle { code: Some(3), message }, after.map(|TimeSpan(after)| (started, after)))
+    let deadline = after.map(|after| Deadline { at: started + after.0, given: after.to_string() });
+    stop::listen(Idle { code: Some(3), message }, deadline)
 }
 
 /// The configuration that a new run was given.

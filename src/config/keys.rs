@@ -1,4 +1,5 @@
 //! Every key of a run configuration, what it accepts, and the answer to a key that does not exist.
+use super::kind::ARGUMENTS;
 use super::kind::Kind::{self, *};
 use crate::schedule::catalogue::{PRESETS, SHAPES, WARMUPS};
 use crate::{Error, Result};
@@ -97,53 +98,6 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("checkpoint.every", Cadence),
     ("checkpoint.keep", Count),
     ("head.chunk_rows", Count),
-];
-
-/// Arguments of named schedules and of shapes: keys of `[schedule]`, of its phases, and of a shape that is written as a
-/// table. Which schedule takes which is said by [`crate::schedule::catalogue`].
-pub(crate) const ARGUMENTS: &[(&str, Kind)] = &[
-    ("anneal", Length),
-    ("anneal_shape", Shape(&[SHAPES])),
-    ("ceiling", Number),
-    ("constant_lr", Rate),
-    ("cooldown", Length),
-    ("cycles", Number),
-    ("decay", Length),
-    ("decay_shape", Shape(&[SHAPES])),
-    ("divisor", Number),
-    ("eps", Number),
-    ("every", Length),
-    ("exponent", Number),
-    ("factor", Number),
-    ("fall", Length),
-    ("final_divisor", Number),
-    ("gamma", Number),
-    ("half_life", Length),
-    ("hold", Length),
-    ("interpolation", Choice(&["linear", "hold"])),
-    ("milestones", Lengths),
-    ("patience", Count),
-    ("pause", Count),
-    ("pause_up", Count),
-    ("peak_factor", Number),
-    ("per_cycle", Number),
-    ("per_step", Number),
-    ("period", Length),
-    ("period_factor", Number),
-    ("periods", Count),
-    ("power", Number),
-    ("rate", Number),
-    ("reset_after", Count),
-    ("rise", Length),
-    ("scale", Number),
-    ("spacing", Choice(&["linear", "log"])),
-    ("steepness", Number),
-    ("theta", Number),
-    ("threshold", Number),
-    ("timescale", Length),
-    ("window", Count),
-    ("x", Lengths),
-    ("y", Rates),
 ];
 
 /// Lists of phases, all with the keys of the first.

@@ -47,6 +47,57 @@ pub(crate) enum Kind {
     Arguments,
 }
 
+/// Arguments of named schedules and of shapes: keys of `[schedule]`, of its phases, and of a shape that is written as a
+/// table. Which schedule takes which is said by [`crate::schedule::catalogue`].
+pub(crate) const ARGUMENTS: &[(&str, Kind)] = {
+    use Kind::*;
+    use catalogue::SHAPES;
+    &[
+        ("anneal", Length),
+        ("anneal_shape", Shape(&[SHAPES])),
+        ("ceiling", Number),
+        ("constant_lr", Rate),
+        ("cooldown", Length),
+        ("cycles", Number),
+        ("decay", Length),
+        ("decay_shape", Shape(&[SHAPES])),
+        ("divisor", Number),
+        ("eps", Number),
+        ("every", Length),
+        ("exponent", Number),
+        ("factor", Number),
+        ("fall", Length),
+        ("final_divisor", Number),
+        ("gamma", Number),
+        ("half_life", Length),
+        ("hold", Length),
+        ("interpolation", Choice(&["linear", "hold"])),
+        ("milestones", Lengths),
+        ("patience", Count),
+        ("pause", Count),
+        ("pause_up", Count),
+        ("peak_factor", Number),
+        ("per_cycle", Number),
+        ("per_step", Number),
+        ("period", Length),
+        ("period_factor", Number),
+        ("periods", Count),
+        ("power", Number),
+        ("rate", Number),
+        ("reset_after", Count),
+        ("rise", Length),
+        ("scale", Number),
+        ("spacing", Choice(&["linear", "log"])),
+        ("steepness", Number),
+        ("theta", Number),
+        ("threshold", Number),
+        ("timescale", Length),
+        ("window", Count),
+        ("x", Lengths),
+        ("y", Rates),
+    ]
+};
+
 impl Kind {
     /// `Err("is …; expected …")` where `value` is of another kind; the caller puts the key in front.
     pub(crate) fn check(self, value: &Value) -> Result<(), String> {
@@ -146,8 +197,8 @@ fn entry(name: &str, lists: &[&'static [Entry]]) -> Result<&'static Entry, Strin
 fn shape(name: &str, table: &Table, lists: &[&'static [Entry]]) -> Result<(), String> {
     let entry = entry(name, lists)?;
     for (key, value) in table.iter().filter(|(key, _)| *key != "shape") {
-        match super::keys::kind_of(&format!("schedule.{key}")) {
-            Some(kind) if entry.takes(key) => kind.check(value).map_err(|e| format!(".{key} {e}"))?,
+        match ARGUMENTS.iter().find(|(name, _)| name == key) {
+            Some((_, kind)) if entry.takes(key) => kind.check(value).map_err(|e| format!(".{key} {e}"))?,
             _ => {
                 let takes: Vec<&str> = entry.required.iter().chain(entry.optional).copied().collect();
                 return Err(format!(

@@ -1,6 +1,6 @@
 //! `[[data.mixture]]`: training data of several sources, replay being one of them.
-use super::validate::refuse;
-use super::{Config, HELDOUT};
+use super::Config;
+use super::limits::refuse;
 use crate::Result;
 use crate::data::{Dealt, Shares};
 use crate::schedule::{Quantity, RawPhase, RunSize};
@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 pub(super) mod tests;
+
+/// Name of the validation set that `validation_fraction` makes.
+pub const HELDOUT: &str = "heldout";
 
 /// How far from 1 a sum of fractions may be: they are written in decimals.
 const SLACK: f64 = 1e-9;

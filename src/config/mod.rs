@@ -6,7 +6,7 @@ mod batch;
 mod keys;
 mod kind;
 mod layers;
-pub mod machine;
+mod limits;
 mod mixture;
 mod preview;
 mod raw;
@@ -19,13 +19,12 @@ mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
 pub use keys::key_of_flag;
-pub use mixture::MixtureSource;
+pub use mixture::{HELDOUT, MixtureSource};
 pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences};
 pub use sections::{
-    Budget, Checkpoint, Data, DataStart, Eval, HELDOUT, Head, Model, Optim, OptimizerStart, Start,
-    ValidationSet,
+    Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
 };
 pub use span::{Cadence, TimeSpan};
 
@@ -39,7 +38,7 @@ use toml::{Table, Value};
 /// Whether a named schedule or a shape can have an argument of this name.
 #[cfg(test)]
 pub(crate) fn is_schedule_argument(name: &str) -> bool {
-    keys::ARGUMENTS.iter().any(|(key, _)| *key == name)
+    kind::ARGUMENTS.iter().any(|(key, _)| *key == name)
 }
 
 /// A validated run configuration.

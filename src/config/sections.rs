@@ -65,9 +65,6 @@ pub struct ValidationSet {
     pub paths: Vec<String>,
 }
 
-/// Name of the validation set that `validation_fraction` makes.
-pub const HELDOUT: &str = "heldout";
-
 /// `[data]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {

@@ -576,7 +576,7 @@ fn every_key_is_documented() {
         assert!(listed, "{key} is not in docs/configuration.md");
     }
     let catalogue = include_str!("../../docs/schedules.md");
-    for (key, _) in super::keys::ARGUMENTS {
+    for (key, _) in super::kind::ARGUMENTS {
         assert!(catalogue.contains(&format!("`{key}`")), "{key} is not in docs/schedules.md");
     }
 }

@@ -1,4 +1,5 @@
 //! What a configuration means, and the refusal of what it cannot mean.
+use super::limits::{COUNT_LIMIT, refuse};
 use super::*;
 use crate::backend::check_precision;
 use crate::device;
@@ -6,13 +7,6 @@ use crate::model::Init;
 use crate::model::{PRESETS, Precision, preset};
 use crate::ops::Gelu;
 use serde::Deserialize;
-
-/// Counts of sequences and tokens stay below this, so that their products fit in 64 bits.
-pub(super) const COUNT_LIMIT: usize = 1 << 31;
-
-pub(super) fn refuse<T>(message: impl Into<String>) -> Result<T> {
-    Err(Error::refused(message))
-}
 
 impl RawConfig {
     /// Fills in the defaults that depend on other keys and refuses impossible combinations, naming the keys.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::holder;
+use crate::machine::holder;
 use crate::{Error, Result};
 
 /// How long something that takes milliseconds is waited for.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::source::by_name;
 use crate::console::note;
 use crate::{Error, Result};
 
@@ -78,4 +77,8 @@ fn is_index_map(path: &Path) -> bool {
     name.is_some_and(|name| {
         ends.iter().any(|end| name.strip_suffix(end).is_some_and(|rest| rest.ends_with(['_', '-'])))
     })
+}
+
+pub(crate) fn by_name(a: &Path, b: &Path) -> std::cmp::Ordering {
+    a.as_os_str().cmp(b.as_os_str())
 }

@@ -1,7 +1,7 @@
 //! What a user may name as data: a shard, a prefix or a folder, with an optional `raw-u16:` in front.
 use std::path::{Path, PathBuf};
 
-use super::folder::{Below, below};
+use super::folder::{Below, below, by_name};
 use super::map::Opening;
 use super::megatron::with_suffix;
 use super::shard::{Format, index_path, prefix_of};
@@ -129,10 +129,6 @@ fn missing_bin(idx: &Path, bin: &Path) -> Error {
 }
 
 // Comparing bytes is several times faster than comparing components.
-pub(crate) fn by_name(a: &Path, b: &Path) -> std::cmp::Ordering {
-    a.as_os_str().cmp(b.as_os_str())
-}
-
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|e| e == extension)
 }

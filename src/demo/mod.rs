@@ -1,6 +1,7 @@
 //! `rewarm demo`: pre-train a small model on prose, then continue on code at a constant and at a re-warmed learning
 //! rate (Gupta et al. 2023, arXiv:2308.04014), through the same configurations and sessions that a real run uses.
 mod corpus;
+mod options;
 mod outcome;
 mod page;
 mod phases;
@@ -9,30 +10,16 @@ mod registry;
 mod rust_pieces;
 mod rust_text;
 
-pub use outcome::{Outcome, Row};
+pub use options::Options;
+pub use outcome::{Demo, Outcome, Row, Sample};
 pub use recipe::{Phase, Recipe};
 pub use rust_text::{RustText, split_rust};
 
 use crate::files::write_whole;
 use crate::{Error, Result, console};
 use corpus::{Side, read_folder, select};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
-
-/// What to do.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where data, runs and report go.
-    pub dir: PathBuf,
-    /// [`Recipe::QUICK`] instead of [`Recipe::FULL`].
-    pub quick: bool,
-    /// Folders of text for upstream and downstream; by default the sources of rewarm's dependencies.
-    pub folders: Option<(PathBuf, PathBuf)>,
-    /// Seed of initialisation and data order.
-    pub seed: u64,
-    /// The command that asked for it, for the report.
-    pub command: String,
-}
 
 /// The text of the demo.
 struct Texts {
@@ -44,31 +31,6 @@ struct Texts {
     origin: String,
     /// Beginnings for the model to continue, one of each kind.
     prompts: [String; 2],
-}
-
-/// A beginning and how a model continued it.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// Which model.
-    pub model: &'static str,
-    /// The beginning.
-    pub prompt: String,
-    /// All of it, prompt included.
-    pub text: String,
-}
-
-/// A finished demo.
-#[derive(Clone, Debug)]
-pub struct Demo {
-    /// The numbers.
-    pub outcome: Outcome,
-    /// What the models write.
-    pub samples: [Sample; 2],
-    /// The page.
-    pub report: PathBuf,
-    /// The whole demo.
-    pub seconds: f64,
-    facts: Vec<(&'static str, String)>,
 }
 
 /// Runs the demo on the current thread pool. Refuses a directory that holds anything.

@@ -1,6 +1,7 @@
-//! What the demo found: three rows, and one sentence that the numbers make.
+//! What the demo found: three rows, one sentence that the numbers make, and what the models write.
 use crate::train::{EvalResult, Summary};
 use crate::{Error, Result};
+use std::path::PathBuf;
 
 /// Loss of one model on both sides.
 #[derive(Clone, Debug)]
@@ -108,6 +109,31 @@ impl Outcome {
 
 fn signed(x: f64) -> String {
     format!("{}{:.3}", if x < 0.0 { '−' } else { '+' }, x.abs())
+}
+
+/// A beginning and how a model continued it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Which model.
+    pub model: &'static str,
+    /// The beginning.
+    pub prompt: String,
+    /// All of it, prompt included.
+    pub text: String,
+}
+
+/// A finished demo.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// The numbers.
+    pub outcome: Outcome,
+    /// What the models write.
+    pub samples: [Sample; 2],
+    /// The page.
+    pub report: PathBuf,
+    /// The whole demo.
+    pub seconds: f64,
+    pub(super) facts: Vec<(&'static str, String)>,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The demo's report.html.
-use super::outcome::COLUMNS;
+use super::options::Options;
+use super::outcome::{COLUMNS, Demo, Sample};
 use super::recipe::{Phase, Recipe};
-use super::{Demo, Options, Sample};
 use crate::bench::Machine;
 use crate::device::DeviceName;
 use crate::report::{Chart, Line, Page, RunLog, Series, moving_average, origin, rate_chart};

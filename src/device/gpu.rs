@@ -4,7 +4,7 @@
 //!
 //! All device memory is one arena, laid out before anything is allocated; a tensor is an offset into it. An error
 //! of the device names the kernel or the call; a device that has failed keeps failing with its first error.
-use super::{Arg, Gemm, GemmShape, Kernel};
+use super::{Arena, Arg, Gemm, GemmShape, Kernel, Span};
 use crate::Result;
 use crate::ops::GemmChoices;
 
@@ -24,61 +24,9 @@ pub struct Pinned(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Graph(pub(super) usize);
 
-/// Bytes of the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Span {
-    /// First byte, from the start of the arena.
-    pub offset: usize,
-    /// How many.
-    pub bytes: usize,
-}
-
-impl Span {
-    /// `bytes` from byte `offset` of it on.
-    pub fn part(self, offset: usize, bytes: usize) -> Self {
-        assert!(offset + bytes <= self.bytes, "{bytes} bytes at {offset} of {self:?}");
-        Self { offset: self.offset + offset, bytes }
-    }
-}
-
 /// Bytes of a GPU that stay free beside the arena: cuBLASLt's kernels and executable graphs are loaded after it was
 /// allocated.
 pub const DRIVER_RESERVE: u64 = 1 << 30;
-
-/// Tensors start at multiples of this, and as much behind each belongs to nobody.
-pub const RED_ZONE: usize = 256;
-
-/// Where everything lies in device memory: decided before anything is allocated, by sizes alone.
-#[derive(Clone, Debug, Default)]
-pub struct Arena {
-    /// What the device may touch, ascending, red zones between.
-    pub spans: Vec<Span>,
-    bytes: usize,
-}
-
-impl Arena {
-    /// Room for `bytes` more.
-    pub fn add(&mut self, bytes: usize) -> Span {
-        let span = Span { offset: self.bytes, bytes };
-        self.bytes += bytes.next_multiple_of(RED_ZONE) + RED_ZONE;
-        self.spans.push(span);
-        span
-    }
-
-    /// Room for `bytes`, of which the device may touch the tensors: (first byte, bytes), ascending, at multiples of
-    /// [`RED_ZONE`] with as much between.
-    pub fn add_tensors(&mut self, bytes: usize, tensors: impl Iterator<Item = (usize, usize)>) -> Span {
-        let span = Span { offset: self.bytes, bytes };
-        self.spans.extend(tensors.map(|(offset, bytes)| span.part(offset, bytes)));
-        self.bytes += bytes.next_multiple_of(RED_ZONE) + RED_ZONE;
-        span
-    }
-
-    /// What is allocated, red zones included.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
 
 /// One launch of a kernel.
 #[derive(Clone, Debug)]

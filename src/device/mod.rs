@@ -1,6 +1,7 @@
 //! Devices that run `kernels/*.cu`: GPUs, and the emulated one, for tests: the same source compiled by the C++
 //! compiler, each thread of a block a fiber, under settings that make missing synchronisation show. See
 //! `kernels/README.md`.
+mod arena;
 mod cuda;
 mod embedding;
 mod emulated;
@@ -15,11 +16,12 @@ mod open;
 mod step;
 mod sums;
 
+pub use arena::{Arena, RED_ZONE, Span};
 pub use cuda::{Cuda, DriverState, Gpu, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated, EmulatedDevice, EmulatedSettings, StreamTiming};
 pub use gemm::{Epilogue, Gemm, GemmShape, Type};
-pub use gpu::{Arena, DRIVER_RESERVE, Device, Event, Graph, Launch, Pinned, RED_ZONE, Span, Stream};
+pub use gpu::{DRIVER_RESERVE, Device, Event, Graph, Launch, Pinned, Stream};
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
 pub use name::DeviceName;

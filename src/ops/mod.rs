@@ -16,4 +16,4 @@ mod update;
 pub use backend::{Backend, GemmChoices, LoadState, Ops, State, Timeline, Work};
 pub use handles::{Act, Gelu, Heads, Matrix, Norm, Shape, Stat, Vector};
 pub use op::Op;
-pub use update::{AdamParam, AdamSettings, Outcome, Update};
+pub use update::{AdamParam, AdamSettings, AdamStep, Outcome, Update};

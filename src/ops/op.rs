@@ -188,6 +188,13 @@ impl Op {
         }
     }
 
+    /// All of them, each once: those that it reads, then what else it writes.
+    pub fn acts(&self) -> Vec<Act> {
+        let mut all: Vec<Act> = self.reads().collect();
+        all.extend(self.writes().filter(|written| self.reads().all(|read| read != *written)));
+        all
+    }
+
     /// What it must move and compute at least. Of an embedding's gradient: where as many tokens are different as can be.
     pub fn cost(&self, storage: Storage) -> Cost {
         let e = storage.element;

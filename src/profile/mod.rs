@@ -5,11 +5,13 @@ mod nvtx;
 mod ops;
 mod page;
 mod picture;
+mod step;
 mod table;
 mod trace;
 
-pub use log::{Call, Log, Phase, Step};
+pub use log::Log;
 pub use page::page;
+pub use step::{Call, Phase, Step};
 pub use table::{Row, Table};
 pub use trace::trace;
 

@@ -3,7 +3,7 @@
 //! What NVTX 3's headers do, without them: a tool that starts a program names its library in
 //! `NVTX_INJECTION64_PATH`, and that library writes its functions into tables of ours. Nobody there: no ranges.
 //! (NVIDIA/NVTX, `c/include/nvtx3/nvtxDetail/nvtxInit.h` and `nvtxTypes.h`.)
-use super::Phase;
+use super::step::Phase;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;

@@ -1,5 +1,6 @@
 //! A backend around another: each operation is issued as it came, between two marks, under its name and with its cost.
-use super::log::{Log, Phase};
+use super::log::Log;
+use super::step::Phase;
 use crate::Result;
 use crate::ops::cost::Cost;
 use crate::ops::{
@@ -23,9 +24,7 @@ impl Ops for Noting<'_> {
         }
         self.inner.issue(op);
         if let Some(marks) = first.zip(self.inner.mark()) {
-            let mut acts: Vec<Act> = op.reads().collect();
-            acts.extend(op.writes().filter(|written| op.reads().all(|read| read != *written)));
-            self.log.end(op.name(), self.log.cost(op), acts, marks);
+            self.log.end(op.name(), self.log.cost(op), op.acts(), marks);
         }
     }
 

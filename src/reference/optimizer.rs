@@ -1,6 +1,6 @@
 //! AdamW and the moving average of the weights by their definitions.
 use super::Float;
-use crate::backend::cpu::AdamStep;
+use crate::ops::AdamStep;
 
 /// Weights and moments of one tensor.
 #[derive(Clone)]

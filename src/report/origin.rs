@@ -1,7 +1,7 @@
 //! What a page says of where it comes from.
 use crate::bench::Machine;
-use crate::checkpoint::utc;
-use crate::config::machine::COMMIT;
+use crate::machine::COMMIT;
+use crate::machine::utc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Machine, program and date, as facts of a page: what figures need to be compared with others.

@@ -1,6 +1,6 @@
 //! From `[schedule]` as written to what it means, and back.
 use super::catalogue::{self, Entry, PRESETS, SHAPES};
-use super::config::written;
+use super::phase_config::written;
 use super::*;
 use crate::{Error, Result};
 use serde::Deserialize;

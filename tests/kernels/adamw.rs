@@ -8,8 +8,8 @@ use crate::reference::random::Random;
 use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, deterministic, every_mode, once};
 use half::bf16;
 use rewarm::Result;
-use rewarm::backend::cpu::AdamStep;
 use rewarm::device::{AdamTables, Buffer, Mode, StepRecord, adam_tables};
+use rewarm::ops::AdamStep;
 use rewarm::ops::{AdamParam, Matrix, cost};
 use std::cell::RefCell;
 

@@ -4,7 +4,7 @@ use crate::reference::measure::{Ledger, length};
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
-use rewarm::backend::cpu::AdamStep;
+use rewarm::ops::AdamStep;
 use rewarm::ops::{AdamParam, Backend, Matrix, Shape};
 
 const SHAPE: Shape = Shape { batch: 1, time: 1 };

@@ -2,7 +2,7 @@
 //! which many processors are a hundred times slower.
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
-use rewarm::backend::cpu::AdamStep;
+use rewarm::ops::AdamStep;
 use rewarm::ops::{Act, AdamParam, Backend, Gelu, Heads, Shape};
 
 const SHAPE: Shape = Shape { batch: 1, time: 130 };

@@ -1,23 +1,6 @@
 //! The optimizer's passes over the flat buffers.
 use super::math::{normal_or_zero, vectorize};
-use crate::ops::AdamParam;
-
-/// What one update needs beside the flat buffers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// Learning rate before group multipliers.
-    pub lr: f64,
-    /// Factors on the decay of tensors, and of those whose decay follows the rate.
-    pub decay_scale: [f64; 2],
-    /// β₁, β₂.
-    pub betas: [f64; 2],
-    /// ε, added after the square root.
-    pub eps: f64,
-    /// Factor on every gradient (clipping).
-    pub grad_scale: f64,
-    /// Number of this update, from 1: the exponent of the bias corrections.
-    pub applied: u64,
-}
+use crate::ops::{AdamParam, AdamStep};
 use rayon::prelude::*;
 
 /// Elements of one task.

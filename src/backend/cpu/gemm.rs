@@ -1,8 +1,7 @@
 //! Single-threaded matrix products of the `gemm` crate on views. The backend cuts the work into tiles whose
 //! sizes depend on shapes alone and runs the tiles in parallel: a tile's bits then depend on nothing else.
-use super::linear::gelu_again;
 use super::memory::{Rows, RowsMut};
-use crate::ops::{Gelu, Matrix};
+use crate::ops::Matrix;
 
 /// A factor as stored, or its transpose.
 #[derive(Clone, Copy)]
@@ -47,12 +46,6 @@ pub fn whole(c: &mut [f32], [m, n, k]: [usize; 3], accumulate: bool, a: (&[f32],
         (b, true) => Operand::T(Rows::matrix(b, dense(n, k))),
     };
     product(&mut RowsMut::matrix(c, dense(m, n)), accumulate, a, b, 1.0, gemm::Parallelism::Rayon(0));
-}
-
-/// GELU of `x [m, n]` in a pass of its own, as it follows the crate's product where ours has it built in.
-pub fn whole_gelu(kind: Gelu, x: &mut [f32], y: &mut [f32], n: usize) {
-    let dense = Matrix { offset: 0, rows: x.len() / n, cols: n, ld: n };
-    gelu_again(kind, RowsMut::matrix(x, dense), RowsMut::matrix(y, dense));
 }
 
 fn product(

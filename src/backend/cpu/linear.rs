@@ -3,7 +3,7 @@ use super::gemm::{Operand, gemm};
 use super::math::{gelu_erf, gelu_tanh, normal_or_zero, vectorize};
 use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
 use super::tiles::Tiles;
-use crate::ops::{Gelu, Shape};
+use crate::ops::{Gelu, Matrix, Shape};
 
 /// Rows and columns of a tile of a weight gradient, which stays in cache while the sequences are added to it.
 const GRAD_ROWS: usize = 256;
@@ -78,6 +78,12 @@ pub fn gelu_again(kind: Gelu, saved: RowsMut, y: RowsMut) {
     for_row_blocks([saved, y], GELU_ROWS, |_, [mut saved, mut y]| {
         (0..saved.rows).for_each(|i| activate_row(kind, saved.row(i), y.row(i), true));
     });
+}
+
+/// GELU of `x [m, n]` in a pass of its own, as it follows the crate's product where ours has it built in.
+pub fn whole_gelu(kind: Gelu, x: &mut [f32], y: &mut [f32], n: usize) {
+    let dense = Matrix { offset: 0, rows: x.len() / n, cols: n, ld: n };
+    gelu_again(kind, RowsMut::matrix(x, dense), RowsMut::matrix(y, dense));
 }
 
 fn activate_row(kind: Gelu, x: &mut [f32], y: &mut [f32], slope: bool) {

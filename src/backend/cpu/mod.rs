@@ -20,16 +20,18 @@ pub(crate) mod rotary;
 mod tests;
 mod tiles;
 
-use super::MemoryPlan;
+use super::memory_plan::MemoryPlan;
 use crate::Result;
 use crate::checkpoint::storage::WRITE_PIECE;
 use crate::model::{ModelConfig, ParamTable, Workspace};
 use crate::ops::{
-    Act, AdamParam, AdamSettings, Backend, LoadState, Ops, Outcome, Stat, State, Timeline, Update, Work,
+    Act, AdamParam, AdamSettings, AdamStep, Backend, LoadState, Ops, Outcome, Stat, State, Timeline, Update,
+    Work,
 };
 use crate::stop;
-pub use adamw::{AdamStep, average};
-pub use gemm::{whole as whole_product, whole_gelu};
+pub use adamw::average;
+pub use gemm::whole as whole_product;
+pub use linear::whole_gelu;
 use memory::Arena;
 use std::borrow::Cow;
 use std::time::Instant;

@@ -32,7 +32,7 @@ use std::collections::{HashMap, HashSet};
 use sums::Pending;
 use transfer::Staging;
 
-use super::MemoryPlan;
+use super::memory_plan::MemoryPlan;
 
 /// The backend over one device.
 pub struct Gpu {

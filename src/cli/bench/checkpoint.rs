@@ -1,8 +1,8 @@
 //! `rewarm bench checkpoint`.
-use super::Output;
+use super::output::Output;
 use crate::Result;
 use crate::bench::{Checkpoints, Machine};
-use crate::cli::with_threads;
+use crate::cli::common::with_threads;
 use crate::cli::work::WorkArgs;
 use clap::Args;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `rewarm bench data`.
-use super::Output;
+use super::output::Output;
 use crate::bench::{Machine, Reading};
-use crate::cli::with_threads;
+use crate::cli::common::with_threads;
 use crate::device::DeviceName;
 use crate::{Error, Result};
 use clap::Args;

@@ -1,9 +1,9 @@
 //! `rewarm bench kernels`.
-use super::Output;
+use super::output::Output;
 use crate::Result;
 use crate::backend::most_chunk_rows;
 use crate::bench::{Kernels, Record};
-use crate::cli::with_threads;
+use crate::cli::common::with_threads;
 use crate::cli::work::ModelArgs;
 use clap::Args;
 

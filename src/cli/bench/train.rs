@@ -1,7 +1,7 @@
 //! `rewarm bench train`.
-use super::Output;
+use super::output::Output;
 use crate::bench::{Ceilings, Machine, Record, Workload, check_fits, largest_micro, measure};
-use crate::cli::with_threads;
+use crate::cli::common::with_threads;
 use crate::cli::work::WorkArgs;
 use crate::perf::gpus::of_device;
 use crate::{Error, Result, console};

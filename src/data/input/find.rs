@@ -10,9 +10,9 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::format::{extension, unpacked_name};
 use super::open::Place;
+use super::options::{InputFile, InputOptions};
 use super::own::{folder_of_ours, is_hub_part, of_ours};
 use super::tally::Tally;
-use super::{InputFile, InputOptions};
 use crate::{Error, Result};
 
 /// Device and number of a file: the same by whatever name.

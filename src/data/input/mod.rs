@@ -3,6 +3,7 @@ mod find;
 mod format;
 mod json;
 mod open;
+mod options;
 mod own;
 mod records;
 mod tally;
@@ -13,30 +14,15 @@ use std::sync::atomic::AtomicU64;
 use std::vec::IntoIter;
 
 pub use format::Format;
+pub use options::InputOptions;
 pub use tally::Tally;
 
 use crate::{Error, Result};
 use find::Finder;
 use json::Found;
-use open::{Opened, Place, Unfit, read_text};
+use open::{Opened, Unfit, read_text};
+use options::InputFile;
 use records::{Next, Records};
-
-/// Which files to take and what to read from them.
-#[derive(Clone, Debug)]
-pub struct InputOptions {
-    /// Take only files with these extensions from folders (without the dot). Empty: all files.
-    pub extensions: Vec<String>,
-    /// The field of each JSON object that holds the text.
-    pub field: String,
-    /// How documents lie in files.
-    pub format: Format,
-}
-
-impl Default for InputOptions {
-    fn default() -> Self {
-        Self { extensions: Vec::new(), field: "text".into(), format: Format::Auto }
-    }
-}
 
 /// The files to read, in order.
 #[derive(Clone, Debug)]
@@ -44,15 +30,6 @@ pub struct Inputs {
     files: Vec<InputFile>,
     options: InputOptions,
     left_out: Tally,
-}
-
-#[derive(Clone, Debug)]
-struct InputFile {
-    place: Place,
-    /// As it lies there; of a stream nobody knows.
-    bytes: Option<u64>,
-    /// Named by the user and not found in a folder: must be text.
-    named: bool,
 }
 
 impl Inputs {

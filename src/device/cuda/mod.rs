@@ -8,6 +8,7 @@ mod candidates;
 mod checks;
 mod kernels;
 mod probe;
+mod product;
 mod tune;
 
 use self::api::Driver;

@@ -6,7 +6,7 @@ use super::blas::{ALIGNMENT, Descriptors, Plan, from_text};
 use super::candidates::candidates;
 use crate::device::gemm::SEPARATE;
 use crate::device::{Epilogue, Gemm, GemmShape, Launch, Span};
-use crate::model::init::normal;
+use crate::random::normal;
 use crate::{Error, Result};
 use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
 use cudarc::cublaslt::sys::{cublasLtMatmulAlgo_t, cublasLtMatmulHeuristicResult_t};

@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::queue::{Command, Position, Streams};
 use super::seen::Seen;
 use super::{Emulated, EmulatedSettings, POISON, product};
-use crate::config::machine;
+use crate::machine;
 use crate::ops::GemmChoices;
 use crate::{Error, Result};
 use std::collections::{BTreeSet, HashSet};

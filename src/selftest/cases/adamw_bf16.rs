@@ -2,8 +2,8 @@
 use super::Case;
 use super::direct::found;
 use crate::Result;
-use crate::backend::cpu::AdamStep;
 use crate::device::{AdamTables, Device, StepRecord, adam_tables};
+use crate::ops::AdamStep;
 use crate::ops::{AdamParam, Matrix};
 use crate::reference::Float;
 use crate::reference::measure::Stored::{Bf16, F32};

@@ -1,7 +1,7 @@
 //! The end of a step: global norm, clipping, AdamW, the bf16 copy of the weights, and their moving average.
 use super::Case;
-use crate::backend::cpu::AdamStep;
 use crate::device::Device;
+use crate::ops::AdamStep;
 use crate::ops::{AdamParam, AdamSettings, Backend, Matrix, Shape, Update};
 use crate::reference::Float;
 use crate::reference::measure::Stored::F32;

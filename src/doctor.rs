@@ -1,18 +1,12 @@
-//! What this machine offers, for `rewarm doctor`.
+//! What this machine offers, as `rewarm doctor` says it.
 use crate::device::{DriverState, Emulated, Gpu, probe_cuda};
+use crate::machine::{COMMIT, memory};
 use serde::Serialize;
 use std::fmt;
 
-/// The commit that the program was built from, with `-dirty` where its sources differed from it; none where the build
-/// had no checkout and nobody told it in `REWARM_COMMIT`.
-pub const COMMIT: Option<&str> = match env!("REWARM_COMMIT") {
-    commit if commit.is_empty() => None,
-    commit => Some(commit),
-};
-
 /// Facts about the program and the machine it runs on.
 #[derive(Clone, Debug, Serialize)]
-pub struct Machine {
+pub struct Report {
     /// Version of rewarm.
     pub version: &'static str,
     /// What it was built from, where that is known.
@@ -52,7 +46,7 @@ impl DeviceReport {
     }
 }
 
-impl Machine {
+impl Report {
     /// Looks at this machine: `/proc` and `/sys` on Linux, the CUDA driver where there is one; changes nothing,
     /// cannot fail.
     pub fn detect() -> Self {
@@ -119,24 +113,7 @@ fn simd() -> Vec<&'static str> {
     vec![]
 }
 
-/// Total and available bytes.
-pub(crate) fn memory() -> (Option<u64>, Option<u64>) {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let (total, available) = (meminfo(&text, "MemTotal"), meminfo(&text, "MemAvailable"));
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    // In a container the limit of its group (cgroup v2; "max" where there is none) comes before the machine's.
-    let Some(limit) = number("/sys/fs/cgroup/memory.max") else { return (total, available) };
-    let free = limit.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0));
-    (total.map(|t| t.min(limit)), available.map(|a| a.min(free)))
-}
-
-/// The bytes of a line `Name:   123 kB`.
-fn meminfo(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
-impl fmt::Display for Machine {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), gib);
         let simd = if self.simd.is_empty() { "none found".to_owned() } else { self.simd.join(", ") };
@@ -174,20 +151,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meminfo_lines_are_read_in_bytes() {
-        let text = "MemTotal:       2048 kB\nMemAvailable:    1024 kB\n";
-        assert_eq!(meminfo(text, "MemTotal"), Some(2 << 20));
-        assert_eq!(meminfo(text, "MemAvailable"), Some(1 << 20));
-        assert_eq!(meminfo(text, "Mem"), None);
-        assert_eq!(meminfo("", "MemTotal"), None);
-    }
-
-    #[test]
     fn the_report_names_the_cpu_and_what_is_missing() {
-        let machine = Machine::detect();
-        let text = machine.to_string();
+        let report = Report::detect();
+        let text = report.to_string();
         assert!(text.contains("cpu: available") && text.contains("device   cuda"), "{text}");
-        assert!(machine.cuda.problems.iter().all(|problem| text.contains(problem)), "{text}");
-        assert_eq!(serde_json::to_value(&machine).unwrap()["devices"][0]["available"], true);
+        assert!(report.cuda.problems.iter().all(|problem| text.contains(problem)), "{text}");
+        assert_eq!(serde_json::to_value(&report).unwrap()["devices"][0]["available"], true);
     }
 }

@@ -1,0 +1,17 @@
+//! What several commands do.
+use crate::{Error, Result};
+
+/// Runs `f` on a pool of `threads` threads (0: all cores); everything it computes in parallel runs there.
+pub fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::failed(format!("cannot start {threads} threads: {e}")))?;
+    pool.install(f)
+}
+
+/// Prints a value as one line of JSON.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|e| Error::failed(format!("cannot print JSON: {e}")))?;
+    crate::console::print(&text)
+}

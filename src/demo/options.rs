@@ -1,0 +1,17 @@
+//! What the demo is asked for.
+use std::path::PathBuf;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where data, runs and report go.
+    pub dir: PathBuf,
+    /// [`Recipe::QUICK`] instead of [`Recipe::FULL`].
+    pub quick: bool,
+    /// Folders of text for upstream and downstream; by default the sources of rewarm's dependencies.
+    pub folders: Option<(PathBuf, PathBuf)>,
+    /// Seed of initialisation and data order.
+    pub seed: u64,
+    /// The command that asked for it, for the report.
+    pub command: String,
+}

@@ -1,0 +1,72 @@
+//! A profiled step: its operations, with their place in the model and their times.
+use crate::ops::Act;
+use crate::ops::cost::Cost;
+use serde::Serialize;
+
+/// The parts of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// From the tokens to the last norm.
+    Forward,
+    /// Logits, loss, and the gradients of both.
+    Head,
+    /// From the last norm back to the embedding, what is computed again included.
+    Backward,
+    /// Norm, clipping, AdamW.
+    Optimizer,
+}
+
+impl Phase {
+    /// As it is written in traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Head => "head",
+            Self::Backward => "backward",
+            Self::Optimizer => "optimizer",
+        }
+    }
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its name in the vocabulary, and the weight it multiplies with.
+    pub name: &'static str,
+    /// `qkv`, `out`, `head`; empty where the operation has no matrix.
+    pub weight: &'static str,
+    /// Part of the step.
+    pub phase: Phase,
+    /// Block, where it belongs to one.
+    pub layer: Option<usize>,
+    /// What it must move and compute at least.
+    pub cost: Cost,
+    /// The activations that it reads and writes.
+    pub acts: Vec<Act>,
+    /// Beginning and end, in seconds from the start of the step.
+    pub time: [f64; 2],
+}
+
+impl Call {
+    /// `linear qkv`.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.name, self.weight).trim_end().to_owned()
+    }
+
+    /// How long it took.
+    pub fn seconds(&self) -> f64 {
+        self.time[1] - self.time[0]
+    }
+}
+
+/// A profiled step; times are in seconds from its start, on the clock of the device.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// All of it.
+    pub seconds: f64,
+    /// In order.
+    pub calls: Vec<Call>,
+    /// Kernels and products of a GPU, with beginning and end.
+    pub launches: Vec<(String, [f64; 2])>,
+}

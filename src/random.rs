@@ -1,0 +1,25 @@
+//! Random numbers that are a function of a key and a place.
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
+
+/// N(0, σ²) by Box and Muller, in blocks with streams of their own so that they can be drawn in parallel.
+pub(crate) fn normal(len: usize, sigma: f64, key: u64) -> Vec<f32> {
+    const BLOCK: usize = 1 << 14;
+    let mut values = vec![0.0; len];
+    values.par_chunks_mut(BLOCK).enumerate().for_each(|(block, values)| {
+        let mut rng = ChaCha8Rng::seed_from_u64(key);
+        rng.set_stream(block as u64);
+        // 53 random bits, in (0, 1].
+        let mut uniform = || ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        for pair in values.chunks_mut(2) {
+            let radius = sigma * (-2.0 * uniform().ln()).sqrt();
+            let (sin, cos) = (std::f64::consts::TAU * uniform()).sin_cos();
+            pair[0] = (radius * cos) as f32;
+            if let Some(second) = pair.get_mut(1) {
+                *second = (radius * sin) as f32;
+            }
+        }
+    });
+    values
+}
