@@ -76,6 +76,13 @@ impl Error {
     }
 }
 
+/// What a file or a library says, as a part of a message, which is one line: other characters than those of text are
+/// written as `\\n` and the like.
+pub fn one_line(text: impl fmt::Display) -> String {
+    let plain = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    text.to_string().trim_end().chars().map(plain).collect()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

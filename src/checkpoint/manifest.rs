@@ -5,6 +5,7 @@
 use super::output::{FileRecord, hex};
 use super::safetensors::TensorRecord;
 use super::storage::{Storage, read_small};
+use crate::error::one_line;
 use crate::model::ModelConfig;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,8 @@ impl Manifest {
     /// Checks the hash, then the version, then reads the rest. The error is the reason only.
     pub fn from_text(text: &[u8]) -> Result<Self, String> {
         check_hash(text)?;
-        let mut value: Value = serde_json::from_slice(text).map_err(|e| format!("it is not JSON: {e}"))?;
+        let mut value: Value =
+            serde_json::from_slice(text).map_err(|e| format!("it is not JSON: {}", one_line(e)))?;
         match value.get("format").and_then(Value::as_u64) {
             Some(FORMAT) => {}
             Some(newer) if newer > FORMAT => {
@@ -108,7 +110,7 @@ impl Manifest {
         if let Some(object) = value.as_object_mut() {
             object.shift_remove("~xxh3_128");
         }
-        let manifest: Self = serde_json::from_value(value).map_err(|e| e.to_string())?;
+        let manifest: Self = serde_json::from_value(value).map_err(one_line)?;
         match manifest.files.keys().find(|name| !is_plain_name(name)) {
             Some(name) => Err(format!("it lists the file {name:?}, which is no plain file name")),
             None => Ok(manifest),
@@ -189,7 +191,7 @@ fn check_hash(text: &[u8]) -> Result<(), String> {
     if digits != actual.as_bytes() {
         return Err(format!(
             "its hash is {actual}, and it says {}; it is damaged or was edited",
-            String::from_utf8_lossy(digits)
+            one_line(String::from_utf8_lossy(digits))
         ));
     }
     Ok(())

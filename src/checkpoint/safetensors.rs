@@ -4,6 +4,7 @@
 use super::dtype::Dtype;
 use super::output::{FileRecord, Output, hex};
 use super::storage::{Source, Storage, read_exact_at};
+use crate::error::one_line;
 use crate::ops::Matrix;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
@@ -56,7 +57,8 @@ impl<'a> TensorFile<'a> {
         }
         let mut header = vec![0; header_bytes as usize];
         read_exact_at(&*source, &mut header, 8).map_err(Error::input("read", path))?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| bad(format!("header: {e}")))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| bad(format!("header: {}", one_line(e))))?;
         // `SafeTensors::deserialize` adds these lengths unchecked; hostile offsets near 2^64 would wrap.
         let expected = (metadata.data_len() as u64).checked_add(8 + header_bytes);
         if expected != Some(bytes) {
@@ -103,8 +105,9 @@ impl<'a> TensorFile<'a> {
             (None, FileDtype::F64) => (8, None),
             (None, other) => {
                 return Err(Error::refused(format!(
-                    "{}: {name} is stored as {other:?}, where F32, F16, BF16 or F64 is expected; convert it first",
-                    self.path.display()
+                    "{}: {} is stored as {other:?}, where F32, F16, BF16 or F64 is expected; convert it first",
+                    self.path.display(),
+                    one_line(name)
                 )));
             }
         };

@@ -1,6 +1,7 @@
 //! Every key of a run configuration, what it accepts, and the answer to a key that does not exist.
 use super::kind::ARGUMENTS;
 use super::kind::Kind::{self, *};
+use crate::error::one_line;
 use crate::schedule::catalogue::{PRESETS, SHAPES, WARMUPS};
 use crate::{Error, Result};
 use toml::{Table, Value};
@@ -174,7 +175,7 @@ pub(crate) fn check(table: &Table, origin: &str) -> Result<()> {
 /// `shown` is the path as the user wrote it (`data.validation[0]`), `known` as [`KEYS`] has it.
 fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
     for (name, value) in table {
-        let (shown, known) = (join(shown, name), join(known, name));
+        let (shown, known) = (join(shown, &one_line(name)), join(known, name));
         if is_section(&known) {
             match value {
                 Value::Table(inner) => walk(inner, &shown, &known, origin)?,

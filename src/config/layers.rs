@@ -1,5 +1,6 @@
 //! Defaults, file, overrides: the later wins, key by key.
 use super::{RawConfig, keys};
+use crate::error::one_line;
 use crate::{Error, Result};
 use std::path::Path;
 use toml::{Table, Value};
@@ -15,8 +16,7 @@ impl RawConfig {
 
     /// As [`RawConfig::load`], of a text; `origin` stands for its name in messages.
     pub fn from_toml_str(text: &str, origin: &str, sets: &[String]) -> Result<Self> {
-        let mut table: Table =
-            text.parse().map_err(|e| Error::refused(format!("{origin} is not TOML: {e}")))?;
+        let mut table: Table = text.parse().map_err(|e| not_toml(origin, text, &e))?;
         keys::check(&table, origin)?;
         for set in sets {
             let layer = parse_set(set)?;
@@ -24,8 +24,17 @@ impl RawConfig {
             merge(&mut table, layer);
         }
         // The keys and kinds are checked: what is left for serde to refuse would be a gap in the key table.
-        table.try_into().map_err(|e| Error::refused(format!("{origin}: {e}")))
+        table.try_into().map_err(|e| Error::refused(format!("{origin}: {}", one_line(e))))
     }
+}
+
+/// The place and the reason, without the drawing that the parser has around them.
+fn not_toml(origin: &str, text: &str, error: &toml::de::Error) -> Error {
+    let place = error.span().and_then(|span| text.get(..span.start)).map_or(String::new(), |before| {
+        let line = before.rsplit('\n').next().unwrap_or(before);
+        format!("line {}, column {}: ", before.matches('\n').count() + 1, line.chars().count() + 1)
+    });
+    Error::refused(format!("{origin} is not TOML: {place}{}", one_line(error.message())))
 }
 
 /// `a.b=value` as the table that a file would have. The value is TOML where it can be (numbers, booleans,

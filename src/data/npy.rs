@@ -49,7 +49,7 @@ pub(crate) fn header(file: &Opening) -> Result<(Dtype, u64, u64)> {
     match (tokens, bytes) {
         _ if shape.is_empty() => Err(refuse("holds a single number and no array of tokens".into())),
         (Some(0), _) => Err(refuse(format!("holds no tokens (shape {shape:?}); leave it out"))),
-        (Some(tokens), Some(bytes)) if start + length + bytes == file.bytes => {
+        (Some(tokens), Some(bytes)) if bytes == file.bytes - start - length => {
             Ok((dtype, start + length, tokens))
         }
         _ => Err(refuse(format!(

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::fast_bpe::{FastBpe, WordCache, cut_after, failed};
 use super::identity::Identity;
+use crate::error::one_line;
 use crate::{Error, Result};
 
 /// The token that ends a document in GPT-2, GPT-NeoX and Pythia vocabularies.
@@ -60,7 +61,7 @@ impl TextTokenizer {
         // The library panics on merges that lead out of the vocabulary.
         let mut inner = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&json)))
             .map_err(|_| "its merges do not fit its vocabulary".to_string())
-            .and_then(|result| result.map_err(|e| e.to_string()))
+            .and_then(|result| result.map_err(one_line))
             .map_err(|e| {
                 Error::refused(format!("not a valid tokenizer.json ({e}); download or train it again"))
             })?;

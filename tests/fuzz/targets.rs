@@ -1,0 +1,151 @@
+//! What is read from files that others made, as functions of bytes. `cargo test` gives them a small corpus and damaged
+//! copies of it (`main.rs`), cargo-fuzz whatever it finds (`fuzz_targets/`). Each asserts that whatever the bytes are,
+//! nothing panics, an error is one line, and what was accepted can be used; and says whether it was accepted.
+use rewarm::checkpoint::safetensors::TensorFile;
+use rewarm::checkpoint::{Disk, Manifest};
+use rewarm::config::{Config, RawConfig};
+use rewarm::data::{Format, Progress, Shard, TextTokenizer, verify};
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Reads bytes and says whether they were accepted.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every target by its name, which is that of its file in `fuzz_targets/` and of its folder in `seeds/`.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("megatron_idx", megatron_idx),
+    ("llmc", llmc),
+    ("npy", npy),
+    ("safetensors", safetensors),
+    ("manifest", manifest),
+    ("run_config", run_config),
+    ("tokenizer", tokenizer),
+];
+
+/// Length of the `.bin` as a little-endian u16, then the `.idx`. The tokens are 0.
+pub fn megatron_idx(bytes: &[u8]) -> bool {
+    let Some((length, idx)) = bytes.split_first_chunk() else { return false };
+    let bin = write("shard.bin", &vec![0; u16::from_le_bytes(*length).into()]);
+    write("shard.idx", idx);
+    read_shard(&bin, Format::Megatron, bin.display().to_string())
+}
+
+/// A shard of llm.c.
+pub fn llmc(bytes: &[u8]) -> bool {
+    let bin = write("llmc.bin", bytes);
+    read_shard(&bin, Format::LlmC, bin.display().to_string())
+}
+
+/// An array of NumPy, or tokens without a header.
+pub fn npy(bytes: &[u8]) -> bool {
+    let path = write("array.npy", bytes);
+    read_shard(&path, Format::RawU16, format!("raw-u16:{}", path.display()))
+}
+
+/// Everything that a shard offers, by its first, some and one too many of its documents.
+fn read_shard(path: &Path, format: Format, spec: String) -> bool {
+    let opened = good(Shard::open(path, format));
+    if let Some(shard) = &opened {
+        let documents = shard.documents();
+        for d in [0, 1, documents / 2, documents - 1, documents, u64::MAX] {
+            let Some((start, end)) = good(shard.document(d)) else { continue };
+            assert!(start <= end && end <= shard.tokens(), "document {d} is {start}..{end}");
+            let mut tokens = vec![0; (end - start).min(64) as usize];
+            good(shard.read(start, &mut tokens, 1 << 16));
+            good(shard.document_at(start));
+        }
+        good(shard.read(shard.tokens() - 1, &mut [0], 1 << 16));
+        shard.oddity().iter().for_each(|oddity| one_line(oddity));
+    }
+    if let Some(found) = good(verify(&[spec], Some(1 << 16), None, &mut Progress::hidden())) {
+        found.faults.iter().for_each(|fault| one_line(&fault.message));
+    }
+    opened.is_some()
+}
+
+/// A file of tensors, each read to its end.
+pub fn safetensors(bytes: &[u8]) -> bool {
+    let path = write("model.safetensors", bytes);
+    let Some(file) = good(TensorFile::open(&Disk, &path)) else { return false };
+    for name in file.names() {
+        let mut seen = 0;
+        let read = file.read(&name, |first, values, _| {
+            assert_eq!(first, seen);
+            seen += values.len();
+            Ok(())
+        });
+        if good(read).is_some() {
+            assert_eq!(
+                seen,
+                file.info(&name).expect("it is one of its names").shape.iter().product::<usize>()
+            );
+        }
+    }
+    true
+}
+
+/// A manifest as it is, and with the hash that makes the bytes before it believable.
+pub fn manifest(bytes: &[u8]) -> bool {
+    const KEY: &[u8] = b",\n  \"~xxh3_128\": \"";
+    let end = bytes.windows(KEY.len()).rposition(|window| window == KEY).unwrap_or(bytes.len());
+    let mut sealed = [&bytes[..end], KEY].concat();
+    let hash = format!("{:032x}\"\n}}\n", xxh3_128(&sealed));
+    sealed.extend(hash.into_bytes());
+    good(Manifest::from_text(bytes));
+    let Some(manifest) = good(Manifest::from_text(&sealed)) else { return false };
+    let again = Manifest::from_text(manifest.to_text().as_bytes()).expect("what was read is written as such");
+    assert_eq!(again.to_text(), manifest.to_text());
+    good(manifest.check_model(&again.model));
+    manifest.bytes() > 0
+}
+
+/// A configuration: what it means, its rates, and that its resolved form means the same.
+pub fn run_config(bytes: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(bytes) else { return false };
+    let Some(raw) = good(RawConfig::from_toml_str(text, "run.toml", &[])) else { return false };
+    if let Some(preview) = good(raw.preview(None)) {
+        let last = preview.schedule.total.saturating_sub(1);
+        for step in [0, 1, last / 2, last, u64::MAX] {
+            let rate = preview.schedule.lr(step);
+            assert!(rate.is_finite() && rate >= 0.0, "the rate of step {step} is {rate}");
+        }
+    }
+    let Some(config) = good(raw.validate()) else { return false };
+    let resolved = config.resolved_toml();
+    let again = Config::from_toml_str(&resolved, &[]).unwrap_or_else(|e| panic!("{e} of\n{resolved}"));
+    assert_eq!(again.resolved_toml(), resolved);
+    true
+}
+
+/// A `tokenizer.json`: a text through it and back.
+pub fn tokenizer(bytes: &[u8]) -> bool {
+    let Some(tokenizer) = good(TextTokenizer::from_json(bytes.to_vec())) else { return false };
+    let Some(ids) = good(tokenizer.encode("Hello, world! 12345\n\n\té <|endoftext|>")) else { return false };
+    assert!(ids.iter().all(|id| *id < tokenizer.vocab_size()));
+    good(tokenizer.decode(&ids));
+    good(tokenizer.eod(None));
+    true
+}
+
+/// What was accepted. An error is one line.
+fn good<T, E: Display>(result: Result<T, E>) -> Option<T> {
+    result.map_err(|error| one_line(&error.to_string())).ok()
+}
+
+fn one_line(message: &str) {
+    assert!(!message.is_empty() && !message.contains('\n'), "not one line: {message:?}");
+}
+
+/// `bytes` as a file in a folder of this thread, in memory where the system offers that.
+fn write(name: &str, bytes: &[u8]) -> PathBuf {
+    thread_local! {
+        static FOLDER: TempDir =
+            tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder");
+    }
+    let path = FOLDER.with(|folder| folder.path().join(name));
+    fs::write(&path, bytes).expect("space for a small file");
+    path
+}
