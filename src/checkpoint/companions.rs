@@ -101,7 +101,7 @@ impl Companions {
         let gone: Vec<&str> = before.difference(&now).map(String::as_str).collect();
         if !gone.is_empty() {
             note(&format!(
-                "note: {} is another tokenizer than the model's, whose {} are left out of checkpoints",
+                "note: {} takes the place of the model's tokenizer, whose {} are left out of checkpoints",
                 path.display(),
                 gone.join(", ")
             ));

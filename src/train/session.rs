@@ -12,7 +12,8 @@ use super::prepare::{check_tokens, feedback_of, params, run_id, settle_chunk_row
 use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
 use super::source::Source;
 use super::sources::{
-    check_tokenizer, companions, evaluations, open_sources, resumed_fingerprint, tokenizer, tokenizer_path,
+    check_tokenizer, companions, evaluations, keep_tokenizer, open_sources, resumed_fingerprint, tokenizer,
+    tokenizer_path,
 };
 use crate::backend::{self, MemoryPlan};
 use crate::checkpoint::{Buffers, Fingerprints, RunLock, RunState};
@@ -122,6 +123,7 @@ impl Session {
             (None, Some(sizes)) => sizes,
             (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
         };
+        source.as_ref().map_or(Ok(()), |source| keep_tokenizer(&config, source))?;
         let previous = source.as_ref().and_then(|s| s.manifest()).and_then(|m| m.state.extra["lr"].as_f64());
         let parts = Parts::open(config, model_config, source.as_ref(), previous)?;
         let before = source.as_ref().and_then(|s| s.manifest());
@@ -324,7 +326,7 @@ impl Parts {
         let extra_files = companions(path.as_deref(), source, &sizes)?;
         let tokenizer = tokenizer(&extra_files, path.as_deref())?;
         let corpora: Vec<_> = sources.corpora().chain(evaluations.iter().map(Evaluation::corpus)).collect();
-        check_tokenizer(&config, tokenizer.as_ref(), &corpora, source, sizes.vocab_size)?;
+        check_tokenizer(tokenizer.as_ref(), &corpora, source, sizes.vocab_size)?;
         let model_json =
             serde_json::to_vec(&sizes).map_err(|e| Error::failed(format!("model sizes: {e}")))?;
         let fingerprints = Fingerprints {

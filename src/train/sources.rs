@@ -124,9 +124,8 @@ pub fn tokenizer(files: &[NamedFile], path: Option<&Path>) -> Result<Option<Text
 }
 
 /// Refuses a tokenizer with ids that the model does not have, and data, of training and of validation, that were made
-/// with another one. Says so where the model started from has another than `data.tokenizer`.
+/// with another one.
 pub fn check_tokenizer(
-    config: &Config,
     tokenizer: Option<&TextTokenizer>,
     corpora: &[&Corpus],
     source: Option<&Source>,
@@ -147,10 +146,6 @@ pub fn check_tokenizer(
         return data::check_tokenizer(corpora.iter().copied(), None, advice);
     };
     tokenizer.check_fits(vocab as u32)?;
-    let own = source.filter(|_| config.data.tokenizer.is_some()).map(|s| s.dir().join(TOKENIZER));
-    if let Some(own) = own.filter(|path| path.exists()) {
-        warn_of_another(tokenizer, &TextTokenizer::load(own)?);
-    }
     let again = format!("tokenize the texts again with --tokenizer {}", tokenizer.name());
     let advice = match source {
         Some(_) => again,
@@ -159,17 +154,23 @@ pub fn check_tokenizer(
     data::check_tokenizer(corpora.iter().copied(), Some(tokenizer), &advice)
 }
 
-/// What a key says is done, even where it makes a model learn its tokens anew.
-fn warn_of_another(named: &TextTokenizer, own: &TextTokenizer) {
-    if named.identity() != own.identity() {
-        note(&format!(
-            "warning: data.tokenizer names {}, which is another tokenizer than {} of the model started from: they differ \
-             in {}, and the model has to learn the ids anew; leave data.tokenizer out to keep the model's",
-            named.name(),
-            own.name(),
-            named.difference(own)
-        ));
+/// Refuses a `data.tokenizer` that is another one than that of the model started from: what the model knows of an id is
+/// what its own tokenizer gives the id to.
+pub fn keep_tokenizer(config: &Config, source: &Source) -> Result<()> {
+    let own = source.dir().join(TOKENIZER);
+    let Some(named) = config.data.tokenizer.as_ref().filter(|_| own.exists()) else { return Ok(()) };
+    let (named, own) = (TextTokenizer::load(named)?, TextTokenizer::load(own)?);
+    if named.identity() == own.identity() {
+        return Ok(());
     }
+    Err(Error::refused(format!(
+        "data.tokenizer names {}, which is another tokenizer than {} of the model started from: they differ in {}, and the \
+         model's ids would stand for other texts; leave data.tokenizer out, and tokenize the texts with --tokenizer {1}; a \
+         model of another tokenizer begins from scratch, without start.from",
+        named.name(),
+        own.name(),
+        named.difference(&own)
+    )))
 }
 
 /// The fingerprint of the tokenizer that a run goes on with from `step_dir`, where it is `was`: the tokenizer's identity.

@@ -89,14 +89,26 @@ fn another_tokenizer_is_refused_everywhere() {
     line(&dir, "train DIR/from.toml").refused(
         &[&OTHERS[..], &["tokenize the texts again with --tokenizer", "hf/tokenizer.json"]].concat(),
     );
-    // Whoever says that the model shall learn other ids is told so.
-    let said = line(&dir, "train DIR/from.toml --set data.tokenizer=\"DIR/other/tokenizer.json\"");
-    said.ok();
-    assert!(
-        said.err.contains("warning: data.tokenizer names") && said.err.contains("hf/tokenizer.json"),
-        "{}",
-        said.err
-    );
+    // Data and key agree, and the model has another one.
+    line(&dir, "train DIR/from.toml --set data.tokenizer=\"DIR/other/tokenizer.json\"").refused(&[
+        "data.tokenizer names",
+        "other/tokenizer.json, which is another tokenizer than",
+        "hf/tokenizer.json of the model started from",
+        "differ in vocabulary or merges",
+        "leave data.tokenizer out",
+    ]);
+    line(&dir, "train DIR/from.toml --set data.tokenizer=\"DIR/other\" --set start.from=\"DIR/run\"")
+        .refused(&["other/tokenizer.json, which is another", "step-0000000040/tokenizer.json"]);
+    assert!(!dir.join("from").exists());
+    let same = "train DIR/from.toml --set data.tokenizer=\"DIR/again\" --set data.train=[\"DIR/data/c\"]";
+    line(&dir, same).ok();
+    fs::remove_dir_all(dir.join("from")).unwrap();
+    // A model speaks what lies beside it; one with nothing beside it, what it is given.
+    fs::copy(dir.join("other/tokenizer.json"), dir.join("hf/tokenizer.json")).unwrap();
+    line(&dir, "train DIR/from.toml").ok();
+    fs::remove_dir_all(dir.join("from")).unwrap();
+    fs::remove_file(dir.join("hf/tokenizer.json")).unwrap();
+    line(&dir, "train DIR/from.toml --set data.tokenizer=\"DIR/other/tokenizer.json\"").ok();
 }
 
 const FROM: &str = r#"
