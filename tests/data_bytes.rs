@@ -1,12 +1,15 @@
 //! Bits per byte of a part of a text: against the bytes that were put in.
 mod data_support;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use data_support::text::{Dice, document, documents};
-use data_support::*;
-use rewarm::data::{Order, Progress, Side, Split, TextTokenizer, TokenBytes, tokenize_documents, train_bpe};
+use rewarm::data::{
+    Corpus, Order, Progress, Side, Split, TextTokenizer, TokenBytes, tokenize_documents, train_bpe,
+};
+use serde_json::Value;
 use tempfile::tempdir;
 use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, normalizers::NFC};
 
@@ -70,9 +73,7 @@ fn of_tokenizers_that_do_not_keep_every_byte_nothing_is_said() {
 }
 
 /// Half of the documents are of long tokens, half of single bytes: the ratio of the whole is that of neither.
-#[test]
-fn bits_per_byte_count_what_was_evaluated() {
-    let dir = tempdir().unwrap();
+fn texts() -> Vec<String> {
     let mut dice = Dice::new(11);
     let long = documents(400).concat();
     let mut texts = Vec::new();
@@ -80,20 +81,15 @@ fn bits_per_byte_count_what_was_evaluated() {
         let dense: String = (0..400).map(|_| char::from(33 + dice.below(90) as u8)).collect();
         texts.push(if i < 30 { long[..].chars().skip(i * 900).take(800).collect() } else { dense });
     }
-    for (name, texts) in [("long", &texts[..30]), ("both", &texts[..])] {
-        let prefix = dir.path().join(name);
-        tokenize_documents(
-            texts.iter().cloned().map(Ok),
-            &TRAINED,
-            Some(0),
-            &prefix,
-            &mut Progress::hidden(),
-        )
-        .unwrap();
-    }
-    fs::write(
-        dir.path().join("run.toml"),
-        r#"
+    texts
+}
+
+fn tokenized(texts: &[String], prefix: &Path) {
+    let texts = texts.iter().cloned().map(Ok);
+    tokenize_documents(texts, &TRAINED, Some(0), prefix, &mut Progress::hidden()).unwrap();
+}
+
+const RUN: &str = r#"
 run_dir = "run"
 seed = 5
 [model]
@@ -106,9 +102,6 @@ max_position_embeddings = 64
 train = ["both"]
 seq_len = 32
 validation_fraction = 0.3
-[[data.validation]]
-name = "long"
-paths = ["long"]
 [batch]
 sequences = 4
 micro = 4
@@ -120,46 +113,117 @@ steps = 1
 [eval]
 every = 1
 sequences = 7
-"#,
-    )
-    .unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rewarm"));
-    let said = command.args(["train", "run.toml"]).current_dir(dir.path()).output().unwrap();
+"#;
+
+/// What `rewarm` says on success.
+fn rewarm(dir: &Path, args: &[&str]) -> String {
+    let said = Command::new(env!("CARGO_BIN_EXE_rewarm")).args(args).current_dir(dir).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let log = fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
-    let lines = log.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
-    let evals: Vec<_> = lines.filter(|l| l["eval"].is_string()).collect();
-    assert_eq!(evals.len(), 4);
-    let mut ratios = Vec::new();
+    String::from_utf8(said.stdout).unwrap()
+}
+
+/// The lines of evaluations.
+fn evaluations(lines: &str) -> Vec<Value> {
+    let lines = lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+    lines.filter(|l| l["eval"].is_string()).collect()
+}
+
+/// Bytes of the text that the predicted tokens of the first `windows` windows, evenly spread, stand for: of the
+/// byte-level alphabet, each character is one byte; an end is none.
+fn bytes_of(spec: &str, side: Side, fraction: f64, windows: u64) -> usize {
     let library = Tokenizer::from_bytes(TRAINED.json()).unwrap();
-    for line in &evals {
-        let (name, side, fraction) = match line["eval"].as_str().unwrap() {
-            "heldout" => ("both", Side::Validation, 0.3),
-            _ => ("long", Side::All, 0.0),
-        };
-        let corpus = Arc::new(open(&dir.path().join(name)));
-        let order = Order::new(corpus, side, Split { fraction, seed: 5 }, 32, 0).unwrap();
-        let windows = 7.min(order.windows());
-        let (mut bytes, mut window) = (0, vec![0; 33]);
-        for i in 0..windows {
-            order.read_window(i * order.windows() / windows, &mut window, 1024).unwrap();
-            // Of the byte-level alphabet, each character is one byte; an end is none.
-            bytes += window[1..]
-                .iter()
-                .filter(|id| **id != 0)
-                .map(|id| library.id_to_token(*id).unwrap().chars().count())
-                .sum::<usize>();
-        }
-        let number = |key: &str| line[key].as_f64().unwrap();
-        assert_eq!(number("tokens"), 32.0 * windows as f64);
-        let expected = number("loss") * number("tokens") / 2f64.ln() / bytes as f64;
-        let found = number("bits_per_byte");
-        assert!((found / expected - 1.0).abs() < 1e-12, "{found}, expected {expected}");
-        ratios.push(bytes as f64 / number("tokens"));
+    let corpus = Arc::new(Corpus::open(&[spec]).unwrap());
+    let order = Order::new(corpus, side, Split { fraction, seed: 5 }, 32, 0).unwrap();
+    assert!(windows <= order.windows());
+    let (mut bytes, mut window) = (0, vec![0; 33]);
+    for i in 0..windows {
+        order.read_window(i * order.windows() / windows, &mut window, 1024).unwrap();
+        let tokens = window[1..].iter().filter(|id| **id != 0);
+        bytes += tokens.map(|id| library.id_to_token(*id).unwrap().chars().count()).sum::<usize>();
     }
+    bytes
+}
+
+/// The bytes per token that `line` was divided by, after it was compared with arithmetic.
+fn checked(line: &Value, spec: &str, side: Side, fraction: f64) -> f64 {
+    let number = |key: &str| line[key].as_f64().unwrap_or_else(|| panic!("no {key} in {line}"));
+    let bytes = bytes_of(spec, side, fraction, number("tokens") as u64 / 32) as f64;
+    let expected = number("loss") * number("tokens") / 2f64.ln() / bytes;
+    let found = number("bits_per_byte");
+    assert!((found / expected - 1.0).abs() < 1e-12, "{found}, expected {expected}");
+    bytes / number("tokens")
+}
+
+#[test]
+fn bits_per_byte_count_what_was_evaluated() {
+    let (dir, texts) = (tempdir().unwrap(), texts());
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    tokenized(&texts[..30], Path::new(&path("long")));
+    tokenized(&texts, Path::new(&path("both")));
+    let long = "[[data.validation]]\nname = \"long\"\npaths = [\"long\"]\n";
+    fs::write(path("run.toml"), format!("{RUN}{long}")).unwrap();
+    rewarm(dir.path(), &["train", "run.toml"]);
+    let lines = evaluations(&fs::read_to_string(path("run/metrics.jsonl")).unwrap());
+    assert_eq!(lines.len(), 4);
+    let ratio = |line: &Value| match line["eval"].as_str().unwrap() {
+        "heldout" => checked(line, &path("both"), Side::Validation, 0.3),
+        _ => checked(line, &path("long"), Side::All, 0.0),
+    };
+    let ratios: Vec<f64> = lines.iter().map(ratio).collect();
     // Were there one ratio for all, this would test nothing.
     assert!(
         ratios.iter().any(|r| *r > 1.3 * ratios[0]) || ratios.iter().any(|r| *r < ratios[0] / 1.3),
         "{ratios:?}"
     );
+}
+
+/// Shards that say nothing of a tokenizer: that of the run or of the model is what their tokens are of.
+#[test]
+fn bits_per_byte_of_shards_from_elsewhere() {
+    let (dir, texts) = (tempdir().unwrap(), texts());
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let spec = |spec: &str| match spec.split_once(':') {
+        Some((format, name)) => format!("{format}:{}", path(name)),
+        None => path(spec),
+    };
+    tokenized(&texts, Path::new(&path("both")));
+    // As llm.c, Megatron-LM and nanoGPT leave them; and beside one of ours, and one of ours whose tokenizer went away.
+    let tokens = fs::read(path("both.bin")).unwrap();
+    let mut header = [0i32; 256];
+    header[..3].copy_from_slice(&[20240520, 1, tokens.len() as i32 / 2]);
+    let header: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    fs::write(path("llmc.bin"), [header, tokens.clone()].concat()).unwrap();
+    fs::write(path("raw.bin"), &tokens).unwrap();
+    fs::copy(path("both.bin"), path("megatron.bin")).unwrap();
+    fs::copy(path("both.idx"), path("megatron.idx")).unwrap();
+    fs::rename(path("tokenizer.json"), path("named.json")).unwrap();
+    let foreign = ["llmc.bin", "raw-u16:raw.bin", "megatron", "both"];
+    let set = |s: &str| format!("[[data.validation]]\nname = {s:?}\npaths = [{s:?}]\n");
+    let sets: String = foreign.iter().map(|s| set(s)).collect();
+    let run = RUN.replace("train = [\"both\"]", "train = [\"megatron\"]");
+    let named = run.replace("[data]", "[data]\ntokenizer = \"named.json\"");
+    fs::write(path("run.toml"), format!("{named}{sets}")).unwrap();
+    rewarm(dir.path(), &["train", "run.toml"]);
+    let lines = evaluations(&fs::read_to_string(path("run/metrics.jsonl")).unwrap());
+    assert_eq!(lines.len(), 2 * (1 + foreign.len()));
+    for line in &lines {
+        match line["eval"].as_str().unwrap() {
+            "heldout" => checked(line, &path("megatron"), Side::Validation, 0.3),
+            name => checked(line, &spec(name), Side::All, 0.0),
+        };
+    }
+    // Of the tokenizer beside the model.
+    for name in foreign {
+        let data = format!("set={name}");
+        let line = rewarm(dir.path(), &["eval", "run", "--data", &data, "--sequences", "5", "--json"]);
+        checked(&evaluations(&line)[0], &spec(name), Side::All, 0.0);
+    }
+    let mixed =
+        evaluations(&rewarm(dir.path(), &["eval", "run", "--data", "set=raw-u16:raw.bin,both", "--json"]));
+    assert!(mixed[0]["bits_per_byte"].is_f64(), "{mixed:?}");
+    // A run that knows none says none.
+    fs::write(path("none.toml"), run.replace("\"run\"", "\"none\"")).unwrap();
+    rewarm(dir.path(), &["train", "none.toml"]);
+    let lines = evaluations(&fs::read_to_string(path("none/metrics.jsonl")).unwrap());
+    assert!(lines.iter().all(|line| line["bits_per_byte"].is_null()), "{lines:?}");
 }

@@ -60,14 +60,15 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
     let Loaded { model, workspace, mut ops, config, tokenizer } =
         Source::read(&args.model, |source| load(args, source, config.as_ref()))?;
     let time = workspace.shape.time;
+    let known = tokenizer.as_ref().ok().and_then(Option::as_ref);
     let sets = match config {
         _ if !named.is_empty() => named
             .iter()
-            .map(|(name, paths)| open_set(name, paths, time, args.sequences.unwrap_or(0)))
+            .map(|(name, paths)| open_set(name, paths, time, args.sequences.unwrap_or(0), known))
             .collect::<Result<Vec<_>>>()?,
         Some(mut config) => {
             config.eval.sequences = args.sequences.unwrap_or(config.eval.sequences);
-            validation_sets(&config, time)?
+            validation_sets(&config, time, known)?
         }
         None => {
             return Err(Error::refused(format!(
@@ -170,7 +171,13 @@ fn named_sets(specs: &[String]) -> Result<Vec<(&str, Vec<&str>)>> {
     Ok(sets)
 }
 
-fn open_set(name: &str, paths: &[&str], time: usize, sequences: usize) -> Result<Evaluation> {
+fn open_set(
+    name: &str,
+    paths: &[&str],
+    time: usize,
+    sequences: usize,
+    tokenizer: Option<&TextTokenizer>,
+) -> Result<Evaluation> {
     let corpus = Arc::new(Corpus::open(paths)?);
-    Evaluation::new(name, corpus, Side::All, Split::NONE, time, sequences)
+    Evaluation::new(name, corpus, Side::All, Split::NONE, time, sequences, tokenizer)
 }

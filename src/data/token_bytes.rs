@@ -6,7 +6,8 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::corpus::Corpus;
-use super::text_tokenizer::END_OF_TEXT;
+use super::text_tokenizer::{END_OF_TEXT, TextTokenizer};
+use super::tokenized::TokenizedInfo;
 use crate::files::folder_of;
 use crate::{Error, Result};
 
@@ -72,35 +73,20 @@ impl TokenBytes {
         ends.is_empty().then_some(Self(bytes))
     }
 
-    /// Of the `tokenizer.json` beside the shards, where all of them were made with it by `data tokenize`.
-    pub fn of_corpus(corpus: &Corpus) -> Result<Option<Self>> {
-        let Some(notes) = corpus.tokenized()?.into_iter().collect::<Option<Vec<_>>>() else {
-            return Ok(None);
-        };
-        let Some(first) = notes.first() else { return Ok(None) };
-        if !notes.iter().all(|note| note.is_of_one_tokenizer_with(first)) {
-            return Ok(None);
+    /// Of the `tokenizer.json` beside the shards, where all of them were made with it by `data tokenize`; else of `known`,
+    /// the tokenizer of the model that reads them.
+    pub fn of_corpus(corpus: &Corpus, known: Option<&TextTokenizer>) -> Result<Option<Self>> {
+        let notes = corpus.tokenized()?;
+        let mut ends: Vec<u32> = notes.iter().flatten().filter_map(|note| note.eod).collect();
+        if let Some(json) = json_beside(corpus, &notes)? {
+            return Ok(Self::new(&json, &ends));
         }
-        let mut ends: Vec<u32> = notes.iter().filter_map(|note| note.eod).collect();
-        ends.sort_unstable();
-        ends.dedup();
-        let mut before = None;
-        for shard in corpus.shards() {
-            let path = folder_of(shard.path()).join("tokenizer.json");
-            if before.as_ref() == Some(&path) {
-                continue;
-            }
-            match std::fs::read(&path) {
-                Ok(json) if format!("{:032x}", xxh3_128(&json)) == first.tokenizer_hash => {
-                    return Ok(Self::new(&json, &ends));
-                }
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::input("read", &path)(e));
-                }
-                _ => before = Some(path),
-            }
+        let Some(known) = known else { return Ok(None) };
+        if notes.iter().any(Option::is_none) {
+            // What a shard from elsewhere ends its documents with, where the tokenizer has it.
+            ends.extend(known.eod(None));
         }
-        Ok(None)
+        Ok(Self::new(known.json(), &ends))
     }
 
     /// Bytes of text that `tokens` stand for; `None` where one is not of the tokenizer.
@@ -110,6 +96,28 @@ impl TokenBytes {
             Some(sum + u64::from(*bytes))
         })
     }
+}
+
+/// The `tokenizer.json` beside the shards, where all have a note and it is the one that the notes name.
+fn json_beside(corpus: &Corpus, notes: &[Option<TokenizedInfo>]) -> Result<Option<Vec<u8>>> {
+    let Some(notes) = notes.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let Some(first) = notes.first() else { return Ok(None) };
+    if !notes.iter().all(|note| note.is_of_one_tokenizer_with(first)) {
+        return Ok(None);
+    }
+    let mut before = None;
+    for shard in corpus.shards() {
+        let path = folder_of(shard.path()).join("tokenizer.json");
+        if before.as_ref() == Some(&path) {
+            continue;
+        }
+        match std::fs::read(&path) {
+            Ok(json) if format!("{:032x}", xxh3_128(&json)) == first.tokenizer_hash => return Ok(Some(json)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::input("read", &path)(e)),
+            _ => before = Some(path),
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a part of a tokenizer, or each in its sequence, is one that `keeps`. None at all keeps everything.

@@ -1,5 +1,5 @@
 //! Loss on named validation sets.
-use crate::data::{Corpus, Order, Side, Split, TokenBytes};
+use crate::data::{Corpus, Order, Side, Split, TextTokenizer, TokenBytes};
 use crate::model::{Model, Pass, Workspace};
 use crate::ops::{Backend, Ops, Shape, Work};
 use crate::stop;
@@ -37,7 +37,8 @@ pub struct EvalResult {
 }
 
 impl Evaluation {
-    /// At most `sequences` windows (0: all) of one side of a corpus.
+    /// At most `sequences` windows (0: all) of one side of a corpus. `tokenizer` is the model's, for data that do not say
+    /// with what they were made.
     pub fn new(
         name: &str,
         corpus: Arc<Corpus>,
@@ -45,8 +46,9 @@ impl Evaluation {
         split: Split,
         time: usize,
         sequences: usize,
+        tokenizer: Option<&TextTokenizer>,
     ) -> Result<Self> {
-        let token_bytes = TokenBytes::of_corpus(&corpus)?;
+        let token_bytes = TokenBytes::of_corpus(&corpus, tokenizer)?;
         let order = Order::new(corpus, side, split, time, 0)
             .map_err(|e| Error::refused(format!("validation set {name:?}: {e}")))?;
         let all = order.windows();

@@ -321,10 +321,10 @@ impl Parts {
         let time = config.seq_len(&sizes)?;
         let (schedule, quantities) = (config.compile_schedule(time, previous)?, config.quantities(time)?);
         let sources = open_sources(&config, time)?;
-        let evaluations = evaluations(&config, &sources)?;
         let path = tokenizer_path(&config, &sources, source)?;
         let extra_files = companions(path.as_deref(), source, &sizes)?;
         let tokenizer = tokenizer(&extra_files, path.as_deref())?;
+        let evaluations = evaluations(&config, &sources, tokenizer.as_ref())?;
         let corpora: Vec<_> = sources.corpora().chain(evaluations.iter().map(Evaluation::corpus)).collect();
         check_tokenizer(tokenizer.as_ref(), &corpora, source, sizes.vocab_size)?;
         let model_json =

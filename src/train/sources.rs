@@ -26,9 +26,14 @@ pub fn open_sources(config: &Config, time: usize) -> Result<Sources> {
     Sources::new(sources.into_iter().map(open).collect::<Result<_>>()?)
 }
 
-/// The validation sets of a configuration, for sequences of `time` tokens. Refused where it has none.
-pub fn validation_sets(config: &Config, time: usize) -> Result<Vec<Evaluation>> {
-    let sets = evaluations(config, &open_sources(config, time)?)?;
+/// The validation sets of a configuration, for sequences of `time` tokens of a model with this tokenizer. Refused where it
+/// has none.
+pub fn validation_sets(
+    config: &Config,
+    time: usize,
+    tokenizer: Option<&TextTokenizer>,
+) -> Result<Vec<Evaluation>> {
+    let sets = evaluations(config, &open_sources(config, time)?, tokenizer)?;
     if sets.is_empty() {
         return Err(Error::refused(
             "that configuration holds nothing out (data.validation_fraction is 0) and names no [[data.validation]]; name \
@@ -38,8 +43,12 @@ pub fn validation_sets(config: &Config, time: usize) -> Result<Vec<Evaluation>> 
     Ok(sets)
 }
 
-/// The held-out documents of every source, then the named sets.
-pub fn evaluations(config: &Config, sources: &Sources) -> Result<Vec<Evaluation>> {
+/// The held-out documents of every source, then the named sets. `tokenizer` is the model's.
+pub fn evaluations(
+    config: &Config,
+    sources: &Sources,
+    tokenizer: Option<&TextTokenizer>,
+) -> Result<Vec<Evaluation>> {
     let (time, sequences) = (sources.seq_len(), config.eval.sequences);
     let mut sets = Vec::new();
     if config.data.validation_fraction > 0.0 {
@@ -47,13 +56,15 @@ pub fn evaluations(config: &Config, sources: &Sources) -> Result<Vec<Evaluation>
         let names = if config.data.mixture.is_empty() { vec![HELDOUT.to_owned()] } else { mixture.collect() };
         for (name, source) in names.iter().zip(sources.list()) {
             let corpus = source.order.corpus().clone();
-            sets.push(Evaluation::new(name, corpus, Side::Validation, split(config), time, sequences)?);
+            let (side, split) = (Side::Validation, split(config));
+            sets.push(Evaluation::new(name, corpus, side, split, time, sequences, tokenizer)?);
         }
     }
     for set in &config.data.validation {
         let corpus = Arc::new(Corpus::open(&set.paths)?);
         warn_of_training_data(&set.name, &corpus, sources);
-        sets.push(Evaluation::new(&set.name, corpus, Side::All, Split::NONE, time, sequences)?);
+        let (side, split) = (Side::All, Split::NONE);
+        sets.push(Evaluation::new(&set.name, corpus, side, split, time, sequences, tokenizer)?);
     }
     Ok(sets)
 }
