@@ -98,17 +98,36 @@ impl AverageArgs {
         let steps = list_steps(&Disk, run)?;
         let usual = if self.method == Name::Lawa { 5 } else { 6 };
         let last = self.last.unwrap_or(usual.min(steps.len()));
-        if last < 2 || steps.len() < last {
-            let asked = self.last.map_or(String::new(), |last| format!(" and --last is {last}"));
-            return Err(Error::refused(format!(
-                "{} has {} steps{asked}; an average takes two or more of those that are there, and a run keeps \
-                 checkpoint.keep of them",
-                run.display(),
-                steps.len()
-            )));
+        if let Some(fault) = fault_of(last, self.last, &steps) {
+            return Err(Error::refused(format!("{} {fault}", run.display())));
         }
         note(&format!("the newest {last} of {} steps of {}", steps.len(), run.display()));
         Ok(steps.into_iter().take(last).rev().map(|(_, dir)| dir).collect())
+    }
+}
+
+/// Why `last` of these steps, newest first, have no average; `asked` is what the user wants.
+fn fault_of(last: usize, asked: Option<usize>, steps: &[(u64, PathBuf)]) -> Option<String> {
+    const KEEP: &str = "the newest checkpoint.keep of those saved every checkpoint.every";
+    let name = |step: &(u64, PathBuf)| step.1.file_name().unwrap_or_default().display().to_string();
+    match (steps, asked) {
+        ([], _) => Some("has no saved step, and an average takes two or more; let it save some first".into()),
+        ([step], _) => Some(format!(
+            "has one saved step, {}, and an average takes two or more: `rewarm export` writes that one, a run keeps {KEEP}, \
+             and step directories of several runs may be named instead",
+            name(step)
+        )),
+        ([newest, .., oldest], Some(asked)) if asked > steps.len() => Some(format!(
+            "has {} steps, {} to {}, and --last is {asked}; leave --last out for all of them, a run keeps {KEEP}",
+            steps.len(),
+            name(oldest),
+            name(newest)
+        )),
+        _ if last < 2 => Some(format!(
+            "has {} steps, and --last is {last}: an average takes two or more; leave --last out for all of them",
+            steps.len()
+        )),
+        _ => None,
     }
 }
 

@@ -80,15 +80,24 @@ fn what_has_no_average_is_refused() {
     let to = out.at("out");
     let refused =
         |args: &str, words: &[&str]| line(&f.dir, &format!("average {args} -o {to}")).refused(words);
-    refused("DIR/run --last 6", &["3 steps", "--last is 6", "checkpoint.keep"]);
-    refused("DIR/run --last 4", &["3 steps", "--last is 4"]);
-    refused("DIR/run --last 1", &["two or more"]);
-    // A run that has kept one step.
-    copy(
-        &f.dir.join("run").join(&steps(&f.dir.join("run"))[0]),
-        &out.join("short").join(&steps(&f.dir.join("run"))[0]),
-    );
-    refused(&out.at("short"), &["1 steps; an average takes two or more"]);
+    let there = ["has 3 steps, step-0000000020 to step-0000000040", "leave --last out", "checkpoint.keep"];
+    refused("DIR/run --last 6", &[&there[..], &["--last is 6"]].concat());
+    refused("DIR/run --last 4", &[&there[..], &["--last is 4"]].concat());
+    refused("DIR/run --last 1", &["has 3 steps, and --last is 1", "two or more", "leave --last out"]);
+    refused("DIR/run --last 0", &["--last is 0"]);
+    // A run that has kept one step, by default and asked for; and one that has kept none.
+    let step = &steps(&f.dir.join("run"))[0];
+    copy(&f.dir.join("run").join(step), &out.join("short").join(step));
+    for options in ["", " --last 1", " --last 2", " --method lawa"] {
+        let words = ["has one saved step, ", step, "two or more", "`rewarm export`", "checkpoint.keep"];
+        refused(&(out.at("short") + options), &words);
+    }
+    fs::create_dir(out.join("empty")).unwrap();
+    refused(&out.at("empty"), &["has no saved step"]);
+    // Two steps are enough.
+    let next = &steps(&f.dir.join("run"))[1];
+    copy(&f.dir.join("run").join(next), &out.join("short").join(next));
+    line(&f.dir, &format!("average {} -o {}", out.at("short"), out.at("two"))).ok();
     refused("DIR/hf", &["is one model"]);
     refused("DIR/run --last 3 --alpha 0.5", &["--alpha", "only --method ema"]);
     refused("DIR/run --last 3 --method ema --alpha 2", &["--alpha is 2"]);
