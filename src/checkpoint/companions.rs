@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// A small file: its name and its bytes.
+/// A small file: its name, or its path in the directory, and its bytes.
 pub type NamedFile = (String, Vec<u8>);
 
 /// The tokenizer as the `tokenizers` library writes it.
@@ -29,8 +29,10 @@ const OF_TOKENIZER: [&str; 9] = [
     "chat_template.jinja",
     "chat_template.json",
 ];
-/// More chat templates, one file each; a checkpoint has no folders.
+/// The folder of more chat templates, one file each.
 const MORE_TEMPLATES: &str = "additional_chat_templates";
+/// How they end, and nothing else in that folder that transformers reads.
+const TEMPLATE: &str = ".jinja";
 /// Beginnings of the names of licences.
 const LICENCES: [&str; 4] = ["LICENSE", "LICENCE", "NOTICE", "USE_POLICY"];
 
@@ -42,36 +44,32 @@ pub struct Companions {
 }
 
 impl Companions {
-    /// Those of a directory. Its model card stays behind: it describes other weights.
+    /// Those of a directory, a checkpoint's included. Its model card stays behind: it describes other weights.
     ///
     /// # Errors
     /// Refused when one cannot be read.
     pub fn read(dir: &Path) -> Result<Self> {
         let mut found = Self::default();
-        let mut left_out = Vec::new();
-        let entries = Disk.list(dir).map_err(Error::input("list", dir))?;
+        let read =
+            |path: &Path| read_small(&Disk, path, JSON_MAX as usize).map_err(Error::input("read", path));
+        let list = |dir: &Path| Disk.list(dir).map_err(Error::input("list", dir));
         // The code of a model goes with an entry of config.json that names it.
         let is_code = |name: &str| name.ends_with(".py") && names_code(dir);
-        for name in entries.into_iter().filter(|e| !e.is_dir || e.name == MORE_TEMPLATES).map(|e| e.name) {
-            let list = if OF_TOKENIZER.contains(&name.as_str()) {
-                &mut found.tokenizer
+        for name in list(dir)?.into_iter().filter(|e| !e.is_dir).map(|e| e.name) {
+            if OF_TOKENIZER.contains(&name.as_str()) {
+                found.tokenizer.push((name.clone(), read(&dir.join(&name))?));
+            } else if let Some(template) = template_of_checkpoint(&name) {
+                found.tokenizer.push((in_folder(template), read(&dir.join(&name))?));
             } else if name == "generation_config.json" || is_licence(&name) || is_code(&name) {
-                &mut found.others
-            } else {
-                if name == MORE_TEMPLATES {
-                    left_out.push(name);
-                }
-                continue;
-            };
-            let path = dir.join(&name);
-            let bytes = read_small(&Disk, &path, JSON_MAX as usize).map_err(Error::input("read", &path))?;
-            list.push((name, bytes));
+                found.others.push((name.clone(), read(&dir.join(&name))?));
+            }
         }
-        for name in left_out {
-            note(&format!(
-                "note: {} is not carried along; copy it beside the result",
-                dir.join(name).display()
-            ));
+        let templates = dir.join(MORE_TEMPLATES);
+        if templates.is_dir() {
+            for name in list(&templates)?.into_iter().map(|e| e.name).filter(|name| name.ends_with(TEMPLATE))
+            {
+                found.tokenizer.push((in_folder(&name), read(&templates.join(&name))?));
+            }
         }
         Ok(found)
     }
@@ -109,7 +107,17 @@ impl Companions {
         Ok(())
     }
 
-    /// All of them, for a model of these sizes. A tokenizer that does not say how transformers opens it gets a
+    /// As [`Self::into_files`], for a checkpoint, which has no folders: `additional_chat_templates/NAME.jinja` is
+    /// `additional_chat_templates.NAME.jinja` there.
+    ///
+    /// # Errors
+    /// As [`Self::into_files`].
+    pub fn into_plain_files(self, config: &ModelConfig) -> Result<Vec<NamedFile>> {
+        let files = self.into_files(config)?;
+        Ok(files.into_iter().map(|(name, bytes)| (name.replace('/', "."), bytes)).collect())
+    }
+
+    /// All of them, for a model of these sizes, by their paths in its directory. A tokenizer that does not say how transformers opens it gets a
     /// `tokenizer_config.json`: without one, transformers guesses by the type of the model, and normalises text and
     /// adds tokens that the tokenizer has not.
     ///
@@ -125,6 +133,16 @@ impl Companions {
         files.extend(self.others);
         Ok(files)
     }
+}
+
+/// The name of a template by itself, where `name` is what a checkpoint calls it.
+fn template_of_checkpoint(name: &str) -> Option<&str> {
+    let template = name.strip_prefix(MORE_TEMPLATES)?.strip_prefix('.')?;
+    (template.len() > TEMPLATE.len() && template.ends_with(TEMPLATE)).then_some(template)
+}
+
+fn in_folder(template: &str) -> String {
+    format!("{MORE_TEMPLATES}/{template}")
 }
 
 fn is_licence(name: &str) -> bool {

@@ -9,7 +9,7 @@ use super::storage::{Disk, Storage, remove_tree};
 use crate::model::{ModelConfig, ParamTable};
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -154,9 +154,7 @@ fn write_all(
     files: &[NamedFile],
     max_shard_bytes: u64,
 ) -> Result<()> {
-    for (name, bytes) in files {
-        write_file(storage, &tmp.join(name), bytes)?;
-    }
+    write_files(storage, tmp, files)?;
     let shards = shards(tensors, dtype, max_shard_bytes);
     if shards.len() <= 1 {
         return write_tensors(storage, &tmp.join(SINGLE), tensors, dtype, &metadata()).map(|_| ());
@@ -175,6 +173,20 @@ fn write_all(
         "weight_map": map,
     });
     write_file(storage, &tmp.join(INDEX), &pretty(&index)).map(|_| ())
+}
+
+/// Small files, those with a folder in their names in folders that are made for them.
+fn write_files(storage: &dyn Storage, tmp: &Path, files: &[NamedFile]) -> Result<()> {
+    let mut made = BTreeSet::new();
+    for (name, bytes) in files {
+        let path = tmp.join(name);
+        let folder = above(&path);
+        if folder != tmp && made.insert(folder.clone()) {
+            storage.create_dir(&folder).map_err(Error::io("create", &folder))?;
+        }
+        write_file(storage, &path, bytes)?;
+    }
+    made.iter().try_for_each(|dir| storage.sync_dir(dir).map_err(Error::io("sync", dir)))
 }
 
 /// Consecutive tensors, as many as fit; a tensor is never split.

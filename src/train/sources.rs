@@ -117,7 +117,7 @@ pub fn companions(
     if let Some(path) = path.filter(|path| source.is_none_or(|s| s.dir().join(TOKENIZER) != *path)) {
         companions.set_tokenizer(path)?;
     }
-    companions.into_files(sizes)
+    companions.into_plain_files(sizes)
 }
 
 /// The tokenizer beside the first corpus, if its shards were made by us.

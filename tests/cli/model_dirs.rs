@@ -22,10 +22,12 @@ fn foreign(dir: &Dir) {
     dir.write("hf/generation_config.json", "{\"eos_token_id\": [0, 9], \"temperature\": 0.7}\n");
     dir.write("hf/tokenizer_config.json", "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"extra\": 1}");
     dir.write("hf/chat_template.jinja", "{{ messages }}\r\n");
+    dir.write(&format!("hf/{TEMPLATE}"), "{{ tools }}\r\n");
     dir.write("hf/LICENSE", "Apache");
     dir.write("hf/README.md", "of the old weights");
 }
 
+const TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 const CARRIED: [&str; 5] =
     ["generation_config.json", "tokenizer_config.json", "chat_template.jinja", "LICENSE", "tokenizer.json"];
 
@@ -56,6 +58,10 @@ fn a_model_from_outside_says_the_same_after_training() {
                     "{place}/{file}"
                 );
             }
+            // A checkpoint has no folders.
+            let template =
+                if place.contains("step-") { TEMPLATE.replace('/', ".") } else { TEMPLATE.to_owned() };
+            assert_eq!(fs::read(dir.join(&place).join(template)).unwrap(), b"{{ tools }}\r\n", "{place}");
             assert!(!dir.join(&place).join("README.md").exists());
             let (was, is) = (read(&dir.join("hf/config.json")), read(&dir.join(&place).join("config.json")));
             for key in ["eos_token_id", "bos_token_id", "pad_token_id", "my_key"] {

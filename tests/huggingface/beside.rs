@@ -43,6 +43,8 @@ fn what_is_not_used_is_carried_along_unchanged() {
         "license.md",
         "NOTICE.txt",
         "USE_POLICY.md",
+        "additional_chat_templates/rag.jinja",
+        "additional_chat_templates/tool.use.jinja",
     ];
     // A model card is of other weights; the rest is of a training that is over, or no part of a model.
     let left = [
@@ -55,14 +57,18 @@ fn what_is_not_used_is_carried_along_unchanged() {
         "model.safetensors",
         "train.py",
         ".gitattributes",
+        "additional_chat_templates/notes.txt",
     ];
     for name in carried.iter().chain(&left) {
         fs::write(from.join(name), format!("\r\n{name} \u{feff}as it is")).unwrap();
     }
     export_from(&from, &to, &config());
-    let mut expected: Vec<&str> = carried.into_iter().chain(["config.json", "model.safetensors"]).collect();
+    let more = ["config.json", "model.safetensors", "additional_chat_templates"];
+    let mut expected: Vec<&str> =
+        carried.into_iter().filter(|name| !name.contains('/')).chain(more).collect();
     expected.sort_unstable();
     assert_eq!(names(&to), expected);
+    assert_eq!(names(&to.join("additional_chat_templates")), ["rag.jinja", "tool.use.jinja"]);
     for name in carried {
         assert_eq!(fs::read(to.join(name)).unwrap(), fs::read(from.join(name)).unwrap(), "{name}");
     }
