@@ -50,6 +50,38 @@ pub fn export(
     export_to(&Disk, dir, &tensors, dtype, &files, max_shard_bytes)
 }
 
+/// Refuses a directory that [`export`] would refuse, before there is anything to write.
+pub fn check_new(dir: &Path) -> Result<()> {
+    Target::find(&Disk, dir).map(|_| ())
+}
+
+/// Where a new directory goes.
+struct Target {
+    /// Its name.
+    name: String,
+    /// The directory that will hold it.
+    parent: PathBuf,
+    /// The nearest directory above it that exists.
+    ground: PathBuf,
+    /// Those from there to the parent, outermost first.
+    missing: Vec<PathBuf>,
+}
+
+impl Target {
+    fn find(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let (parent, name) = split(dir)?;
+        let (ground, missing) = missing_dirs(storage, &parent)?;
+        let entries = storage.list(&ground).map_err(Error::input("list", &ground))?;
+        if missing.is_empty() && entries.iter().any(|e| e.name == name) {
+            return Err(Error::refused(format!(
+                "{} exists, and an export replaces nothing; choose another directory or delete it",
+                dir.display()
+            )));
+        }
+        Ok(Self { name, parent, ground, missing })
+    }
+}
+
 /// [`export`] with its inputs in memory, on any storage.
 pub fn export_to(
     storage: &dyn Storage,
@@ -59,15 +91,7 @@ pub fn export_to(
     files: &[NamedFile],
     max_shard_bytes: u64,
 ) -> Result<()> {
-    let (parent, name) = split(dir)?;
-    let (ground, missing) = missing_dirs(storage, &parent)?;
-    let entries = storage.list(&ground).map_err(Error::input("list", &ground))?;
-    if missing.is_empty() && entries.iter().any(|e| e.name == name) {
-        return Err(Error::refused(format!(
-            "{} exists, and an export replaces nothing; choose another directory or delete it",
-            dir.display()
-        )));
-    }
+    let Target { name, parent, ground, missing } = Target::find(storage, dir)?;
     let need = file_bytes(tensors, dtype, &metadata());
     let need = need + need / 50;
     match storage.free_bytes(&ground).map_err(Error::io("ask for the free space of", &ground))? {

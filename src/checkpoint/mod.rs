@@ -24,7 +24,7 @@ pub mod storage;
 
 pub use companions::{Companions, NamedFile};
 pub use dtype::Dtype;
-pub use export::{MAX_SHARD_BYTES, export, export_to};
+pub use export::{MAX_SHARD_BYTES, check_new, export, export_to};
 pub use foreign::describe;
 pub use hf_config::{config_json, read_config};
 pub use huggingface::HfModel;

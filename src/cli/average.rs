@@ -134,6 +134,7 @@ fn fault_of(last: usize, asked: Option<usize>, steps: &[(u64, PathBuf)]) -> Opti
 /// Runs the command.
 pub fn run(args: &AverageArgs) -> Result<()> {
     let (method, dirs) = (args.method()?, args.dirs()?);
+    checkpoint::check_new(&args.output)?;
     let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
     let sources = dirs.iter().map(|dir| Source::open(dir)).collect::<Result<Vec<Source>>>()?;
     let models =

@@ -25,6 +25,7 @@ pub struct ExportArgs {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<()> {
+    checkpoint::check_new(&args.output)?;
     Source::read(&args.model, |source| write(args, source))?;
     crate::console::print(&args.output.display().to_string())
 }

@@ -128,6 +128,14 @@ fn an_export_makes_its_parents_and_leaves_none_behind() {
     assert_eq!(said.code, 2, "{}", said.err);
     said.one_error(&["float16"]);
     assert_eq!(tree(dir.path()), before);
+    // Where it would go is looked at before the weights, which are torn here.
+    let torn = fs::read(&path).unwrap()[..end - 8].to_vec();
+    fs::write(&path, torn).unwrap();
+    line(&dir, "export DIR/hf DIR/new").refused(&["hf/model.safetensors"]);
+    line(&dir, "average DIR/hf DIR/hf -o DIR/new").refused(&["hf/model.safetensors"]);
+    line(&dir, "export DIR/hf DIR/a/b/c").refused(&["a/b/c exists"]);
+    line(&dir, "average DIR/hf DIR/hf -o DIR/a/b/c").refused(&["a/b/c exists"]);
+    line(&dir, "export DIR/hf DIR/q/..").refused(&["does not end in a name"]);
 }
 
 #[test]
