@@ -1,4 +1,5 @@
 //! Every key of a run configuration, what it accepts, and the answer to a key that does not exist.
+use super::elsewhere::{ELSEWHERE, SHARES};
 use super::kind::ARGUMENTS;
 use super::kind::Kind::{self, *};
 use crate::error::one_line;
@@ -140,32 +141,6 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("schedule.phases[]", &["shape"]),
 ];
 
-/// What other programs call our keys.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("learning_rate", "schedule.lr"),
-    ("lr_peak", "schedule.lr"),
-    ("lr_scheduler_type", "schedule.name"),
-    ("warmup_steps", "schedule.warmup"),
-    ("warmup_ratio", "schedule.warmup"),
-    ("batch_size", "batch.sequences"),
-    ("rampup_batch_size", "batch.ramp"),
-    ("step_batch_size_schedule", "batch.stages"),
-    ("micro_batch_size", "batch.micro"),
-    ("max_steps", "train.steps"),
-    ("train_iters", "train.steps"),
-    ("gradient_checkpointing", "train.recompute"),
-    ("activation_checkpointing", "train.recompute"),
-    ("checkpoint_activations", "train.recompute"),
-    ("recompute_granularity", "train.recompute"),
-    ("mixed_precision", "train.precision"),
-    ("grad_clip", "optim.clip"),
-    ("max_grad_norm", "optim.clip"),
-    ("output_dir", "run_dir"),
-    ("sequence_length", "data.seq_len"),
-    ("train_data_weights", "data.mixture[].weight"),
-    ("replay_fraction", "data.mixture[].fraction"),
-];
-
 /// Refuses the first key of `table` that does not exist or has a value of another kind; `origin` names the
 /// file or override in the message.
 pub(crate) fn check(table: &Table, origin: &str) -> Result<()> {
@@ -241,7 +216,8 @@ fn unknown(shown: &str, known: &str, value: &Value, origin: &str) -> Error {
 
 /// The known key (or section) most like `path`: by spelling, or by its last word in another section.
 fn nearest(path: &str, table: bool) -> Option<String> {
-    if let Some((_, key)) = ELSEWHERE.iter().find(|(name, _)| *name == leaf(path)) {
+    if let Some((_, key)) = ELSEWHERE.iter().chain(SHARES).find(|(name, _)| [path, leaf(path)].contains(name))
+    {
         return Some((*key).to_owned());
     }
     let names: Vec<String> = if table { sections() } else { all_keys().collect() };
@@ -254,11 +230,19 @@ fn nearest(path: &str, table: bool) -> Option<String> {
     (distance(&best) <= 1 + leaf(path).len() / 4).then_some(best)
 }
 
-/// The key that a flag of this name may mean: `--schedule.lr`, `--lr`, `--learning-rate`.
-pub fn key_of_flag(flag: &str) -> Option<String> {
-    let name = flag.trim_start_matches('-').replace('-', "_");
+/// What `--set` takes in the place of a flag that does not exist: `schedule.lr=1e-4` for `learning_rate` (its name without
+/// dashes before it, and with `_` inside) with the value 1e-4, where a key is like it.
+pub fn set_for_flag(name: &str, value: Option<&str>) -> Option<String> {
     let exact = all_keys().find(|key| *key == name);
-    exact.or_else(|| nearest(&name, false)).filter(|key| !key.contains('['))
+    let key = exact.or_else(|| nearest(name, false)).filter(|key| !key.contains('['))?;
+    let share = SHARES.iter().any(|(share, _)| *share == leaf(name));
+    let value = match (kind_of(&key)?, value) {
+        (Texts, value) => format!("[\"{}\"]", value.unwrap_or("PATH")),
+        (Choice(words), value) if !value.is_some_and(|v| words.contains(&v)) => words.join("|"),
+        (_, Some(value)) if share => format!("{}%", value.parse::<f64>().ok()? * 100.0),
+        (_, value) => value.unwrap_or("VALUE").to_owned(),
+    };
+    Some(format!("{key}={value}"))
 }
 
 fn section(path: &str) -> &str {

@@ -3,6 +3,7 @@
 //! Parse, then mean: [`RawConfig`] is what was written, with unknown keys and wrong kinds refused by name;
 //! [`Config`] is what it means, with every default filled in and impossible combinations refused.
 mod batch;
+mod elsewhere;
 mod keys;
 mod kind;
 mod layers;
@@ -18,7 +19,7 @@ mod tests;
 mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
-pub use keys::key_of_flag;
+pub use keys::set_for_flag;
 pub use mixture::{HELDOUT, MixtureSource};
 pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
