@@ -120,6 +120,8 @@ fn files_of_other_kinds_are_refused_by_name() {
     llmq.resize(1032, 1);
     let gguf = [&b"GGUF\x03\0\0\0"[..], &[0; 100]].concat();
     let cached = [&b"TNTIDX\0\0"[..], &[1; 40]].concat();
+    let mut tar = vec![0; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
     for (path, kind) in [
         (foreign("small.safetensors"), "safetensors"),
         (foreign("arrays.npz"), "zip"),
@@ -145,6 +147,9 @@ fn files_of_other_kinds_are_refused_by_name() {
         (made("newer", llmc(20240801, 8)), "token shard of llm.c"),
         (made("llmq", llmq), "llmq"),
         (made("gguf", gguf), "GGUF"),
+        (made("a.tar", tar), "tar"),
+        (made("a.db", [&b"SQLite format 3\0"[..], &[1; 100]].concat()), "SQLite"),
+        (made("a.pdf", [&b"%PDF-1.7\n"[..], &[200; 100]].concat()), "PDF"),
     ] {
         for mark in ["raw-u16:", "raw-u32:"] {
             mentions(

@@ -215,6 +215,7 @@ fn a_file_without_any_text_is_a_mistake() {
 
 #[test]
 fn what_is_packed_otherwise_is_named() {
+    let real = |name: &str| fs::read(Path::new("tests/foreign").join(name)).unwrap();
     let mut tar = vec![0; 1024];
     tar[..5].copy_from_slice(b"a.txt");
     tar[257..262].copy_from_slice(b"ustar");
@@ -222,10 +223,17 @@ fn what_is_packed_otherwise_is_named() {
         ("a.txt.xz", &b"\xfd7zXZ\0\0\x04"[..], "xz", "xz -dc"),
         ("a.txt", b"\xfd7zXZ\0\0\x04", "xz", "xz -dc"),
         ("a.bz2", b"BZh91AY&SYxx", "bzip2", "bzip2 -dc"),
-        ("a.zip", b"PK\x03\x04xx", "zip", "unzip"),
-        ("a.parquet", b"PAR1xxPAR1", "Parquet", "to_json"),
-        ("a.arrow", b"ARROW1\0\0", "Arrow", "to_json"),
-        ("data-00000-of-00001.arrow", b"\xff\xff\xff\xff\x78\0\0\0", "Arrow", "to_json"),
+        ("b.bz2", &real("text.bz2"), "bzip2", "bzip2 -dc"),
+        ("a.lz4", &real("text.lz4"), "lz4", "lz4 -dc"),
+        ("a.zip", &real("arrays.npz"), "zip", "unzip"),
+        ("a.parquet", &real("table.parquet"), "Parquet", "to_json"),
+        ("a.arrow", &real("file.arrow"), "Arrow", "to_json"),
+        ("data-00000-of-00001.arrow", &real("stream.arrow"), "Arrow", "to_json"),
+        ("a.h5", &real("data.h5"), "HDF5", "JSON lines"),
+        ("a.npy", &real("u2.npy"), "numpy", "name it as data"),
+        ("model.safetensors", &real("small.safetensors"), "safetensors", "weights"),
+        ("list.pkl", &real("list.pkl"), "pickle", "JSON lines"),
+        ("old.pt", &real("old.pt"), "pickle", "JSON lines"),
         ("a.tar", &tar, "tar", "tar -xf"),
         ("a.tar.gz", &gzip(&tar), "tar", "tar -xf"),
         ("a.txt", b"\xff\xfea\0b\0", "UTF-16", "iconv"),

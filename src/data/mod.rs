@@ -18,6 +18,7 @@ mod input;
 mod inspect;
 mod llmc;
 mod made_with;
+mod magic;
 mod map;
 mod megatron;
 mod mixture;

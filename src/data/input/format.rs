@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::json::{self, Found};
+use crate::data::magic::{GZIP, Head, Kind, ZSTD};
 use crate::{Error, Result};
 
 /// How documents lie in files.
@@ -46,55 +47,60 @@ pub(super) enum Packing {
     Zstd,
 }
 
-/// What a file begins with when it is no text: its kind, and what to do about it.
-const FOREIGN: [(&[u8], &str, &str); 14] = [
-    (b"\xfd7zXZ\0", "xz", "unpack it: xz -dc FILE | rewarm data tokenize - ..."),
-    (b"BZh", "bzip2", "unpack it: bzip2 -dc FILE | rewarm data tokenize - ..."),
-    (b"\x04\x22\x4d\x18", "lz4", "unpack it: lz4 -dc FILE | rewarm data tokenize - ..."),
-    (b"PK\x03\x04", "zip", "unpack it: unzip FILE"),
-    (b"PAR1", "Parquet", "write it as JSON lines: datasets.Dataset.from_parquet(FILE).to_json(NAME.jsonl)"),
-    (b"ARROW1", "Arrow", "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(NAME.jsonl)"),
-    (
-        b"\xff\xff\xff\xff",
-        "Arrow",
-        "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(NAME.jsonl)",
-    ),
-    (b"\x89HDF", "HDF5", "write it as JSON lines or text first"),
-    (b"SQLite format 3\0", "SQLite", "write its texts as JSON lines first"),
-    (b"%PDF-", "PDF", "take its text out first, such as with pdftotext"),
-    (b"\xff\xfe", "UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NAME"),
-    (b"\xfe\xff", "UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NAME"),
-    (b"\x93NUMPY", "numpy", "name it as data if it holds tokens, as raw-u16:FILE"),
-    (b"MMIDIDX\0\0", "a Megatron index", "name it as data, it is tokenized already"),
-];
-
-/// Byte and mark of a tar archive, which begins with a file's name.
-const TAR: (usize, &[u8]) = (257, b"ustar");
-
-/// The kind of `head`, the first bytes of a file, when it is none that is read, and what to do.
-pub(super) fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    if head.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1)) {
-        return Some(("tar", "unpack it: tar -xf FILE"));
+/// What a file that begins with `head` (all of it when it is `whole`) is when it is no text, and what to do about it.
+pub(super) fn foreign(head: &[u8], whole: bool) -> Option<(&'static str, &'static str)> {
+    let size = whole.then_some(head.len() as u64);
+    let end = head.last_chunk().copied().filter(|_| whole);
+    if let Some(kind) = (Head { bytes: head, end, size }).kind() {
+        return Some(described(kind));
     }
-    // A digit and the mark of a block follow: words may begin with these three letters.
-    let bzip2 = |head: &[u8]| !head.starts_with(b"BZh") || head.get(4..7).is_some_and(|mark| mark == b"1AY");
-    let found = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic) && bzip2(head));
     let zeros = || head.iter().filter(|b| **b == 0).count();
-    match found {
-        Some((_, kind, advice)) => Some((kind, advice)),
-        // Text may hold a few; that much is UTF-16 without its mark, or numbers.
-        None if zeros() * 10 > head.len() => {
-            Some(("binary", "leave it out; where it is UTF-16, convert it with iconv"))
+    if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+        return Some(("UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NAME"));
+    }
+    // Text may hold a few; that much is UTF-16 without its mark, or numbers.
+    (zeros() * 10 > head.len())
+        .then_some(("binary", "leave it out; where it is UTF-16, convert it with iconv"))
+}
+
+/// A kind in words, and how its texts are read after all.
+fn described(kind: Kind) -> (&'static str, &'static str) {
+    const TOKENS: &str = "name it as data, it is tokenized already";
+    const WEIGHTS: &str = "leave it out, it holds weights";
+    const LINES: &str = "write its texts as JSON lines first";
+    match kind {
+        Kind::MegatronIndex => ("a Megatron index", TOKENS),
+        Kind::LlmcTokens => ("llm.c", TOKENS),
+        Kind::LlmcOther => ("llm.c", "leave it out, it holds no texts"),
+        Kind::Llmq => ("llmq", "leave it out, it is tokenized already"),
+        Kind::Safetensors => ("safetensors", WEIGHTS),
+        Kind::Gguf => ("GGUF", WEIGHTS),
+        Kind::Zip => ("zip", "unpack it: unzip FILE"),
+        Kind::Tar => ("tar", "unpack it: tar -xf FILE"),
+        Kind::Gzip => ("gzip", "unpack it: gzip -dc FILE | rewarm data tokenize - ..."),
+        Kind::Zstd => ("zstd", "unpack it: zstd -dc FILE | rewarm data tokenize - ..."),
+        Kind::Xz => ("xz", "unpack it: xz -dc FILE | rewarm data tokenize - ..."),
+        Kind::Bzip2 => ("bzip2", "unpack it: bzip2 -dc FILE | rewarm data tokenize - ..."),
+        Kind::Lz4 => ("lz4", "unpack it: lz4 -dc FILE | rewarm data tokenize - ..."),
+        Kind::Parquet => {
+            ("Parquet", "write it as JSON lines: datasets.Dataset.from_parquet(FILE).to_json(NAME.jsonl)")
         }
-        None => None,
+        Kind::Arrow => {
+            ("Arrow", "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(NAME.jsonl)")
+        }
+        Kind::Hdf5 => ("HDF5", LINES),
+        Kind::Sqlite => ("SQLite", LINES),
+        Kind::Pdf => ("PDF", "take its text out first, such as with pdftotext"),
+        Kind::Numpy => ("numpy", "name it as data if it holds tokens"),
+        Kind::Pickle => ("pickle", LINES),
     }
 }
 
 /// How `head` says that a file is packed.
 pub(super) fn packing(head: &[u8]) -> Option<Packing> {
     match head {
-        [0x1f, 0x8b, 8, ..] => Some(Packing::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Packing::Zstd),
+        _ if head.starts_with(GZIP) => Some(Packing::Gzip),
+        _ if head.starts_with(ZSTD) => Some(Packing::Zstd),
         // A frame that readers skip, as pzstd writes it at the front.
         [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Packing::Zstd),
         _ => None,
@@ -202,16 +208,22 @@ mod tests {
             (&b"\xfd7zXZ\0abc"[..], Some("xz")),
             (b"BZh91AY&SY", Some("bzip2")),
             (b"BZhang is a name", None),
-            (b"PK\x03\x04", Some("zip")),
+            (b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0a.txt", Some("zip")),
+            (b"PK is a name", None),
             (b"PAR1\x15\x04", Some("Parquet")),
-            (b"\xff\xff\xff\xff\x10", Some("Arrow")),
+            (b"PAR1 is a name", None),
+            (b"\xff\xff\xff\xff\x08\0\0\0\x10\0\0\0\0\0\0\0", Some("Arrow")),
+            (b"%PDF-1.7", Some("PDF")),
             (b"\xff\xfeh\0i\0", Some("UTF-16")),
             (b"h\0i\0", Some("binary")),
             (b"plain text with one \0", None),
             (b"", None),
             (&tar, Some("tar")),
         ] {
-            assert_eq!(foreign(head).map(|f| f.0), kind, "{head:?}");
+            assert_eq!(foreign(head, true).map(|f| f.0), kind, "{head:?}");
         }
+        // Of a pipe only the beginning is known.
+        assert_eq!(foreign(b"\xff\xff\xff\xff\x08\x01\0\0\x10", false).map(|f| f.0), Some("Arrow"));
+        assert_eq!(foreign(b"\x80\x04\x95\0\x01\0\0\0\0\0\0\x8c", false).map(|f| f.0), Some("pickle"));
     }
 }

@@ -116,10 +116,10 @@ impl Place {
         if unpack.is_some() && packing(&head).is_some() {
             return Ok(Err(self.foreign("packed twice", "unpack it once")));
         }
-        if let Some((kind, advice)) = foreign(&head) {
+        let whole = (head.len() as u64) < HEAD_BYTES;
+        if let Some((kind, advice)) = foreign(&head, whole) {
             return Ok(Err(self.foreign(kind, advice)));
         }
-        let whole = (head.len() as u64) < HEAD_BYTES;
         let mut head = Cursor::new(head);
         if head.get_ref().starts_with(BOM) {
             head.set_position(BOM.len() as u64);
