@@ -2,11 +2,13 @@
 //!
 //! Content goes to a file whose name no other process has, and takes its place by a rename. A killed process leaves
 //! that file behind: nobody mistakes it for the real one, and nobody writes to it again.
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -15,11 +17,58 @@ use rustix::io::Errno;
 /// What is appended to a file's name while it is being written; the process and a number follow.
 const UNFINISHED: &str = ".tmp-";
 
+/// Names that must not outlive this process.
+static TEMPORARY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn temporary() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The name of a file that goes with this value, or with the process where it ends itself meanwhile.
+#[derive(Debug)]
+pub(crate) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// What `make` makes at `path`.
+    pub(crate) fn make<T>(path: PathBuf, make: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<(Self, T)> {
+        let mut names = temporary();
+        let made = make(&path)?;
+        names.insert(path.clone());
+        Ok((Self(path), made))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// It has another name now, and stays.
+    fn keep(mut self) {
+        temporary().remove(&self.0);
+        self.0.clear();
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // One that was kept has no name. Best effort on the way out of an error.
+        if temporary().remove(&self.0) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// Deletes what is temporary, at the end of the process: whoever makes or drops such a file from here on waits for that.
+pub(crate) fn take_away_temporary() {
+    let names = temporary();
+    names.iter().for_each(|path| drop(fs::remove_file(path)));
+    std::mem::forget(names);
+}
+
 /// A file under a name of its own. Dropped before it took its place, it is deleted.
 #[derive(Debug)]
 pub struct Draft {
     file: File,
-    path: PathBuf,
+    name: Temporary,
     target: PathBuf,
 }
 
@@ -34,9 +83,9 @@ impl Draft {
                 std::process::id(),
                 NUMBER.fetch_add(1, Ordering::Relaxed)
             ));
-            let path = PathBuf::from(name);
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Self { file, path, target: target.to_path_buf() }),
+            let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+            match Temporary::make(PathBuf::from(name), create) {
+                Ok((name, file)) => return Ok(Self { file, name, target: target.to_path_buf() }),
                 // Of a process with our number: one that was killed, or one in another container.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
@@ -63,24 +112,24 @@ impl Draft {
     }
 
     /// Takes the place of whatever is there.
-    pub fn replace(mut self) -> io::Result<()> {
+    pub fn replace(self) -> io::Result<()> {
         self.check()?;
-        fs::rename(&self.path, &self.target)?;
-        self.path.clear();
+        fs::rename(self.name.path(), &self.target)?;
+        self.name.keep();
         Ok(())
     }
 
     /// Takes its place. An error of the kind `AlreadyExists` where that is taken.
-    pub fn place(mut self) -> io::Result<()> {
+    pub fn place(self) -> io::Result<()> {
         self.check()?;
-        rename_new(&self.path, &self.target)?;
-        self.path.clear();
+        rename_new(self.name.path(), &self.target)?;
+        self.name.keep();
         Ok(())
     }
 
     /// Whether the name still leads to what was written.
     fn check(&self) -> io::Result<()> {
-        let (ours, there) = (self.file.metadata()?, fs::symlink_metadata(&self.path)?);
+        let (ours, there) = (self.file.metadata()?, fs::symlink_metadata(self.name.path())?);
         if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
             return Ok(());
         }
@@ -95,13 +144,6 @@ impl Write for Draft {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // Best effort; once it took its place the name is empty.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -212,7 +254,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let draft = Draft::of(&path, b"ours").unwrap();
-        assert!(is_draft(draft.path.to_str().unwrap()) && !is_draft("file.tmp-x-1") && !is_draft("file"));
+        assert!(
+            is_draft(draft.name.path().to_str().unwrap()) && !is_draft("file.tmp-x-1") && !is_draft("file")
+        );
         write_new(&path, b"theirs").unwrap();
         assert_eq!(draft.place().unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert!(write_new(&path, b"more").unwrap_err().to_string().contains("exists; choose another"));
@@ -220,8 +264,8 @@ mod tests {
         assert_eq!((fs::read(&path).unwrap(), names(dir.path())), (b"theirs".to_vec(), vec!["file".into()]));
         // A draft that somebody else put in our place is not given out as ours.
         let draft = Draft::create(&path).unwrap();
-        fs::remove_file(&draft.path).unwrap();
-        fs::write(&draft.path, "foreign").unwrap();
+        fs::remove_file(draft.name.path()).unwrap();
+        fs::write(draft.name.path(), "foreign").unwrap();
         assert!(draft.replace().unwrap_err().to_string().contains("another process"));
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
     }

@@ -1,9 +1,11 @@
 //! Being asked to stop: by a signal, by the clock or by a file. There is one request per process, as signals are its own.
 //!
-//! While nothing is at hand that a restart would not find again, the process ends where it is. What [`hold`]s back asks
+//! While nothing is at hand that a restart would not find again, the process ends where it is, wherever that is: inside of
+//! a library, too. Its drafts and locks go with it ([`crate::files`]). What [`hold`]s back asks
 //! [`check`] between its parts instead, and finishes what it must. The tasks of the cpu backend ask [`requested`], too:
 //! from a request on it computes nothing, and reading a result of it is an error.
 use crate::console::note;
+use crate::files::take_away_temporary;
 use crate::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::iterator::Signals;
@@ -25,12 +27,13 @@ const ECHO: Duration = Duration::from_millis(50);
 const FILE_EVERY: Duration = Duration::from_millis(500);
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
-static STATE: Mutex<State> = Mutex::new(State { idle: None, held: false, reason: None, file: None });
+static STATE: Mutex<State> = Mutex::new(State { idle: None, held: 0, reason: None, file: None });
 
 struct State {
     /// What ends the process while nothing is held.
     idle: Option<Idle>,
-    held: bool,
+    /// How many hold requests back.
+    held: usize,
     reason: Option<Reason>,
     file: Option<PathBuf>,
 }
@@ -87,13 +90,13 @@ pub fn listen_to_file(path: PathBuf) {
 
 /// Holds requests back, until the result is dropped.
 pub fn hold() -> Held {
-    state().held = true;
+    state().held += 1;
     Held(())
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        state().held = false;
+        state().held -= 1;
     }
 }
 
@@ -163,9 +166,10 @@ fn request(reason: impl FnOnce() -> Option<Reason>, armed: &AtomicBool) {
     }
     let Some(reason) = reason() else { return };
     let mut state = state();
-    if !state.held {
+    if state.held == 0 {
         let idle = state.idle.expect("set before this thread began");
         armed.store(true, Ordering::SeqCst); // should nobody read the message
+        take_away_temporary();
         note(&format!("stopped by {reason}; {}", idle.message));
         low_level::exit(reason.code(&idle).into());
     }

@@ -103,7 +103,7 @@ pub fn run(command: DataCommand) -> Result<()> {
 }
 
 fn run_tokenize(args: TokenizeArgs) -> Result<()> {
-    stop::listen(Idle { code: None, message: "nothing was written" }, None)?;
+    stop::listen(Idle { code: None, message: "no unfinished shard is left" }, None)?;
     let extensions = args.extension.iter().map(|e| e.trim_start_matches('.').to_string()).collect();
     let wanted = wanted_tokenizer(&args)?;
     let options = InputOptions { extensions, field: args.field, format: args.format };
@@ -118,7 +118,6 @@ fn run_tokenize(args: TokenizeArgs) -> Result<()> {
     let eod = if args.no_eod { None } else { Some(tokenizer.eod(args.eod_token.as_deref())?) };
     let mut documents = inputs.documents();
     let mut progress = Progress::following("tokenizing", inputs.bytes(), documents.consumed());
-    let _held = stop::hold(); // there are files to take away
     let result = tokenize_documents(&mut documents, &tokenizer, eod, &args.output, &mut progress);
     progress.finish();
     print_tokenized(&args.output, &result?, &documents)

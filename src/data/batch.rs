@@ -2,7 +2,7 @@
 use rayon::prelude::*;
 
 use super::order::Order;
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// Tokens become i32 in a batch: larger vocabularies are cut here, so the casts below lose nothing.
 const VOCAB_MAX: u32 = 1 << 31;
@@ -41,7 +41,7 @@ fn sample(first: u64, i: usize) -> Result<u64> {
     first.checked_add(i as u64).ok_or_else(|| Error::refused(format!("sample {first} + {i} is past 2^64")))
 }
 
-/// `read(i, out, vocab)` gives window i of the batch, `time` + 1 tokens below `vocab`.
+/// `read(i, out, vocab)` gives window i of the batch, `time` + 1 tokens below `vocab`. A request to stop ends it between two.
 pub(super) fn fill(
     time: usize,
     sequences: usize,
@@ -60,6 +60,7 @@ pub(super) fn fill(
     let rows = batch.windows.par_chunks_mut(time + 1);
     let rows = rows.zip(batch.tokens.par_chunks_mut(time)).zip(batch.targets.par_chunks_mut(time));
     rows.enumerate().try_for_each(|(i, ((window, tokens), targets))| {
+        stop::check()?; // there may be a hundred thousand of them
         read(i, window, vocab.min(VOCAB_MAX))?;
         for (to, from) in tokens.iter_mut().zip(window.iter()) {
             *to = *from as i32;

@@ -3,9 +3,10 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::files::Temporary;
 use crate::machine::holder;
 use crate::{Error, Result};
 
@@ -18,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// of its own until it takes its place; but the second writer learns only at its end that it was the second.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    held: Option<(File, PathBuf)>,
+    /// Dropped in this order: first the name goes, then the lock.
+    held: Option<(Temporary, File)>,
 }
 
 /// What came of one try.
@@ -83,10 +85,10 @@ impl Claim {
             // The one before us deletes the file while it holds it: what we locked may have no name any more.
             let ours = file.metadata().map_err(Error::io("look at", path))?;
             if fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-                file.set_len(0)
-                    .and_then(|()| file.write_all(holder().as_bytes()))
-                    .map_err(Error::io("write", path))?;
-                return Ok(Tried::Taken(Self { held: Some((file, path.to_path_buf())) }));
+                let write = |_: &Path| file.set_len(0).and_then(|()| file.write_all(holder().as_bytes()));
+                let (name, ()) =
+                    Temporary::make(path.to_path_buf(), write).map_err(Error::io("write", path))?;
+                return Ok(Tried::Taken(Self { held: Some((name, file)) }));
             }
         }
     }
@@ -94,14 +96,6 @@ impl Claim {
     /// Whether no other process can have it.
     pub(crate) fn is_held(&self) -> bool {
         self.held.is_some()
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some((_file, path)) = &self.held {
-            let _ = fs::remove_file(path); // first the name, then the lock
-        }
     }
 }
 

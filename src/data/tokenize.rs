@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::text_tokenizer::TextTokenizer;
 use super::tokenized::TokenizedInfo;
 use super::writer::{Beside, ShardWriter};
-use crate::{Error, Result, stop};
+use crate::{Error, Result};
 
 /// Text held at once, per chunk; two chunks are alive. A single larger document is a chunk of its own.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -18,7 +18,7 @@ const CHUNK_DOCUMENTS: usize = 16_384;
 /// Writes `<out_prefix>.bin` and `.idx` with one document per text, `<out_prefix>.json` (`TokenizedInfo`), hashes of
 /// the content (`<out_prefix>.hashes`) and `tokenizer.json` beside them. `eod` is appended to each document. The output
 /// depends on the texts and their order only, not on the number of threads. Texts without tokens are left out and
-/// counted. A request to stop ends it between two texts.
+/// counted.
 ///
 /// Refused: an existing output, one that another process is writing, another `tokenizer.json` in the folder, no documents, and what `documents` refuses.
 pub fn tokenize_documents(
@@ -126,7 +126,6 @@ fn write_all(
 }
 
 fn encode(tokenizer: &TextTokenizer, text: &str, eod: Option<u32>) -> Result<Vec<u32>> {
-    stop::check()?;
     let mut ids = tokenizer.encode(text)?;
     if !ids.is_empty() {
         ids.extend(eod);

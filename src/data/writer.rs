@@ -11,13 +11,13 @@ use super::dtype::Dtype;
 use super::hashes::{BLOCK_BYTES, BlockHasher, ContentHashes, hashes_path};
 use super::megatron::{MAGIC, with_suffix};
 use crate::files::{Draft, folder_of, is_draft, sync_folder_of};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// Held while the files of a folder get their names.
 const FOLDER_LOCK: &str = "tokenizer.json.lock";
 
-/// A shard under construction: drafts until `finish`. Dropped unfinished, it leaves nothing behind; killed, it leaves
-/// `<prefix>.bin.tmp-*` and `<prefix>.lock`, which the next writer of the same prefix takes away.
+/// A shard under construction: drafts until `finish`. Dropped unfinished or asked to stop, it leaves nothing behind; killed,
+/// it leaves `<prefix>.bin.tmp-*` and `<prefix>.lock`, which the next writer of the same prefix takes away.
 ///
 /// Memory: 4 bytes per document for the index and 8 per 32 KiB of tokens for the hashes, which go out at the end.
 #[derive(Debug)]
@@ -137,6 +137,7 @@ impl ShardWriter {
         let (shared, own): (Vec<_>, Vec<_>) =
             drafts.collect::<Result<Vec<_>>>()?.into_iter().partition(|(_, file)| file.shared);
 
+        let _held = stop::hold(); // all of them or none
         // Names are given out by one process at a time, and only after everything was looked at again.
         let folder = Claim::wait(&folder_of(&prefix).join(FOLDER_LOCK))?;
         refuse_existing(&prefix)?;

@@ -315,9 +315,48 @@ fn a_signal_leaves_no_half_made_shard() {
         assert_eq!(found, Some(code), "{err}");
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         assert!(
-            err.contains(&format!("stopped by SIG{name}; nothing was written")) && !err.contains("error"),
+            err.contains(&format!("stopped by SIG{name}; no unfinished shard is left"))
+                && !err.contains("error"),
             "{err}"
         );
+        let left: Vec<_> = tree(dir.path()).into_keys().filter(|k| !before.contains_key(k)).collect();
+        assert!(left.iter().all(|path| path == Path::new("new")), "{left:?}");
+    }
+}
+
+/// Inside of one call of the `tokenizers` library, which knows of no stops: one large document that it cuts by itself, and
+/// the training of a vocabulary.
+#[test]
+fn a_signal_ends_what_a_library_does() {
+    let dir = Dir::new();
+    dir.write("few.txt", english(1, 20_000));
+    line(&dir, "data tokenize DIR/few.txt -o DIR/few/x --vocab-size 300").ok();
+    let path = dir.join("few/tokenizer.json");
+    let mut slow: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    slow["normalizer"] = serde_json::json!({"type": "Lowercase"});
+    dir.write("slow.json", slow.to_string());
+    dir.write("large.txt", english(2, 1_000_000).repeat(60));
+    // A hundred thousand words that are all different.
+    let mut dice = Dice::new(3);
+    let letter = |i: usize| if i % 25 == 24 { ' ' } else { char::from(b'a' + dice.below(26) as u8) };
+    dir.write("words.txt", (0..2_500_000).map(letter).collect::<String>());
+    for (text, with) in
+        [("large.txt", ["--tokenizer", "DIR/slow.json"]), ("words.txt", ["--vocab-size", "60000"])]
+    {
+        let before = tree(dir.path());
+        let text = format!("DIR/{text}");
+        let child = start(&dir, &[&["data", "tokenize", &text, "-o", "DIR/new/x"][..], &with].concat());
+        while with[0] == "--tokenizer" && !fs::read_dir(dir.join("new")).is_ok_and(|mut d| d.next().is_some())
+        {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(700));
+        signal(&child, "TERM");
+        let asked = Instant::now();
+        let (found, err) = rest(child);
+        let took = asked.elapsed();
+        assert_eq!(found, Some(143), "{text}: {err}");
+        assert!(took < Duration::from_secs(1), "{text}: {took:?}");
         let left: Vec<_> = tree(dir.path()).into_keys().filter(|k| !before.contains_key(k)).collect();
         assert!(left.iter().all(|path| path == Path::new("new")), "{left:?}");
     }
