@@ -207,6 +207,8 @@ pub(crate) struct WordCache {
 }
 
 impl WordCache {
+    // Asked for every word: as a call of its own it is 4 % of what tokenizing executes.
+    #[inline(always)]
     fn get(&self, word: &str, out: &mut Vec<u32>) -> bool {
         let Some(&(start, end)) = self.words.get(word) else { return false };
         out.extend_from_slice(&self.ids[start as usize..end as usize]);
