@@ -1,5 +1,5 @@
-//! The demo's own text: the sources of crates that every build of rewarm fetches, in the folder where cargo keeps them.
-//! Whoever built the program has them, and everybody has the same bytes.
+//! The demo's own text: the sources of crates that every build of rewarm fetches, in the folder where cargo keeps them, or
+//! in `vendor`, where `cargo vendor` puts them. Whoever built the program has them, and everybody has the same bytes.
 use super::rust_text::{split_rust, without_code_blocks};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -26,6 +26,9 @@ const CRATES: &str = "ahash-0.8.12 aho-corasick-1.1.5 allocator-api2-0.2.21 anst
 /// XXH3-128 of all documents, in the order in which they are read.
 const HASH: u128 = 0x0ca3_c93c_8a09_5d10_5947_7c62_6c39_50c5;
 
+/// Where `cargo vendor` puts crates, in the folder of rewarm's source.
+const VENDOR: &str = "vendor";
+
 /// Larger files are tables and generated code.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
@@ -47,13 +50,14 @@ pub fn read_sources() -> Result<Sources> {
             "the demo reads what cargo has downloaded, and there is no home directory: set CARGO_HOME",
         )
     })?;
-    read_crates(&root)
+    read_crates(&root, Path::new(VENDOR))
 }
 
-fn read_crates(root: &Path) -> Result<Sources> {
+fn read_crates(root: &Path, vendor: &Path) -> Result<Sources> {
     let mut files = Vec::new();
-    for folder in find_crates(root)? {
-        files.extend(text_files(&folder)?);
+    let folders = find_crates(root, vendor)?;
+    for folder in &folders {
+        files.extend(text_files(folder)?);
     }
     let texts = files.par_iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
     let (mut sources, mut hash) = (Sources::default(), Xxh3::new());
@@ -69,7 +73,8 @@ fn read_crates(root: &Path) -> Result<Sources> {
     } else {
         format!("; NOT the text of the README's figures: a file was changed there (XXH3-128 {hash:032x})")
     };
-    sources.origin = format!("{} crates in {}{changed}", CRATES.split_whitespace().count(), root.display());
+    let place = folders.first().and_then(|folder| folder.parent()).unwrap_or(root);
+    sources.origin = format!("{} crates in {}{changed}", folders.len(), place.display());
     Ok(sources)
 }
 
@@ -81,8 +86,8 @@ fn registry() -> Option<PathBuf> {
 }
 
 /// The folders of [`CRATES`], in its order: `root` has a folder per registry, named by its address and a hash that differs
-/// between versions of cargo.
-fn find_crates(root: &Path) -> Result<Vec<PathBuf>> {
+/// between versions of cargo; `vendor` may be there.
+fn find_crates(root: &Path, vendor: &Path) -> Result<Vec<PathBuf>> {
     let mut registries: Vec<PathBuf> =
         std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     registries.sort();
@@ -90,7 +95,8 @@ fn find_crates(root: &Path) -> Result<Vec<PathBuf>> {
     for name in CRATES.split_whitespace() {
         // The last file that cargo writes when it unpacks a crate.
         let complete = |folder: &PathBuf| folder.join(".cargo-ok").is_file();
-        match registries.iter().map(|registry| registry.join(name)).find(complete) {
+        let unpacked = registries.iter().map(|registry| registry.join(name)).find(complete);
+        match unpacked.or_else(|| vendored(vendor, name)) {
             Some(folder) => found.push(folder),
             None => missing.push(name),
         }
@@ -101,13 +107,29 @@ fn find_crates(root: &Path) -> Result<Vec<PathBuf>> {
     let named = missing.iter().take(3).copied().collect::<Vec<_>>().join(", ");
     Err(Error::refused(format!(
         "the demo reads the sources of {} crates that rewarm is built from, and {} lacks {} of them ({named}{}); run `cargo \
-         fetch --locked` in the folder of rewarm's source, which puts them there unless that folder has vendored sources, or \
-         name two folders of text with --upstream DIR --downstream DIR",
+         fetch --locked` in the folder of rewarm's source, which puts them there, or, where `cargo vendor` was used, start \
+         the demo in the folder that holds {VENDOR}; or name two folders of text with --upstream DIR --downstream DIR",
         found.len() + missing.len(),
         root.display(),
         missing.len(),
         if missing.len() > 3 { ", …" } else { "" }
     )))
+}
+
+/// The folder of a crate in `vendor`, where it has its version in its name only beside another version of the crate.
+fn vendored(vendor: &Path, name: &str) -> Option<PathBuf> {
+    // No name here has a part that begins with a digit.
+    let at =
+        name.match_indices('-').find(|(at, _)| name[at + 1..].starts_with(|c: char| c.is_ascii_digit()))?.0;
+    let (bare, version) = (&name[..at], &name[at + 1..]);
+    let is_it = |folder: &PathBuf| {
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+        let manifest: toml::Table = manifest.parse().unwrap_or_default();
+        // What cargo looks at when it builds from there.
+        let complete = folder.join(".cargo-checksum.json").is_file();
+        complete && manifest.get("package").and_then(|p| p.get("version")?.as_str()) == Some(version)
+    };
+    [name, bare].iter().map(|folder| vendor.join(folder)).find(is_it)
 }
 
 fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -222,21 +244,50 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_and_what_was_changed_is_told() {
         let names: Vec<&str> = CRATES.split_whitespace().collect();
-        let error = read_crates(registry_of(&[]).path()).unwrap_err();
+        let none = Path::new("none");
+        let error = read_crates(registry_of(&[]).path(), none).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("lacks 72 of them (ahash-0.8.12, ") && text.contains(", …)"), "{text}");
         assert_eq!(error.exit_code(), 1);
         let most = registry_of(&names[1..]);
-        let text = read_crates(most.path()).unwrap_err().to_string();
+        let text = read_crates(most.path(), none).unwrap_err().to_string();
         assert!(text.contains("lacks 1 of them (ahash-0.8.12);") && text.contains("cargo fetch"), "{text}");
         // Its unpacking was interrupted.
         let half = most.path().join("b.registry-4567").join(names[0]);
         std::fs::create_dir_all(&half).unwrap();
-        assert!(read_crates(most.path()).is_err());
+        assert!(read_crates(most.path(), none).is_err());
         // Another registry may have it.
         std::fs::write(half.join(".cargo-ok"), "").unwrap();
-        let sources = read_crates(most.path()).unwrap();
+        let sources = read_crates(most.path(), none).unwrap();
         assert_eq!((sources.prose.len(), sources.code[0].as_str()), (71, "fn f() {}\n"));
         assert!(sources.origin.contains("72 crates in") && sources.origin.contains("a file was changed"));
+    }
+
+    /// As `cargo vendor` leaves crates: by their names, and by their versions too where there are two.
+    #[test]
+    fn vendored_crates_are_the_same_text() {
+        let names: Vec<&str> = CRATES.split_whitespace().collect();
+        let most = registry_of(&names[1..]);
+        let vendor = tempfile::tempdir().unwrap();
+        let put = |folder: &str, version: &str, text: &str| {
+            let folder = vendor.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            let manifest = format!("[package]\nname = \"ahash\"\nversion = \"{version}\"\n");
+            std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+            std::fs::write(folder.join(".cargo-checksum.json"), "{}").unwrap();
+            std::fs::write(folder.join("lib.rs"), text).unwrap();
+        };
+        let first = || read_crates(most.path(), vendor.path()).map(|sources| sources.code[0].clone());
+        put("ahash", "0.9.0", "fn newer() {}\n");
+        let text = first().unwrap_err().to_string();
+        assert!(text.contains("lacks 1 of them") && text.contains("holds vendor"), "{text}");
+        put("ahash-0.8.12", "0.8.12", "fn beside() {}\n");
+        assert_eq!(first().unwrap(), "fn beside() {}\n");
+        std::fs::remove_dir_all(vendor.path().join("ahash-0.8.12")).unwrap();
+        put("ahash", "0.8.12", "fn alone() {}\n");
+        assert_eq!(first().unwrap(), "fn alone() {}\n");
+        // What cargo has unpacked comes first.
+        let all = registry_of(&names);
+        assert_eq!(read_crates(all.path(), vendor.path()).unwrap().code[0], "fn f() {}\n");
     }
 }
