@@ -1,10 +1,9 @@
 //! Finding and loading a checkpoint: newest first, and nothing is believed that its
 //! hashes do not prove.
-use super::manifest::{MANIFEST, Manifest};
+use super::manifest::Manifest;
+use super::names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name, step_of};
 use super::output::hex;
 use super::safetensors::{TensorFile, scatter};
-use super::save::{EMA, MODEL, OPTIMIZER};
-use super::step_name;
 use super::storage::{Storage, read_exact_at};
 use crate::model::ParamTable;
 use crate::{Error, Result};
@@ -12,8 +11,6 @@ use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
-/// The log of a run, whose presence says that steps were taken.
-pub const LOG: &str = "metrics.jsonl";
 /// Bytes hashed at a time.
 const HASH_PIECE: usize = 1 << 20;
 
@@ -43,11 +40,7 @@ pub fn list_steps(storage: &dyn Storage, run_dir: &Path) -> Result<Vec<(u64, Pat
     let mut steps: Vec<(u64, PathBuf)> = entries
         .into_iter()
         .filter(|e| e.is_dir)
-        .filter_map(|e| {
-            let step = e.name.strip_prefix("step-")?.parse().ok()?;
-            // `step-+5` and `step-5` parse too, and are not ours.
-            (e.name == step_name(step)).then(|| (step, run_dir.join(e.name)))
-        })
+        .filter_map(|e| Some((step_of(&e.name)?, run_dir.join(e.name))))
         .collect();
     steps.sort_by_key(|&(step, _)| std::cmp::Reverse(step));
     Ok(steps)

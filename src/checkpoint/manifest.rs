@@ -2,6 +2,7 @@
 //!
 //! The text is JSON with sorted keys; its last entry is the XXH3-128 of every byte before the digits of that
 //! entry, so a change of any byte is found. Equal state gives equal text: no times, no paths.
+use super::names::{MANIFEST, is_plain_name};
 use super::output::{FileRecord, hex};
 use super::safetensors::TensorRecord;
 use super::storage::{Storage, read_small};
@@ -16,8 +17,6 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// The version this program writes, and the newest it reads.
 pub const FORMAT: u64 = 1;
-/// File name inside a step directory.
-pub const MANIFEST: &str = "manifest.json";
 /// Room for 100,000 tensors; a larger file is none of ours.
 const MANIFEST_MAX: usize = 64 << 20;
 /// Between the body and the digits of the hash. `~` sorts after every other key.
@@ -172,11 +171,6 @@ fn refuse_differences(differences: Vec<String>) -> Result<()> {
          checkpoint with `rewarm train`",
         differences.join("; ")
     )))
-}
-
-/// Whether `name` stays inside the directory it is joined to.
-pub fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
 }
 
 /// Compares the digits at the end of `text` with the hash of what precedes them.

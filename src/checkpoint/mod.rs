@@ -13,6 +13,7 @@ mod huggingface;
 mod load;
 mod lock;
 mod manifest;
+mod names;
 mod output;
 mod rotate;
 pub mod safetensors;
@@ -28,17 +29,13 @@ pub use export::{MAX_SHARD_BYTES, check_new, export, export_to};
 pub use foreign::describe;
 pub use hf_config::{config_json, read_config};
 pub use huggingface::HfModel;
-pub use load::{Buffers, Found, LOG, Rejected, find_newest, list_steps, load, load_ema, verify};
+pub use load::{Buffers, Found, Rejected, find_newest, list_steps, load, load_ema, verify};
 pub use lock::{LOCK, RunLock};
-pub use manifest::{FORMAT, Fingerprints, MANIFEST, Manifest, RunState};
+pub use manifest::{FORMAT, Fingerprints, Manifest, RunState};
+pub use names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name};
 pub use output::FileRecord;
 pub use rotate::clean;
 pub use safetensors::TensorRecord;
-pub use save::{EMA, MODEL, OPTIMIZER, Saved, Snapshot, save};
+pub use save::{Saved, Snapshot, save};
 pub use start::create_run_dir;
 pub use storage::{Disk, Storage};
-
-/// The directory name of a step.
-pub fn step_name(step: u64) -> String {
-    format!("step-{step:010}")
-}

@@ -1,7 +1,7 @@
 //! Deleting: old steps after a commit, and leftovers at the start of a run. A step directory leaves its name
 //! before its files go, so no `step-*` is ever half there.
 use super::load::{list_steps, verify};
-use super::step_name;
+use super::names::{is_tmp, is_trash, step_name, trash_name};
 use super::storage::{Storage, remove_tree};
 use crate::{Error, Result};
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) fn rotate(storage: &dyn Storage, run_dir: &Path, saved: u64, keep: us
             }
         }
     }
-    remove_matching(storage, run_dir, |name| name.starts_with("trash-step-")).map(|_| ())
+    remove_matching(storage, run_dir, is_trash).map(|_| ())
 }
 
 /// Takes a step out of the run, durably, under a name that the next start deletes.
@@ -34,12 +34,11 @@ pub(super) fn set_aside(storage: &dyn Storage, run_dir: &Path, name: &str) -> Re
         let entries = storage.list(run_dir).map_err(Error::io("list", run_dir))?;
         Ok(entries.iter().any(|e| e.name == trash))
     };
-    let mut trash = format!("trash-{name}");
     let mut number = 1;
-    while taken(&trash)? {
-        trash = format!("trash-{name}-{number}");
+    while taken(&trash_name(name, number))? {
         number += 1;
     }
+    let trash = trash_name(name, number);
     let dir = run_dir.join(name);
     storage.rename(&dir, &run_dir.join(trash)).map_err(Error::io("rename to trash", &dir))?;
     storage.sync_dir(run_dir).map_err(Error::io("sync", run_dir))
@@ -53,15 +52,7 @@ pub fn clean(storage: &dyn Storage, run_dir: &Path) -> Result<Vec<String>> {
         let path = run_dir.join(&entry.name);
         storage.remove_file(&path).map_err(Error::io("delete", &path))?;
     }
-    remove_matching(storage, run_dir, |name| name.starts_with("trash-step-") || is_tmp(name))
-}
-
-/// `tmp-<step>-<pid>`.
-fn is_tmp(name: &str) -> bool {
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    name.strip_prefix("tmp-")
-        .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(step, pid)| digits(step) && digits(pid))
+    remove_matching(storage, run_dir, |name| is_trash(name) || is_tmp(name))
 }
 
 fn remove_matching(

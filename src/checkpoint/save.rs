@@ -2,12 +2,13 @@
 //! rename to `step-<step>` followed by the sync of the run directory is the commit. A save that fails leaves
 //! the run directory as it was, and the run may go on.
 use super::dtype::Dtype;
-use super::manifest::{FORMAT, MANIFEST, Manifest, RunState, is_plain_name};
+use super::manifest::{FORMAT, Manifest, RunState};
+use super::names::{EMA, MANIFEST, MODEL, OPTIMIZER, is_plain_name, step_name, tmp_name};
 use super::output::{FileRecord, write_file};
 use super::rotate::{rotate, set_aside};
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
 use super::storage::{Storage, read_small, remove_tree};
-use super::{hf_config, load, step_name};
+use super::{hf_config, load};
 use crate::model::{ModelConfig, ParamTable};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -16,13 +17,6 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-
-/// Weights of a step, under Hugging Face's names.
-pub const MODEL: &str = "model.safetensors";
-/// Moments of a step: `m.<name>` and `v.<name>`.
-pub const OPTIMIZER: &str = "optimizer.safetensors";
-/// Moving average of the weights of a step that has one: `ema.<name>`.
-pub const EMA: &str = "ema.safetensors";
 
 /// Everything that is saved, borrowed from the run.
 #[derive(Clone, Copy)]
@@ -74,7 +68,7 @@ pub fn save(storage: &dyn Storage, run_dir: &Path, snapshot: &Snapshot, keep: us
     let small = small_files(snapshot)?;
     check_room(storage, run_dir, snapshot, &small)?;
     let step = snapshot.state.step;
-    let tmp = run_dir.join(format!("tmp-{step:010}-{}", std::process::id()));
+    let tmp = run_dir.join(tmp_name(step));
     let dir = run_dir.join(step_name(step));
     let written = write_step(storage, &tmp, snapshot, &small).and_then(|manifest| {
         let bytes = manifest.bytes();

@@ -4,6 +4,7 @@ use super::ledger::Ledger;
 use super::processor::{self, Rates};
 use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
+use crate::checkpoint::storage::WRITE_PIECE;
 use crate::config::{Cadence, Checkpoint, TimeSpan};
 use crate::device::{DRIVER_RESERVE, DeviceName, probe_cuda};
 use crate::machine;
@@ -164,9 +165,10 @@ impl Request<'_> {
         backend::memory_plan(self.target.device, config, table, workspace, self.threads)
     }
 
-    /// A GPU's memory holds nothing but what is planned.
+    /// Of a processor's memory, the piece in which checkpoints are written included. A GPU's holds nothing but what is
+    /// planned.
     fn process_bytes(&self) -> usize {
-        if self.target.on_gpu() { 0 } else { backend::cpu::process_bytes(self.threads) }
+        if self.target.on_gpu() { 0 } else { backend::cpu::process_bytes(self.threads) + WRITE_PIECE }
     }
 
     /// The most sequences at once that `free` bytes hold.

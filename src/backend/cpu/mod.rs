@@ -22,7 +22,6 @@ mod tiles;
 
 use super::memory_plan::MemoryPlan;
 use crate::Result;
-use crate::checkpoint::storage::WRITE_PIECE;
 use crate::model::{ModelConfig, ParamTable, Workspace};
 use crate::ops::{
     Act, AdamParam, AdamSettings, AdamStep, Backend, LoadState, Ops, Outcome, Stat, State, Timeline, Update,
@@ -90,9 +89,9 @@ pub const PROCESS_BYTES: usize = 10 << 20;
 /// models of 290 to 520 MB are within 3 % of their peaks on two threads.
 const THREAD_BYTES: usize = 8 << 20;
 
-/// What a process that trains has resident beside [`memory_plan`], the piece in which it writes checkpoints included.
+/// What a process that computes on `threads` threads has resident beside [`memory_plan`].
 pub fn process_bytes(threads: usize) -> usize {
-    PROCESS_BYTES + threads * THREAD_BYTES + WRITE_PIECE
+    PROCESS_BYTES + threads * THREAD_BYTES
 }
 
 fn partials_len(workspace: &Workspace) -> usize {
