@@ -1,16 +1,14 @@
 //! Saving, finding and loading a checkpoint of Pythia-14M with its moments (169 MB), in bytes/s.
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rewarm::checkpoint::{
-    Buffers, Disk, Fingerprints, RunState, Snapshot, find_newest, load, save, step_name,
-};
-use rewarm::model::{Init, ParamTable, initialize, preset};
+use rewarm::checkpoint::{Disk, Fingerprints, RunState, Snapshot, find_newest, load, save, step_name};
+use rewarm::model::{Init, ParamTable, initial_weights, preset};
+use rewarm::ops::HostState;
 
 fn checkpoint(c: &mut Criterion) {
     let config = preset("pythia-14m").expect("a known preset");
     let table = ParamTable::new(&config);
-    let mut w = vec![0.0; table.total];
-    initialize(&config, &table, Init::Small, 1, &mut w);
-    let (mut m, mut v) = (w.clone(), w.clone());
+    let w = initial_weights(&config, &table, Init::Small, 1);
+    let mut values = HostState { m: w.clone(), v: w.clone(), w, ema: Vec::new() };
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut state = RunState {
         step: 0,
@@ -31,18 +29,9 @@ fn checkpoint(c: &mut Criterion) {
         b.iter(|| {
             state.step += 1;
             let (base_config, extra_files) = (None, &[][..]);
-            let snapshot = Snapshot {
-                config: &config,
-                table: &table,
-                w: &w,
-                m: &m,
-                v: &v,
-                ema: None,
-                state: &state,
-                base_config,
-                extra_files,
-            };
-            save(&Disk, dir.path(), &snapshot, 2).expect("room on the disk")
+            let snapshot =
+                Snapshot { config: &config, table: &table, state: &state, base_config, extra_files };
+            save(&Disk, dir.path(), &snapshot, &mut values, 2).expect("room on the disk")
         });
     });
     group.bench_function("find the newest, hashes compared", |b| {
@@ -50,10 +39,7 @@ fn checkpoint(c: &mut Criterion) {
     });
     let newest = dir.path().join(step_name(state.step));
     group.bench_function("load", |b| {
-        b.iter(|| {
-            let into = Buffers { w: &mut w, moments: Some((&mut m, &mut v)) };
-            load(&Disk, &newest, false, &table, into).expect("it was just saved")
-        });
+        b.iter(|| load(&Disk, &newest, &table, &mut values, true).expect("it was just saved"));
     });
     group.finish();
 }

@@ -1,8 +1,9 @@
 //! Reading a checkpoint: what it says of itself, and its weights.
 //!
 //! `cargo run --release --example checkpoint -- runs/tiny`, after the example `train`; any run directory will do.
-use rewarm::checkpoint::{Buffers, Disk, find_newest, load};
+use rewarm::checkpoint::{Disk, find_newest, load};
 use rewarm::model::ParamTable;
+use rewarm::ops::HostState;
 use std::path::PathBuf;
 
 fn main() -> rewarm::Result<()> {
@@ -22,11 +23,10 @@ fn main() -> rewarm::Result<()> {
 
     // Weights, gradients and moments are flat buffers of f32; the table says which tensor lies where in them.
     let table = ParamTable::new(&found.manifest.model);
-    let mut w = vec![0f32; table.total];
-    let (mut m, mut v) = (vec![0f32; table.total], vec![0f32; table.total]);
-    // `verify = false`: `find_newest` has hashed every byte.
-    let into = Buffers { w: &mut w, moments: Some((&mut m, &mut v)) };
-    load(&Disk, &found.dir, false, &table, into)?;
+    let zeros = || vec![0f32; table.total];
+    let mut state = HostState { w: zeros(), m: zeros(), v: zeros(), ema: Vec::new() };
+    // With the moments. `find_newest` has hashed every byte.
+    load(&Disk, &found.dir, &table, &mut state, true)?;
 
     println!("{} tensors, {} parameters", table.params.len(), found.manifest.model.parameters());
     for param in &table.params {
@@ -38,9 +38,9 @@ fn main() -> rewarm::Result<()> {
             "{:<52} {:?}: rms {:.2e}, of its moments {:.1e} {:.1e}",
             param.name,
             param.shape,
-            rms(&w),
-            rms(&m),
-            rms(&v)
+            rms(&state.w),
+            rms(&state.m),
+            rms(&state.v)
         );
     }
     Ok(())

@@ -4,7 +4,6 @@
 //! With checkpoints `θ₀ … θ_k` and weights `c_j` that sum to 1, the update between `θ_{i−1}` and `θ_i` counts
 //! `w_i = Σ_{j≥i} c_j`: a uniform average is a linear decay, and any decay is an average.
 use crate::checkpoint::HfModel;
-use crate::checkpoint::safetensors::scatter;
 use crate::model::ParamTable;
 use crate::schedule::Curve;
 use crate::{Error, Result};
@@ -60,11 +59,12 @@ pub fn average(models: &[HfModel], weights: &[f64], table: &ParamTable, w: &mut 
                 for (sum, value) in sum[first..].iter_mut().zip(values) {
                     *sum += weight * f64::from(*value);
                 }
+                Ok(())
             })?;
         }
         rounded.clear();
         rounded.extend(sum.iter().map(|x| *x as f32));
-        scatter(param.place, 0, &rounded, w);
+        param.place.scatter(0, &rounded, w);
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Text from a model: prompt in one pass, then one token at a time against the cached keys and values.
 use crate::backend;
-use crate::checkpoint::Buffers;
 use crate::device::DeviceName;
 use crate::model::{Model, Pass, Purpose, TokenIds, Workspace};
 use crate::ops::{Backend, Shape, Work};
@@ -89,7 +88,7 @@ impl Generator {
         let shape = Shape { batch: 1, time: longest };
         let workspace = Workspace::new(&model.config, shape, 1, Purpose::Generate);
         let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
-        ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
+        source.load(&model.table, &mut *ops, false)?;
         Ok(Self { model, workspace, ops })
     }
 

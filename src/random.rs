@@ -3,13 +3,22 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-/// N(0, σ²) by Box and Muller, in blocks with streams of their own so that they can be drawn in parallel.
+/// Values that have a stream of random numbers.
+pub(crate) const BLOCK: usize = 1 << 14;
+
+/// `len` of N(0, σ²).
 pub(crate) fn normal(len: usize, sigma: f64, key: u64) -> Vec<f32> {
-    const BLOCK: usize = 1 << 14;
     let mut values = vec![0.0; len];
+    draw_normal(&mut values, 0, sigma, key);
+    values
+}
+
+/// N(0, σ²) by Box and Muller from block `first` on, in blocks with streams of their own so that they can be drawn in
+/// parallel.
+pub(crate) fn draw_normal(values: &mut [f32], first: usize, sigma: f64, key: u64) {
     values.par_chunks_mut(BLOCK).enumerate().for_each(|(block, values)| {
         let mut rng = ChaCha8Rng::seed_from_u64(key);
-        rng.set_stream(block as u64);
+        rng.set_stream((first + block) as u64);
         // 53 random bits, in (0, 1].
         let mut uniform = || ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
         for pair in values.chunks_mut(2) {
@@ -21,5 +30,4 @@ pub(crate) fn normal(len: usize, sigma: f64, key: u64) -> Vec<f32> {
             }
         }
     });
-    values
 }

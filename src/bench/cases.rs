@@ -146,10 +146,7 @@ impl Cases {
     pub fn open(&self) -> Result<Box<dyn Backend>> {
         let model = &self.model;
         let mut ops = backend::open(self.device, &model.config, &model.table, &self.ws)?;
-        ops.load_state(&mut |w, _, _| {
-            initialize(&model.config, &model.table, Init::Normal, 1, w);
-            Ok(())
-        })?;
+        initialize(&model.config, &model.table, Init::Normal, 1, &mut *ops)?;
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let rows = self.shape.rows();
         let tokens: Vec<i32> =

@@ -50,10 +50,7 @@ impl Ceilings {
         let model = Model::new(config);
         let ws = Workspace::new(&model.config, s, 1, Purpose::Evaluate);
         let mut ops = backend::open(device, &model.config, &model.table, &ws)?;
-        ops.load_state(&mut |w, _, _| {
-            initialize(&model.config, &model.table, Init::Normal, 1, w);
-            Ok(())
-        })?;
+        initialize(&model.config, &model.table, Init::Normal, 1, &mut *ops)?;
         let tokens: Vec<i32> = (0..s.rows() as i32).map(|i| i % 64).collect();
         ops.set_batch(&tokens, &tokens, 1.0);
 

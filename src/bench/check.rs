@@ -2,7 +2,7 @@
 use crate::backend::cpu::Cpu;
 use crate::device::DeviceName;
 use crate::model::{Model, ModelConfig, Pass, Purpose, Recompute, Workspace};
-use crate::ops::{Backend, Shape};
+use crate::ops::{Backend, Part, Shape, State};
 use crate::reference::measure::Stored;
 use crate::reference::model::{Net, Params, params_of};
 use crate::reference::random::Random;
@@ -61,10 +61,7 @@ fn processor(sizes: &ModelConfig) -> Result<()> {
     let purpose = Purpose::Train(Recompute::None);
     let ws = Workspace::new(&model.config, SHAPE, SHAPE.time, purpose);
     let mut ops = Cpu::new(&model.config, &model.table, &ws);
-    ops.load_state(&mut |w, _, _| {
-        w.copy_from_slice(&weights);
-        Ok(())
-    })?;
+    ops.write_part(Part::Weights, &weights)?;
     ops.set_batch(&tokens, &targets, 1.0 / SHAPE.rows() as f32);
     model.forward(&mut ops, &ws, SHAPE, Pass::Sequences);
     model.loss_and_gradient(&mut ops, &ws, SHAPE, false);

@@ -1,6 +1,6 @@
 //! Saving and loading checkpoints, and what a save costs training.
-use super::{Machine, Record, Summary, Trainer, Workload};
-use crate::checkpoint::{Buffers, Disk, Fingerprints, RunState, Snapshot, find_newest, load, save};
+use super::{Machine, Record, Summary, Trainer, Workload, resident_above};
+use crate::checkpoint::{Disk, Fingerprints, RunState, Snapshot, find_newest, load, save};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::fs;
@@ -41,9 +41,26 @@ impl Drop for Scratch {
 struct Samples {
     plain_steps: Vec<f64>,
     steps_with_save: Vec<f64>,
-    saves: Vec<f64>,
-    finds: Vec<f64>,
-    loads: Vec<f64>,
+    saves: Action,
+    finds: Action,
+    loads: Action,
+}
+
+/// How long something took each time, and what memory of the host beside what was in use before, at most.
+#[derive(Default)]
+struct Action {
+    seconds: Vec<f64>,
+    host_bytes: Option<u64>,
+}
+
+impl Action {
+    fn sample<R>(&mut self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        let (done, host_bytes) = resident_above(|| seconds(f));
+        let (took, result) = done?;
+        self.seconds.push(took);
+        self.host_bytes = self.host_bytes.max(host_bytes);
+        Ok(result)
+    }
 }
 
 impl Checkpoints {
@@ -56,8 +73,7 @@ impl Checkpoints {
         for step in 1..=self.repeats as u64 {
             samples.plain_steps.push(seconds(|| trainer.steps(1, &mut |_| ()))?.0);
             let (with_save, saved) = seconds(|| {
-                let (took, saved) = seconds(|| self.save(&mut trainer, &scratch.0, step))?;
-                samples.saves.push(took);
+                let saved = samples.saves.sample(|| self.save(&mut trainer, &scratch.0, step))?;
                 trainer.steps(1, &mut |_| ())?;
                 Ok(saved)
             })?;
@@ -65,13 +81,9 @@ impl Checkpoints {
             bytes = size_of_folder(&saved)?;
         }
         let model = &trainer.job.model;
-        let [mut w, mut m, mut v] = [(); 3].map(|()| vec![0f32; model.table.total]);
         for _ in 0..self.repeats {
-            let (took, found) = seconds(|| find_newest(&Disk, &scratch.0))?;
-            samples.finds.push(took);
-            let into = Buffers { w: &mut w, moments: Some((&mut m, &mut v)) };
-            let loading = seconds(|| load(&Disk, &found.dir, false, &model.table, into))?;
-            samples.loads.push(loading.0);
+            let found = samples.finds.sample(|| find_newest(&Disk, &scratch.0))?;
+            samples.loads.sample(|| load(&Disk, &found.dir, &model.table, &mut *trainer.ops, true))?;
         }
         Ok(self.records(machine, samples, bytes as f64))
     }
@@ -91,30 +103,26 @@ impl Checkpoints {
             extra: Value::Null,
         };
         let model = &trainer.job.model;
-        let flat = trainer.ops.state()?;
         let snapshot = Snapshot {
             config: &model.config,
             table: &model.table,
-            w: &flat.w,
-            m: &flat.m,
-            v: &flat.v,
-            ema: None,
             state: &state,
             base_config: None,
             extra_files: &[],
         };
-        Ok(save(&Disk, dir, &snapshot, 2)?.dir)
+        Ok(save(&Disk, dir, &snapshot, &mut *trainer.ops, 2)?.dir)
     }
 
     fn records(&self, machine: &Machine, samples: Samples, bytes: f64) -> Vec<Record> {
         let Samples { plain_steps, steps_with_save, saves, finds, loads } = samples;
         let median = |samples: &[f64]| Summary::of(samples).median;
         let stall = median(&steps_with_save) - median(&plain_steps);
-        let record = |name: &str, samples: Vec<f64>, stall: Option<f64>| {
+        let record = |name: &str, Action { seconds: samples, host_bytes }: Action, stall: Option<f64>| {
             let mut settings = self.workload.settings();
             settings["dir"] = json!(self.dir);
             Record::new("bench checkpoint", machine, format!("checkpoint {name}"), settings, samples, |s| {
-                let mut derived = json!({"bytes": bytes, "gb_per_s": bytes / s.median / 1e9});
+                let mut derived =
+                    json!({"bytes": bytes, "gb_per_s": bytes / s.median / 1e9, "host_bytes": host_bytes});
                 if let Some(stall) = stall {
                     derived["step_s"] = json!(median(&plain_steps));
                     derived["stall_s"] = json!(stall);

@@ -53,10 +53,23 @@ fn field(path: &str, name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// A line of /proc/self/status in bytes.
+fn status_bytes(key: &str) -> Option<u64> {
+    let value = field("/proc/self/status", key)?;
+    value.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}
+
 /// Largest resident set of this process in bytes.
 pub fn peak_resident() -> Option<u64> {
-    let value = field("/proc/self/status", "VmHWM")?;
-    value.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+    status_bytes("VmHWM")
+}
+
+/// What `f` gives, and by how many bytes the resident set of this process was larger meanwhile than before.
+pub fn resident_above<R>(f: impl FnOnce() -> R) -> (R, Option<u64>) {
+    let before = status_bytes("VmRSS");
+    reset_peak_resident();
+    let result = f();
+    (result, peak_resident().zip(before).map(|(peak, before)| peak.saturating_sub(before)))
 }
 
 /// From now on [`peak_resident`] is that of what comes.

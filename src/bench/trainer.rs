@@ -103,10 +103,7 @@ impl Trainer {
         let mut model = workload.model();
         let workspace = workload.workspace();
         let mut ops = backend::open(workload.device, &model.config, &model.table, &workspace)?;
-        ops.load_state(&mut |w, _, _| {
-            initialize(&model.config, &model.table, Init::Normal, SEED, w);
-            Ok(())
-        })?;
+        initialize(&model.config, &model.table, Init::Normal, SEED, &mut *ops)?;
         let optim = &workload.optim;
         let params = assign(&model.table, &optim.groups, optim.weight_decay);
         model.freeze(&params);

@@ -88,18 +88,20 @@ impl Dtype {
         }
     }
 
-    /// Rounds `values` to this format (to nearest, ties to even) and appends them to `bytes`.
+    /// `values` rounded to this format (to nearest, ties to even): their own bytes, or those of `rounded`.
     ///
     /// # Errors
     /// Gives the index of the first value that is not finite in this format.
-    pub fn encode(self, values: &[f32], bytes: &mut Vec<u8>) -> Result<(), usize> {
-        if let Some(index) = values.iter().position(|x| !x.is_finite()) {
-            return Err(index);
+    pub fn encode<'a>(self, values: &'a [f32], rounded: &'a mut Vec<u8>) -> Result<&'a [u8], usize> {
+        // Without a branch for each value, which is several times as fast.
+        let largest = values.iter().fold(0, |largest, x| (x.to_bits() & 0x7fff_ffff).max(largest));
+        if largest >= f32::INFINITY.to_bits() {
+            return Err(values.iter().position(|x| !x.is_finite()).unwrap_or(0));
         }
         if self == Self::F32 {
-            bytes.extend_from_slice(bytemuck::cast_slice(values));
-            return Ok(());
+            return Ok(bytemuck::cast_slice(values));
         }
+        rounded.clear();
         let mut bits = [0u16; BLOCK];
         for (piece, source) in values.chunks(BLOCK).enumerate() {
             let bits = &mut bits[..source.len()];
@@ -116,9 +118,9 @@ impl Dtype {
             if let Some(index) = bits.iter().position(|&b| b & 0x7fff == infinity) {
                 return Err(piece * BLOCK + index);
             }
-            bytes.extend_from_slice(bytemuck::cast_slice(bits));
+            rounded.extend_from_slice(bytemuck::cast_slice(bits));
         }
-        Ok(())
+        Ok(rounded)
     }
 }
 
@@ -151,8 +153,7 @@ mod tests {
             let mut values = vec![0f32; bits.len()];
             dtype.decode(&odd[1..], &mut values);
             let mut back = Vec::new();
-            dtype.encode(&values, &mut back).unwrap();
-            assert!(back == odd[1..], "{dtype:?}");
+            assert!(dtype.encode(&values, &mut back).unwrap() == &odd[1..], "{dtype:?}");
         }
     }
 
@@ -161,7 +162,7 @@ mod tests {
         let mut values = vec![1.0; 5000];
         values[4500] = 70_000.0;
         assert_eq!(Dtype::F16.encode(&values, &mut Vec::new()), Err(4500));
-        assert_eq!(Dtype::Bf16.encode(&values, &mut Vec::new()), Ok(()));
+        assert!(Dtype::Bf16.encode(&values, &mut Vec::new()).is_ok());
         values[3000] = f32::NAN;
         assert_eq!(Dtype::F32.encode(&values, &mut Vec::new()), Err(3000));
     }

@@ -7,6 +7,7 @@ use super::output::write_file;
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
 use super::storage::{Disk, Storage, remove_tree};
 use crate::model::{ModelConfig, ParamTable};
+use crate::ops::{Part, State};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Largest weight file by default, in bytes: transformers' own bound in version 4.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
-/// Writes `config.json`, the weights and what lies beside them into the new directory `dir`, whose parents need not
+/// Writes `config.json`, the weights of `values` and what lies beside them into the new directory `dir`, whose parents need not
 /// exist: all of it or, on an error, nothing.
 ///
 /// A tied model is written without its output matrix, as transformers does. `base_config` is the
@@ -31,7 +32,7 @@ pub fn export(
     dir: &Path,
     config: &ModelConfig,
     table: &ParamTable,
-    w: &[f32],
+    values: &mut dyn State,
     dtype: Dtype,
     base_config: Option<&Value>,
     companions_from: Option<&Path>,
@@ -45,9 +46,9 @@ pub fn export(
     let tensors: Vec<TensorSource> = table
         .params
         .iter()
-        .map(|p| TensorSource { name: p.name.clone(), shape: &p.shape, place: p.place, flat: w })
+        .map(|p| TensorSource { name: p.name.clone(), shape: &p.shape, part: Part::Weights, place: p.place })
         .collect();
-    export_to(&Disk, dir, &tensors, dtype, &files, max_shard_bytes)
+    export_to(&Disk, dir, (&tensors, values), dtype, &files, max_shard_bytes)
 }
 
 /// Refuses a directory that [`export`] would refuse, before there is anything to write.
@@ -86,7 +87,7 @@ impl Target {
 pub fn export_to(
     storage: &dyn Storage,
     dir: &Path,
-    tensors: &[TensorSource],
+    (tensors, values): (&[TensorSource], &mut dyn State),
     dtype: Dtype,
     files: &[NamedFile],
     max_shard_bytes: u64,
@@ -105,7 +106,7 @@ pub fn export_to(
     let mut made = Vec::new();
     let done = create_dirs(storage, &missing, &mut made)
         .and_then(|()| storage.create_dir(&tmp).map_err(Error::input("create", &tmp)))
-        .and_then(|()| write_all(storage, &tmp, tensors, dtype, files, max_shard_bytes))
+        .and_then(|()| write_all(storage, &tmp, (tensors, values), dtype, files, max_shard_bytes))
         .and_then(|()| storage.sync_dir(&tmp).map_err(Error::io("sync", &tmp)))
         .and_then(|()| storage.rename(&tmp, dir).map_err(Error::io("rename to", dir)));
     if let Err(error) = done {
@@ -173,7 +174,7 @@ pub(super) fn pretty(value: &Value) -> Vec<u8> {
 fn write_all(
     storage: &dyn Storage,
     tmp: &Path,
-    tensors: &[TensorSource],
+    (tensors, values): (&[TensorSource], &mut dyn State),
     dtype: Dtype,
     files: &[NamedFile],
     max_shard_bytes: u64,
@@ -181,13 +182,14 @@ fn write_all(
     write_files(storage, tmp, files)?;
     let shards = shards(tensors, dtype, max_shard_bytes);
     if shards.len() <= 1 {
-        return write_tensors(storage, &tmp.join(SINGLE), tensors, dtype, &metadata()).map(|_| ());
+        let single = tmp.join(SINGLE);
+        return write_tensors(storage, &single, tensors, values, dtype, &metadata()).map(|_| ());
     }
     let mut map = BTreeMap::new();
     let mut total = 0;
     for (number, shard) in shards.iter().enumerate() {
         let name = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
-        let (_, records) = write_tensors(storage, &tmp.join(&name), shard, dtype, &metadata())?;
+        let (_, records) = write_tensors(storage, &tmp.join(&name), shard, values, dtype, &metadata())?;
         total += records.values().map(|r| r.bytes).sum::<u64>();
         map.extend(records.into_keys().map(|tensor| (tensor, name.clone())));
     }
@@ -219,7 +221,7 @@ fn shards<'a, 'b>(
     dtype: Dtype,
     max_shard_bytes: u64,
 ) -> Vec<&'b [TensorSource<'a>]> {
-    let bytes = |t: &TensorSource| (t.place.rows * t.place.cols * dtype.bytes()) as u64;
+    let bytes = |t: &TensorSource| (t.place.elements() * dtype.bytes()) as u64;
     let mut shards = Vec::new();
     let (mut start, mut size) = (0, 0);
     for (i, tensor) in tensors.iter().enumerate() {

@@ -2,10 +2,10 @@
 use super::dtype::Dtype;
 use super::foreign::{adapter, describe};
 use super::hf_config::{HfConfig, open_config, read_json};
-use super::safetensors::{TensorFile, scatter};
+use super::safetensors::TensorFile;
 use super::storage::{Disk, Storage};
 use crate::model::{ModelConfig, Param, ParamTable};
-use crate::ops::Matrix;
+use crate::ops::{Part, State};
 use crate::{Error, Result};
 use safetensors::Dtype as FileDtype;
 use safetensors::tensor::TensorInfo;
@@ -20,6 +20,8 @@ pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// The output matrix, which a tied model may or may not store.
 const HEAD: &str = "embed_out.weight";
+/// The embedding.
+const EMBEDDING: &str = "gpt_neox.embed_in.weight";
 /// Buffers of old files, recomputed here: the causal mask, its fill value, the rotary frequencies.
 const OLD_BUFFERS: [&str; 3] =
     [".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq"];
@@ -126,22 +128,22 @@ impl HfModel {
         Ok(Self { config: model, dtype, raw_config: raw, notes, dir: dir.into(), weights })
     }
 
-    /// Reads every weight into the flat buffer `w`, at least `table.total` long.
+    /// Reads every weight into those of `into`, piece by piece.
     ///
     /// # Errors
     /// Refused, with the names and shapes, when a tensor is missing, unknown, of another shape or format, or
     /// not finite, and when a tied model stores an output matrix that is not its embedding.
-    pub fn load_weights(&self, table: &ParamTable, w: &mut [f32]) -> Result<()> {
-        assert!(w.len() >= table.total, "a flat buffer holds {} of {} elements", w.len(), table.total);
+    pub fn load_weights(&self, table: &ParamTable, into: &mut dyn State) -> Result<()> {
+        let held = into.state_len(Part::Weights);
+        assert!(held >= table.total, "room for {held} of {} weights", table.total);
         self.check(table)?;
-        for param in &table.params {
-            self.read(param, |first, values| scatter(param.place, first, values, w))?;
-        }
         if table.find(HEAD).is_none() && self.weights.has(HEAD) {
             self.check_shape(HEAD, &[table.embed.rows, table.embed.cols])?;
-            self.check_tied(table.embed, w)?;
+            self.check_tied()?;
         }
-        Ok(())
+        table.params.iter().try_for_each(|param| {
+            self.read(param, |first, values| into.write_state(Part::Weights, param.place, first, values))
+        })
     }
 
     /// Refuses, with the names and shapes, tensors that are missing, unknown, or of another shape or format.
@@ -152,9 +154,9 @@ impl HfModel {
 
     /// Hands the values of one tensor, which [`HfModel::check`] has found, to `sink` piece by piece: the number of the
     /// first, and the values. Refused where one is not finite.
-    pub fn read(&self, param: &Param, mut sink: impl FnMut(usize, &[f32])) -> Result<()> {
+    pub fn read(&self, param: &Param, mut sink: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
         let (file, stored) = self.weights.find(&param.name);
-        file.read(stored, |first, values, _| {
+        file.read(stored, |first, values| {
             if let Some(i) = values.iter().position(|x| !x.is_finite()) {
                 return Err(Error::refused(format!(
                     "{}: {} element {} is {}; a model with such weights cannot be trained, take another copy",
@@ -164,8 +166,7 @@ impl HfModel {
                     values[i]
                 )));
             }
-            sink(first, values);
-            Ok(())
+            sink(first, values)
         })
     }
 
@@ -234,16 +235,17 @@ impl HfModel {
     }
 
     /// The stored output matrix of a tied model must be the embedding, bit for bit.
-    fn check_tied(&self, embed: Matrix, w: &[f32]) -> Result<()> {
-        let (file, stored) = self.weights.find(HEAD);
-        file.read(stored, |first, values, _| {
-            let start = embed.offset + first;
-            let same = values.iter().zip(&w[start..]).all(|(a, b)| a.to_bits() == b.to_bits());
-            if same {
+    fn check_tied(&self) -> Result<()> {
+        let [(file, head), (other, embedding)] = [HEAD, EMBEDDING].map(|name| self.weights.find(name));
+        let (mut same, mut bytes) = (Vec::new(), Vec::new());
+        file.read(head, |first, values| {
+            same.resize(values.len(), 0.0);
+            other.fill(embedding, first, &mut same, &mut bytes)?;
+            if values.iter().zip(&same).all(|(a, b)| a.to_bits() == b.to_bits()) {
                 return Ok(());
             }
             Err(Error::refused(format!(
-                "{}: {HEAD} differs from gpt_neox.embed_in.weight, and config.json says they are one \
+                "{}: {HEAD} differs from {EMBEDDING}, and config.json says they are one \
                  (tie_word_embeddings); set it to false to train both",
                 file.path().display()
             )))

@@ -1,18 +1,15 @@
 //! Finding and loading a checkpoint: newest first, and nothing is believed that its
 //! hashes do not prove.
+use super::blocks::hash_bytes;
 use super::manifest::Manifest;
 use super::names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name, step_of};
-use super::output::hex;
-use super::safetensors::{TensorFile, scatter};
-use super::storage::{Storage, read_exact_at};
+use super::safetensors::TensorFile;
+use super::storage::Storage;
 use crate::model::ParamTable;
+use crate::ops::{Part, State};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::Xxh3;
-
-/// Bytes hashed at a time.
-const HASH_PIECE: usize = 1 << 20;
 
 /// The newest checkpoint that verified.
 #[derive(Debug)]
@@ -88,14 +85,58 @@ pub fn verify(storage: &dyn Storage, step_dir: &Path) -> Result<Manifest, String
             return Err(format!("{name} has {have} bytes, and the manifest says {want}"));
         }
     }
-    let failed = manifest.files.par_iter().find_map_first(|(name, record)| {
-        match hash_file(storage, &step_dir.join(name)) {
-            Ok(hash) if hash == record.xxh3_128 => None,
-            Ok(hash) => Some(format!("{name} has hash {hash}, and the manifest says {}", record.xxh3_128)),
-            Err(e) => Some(format!("cannot read {name}: {e}")),
-        }
-    });
+    let claims = claims(&manifest)?;
+    let failed = claims.par_iter().find_map_first(|claim| claim.check(storage, step_dir).err());
     failed.map_or(Ok(manifest), Err)
+}
+
+/// That bytes of a file have a hash.
+struct Claim<'a> {
+    file: &'a str,
+    /// What they are, for messages.
+    what: String,
+    start: u64,
+    bytes: u64,
+    hash: &'a str,
+}
+
+impl Claim<'_> {
+    fn check(&self, storage: &dyn Storage, step_dir: &Path) -> Result<(), String> {
+        let Self { file, what, start, bytes, hash } = self;
+        let source = storage.open(&step_dir.join(file)).map_err(|e| format!("cannot open {file}: {e}"))?;
+        match hash_bytes(&*source, *start, *bytes) {
+            Ok(found) if found == *hash => Ok(()),
+            Ok(found) => Err(format!("{file}{what} has hash {found}, and the manifest says {hash}")),
+            Err(e) => Err(format!("cannot read {file}: {e}")),
+        }
+    }
+}
+
+/// What a manifest claims of every byte of every file. Refused where it says nothing of some.
+fn claims(manifest: &Manifest) -> Result<Vec<Claim<'_>>, String> {
+    let mut claims = Vec::new();
+    for (file, record) in &manifest.files {
+        let (start, what) = match record.head_bytes {
+            None => (record.bytes, String::new()),
+            Some(head) => (head, ": its header".into()),
+        };
+        claims.push(Claim { file, what, start: 0, bytes: start, hash: &record.xxh3_128 });
+        let mut at = start;
+        let tensors = manifest.tensors.iter().filter(|(_, t)| record.head_bytes.is_some() && t.file == *file);
+        for (name, tensor) in tensors {
+            let end = at.saturating_add(tensor.bytes);
+            for (number, hash) in tensor.blocks.iter().enumerate() {
+                let what = format!(": block {number} of {name}");
+                let bytes = manifest.block_bytes.min(end - at);
+                claims.push(Claim { file, what, start: at, bytes, hash });
+                at += bytes;
+            }
+        }
+        if at != record.bytes {
+            return Err(format!("{MANIFEST} describes {at} bytes of {file}, which has {}", record.bytes));
+        }
+    }
+    Ok(claims)
 }
 
 /// Reads the manifest and checks that it belongs to its directory's name and lists what a step must have.
@@ -112,132 +153,76 @@ fn read_manifest(storage: &dyn Storage, step_dir: &Path) -> Result<Manifest, Str
     }
 }
 
-fn hash_file(storage: &dyn Storage, path: &Path) -> std::io::Result<String> {
-    let source = storage.open(path)?;
-    let mut hash = Xxh3::new();
-    let mut buffer = vec![0; HASH_PIECE.min(source.bytes().try_into().unwrap_or(HASH_PIECE))];
-    let mut at = 0;
-    while at < source.bytes() {
-        let length = (buffer.len() as u64).min(source.bytes() - at) as usize;
-        read_exact_at(&*source, &mut buffer[..length], at)?;
-        hash.update(&buffer[..length]);
-        at += length as u64;
-    }
-    Ok(hex(hash.digest128()))
-}
-
-/// Where a checkpoint goes: flat buffers of the caller, at least `table.total` long. Elements between the
-/// tensors are left alone.
-pub struct Buffers<'a> {
-    /// Weights.
-    pub w: &'a mut [f32],
-    /// First and second moments; `None` to start a new phase with the weights only.
-    pub moments: Option<(&'a mut [f32], &'a mut [f32])>,
-}
-
-/// Loads a step directory into `into`. With `verify`, every byte read is hashed on the way and compared with
-/// the manifest; without, that was done before, by [`find_newest`] or [`verify`].
+/// Loads a step directory, which was verified, into the weights of `into` and, where asked for, its moments. Elements
+/// between the tensors are left alone.
 ///
 /// # Errors
-/// Refused when anything does not fit `table` or the manifest. The buffers then hold anything.
+/// Refused when anything does not fit `table`. `into` then holds anything.
 pub fn load(
     storage: &dyn Storage,
     step_dir: &Path,
-    verify: bool,
     table: &ParamTable,
-    into: Buffers,
+    into: &mut dyn State,
+    moments: bool,
 ) -> Result<Manifest> {
-    let bad = |why: String| {
+    let manifest = read_manifest(storage, step_dir).map_err(|why| {
         Error::refused(format!(
             "{} is not a valid checkpoint: {why}; choose another step, or restore it from a copy",
             step_dir.display()
         ))
-    };
-    let manifest = read_manifest(storage, step_dir).map_err(bad)?;
-    let Buffers { w, moments } = into;
-    let model = || load_file(storage, step_dir, MODEL, verify, &manifest, table, &mut [("", &mut *w)]);
-    let optimizer = || match moments {
-        None => Ok(()),
-        Some((m, v)) => {
-            load_file(storage, step_dir, OPTIMIZER, verify, &manifest, table, &mut [("m.", m), ("v.", v)])
-        }
-    };
-    let (model, optimizer) = rayon::join(model, optimizer);
-    model.and(optimizer)?;
+    })?;
+    load_file(storage, &step_dir.join(MODEL), table, into, &[("", Part::Weights)])?;
+    if moments {
+        let parts = [("m.", Part::First), ("v.", Part::Second)];
+        load_file(storage, &step_dir.join(OPTIMIZER), table, into, &parts)?;
+    }
     Ok(manifest)
 }
 
-/// Loads the moving average of the weights of a step directory; `verify` as for [`load`].
+/// Loads the moving average of the weights of a step directory, which was verified, into a part of `into`.
 ///
 /// # Errors
 /// Refused when there is none, or it does not fit `table`.
 pub fn load_ema(
     storage: &dyn Storage,
     step_dir: &Path,
-    verify: bool,
     table: &ParamTable,
-    into: &mut [f32],
+    into: &mut dyn State,
+    part: Part,
 ) -> Result<()> {
     let bad = |why: String| Error::refused(format!("{}: {why}", step_dir.display()));
     let manifest = read_manifest(storage, step_dir).map_err(bad)?;
     if !manifest.files.contains_key(EMA) {
         return Err(bad("it has no moving average of the weights; runs with train.ema save one".into()));
     }
-    load_file(storage, step_dir, EMA, verify, &manifest, table, &mut [("ema.", into)])
+    load_file(storage, &step_dir.join(EMA), table, into, &[("ema.", part)])
 }
 
-/// Streams one file into the buffers of its prefixes.
+/// Streams one file into the parts of its prefixes.
 fn load_file(
     storage: &dyn Storage,
-    step_dir: &Path,
-    name: &str,
-    verify: bool,
-    manifest: &Manifest,
+    path: &Path,
     table: &ParamTable,
-    targets: &mut [(&str, &mut [f32])],
+    into: &mut dyn State,
+    parts: &[(&str, Part)],
 ) -> Result<()> {
-    let path = step_dir.join(name);
-    let file = TensorFile::open(storage, &path)?;
-    check_tensors(&file, table, targets)?;
-    let mut whole = file.head_hash();
-    for tensor in file.names() {
-        let (prefix, flat) = targets
-            .iter_mut()
-            .find(|(prefix, _)| tensor.strip_prefix(*prefix).is_some_and(|n| table.find(n).is_some()))
-            .expect("check_tensors found a place for every tensor");
-        let param = table.find(&tensor[prefix.len()..]).expect("found in the line above");
-        let mut hash = Xxh3::new();
-        file.read(&tensor, |first, values, bytes| {
-            if verify {
-                whole.update(bytes);
-                hash.update(bytes);
-            }
-            scatter(param.place, first, values, flat);
-            Ok(())
-        })?;
-        let said = manifest.tensors.get(&tensor).map(|t| t.xxh3_128.as_str());
-        let (path, hash) = (path.display(), hex(hash.digest128()));
-        if verify && said != Some(&hash) {
-            return Err(Error::refused(format!(
-                "{path}: {tensor} has hash {hash}, and the manifest says {}; it is damaged, choose another step",
-                said.unwrap_or("nothing")
-            )));
+    let file = TensorFile::open(storage, path)?;
+    check_tensors(&file, table, parts)?;
+    for (prefix, part) in parts {
+        let held = into.state_len(*part);
+        assert!(held >= table.total, "{part:?} holds {held} of {} elements", table.total);
+        for param in &table.params {
+            let name = format!("{prefix}{}", param.name);
+            file.read(&name, |first, values| into.write_state(*part, param.place, first, values))?;
         }
-    }
-    if verify && manifest.files.get(name).map(|f| f.xxh3_128.as_str()) != Some(&hex(whole.digest128())) {
-        let path = path.display();
-        return Err(Error::refused(format!(
-            "{path}: the header differs from the manifest; it is damaged, choose another step"
-        )));
     }
     Ok(())
 }
 
 /// Every tensor of the table is there once per prefix with its shape, and there are no others.
-fn check_tensors(file: &TensorFile, table: &ParamTable, targets: &[(&str, &mut [f32])]) -> Result<()> {
+fn check_tensors(file: &TensorFile, table: &ParamTable, parts: &[(&str, Part)]) -> Result<()> {
     let path = file.path().display();
-    for (prefix, flat) in targets {
-        assert!(flat.len() >= table.total, "a flat buffer holds {} of {} elements", flat.len(), table.total);
+    for (prefix, _) in parts {
         for param in &table.params {
             let name = format!("{prefix}{}", param.name);
             let found = file.info(&name).map(|i| (&i.shape, i.dtype));
@@ -258,12 +243,12 @@ fn check_tensors(file: &TensorFile, table: &ParamTable, targets: &[(&str, &mut [
             }
         }
     }
-    let expected = table.params.len() * targets.len();
+    let expected = table.params.len() * parts.len();
     let names = file.names();
     if names.len() != expected {
-        let extra = names.iter().find(|n| {
-            !targets.iter().any(|(p, _)| n.strip_prefix(p).is_some_and(|n| table.find(n).is_some()))
-        });
+        let extra = names
+            .iter()
+            .find(|n| !parts.iter().any(|(p, _)| n.strip_prefix(p).is_some_and(|n| table.find(n).is_some())));
         return Err(Error::refused(format!(
             "{path} has {} tensors, and the model has {expected}; {} is not among them",
             names.len(),

@@ -16,7 +16,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The version this program writes, and the newest it reads.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 /// Room for 100,000 tensors; a larger file is none of ours.
 const MANIFEST_MAX: usize = 64 << 20;
 /// Between the body and the digits of the hash. `~` sorts after every other key.
@@ -68,6 +68,8 @@ pub struct Fingerprints {
 pub struct Manifest {
     /// [`FORMAT`] of the writer.
     pub format: u64,
+    /// Bytes of a block of a tensor; its last one may be shorter.
+    pub block_bytes: u64,
     /// The model's configuration.
     pub model: ModelConfig,
     /// The run's state.
@@ -99,19 +101,30 @@ impl Manifest {
             serde_json::from_slice(text).map_err(|e| format!("it is not JSON: {}", one_line(e)))?;
         match value.get("format").and_then(Value::as_u64) {
             Some(FORMAT) => {}
+            Some(1) => update_from_1(&mut value),
             Some(newer) if newer > FORMAT => {
                 return Err(format!(
                     "it has format {newer}, and this program reads up to {FORMAT}; use the rewarm that wrote it"
                 ));
             }
-            other => return Err(format!("it has format {other:?}, where {FORMAT} is expected")),
+            other => return Err(format!("it has format {other:?}, where 1 to {FORMAT} is expected")),
         }
         if let Some(object) = value.as_object_mut() {
             object.shift_remove("~xxh3_128");
         }
         let manifest: Self = serde_json::from_value(value).map_err(one_line)?;
-        match manifest.files.keys().find(|name| !is_plain_name(name)) {
-            Some(name) => Err(format!("it lists the file {name:?}, which is no plain file name")),
+        if let Some(name) = manifest.files.keys().find(|name| !is_plain_name(name)) {
+            return Err(format!("it lists the file {name:?}, which is no plain file name"));
+        }
+        if manifest.block_bytes == 0 {
+            return Err("it has blocks of 0 bytes".into());
+        }
+        let blocks = |t: &TensorRecord| t.bytes.div_ceil(manifest.block_bytes);
+        match manifest.tensors.iter().find(|(_, t)| blocks(t) != t.blocks.len() as u64) {
+            Some((name, t)) => {
+                let (have, want) = (t.blocks.len(), blocks(t));
+                Err(format!("{name} has {have} hashes, where one for each of its {want} blocks is expected"))
+            }
             None => Ok(manifest),
         }
     }
@@ -171,6 +184,17 @@ fn refuse_differences(differences: Vec<String>) -> Result<()> {
          checkpoint with `rewarm train`",
         differences.join("; ")
     )))
+}
+
+/// What format 1 said in today's words: files were hashed whole, and so were tensors.
+fn update_from_1(manifest: &mut Value) {
+    manifest["block_bytes"] = u64::MAX.into();
+    let tensors = manifest.get_mut("tensors").and_then(Value::as_object_mut);
+    for tensor in tensors.into_iter().flatten().filter_map(|(_, tensor)| tensor.as_object_mut()) {
+        if let Some(hash) = tensor.shift_remove("xxh3_128") {
+            tensor.insert("blocks".into(), Value::Array(vec![hash]));
+        }
+    }
 }
 
 /// Compares the digits at the end of `text` with the hash of what precedes them.

@@ -2,6 +2,7 @@
 //!
 //! A run directory holds `step-<10 digits>/` directories ([`save`], [`find_newest`], [`load`]) and a lock
 //! ([`RunLock`]). [`HfModel`] and [`export`] exchange weights with Hugging Face directories.
+mod blocks;
 mod companions;
 mod dtype;
 mod export;
@@ -23,13 +24,14 @@ mod space;
 mod start;
 pub mod storage;
 
+pub use blocks::HASH_PIECE;
 pub use companions::{Companions, NamedFile};
 pub use dtype::Dtype;
 pub use export::{MAX_SHARD_BYTES, check_new, export, export_to};
 pub use foreign::describe;
 pub use hf_config::{config_json, read_config};
 pub use huggingface::HfModel;
-pub use load::{Buffers, Found, Rejected, find_newest, list_steps, load, load_ema, verify};
+pub use load::{Found, Rejected, find_newest, list_steps, load, load_ema, verify};
 pub use lock::{LOCK, RunLock};
 pub use manifest::{FORMAT, Fingerprints, Manifest, RunState};
 pub use names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name};

@@ -1,9 +1,9 @@
-//! Writing one file: in large pieces, hashing exactly the bytes that are handed to the system.
+//! Writing one file, in large pieces.
 use super::storage::{Sink, Storage, write_all};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// What a file must have to be the one that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +11,11 @@ use xxhash_rust::xxh3::Xxh3;
 pub struct FileRecord {
     /// Length.
     pub bytes: u64,
-    /// XXH3-128 of the contents, 32 lowercase hex digits.
+    /// Where tensors begin that have hashes of their own, of every byte up to the end of the file, in the order of their
+    /// names; `None` in a file without such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_bytes: Option<u64>,
+    /// XXH3-128 of what comes before the tensors, else of the contents; 32 lowercase hex digits.
     pub xxh3_128: String,
 }
 
@@ -20,13 +24,12 @@ pub fn hex(hash: u128) -> String {
     format!("{hash:032x}")
 }
 
-/// A new file, hashed as it is written.
+/// A new file.
 pub struct Output<'a> {
     sink: Box<dyn Sink + 'a>,
     path: PathBuf,
     buffer: Vec<u8>,
     piece: usize,
-    hash: Xxh3,
     written: u64,
 }
 
@@ -35,7 +38,7 @@ impl<'a> Output<'a> {
     pub fn create(storage: &'a dyn Storage, path: &Path) -> Result<Self> {
         let sink = storage.create(path).map_err(Error::io("create", path))?;
         let piece = storage.write_piece();
-        Ok(Self { sink, path: path.into(), buffer: Vec::new(), piece, hash: Xxh3::new(), written: 0 })
+        Ok(Self { sink, path: path.into(), buffer: Vec::new(), piece, written: 0 })
     }
 
     /// Appends `bytes`.
@@ -53,17 +56,16 @@ impl<'a> Output<'a> {
 
     fn flush(&mut self) -> Result<()> {
         write_all(&mut *self.sink, &self.buffer, self.written).map_err(Error::io("write", &self.path))?;
-        self.hash.update(&self.buffer);
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
-    /// Writes what is left and makes the contents durable.
-    pub fn finish(mut self) -> Result<FileRecord> {
+    /// Writes what is left and makes the contents durable; gives their length.
+    pub fn finish(mut self) -> Result<u64> {
         self.flush()?;
         self.sink.sync().map_err(Error::io("sync", &self.path))?;
-        Ok(FileRecord { bytes: self.written, xxh3_128: hex(self.hash.digest128()) })
+        Ok(self.written)
     }
 }
 
@@ -71,5 +73,5 @@ impl<'a> Output<'a> {
 pub fn write_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<FileRecord> {
     let mut output = Output::create(storage, path)?;
     output.put(bytes)?;
-    output.finish()
+    Ok(FileRecord { bytes: output.finish()?, head_bytes: None, xxh3_128: hex(xxh3_128(bytes)) })
 }

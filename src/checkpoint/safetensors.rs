@@ -1,23 +1,24 @@
 //! The safetensors format. The header is parsed and validated by the `safetensors` crate; the data are read
 //! with positioned reads instead of a mapping, so that a file that shrinks is an error, not a SIGBUS, and
 //! loading needs one megabyte beside its target. The writer is ours: sorted keys and fsync.
+use super::blocks::BlockHashes;
 use super::dtype::Dtype;
 use super::output::{FileRecord, Output, hex};
 use super::storage::{Source, Storage, read_exact_at};
 use crate::error::one_line;
-use crate::ops::Matrix;
+use crate::ops::{Matrix, Part, State};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The format's own bound on headers.
 const HEADER_MAX: u64 = 100_000_000;
-/// Bytes read at a time: small enough for the second cache, large enough for the disk.
-const READ_PIECE: usize = 1 << 20;
+/// Elements read at a time: small enough for the second cache, large enough for the disk.
+const READ_PIECE: usize = 1 << 18;
 /// Elements encoded at a time.
 const ENCODE_PIECE: usize = 1 << 16;
 
@@ -27,8 +28,6 @@ pub struct TensorFile<'a> {
     path: PathBuf,
     metadata: Metadata,
     data_start: u64,
-    /// Hash of everything before the data, to be continued with the data.
-    head: Xxh3,
 }
 
 impl<'a> TensorFile<'a> {
@@ -65,10 +64,7 @@ impl<'a> TensorFile<'a> {
             let expected = expected.map_or("more than 2^64".into(), |n| n.to_string());
             return Err(bad(format!("its header describes {expected} bytes, and the file has {bytes}")));
         }
-        let mut head = Xxh3::new();
-        head.update(&length);
-        head.update(&header);
-        Ok(Self { source, path: path.into(), metadata, data_start: 8 + header_bytes, head })
+        Ok(Self { source, path: path.into(), metadata, data_start: 8 + header_bytes })
     }
 
     /// Where it lies.
@@ -86,23 +82,33 @@ impl<'a> TensorFile<'a> {
         self.metadata.info(name)
     }
 
-    /// The hash so far of a reader that is about to read all tensors in the order of [`TensorFile::names`].
-    pub fn head_hash(&self) -> Xxh3 {
-        self.head.clone()
-    }
-
-    /// Hands the values of a tensor to `sink` in order, with the index of the first value of each piece and
-    /// the bytes it was decoded from.
+    /// Hands the values of a tensor to `sink` in order, with the index of the first value of each piece.
     ///
     /// # Errors
-    /// Refused when there is no such tensor or its format is not f32, f16, bf16 or f64; those of reading; `sink`'s.
-    pub fn read(&self, name: &str, mut sink: impl FnMut(usize, &[f32], &[u8]) -> Result<()>) -> Result<()> {
+    /// Those of [`TensorFile::fill`]; `sink`'s.
+    pub fn read(&self, name: &str, mut sink: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        let elements = self.info(name).map_or(1, |info| info.shape.iter().product());
+        let (mut values, mut bytes) = (vec![0f32; READ_PIECE.min(elements)], Vec::new());
+        for first in (0..elements).step_by(READ_PIECE) {
+            let values = &mut values[..READ_PIECE.min(elements - first)];
+            self.fill(name, first, values, &mut bytes)?;
+            sink(first, values)?;
+        }
+        Ok(())
+    }
+
+    /// Fills `values` with those of a tensor from row-major index `first` on. `bytes` is room to use again.
+    ///
+    /// # Errors
+    /// Refused when there is no such tensor or its format is not f32, f16, bf16 or f64; those of reading.
+    pub fn fill(&self, name: &str, first: usize, values: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
         let info = self.info(name).ok_or_else(|| {
             Error::refused(format!("{} has no tensor {name}; is it of another model?", self.path.display()))
         })?;
-        let (size, dtype) = match (Dtype::from_file(info.dtype), info.dtype) {
-            (Some(dtype), _) => (dtype.bytes(), Some(dtype)),
-            (None, FileDtype::F64) => (8, None),
+        let dtype = Dtype::from_file(info.dtype);
+        let size = match (dtype, info.dtype) {
+            (Some(dtype), _) => dtype.bytes(),
+            (None, FileDtype::F64) => 8,
             (None, other) => {
                 return Err(Error::refused(format!(
                     "{}: {} is stored as {other:?}, where F32, F16, BF16 or F64 is expected; convert it first",
@@ -111,19 +117,16 @@ impl<'a> TensorFile<'a> {
                 )));
             }
         };
-        let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; READ_PIECE.min(end - start)];
-        let mut values = vec![0f32; bytes.len() / size];
-        for at in (start..end).step_by(READ_PIECE) {
-            let bytes = &mut bytes[..READ_PIECE.min(end - at)];
-            let values = &mut values[..bytes.len() / size];
-            read_exact_at(&*self.source, bytes, self.data_start + at as u64)
-                .map_err(Error::input("read", &self.path))?;
-            match dtype {
-                Some(dtype) => dtype.decode(bytes, values),
-                None => round(bytes, values),
-            }
-            sink((at - start) / size, values, bytes)?;
+        let at = self.data_start + (info.data_offsets.0 + first * size) as u64;
+        let failed = Error::input("read", &self.path);
+        if dtype == Some(Dtype::F32) {
+            return read_exact_at(&*self.source, bytemuck::cast_slice_mut(values), at).map_err(failed);
+        }
+        bytes.resize(values.len() * size, 0);
+        read_exact_at(&*self.source, bytes, at).map_err(failed)?;
+        match dtype {
+            Some(dtype) => dtype.decode(bytes, values),
+            None => round(bytes, values),
         }
         Ok(())
     }
@@ -136,36 +139,25 @@ fn round(bytes: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Copies `values`, which begin at row-major index `first` of a tensor, to their places in a flat buffer.
-pub fn scatter(place: Matrix, first: usize, mut values: &[f32], flat: &mut [f32]) {
-    let mut index = first;
-    while !values.is_empty() {
-        let (row, col) = (index / place.cols, index % place.cols);
-        let (now, later) = values.split_at(values.len().min(place.cols - col));
-        let start = place.offset + row * place.ld + col;
-        flat[start..start + now.len()].copy_from_slice(now);
-        index += now.len();
-        values = later;
-    }
-}
-
-/// A tensor to be written, lying somewhere in a flat buffer.
+/// A tensor to be written.
 #[derive(Clone)]
 pub struct TensorSource<'a> {
     /// Name in the file.
     pub name: String,
     /// Shape in the file.
     pub shape: &'a [usize],
-    /// Its rows in `flat`.
+    /// Which flat buffer it is in.
+    pub part: Part,
+    /// Its rows there.
     pub place: Matrix,
-    /// The buffer.
-    pub flat: &'a [f32],
 }
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorRecord {
+    /// XXH3-128 of each block of its data, 32 lowercase hex digits.
+    pub blocks: Vec<String>,
     /// Bytes of its data.
     pub bytes: u64,
     /// Format of its elements.
@@ -174,8 +166,6 @@ pub struct TensorRecord {
     pub file: String,
     /// Row-major shape.
     pub shape: Vec<usize>,
-    /// XXH3-128 of its data, 32 lowercase hex digits.
-    pub xxh3_128: String,
 }
 
 /// Length of the header and of the data of a file of these tensors, in bytes.
@@ -217,57 +207,73 @@ pub fn file_bytes(tensors: &[TensorSource], dtype: Dtype, metadata: &BTreeMap<&s
     header.len() as u64 + data
 }
 
-/// Writes `tensors`, in the order of their names, to the new file `path`, and makes its contents durable.
+/// Writes `tensors` of `values`, in the order of their names, to the new file `path`, and makes its contents durable.
 /// Equal tensors give equal bytes.
 ///
 /// # Errors
-/// Failed when a value is not finite in `dtype`, naming tensor and element; those of writing.
+/// Failed when a value is not finite in `dtype`, naming tensor and element; those of reading and writing. The file is
+/// then incomplete.
 pub fn write_tensors(
     storage: &dyn Storage,
     path: &Path,
     tensors: &[TensorSource],
+    values: &mut dyn State,
     dtype: Dtype,
     metadata: &BTreeMap<&str, &str>,
 ) -> Result<(FileRecord, BTreeMap<String, TensorRecord>)> {
     let mut sorted: Vec<&TensorSource> = tensors.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let entries = sorted.iter().map(|t| (t.name.as_str(), (t.shape, dtype))).collect();
+    let (head, _) = layout(&entries, metadata);
     let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut output = Output::create(storage, path)?;
-    output.put(&layout(&entries, metadata).0)?;
+    output.put(&head)?;
     let mut records = BTreeMap::new();
-    let mut bytes = Vec::with_capacity(ENCODE_PIECE * dtype.bytes());
     for tensor in sorted {
-        let place = tensor.place;
-        let mut hash = Xxh3::new();
-        for row in 0..place.rows {
-            let start = place.offset + row * place.ld;
-            for (piece, values) in tensor.flat[start..start + place.cols].chunks(ENCODE_PIECE).enumerate() {
-                bytes.clear();
-                dtype.encode(values, &mut bytes).map_err(|i| {
-                    let element = row * place.cols + piece * ENCODE_PIECE + i;
-                    Error::failed(format!(
-                        "{} element {element} is {}, which {} cannot hold as a finite number; \
-                         choose a wider dtype, or an earlier checkpoint if it is not finite",
-                        tensor.name,
-                        values[i],
-                        dtype.torch_name()
-                    ))
-                })?;
-                hash.update(&bytes);
-                output.put(&bytes)?;
-            }
-        }
         let record = TensorRecord {
-            bytes: (place.rows * place.cols * dtype.bytes()) as u64,
+            blocks: write_tensor(&mut output, tensor, values, dtype)?,
+            bytes: (tensor.place.elements() * dtype.bytes()) as u64,
             dtype,
             file: file.clone(),
             shape: tensor.shape.to_vec(),
-            xxh3_128: hex(hash.digest128()),
         };
         records.insert(tensor.name.clone(), record);
     }
-    Ok((output.finish()?, records))
+    let (head_bytes, xxh3_128) = (Some(head.len() as u64), hex(xxh3_128(&head)));
+    Ok((FileRecord { bytes: output.finish()?, head_bytes, xxh3_128 }, records))
+}
+
+/// Appends one tensor; gives the hashes of its blocks.
+fn write_tensor(
+    output: &mut Output,
+    tensor: &TensorSource,
+    values: &mut dyn State,
+    dtype: Dtype,
+) -> Result<Vec<String>> {
+    let (mut blocks, mut rounded, mut first) = (BlockHashes::new(), Vec::new(), 0);
+    values.read_state(tensor.part, tensor.place, &mut |piece| {
+        for values in piece.chunks(ENCODE_PIECE) {
+            let bytes = dtype
+                .encode(values, &mut rounded)
+                .map_err(|i| not_finite(tensor, first + i, values[i], dtype))?;
+            blocks.update(bytes);
+            output.put(bytes)?;
+            first += values.len();
+        }
+        Ok(())
+    })?;
+    assert_eq!(first, tensor.place.elements(), "{} was handed over in full", tensor.name);
+    Ok(blocks.finish())
+}
+
+fn not_finite(tensor: &TensorSource, element: usize, value: f32, dtype: Dtype) -> Error {
+    let (what, name) = (tensor.part.name(), &tensor.name);
+    let why = if value.is_finite() {
+        format!("which {} cannot hold as a finite number; choose a wider dtype", dtype.torch_name())
+    } else {
+        "and only finite values are saved; nothing was, use the last checkpoint that was".into()
+    };
+    Error::failed(format!("{what} {name} element {element} is {value}, {why}"))
 }
 
 #[cfg(test)]

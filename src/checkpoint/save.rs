@@ -1,6 +1,8 @@
 //! Saving a step. Everything is written into `tmp-<step>-<pid>` and made durable; the
 //! rename to `step-<step>` followed by the sync of the run directory is the commit. A save that fails leaves
-//! the run directory as it was, and the run may go on.
+//! the run directory as it was, and the run may go on. Values that are not finite are met while they are written, which
+//! ends the save: no `step-*` ever has one.
+use super::blocks::BLOCK_BYTES;
 use super::dtype::Dtype;
 use super::manifest::{FORMAT, Manifest, RunState};
 use super::names::{EMA, MANIFEST, MODEL, OPTIMIZER, is_plain_name, step_name, tmp_name};
@@ -10,29 +12,21 @@ use super::safetensors::{TensorSource, file_bytes, write_tensors};
 use super::storage::{Storage, read_small, remove_tree};
 use super::{hf_config, load};
 use crate::model::{ModelConfig, ParamTable};
+use crate::ops::{Part, State};
 use crate::{Error, Result};
-use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Everything that is saved, borrowed from the run.
+/// What is saved beside the values of tensors, borrowed from the run.
 #[derive(Clone, Copy)]
 pub struct Snapshot<'a> {
     /// Sizes of the model.
     pub config: &'a ModelConfig,
-    /// Layout of the buffers.
+    /// Layout of the flat buffers.
     pub table: &'a ParamTable,
-    /// Weights, at least `table.total` elements.
-    pub w: &'a [f32],
-    /// First moments, laid out as the weights.
-    pub m: &'a [f32],
-    /// Second moments, laid out as the weights.
-    pub v: &'a [f32],
-    /// The moving average of the weights, laid out as they are.
-    pub ema: Option<&'a [f32]>,
     /// The rest of the run's state.
     pub state: &'a RunState,
     /// `config.json` of the model this run began from, whose unknown keys are kept.
@@ -56,21 +50,28 @@ pub struct Saved {
 static SAVING: Mutex<()> = Mutex::new(());
 
 /// Saves a step into `run_dir`, which exists and is locked by this process, and deletes old steps, keeping
-/// the newest `keep` (at least 2) and never fewer than two that verify.
+/// the newest `keep` (at least 2) and never fewer than two that verify. `values` has weights, both moments and, where
+/// one is kept, the moving average of the weights.
 ///
 /// # Errors
 /// Failed when a value is not finite, or when the file system has no room or fails; nothing is left behind
 /// unless deleting fails too, and [`super::clean`] deletes that at the next start. Refused when another,
 /// valid checkpoint of this step is there.
-pub fn save(storage: &dyn Storage, run_dir: &Path, snapshot: &Snapshot, keep: usize) -> Result<Saved> {
+pub fn save(
+    storage: &dyn Storage,
+    run_dir: &Path,
+    snapshot: &Snapshot,
+    values: &mut dyn State,
+    keep: usize,
+) -> Result<Saved> {
     let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
-    check_finite(snapshot)?;
     let small = small_files(snapshot)?;
-    check_room(storage, run_dir, snapshot, &small)?;
+    let large = tensor_files(snapshot.table, values.state_len(Part::Average) > 0);
+    check_room(storage, run_dir, &large, &small)?;
     let step = snapshot.state.step;
     let tmp = run_dir.join(tmp_name(step));
     let dir = run_dir.join(step_name(step));
-    let written = write_step(storage, &tmp, snapshot, &small).and_then(|manifest| {
+    let written = write_step(storage, &tmp, snapshot, (&large, values), &small).and_then(|manifest| {
         let bytes = manifest.bytes();
         commit(storage, run_dir, &tmp, &dir, &manifest).map(|()| bytes)
     });
@@ -85,28 +86,6 @@ pub fn save(storage: &dyn Storage, run_dir: &Path, snapshot: &Snapshot, keep: us
             Err(error)
         }
     }
-}
-
-/// Nothing that is not finite is ever written (promise 4).
-fn check_finite(snapshot: &Snapshot) -> Result<()> {
-    let state = [("weight", snapshot.w), ("first moment", snapshot.m), ("second moment", snapshot.v)];
-    for (what, flat) in state.into_iter().chain(snapshot.ema.map(|ema| ("average", ema))) {
-        let bad = snapshot.table.params.par_iter().find_map_first(|param| {
-            let p = param.place;
-            (0..p.rows).find_map(|row| {
-                let start = p.offset + row * p.ld;
-                let col = flat[start..start + p.cols].iter().position(|x| !x.is_finite())?;
-                Some((&param.name, row * p.cols + col, flat[start + col]))
-            })
-        });
-        if let Some((name, element, value)) = bad {
-            return Err(Error::failed(format!(
-                "{what} {name} element {element} is {value}, and only finite state is saved; \
-                 nothing was written, resume from the last checkpoint"
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// `config.json` and the caller's files.
@@ -127,21 +106,20 @@ fn small_files(snapshot: &Snapshot) -> Result<BTreeMap<String, Vec<u8>>> {
 }
 
 /// The files of tensors by name.
-fn tensor_files<'a>(snapshot: &Snapshot<'a>) -> Vec<(&'static str, Vec<TensorSource<'a>>)> {
-    let table = snapshot.table;
-    let mut moments = tensors("m.", table, snapshot.m);
-    moments.extend(tensors("v.", table, snapshot.v));
-    let mut files = vec![(MODEL, tensors("", table, snapshot.w)), (OPTIMIZER, moments)];
-    files.extend(snapshot.ema.map(|ema| (EMA, tensors("ema.", table, ema))));
+fn tensor_files(table: &ParamTable, has_average: bool) -> Vec<(&'static str, Vec<TensorSource<'_>>)> {
+    let mut moments = tensors("m.", table, Part::First);
+    moments.extend(tensors("v.", table, Part::Second));
+    let mut files = vec![(MODEL, tensors("", table, Part::Weights)), (OPTIMIZER, moments)];
+    files.extend(has_average.then(|| (EMA, tensors("ema.", table, Part::Average))));
     files
 }
 
-fn tensors<'a>(prefix: &str, table: &'a ParamTable, flat: &'a [f32]) -> Vec<TensorSource<'a>> {
+fn tensors<'a>(prefix: &str, table: &'a ParamTable, part: Part) -> Vec<TensorSource<'a>> {
     let source = |p: &'a crate::model::Param| TensorSource {
         name: format!("{prefix}{}", p.name),
         shape: &p.shape,
+        part,
         place: p.place,
-        flat,
     };
     table.params.iter().map(source).collect()
 }
@@ -155,13 +133,13 @@ fn metadata() -> BTreeMap<&'static str, &'static str> {
 fn check_room(
     storage: &dyn Storage,
     run_dir: &Path,
-    snapshot: &Snapshot,
+    files: &[(&str, Vec<TensorSource>)],
     small: &BTreeMap<String, Vec<u8>>,
 ) -> Result<()> {
-    let files = tensor_files(snapshot);
     let large: u64 = files.iter().map(|(_, t)| file_bytes(t, Dtype::F32, &metadata())).sum();
-    // The manifest takes about 350 bytes per tensor; it matters for small models only.
-    let manifest = 400 * files.iter().map(|(_, tensors)| tensors.len() as u64).sum::<u64>();
+    // The manifest takes about 350 bytes per tensor, 50 of them for a block; it matters for small models only.
+    let tensors = files.iter().map(|(_, tensors)| tensors.len() as u64).sum::<u64>();
+    let manifest = 400 * tensors + 50 * (large / BLOCK_BYTES);
     let size = large + manifest + small.values().map(|f| f.len() as u64).sum::<u64>();
     let need = size + size / 10;
     match storage.free_bytes(run_dir).map_err(Error::io("ask for the free space of", run_dir))? {
@@ -180,14 +158,16 @@ fn write_step(
     storage: &dyn Storage,
     tmp: &Path,
     snapshot: &Snapshot,
+    (large, values): (&[(&str, Vec<TensorSource>)], &mut dyn State),
     small: &BTreeMap<String, Vec<u8>>,
 ) -> Result<Manifest> {
     storage.create_dir(tmp).map_err(Error::io("create", tmp))?;
     let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
     let mut records = BTreeMap::new();
-    for (name, tensors) in tensor_files(snapshot) {
-        let (file, tensors) = write_tensors(storage, &tmp.join(name), &tensors, Dtype::F32, &metadata())?;
-        files.insert(name.into(), file);
+    for (name, tensors) in large {
+        let (file, tensors) =
+            write_tensors(storage, &tmp.join(name), tensors, values, Dtype::F32, &metadata())?;
+        files.insert((*name).into(), file);
         records.extend(tensors);
     }
     for (name, bytes) in small {
@@ -195,6 +175,7 @@ fn write_step(
     }
     let manifest = Manifest {
         format: FORMAT,
+        block_bytes: BLOCK_BYTES,
         model: snapshot.config.clone(),
         state: snapshot.state.clone(),
         files,

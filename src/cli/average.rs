@@ -3,6 +3,7 @@ use crate::average::{Method, average, check_same};
 use crate::checkpoint::{self, Disk, Dtype, HfModel, MAX_SHARD_BYTES, list_steps};
 use crate::console::{note, print};
 use crate::model::ParamTable;
+use crate::ops::HostState;
 use crate::schedule::Curve;
 use crate::train::Source;
 use crate::{Error, Result};
@@ -150,6 +151,16 @@ pub fn run(args: &AverageArgs) -> Result<()> {
     let mut w = vec![0.0; table.total];
     average(&models, &weights, &table, &mut w)?;
     let (base, tokenizer) = (Some(newest.raw_config()), Some(newest.dir()));
-    checkpoint::export(&args.output, config, &table, &w, Dtype::F32, base, tokenizer, MAX_SHARD_BYTES)?;
+    let mut values = HostState::of_weights(w);
+    checkpoint::export(
+        &args.output,
+        config,
+        &table,
+        &mut values,
+        Dtype::F32,
+        base,
+        tokenizer,
+        MAX_SHARD_BYTES,
+    )?;
     print(&args.output.display().to_string())
 }

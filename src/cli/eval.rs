@@ -2,7 +2,6 @@
 use super::common::{print_json, with_threads};
 use super::tokenizer::of_model;
 use crate::backend;
-use crate::checkpoint::Buffers;
 use crate::config::Config;
 use crate::console::print;
 use crate::data::{self, Corpus, Side, Split, TextTokenizer};
@@ -126,7 +125,7 @@ fn load(args: &EvalArgs, source: &Source, config: Option<&Config>) -> Result<Loa
     let workspace = Workspace::new(&model.config, shape, 1024, Purpose::Evaluate);
     let device = device::resolve(args.device);
     let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
-    ops.load_state(&mut |w, _, _| source.load(&model.table, Buffers { w, moments: None }))?;
+    source.load(&model.table, &mut *ops, false)?;
     let tokenizer = match of_model(source, args.tokenizer.as_deref()) {
         Err(e) if args.tokenizer.is_some() => return Err(e),
         tokenizer => tokenizer,

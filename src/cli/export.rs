@@ -1,6 +1,7 @@
 //! `rewarm export`: a checkpoint as a Hugging Face directory.
-use crate::checkpoint::{self, Buffers, Dtype};
+use crate::checkpoint::{self, Dtype};
 use crate::model::ParamTable;
+use crate::ops::{HostState, Part};
 use crate::train::Source;
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -40,15 +41,16 @@ fn write(args: &ExportArgs, source: &Source) -> Result<()> {
     };
     let config = source.config();
     let table = ParamTable::new(config);
-    let mut w = vec![0.0; table.total];
+    let mut values = HostState::of_weights(vec![0.0; table.total]);
     if args.ema {
-        source.load_ema(&table, &mut w)?;
+        source.load_ema(&table, &mut values, Part::Weights)?;
     } else {
-        source.load(&table, Buffers { w: &mut w, moments: None })?;
+        source.load(&table, &mut values, false)?;
     }
     let tokenizer = Some(source.dir());
     let base = Some(source.raw_config());
-    checkpoint::export(&args.output, config, &table, &w, dtype, base, tokenizer, args.max_shard_bytes)
+    let shard = args.max_shard_bytes;
+    checkpoint::export(&args.output, config, &table, &mut values, dtype, base, tokenizer, shard)
 }
 
 /// A number of bytes as transformers' `max_shard_size` spells it: powers of 1000, or with an i of 1024, in any case.

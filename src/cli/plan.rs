@@ -198,6 +198,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         checkpoint: CheckpointPlan::new(
             config.parameters(),
             parts.ema,
+            request.checkpoint_host_bytes(),
             parts.checkpoint,
             parts.steps,
             step_s,
@@ -396,6 +397,11 @@ impl Plan {
             mb(c.bytes),
             c.every,
             c.bytes_on_disk as f64 / 1e9
+        )?;
+        writeln!(
+            f,
+            "host memory       {:>14.1} MB that checkpoints pass through, in pieces",
+            mb(c.host_bytes)
         )
     }
 }

@@ -1,6 +1,8 @@
 //! Initial weights, a pure function of the seed and the tensor's name.
 use super::{ModelConfig, ParamTable};
-use crate::random::normal;
+use crate::Result;
+use crate::ops::{HostState, Part, State};
+use crate::random::{BLOCK, draw_normal};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -32,17 +34,38 @@ impl Init {
     }
 }
 
-/// Fills the flat buffer of weights.
-pub fn initialize(config: &ModelConfig, table: &ParamTable, init: Init, seed: u64, w: &mut [f32]) {
+/// Elements drawn at a time.
+const PIECE: usize = 256 * BLOCK;
+
+/// Fills the weights of `into`, piece by piece.
+pub fn initialize(
+    config: &ModelConfig,
+    table: &ParamTable,
+    init: Init,
+    seed: u64,
+    into: &mut dyn State,
+) -> Result<()> {
     for param in &table.params {
-        let len = param.place.rows * param.place.cols;
-        let values = if param.shape.len() == 2 {
-            normal(len, init.sigma(config, &param.name), xxh3_64_with_seed(param.name.as_bytes(), seed))
-        } else {
-            vec![if param.name.ends_with("norm.weight") { 1.0 } else { 0.0 }; len]
-        };
-        param.scatter(&values, w);
+        let (sigma, key) = (init.sigma(config, &param.name), xxh3_64_with_seed(param.name.as_bytes(), seed));
+        let all = param.place.elements();
+        for first in (0..all).step_by(PIECE) {
+            let mut values = vec![0.0; PIECE.min(all - first)];
+            if param.shape.len() == 2 {
+                draw_normal(&mut values, first / BLOCK, sigma, key);
+            } else if param.name.ends_with("norm.weight") {
+                values.fill(1.0);
+            }
+            into.write_state(Part::Weights, param.place, first, &values)?;
+        }
     }
+    Ok(())
+}
+
+/// The flat buffer that [`initialize`] fills, on the host.
+pub fn initial_weights(config: &ModelConfig, table: &ParamTable, init: Init, seed: u64) -> Vec<f32> {
+    let mut all = HostState::of_weights(vec![0.0; table.total]);
+    initialize(config, table, init, seed, &mut all).expect("the host takes all values");
+    all.w
 }
 
 #[cfg(test)]
@@ -55,11 +78,7 @@ mod tests {
         let mut config = preset("pythia-14m").unwrap();
         config.vocab_size = 1024;
         let table = ParamTable::new(&config);
-        let draw = |init, seed| {
-            let mut w = vec![0.0; table.total];
-            initialize(&config, &table, init, seed, &mut w);
-            w
-        };
+        let draw = |init, seed| initial_weights(&config, &table, init, seed);
         let w = draw(Init::Small, 1);
         assert_eq!(w, draw(Init::Small, 1));
         assert_ne!(w, draw(Init::Small, 2));

@@ -53,23 +53,14 @@ impl Param {
 
     /// Copies the tensor out of a flat buffer into contiguous row-major order.
     pub fn gather(&self, flat: &[f32]) -> Vec<f32> {
-        let p = self.place;
-        let mut out = Vec::with_capacity(p.rows * p.cols);
-        for row in 0..p.rows {
-            let start = p.offset + row * p.ld;
-            out.extend_from_slice(&flat[start..start + p.cols]);
-        }
-        out
+        let stretches = self.place.stretches(0, self.place.elements());
+        stretches.flat_map(|stretch| &flat[stretch]).copied().collect()
     }
 
     /// Copies contiguous row-major `values` into a flat buffer.
     pub fn scatter(&self, values: &[f32], flat: &mut [f32]) {
-        let p = self.place;
-        assert_eq!(values.len(), p.rows * p.cols, "{}", self.name);
-        for (row, source) in values.chunks_exact(p.cols).enumerate() {
-            let start = p.offset + row * p.ld;
-            flat[start..start + p.cols].copy_from_slice(source);
-        }
+        assert_eq!(values.len(), self.place.elements(), "{}", self.name);
+        self.place.scatter(0, values, flat);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Who computes operations, and what a backend does beside: batches, repeated work, ends of steps, reading back.
-use super::{Act, AdamParam, Op, Outcome, Shape, Stat, Update};
+use super::{Act, AdamParam, Op, Outcome, Shape, Stat, State, Update};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -25,19 +25,6 @@ pub enum Work {
     Once,
 }
 
-/// The flat f32 buffers of weights and moments, borrowed from a host backend or copied from a device. The
-/// moments are empty unless training.
-pub struct State<'a> {
-    /// Weights.
-    pub w: Cow<'a, [f32]>,
-    /// First moments.
-    pub m: Cow<'a, [f32]>,
-    /// Second moments.
-    pub v: Cow<'a, [f32]>,
-    /// The moving average of the weights, where one is kept.
-    pub ema: Option<Cow<'a, [f32]>>,
-}
-
 /// When things happened, in seconds on the clock of whoever computes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timeline {
@@ -46,9 +33,6 @@ pub struct Timeline {
     /// Kernels and products by name, with the marks of their beginnings and ends. A processor has none.
     pub launches: Vec<(String, [usize; 2])>,
 }
-
-/// Fills the flat buffers of weights, first and second moments.
-pub type LoadState<'a> = &'a mut dyn FnMut(&mut [f32], &mut [f32], &mut [f32]) -> Result<()>;
 
 /// Which algorithm was chosen for each shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +60,7 @@ pub trait Ops {
 }
 
 /// Has the memory of a model, and what a training step needs beside operations.
-pub trait Backend: Ops {
+pub trait Backend: Ops + State {
     /// Puts the inputs and targets `[B, T]` of the next operations on the device. A negative target is ignored
     /// by the loss; gradients are those of the sum of the losses times `scale`. Tokens and targets are below the
     /// size of the vocabulary.
@@ -101,9 +85,8 @@ pub trait Backend: Ops {
     /// Sets the number of updates made so far, the exponent of Adam's bias corrections.
     fn set_applied(&mut self, applied: u64);
     /// From here on keeps the exponential moving average of the weights, which every update that is made ends with:
-    /// `e ← d·e + (1 − d)·w` in f32, without bias correction. `load` finds the weights in it, the `e₀` of a new
-    /// run, and may fill it otherwise.
-    fn keep_ema(&mut self, _decay: f64, _load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+    /// `e ← d·e + (1 − d)·w` in f32, without bias correction. It begins as the weights, the `e₀` of a new run.
+    fn keep_ema(&mut self, _decay: f64) -> Result<()> {
         Err(Error::refused("train.ema is given, and this backend keeps no moving average of the weights"))
     }
     /// Algorithms that were chosen by measuring and decide about bits: they belong to a run.
@@ -127,10 +110,6 @@ pub trait Backend: Ops {
     /// Copies `rows` rows of an activation to the host as f32.
     fn read_act(&mut self, act: Act, rows: usize) -> Result<Vec<f32>>;
 
-    /// The flat buffers of weights and moments, for checkpoints.
-    fn state(&mut self) -> Result<State<'_>>;
-    /// Lets `load` fill the flat buffers of weights and moments.
-    fn load_state(&mut self, load: LoadState<'_>) -> Result<()>;
     /// The flat buffer of gradients.
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>>;
 }

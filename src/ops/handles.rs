@@ -1,5 +1,8 @@
 //! What operations are told about tensors: shapes, and places in the flat buffers of a backend. All are `Copy`.
+use super::Sink;
+use crate::Result;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// `batch` sequences of `time` tokens: `batch · time` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +71,50 @@ pub struct Matrix {
     pub cols: usize,
     /// Elements between the starts of two rows.
     pub ld: usize,
+}
+
+impl Matrix {
+    /// One row of `len` elements.
+    pub fn row(offset: usize, len: usize) -> Self {
+        Self { offset, rows: 1, cols: len, ld: len }
+    }
+
+    /// Elements.
+    pub fn elements(self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Where `len` elements from row-major index `first` on lie, in order: rows, or everything where nothing lies
+    /// between them.
+    pub fn stretches(self, first: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+        let row_len = if self.ld == self.cols { self.elements() } else { self.cols };
+        let (mut at, end) = (first, first + len);
+        assert!(end <= self.elements(), "elements {at}..{end} of {self:?}");
+        std::iter::from_fn(move || {
+            if at == end {
+                return None;
+            }
+            let (row, col) = (at / row_len, at % row_len);
+            let (start, count) = (self.offset + row * self.ld + col, (row_len - col).min(end - at));
+            at += count;
+            Some(start..start + count)
+        })
+    }
+
+    /// Hands the elements of it in a flat buffer to `sink`, in row-major order.
+    pub fn lend(self, flat: &[f32], sink: Sink<'_>) -> Result<()> {
+        self.stretches(0, self.elements()).try_for_each(|stretch| sink(&flat[stretch]))
+    }
+
+    /// Copies `values` to their places in a flat buffer, from row-major index `first` on.
+    pub fn scatter(self, first: usize, values: &[f32], flat: &mut [f32]) {
+        let mut left = values;
+        for stretch in self.stretches(first, values.len()) {
+            let (now, later) = left.split_at(stretch.len());
+            flat[stretch].copy_from_slice(now);
+            left = later;
+        }
+    }
 }
 
 /// A vector of `len` elements inside the flat buffers of weights and gradients.

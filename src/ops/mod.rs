@@ -11,9 +11,11 @@ mod calls;
 pub mod cost;
 mod handles;
 mod op;
+mod state;
 mod update;
 
-pub use backend::{Backend, GemmChoices, LoadState, Ops, State, Timeline, Work};
+pub use backend::{Backend, GemmChoices, Ops, Timeline, Work};
 pub use handles::{Act, Gelu, Heads, Matrix, Norm, Shape, Stat, Vector};
 pub use op::Op;
+pub use state::{HostState, Part, Sink, State};
 pub use update::{AdamParam, AdamSettings, AdamStep, Outcome, Update};

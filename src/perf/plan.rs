@@ -4,6 +4,7 @@ use super::ledger::Ledger;
 use super::processor::{self, Rates};
 use super::roofline::{Prediction, predict};
 use crate::backend::{self, MemoryPlan, gpu};
+use crate::checkpoint::HASH_PIECE;
 use crate::checkpoint::storage::WRITE_PIECE;
 use crate::config::{Cadence, Checkpoint, TimeSpan};
 use crate::device::{DRIVER_RESERVE, DeviceName, probe_cuda};
@@ -171,6 +172,17 @@ impl Request<'_> {
         if self.target.on_gpu() { 0 } else { backend::cpu::process_bytes(self.threads) + WRITE_PIECE }
     }
 
+    /// Memory of the host that checkpoints pass through, whatever their size: pieces to write, pieces that threads
+    /// verify, and on a GPU the staging memory, with as much again where bf16 becomes f32.
+    pub fn checkpoint_host_bytes(&self) -> usize {
+        let staging = match (self.target.on_gpu(), self.model.table.precision) {
+            (false, _) => 0,
+            (true, Precision::Mixed) => gpu::STAGING_BYTES,
+            (true, Precision::Bf16) => 2 * gpu::STAGING_BYTES,
+        };
+        WRITE_PIECE + self.threads * HASH_PIECE as usize + staging
+    }
+
     /// The most sequences at once that `free` bytes hold.
     fn largest(&self, recompute: Recompute, free: u64) -> usize {
         let free = free.saturating_sub(self.process_bytes() as u64);
@@ -248,6 +260,8 @@ pub struct CheckpointPlan {
     pub every_steps: Option<u64>,
     /// Those that stay, while another one is written.
     pub bytes_on_disk: u64,
+    /// Memory of the host that they pass through.
+    pub host_bytes: usize,
     /// All that the run writes, where its length is known.
     pub bytes_written: Option<u64>,
     /// On average, where the time of a step is known.
@@ -259,6 +273,7 @@ impl CheckpointPlan {
     pub fn new(
         parameters: u64,
         ema: bool,
+        host_bytes: usize,
         cadence: Checkpoint,
         steps: Option<u64>,
         step_s: Option<f64>,
@@ -275,6 +290,7 @@ impl CheckpointPlan {
             every: cadence.every.to_string(),
             every_steps,
             bytes_on_disk: bytes * (cadence.keep as u64 + 1),
+            host_bytes,
             bytes_written: saves.map(|saves| saves * bytes),
             bytes_per_s: step_s.zip(every_steps).map(|(s, every)| bytes as f64 / (s * every as f64)),
         }

@@ -4,7 +4,8 @@ use super::step::Phase;
 use crate::Result;
 use crate::ops::cost::Cost;
 use crate::ops::{
-    Act, AdamParam, Backend, GemmChoices, LoadState, Op, Ops, Outcome, Stat, State, Timeline, Update, Work,
+    Act, AdamParam, Backend, GemmChoices, Matrix, Op, Ops, Outcome, Part, Sink, Stat, State, Timeline,
+    Update, Work,
 };
 use std::borrow::Cow;
 
@@ -128,19 +129,25 @@ impl Backend for Profiled<'_> {
         self.inner.read_act(act, rows)
     }
 
-    fn state(&mut self) -> Result<State<'_>> {
-        self.inner.state()
-    }
-
-    fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
-        self.inner.load_state(load)
-    }
-
-    fn keep_ema(&mut self, decay: f64, load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
-        self.inner.keep_ema(decay, load)
+    fn keep_ema(&mut self, decay: f64) -> Result<()> {
+        self.inner.keep_ema(decay)
     }
 
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {
         self.inner.gradients()
+    }
+}
+
+impl State for Profiled<'_> {
+    fn state_len(&self, part: Part) -> usize {
+        self.inner.state_len(part)
+    }
+
+    fn read_state(&mut self, part: Part, place: Matrix, sink: Sink<'_>) -> Result<()> {
+        self.inner.read_state(part, place, sink)
+    }
+
+    fn write_state(&mut self, part: Part, place: Matrix, first: usize, values: &[f32]) -> Result<()> {
+        self.inner.write_state(part, place, first, values)
     }
 }

@@ -1,7 +1,9 @@
 //! The cpu backend with something done about each operation: rounding what it writes, or planting a mistake.
 use crate::Result;
 use crate::backend::cpu::Cpu;
-use crate::ops::{Act, AdamParam, Backend, LoadState, Op, Ops, Outcome, Stat, State, Timeline, Update, Work};
+use crate::ops::{
+    Act, AdamParam, Backend, Matrix, Op, Ops, Outcome, Part, Sink, Stat, State, Timeline, Update, Work,
+};
 use std::borrow::Cow;
 
 /// A backend each of whose operations is handed to `each`, which issues it on `cpu` or does something else.
@@ -64,15 +66,21 @@ impl<F: FnMut(&mut Cpu, &Op)> Backend for Around<F> {
         self.cpu.read_act(act, rows)
     }
 
-    fn state(&mut self) -> Result<State<'_>> {
-        self.cpu.state()
-    }
-
-    fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
-        self.cpu.load_state(load)
-    }
-
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {
         self.cpu.gradients()
+    }
+}
+
+impl<F> State for Around<F> {
+    fn state_len(&self, part: Part) -> usize {
+        self.cpu.state_len(part)
+    }
+
+    fn read_state(&mut self, part: Part, place: Matrix, sink: Sink<'_>) -> Result<()> {
+        self.cpu.read_state(part, place, sink)
+    }
+
+    fn write_state(&mut self, part: Part, place: Matrix, first: usize, values: &[f32]) -> Result<()> {
+        self.cpu.write_state(part, place, first, values)
     }
 }

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::backend::gpu::Gpu;
 use crate::device::Device;
 use crate::model::{ModelConfig, Param, ParamTable, Purpose, Recompute, Workspace, preset};
-use crate::ops::{Act, Backend, Heads, Matrix, Norm, Ops, Shape, Stat, Vector, Work};
+use crate::ops::{Act, Backend, Heads, Matrix, Norm, Ops, Part, Shape, Stat, State, Vector, Work};
 use crate::reference::Float;
 use crate::reference::random::Random;
 use std::ops::{Deref, DerefMut};
@@ -155,13 +155,9 @@ impl DerefMut for Rig {
 impl Rig {
     /// Sends the flat buffers to the device.
     pub fn load(&mut self) -> Result<()> {
-        let (weights, [first, second]) = (&self.weights, &self.moments);
-        self.gpu.load_state(&mut |w, m, v| {
-            w.copy_from_slice(weights);
-            m.copy_from_slice(first);
-            v.copy_from_slice(second);
-            Ok(())
-        })?;
+        self.gpu.write_part(Part::First, &self.moments[0])?;
+        self.gpu.write_part(Part::Second, &self.moments[1])?;
+        self.gpu.write_part(Part::Weights, &self.weights)?;
         self.gpu.write_gradients(&self.gradients)
     }
 

@@ -5,8 +5,8 @@ use crate::Result;
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::Gpu;
 use crate::device::Device;
-use crate::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
-use crate::ops::{AdamSettings, Backend, Shape, Update};
+use crate::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initial_weights, preset};
+use crate::ops::{AdamSettings, Backend, Part, Shape, Update};
 use crate::optim::assign;
 use crate::reference::random::Random;
 use crate::train::{Micro, StepResult, train_step};
@@ -55,8 +55,7 @@ fn model(parallel: bool) -> Model {
 
 /// Every part of the model matters: norms and biases are not what they are initialised to.
 fn weights(model: &Model) -> Vec<f32> {
-    let mut w = vec![0.0; model.table.total];
-    initialize(&model.config, &model.table, Init::Normal, 3, &mut w);
+    let mut w = initial_weights(&model.config, &model.table, Init::Normal, 3);
     let mut random = Random::new(3);
     for p in model.table.params.iter().filter(|p| p.shape.len() == 1) {
         let noise: Vec<f32> = random.normals(p.shape[0], 0.0, 0.1);
@@ -79,10 +78,7 @@ fn step(model: &Model, ops: &mut dyn Backend, ws: &Workspace, index: u64) -> Res
 }
 
 fn steps(model: &Model, ops: &mut dyn Backend, ws: &Workspace, weights: &[f32]) -> Result<Steps> {
-    ops.load_state(&mut |w, _, _| {
-        w.copy_from_slice(weights);
-        Ok(())
-    })?;
+    ops.write_part(Part::Weights, weights)?;
     let first = step(model, ops, ws, 0)?;
     let gradients = ops.gradients()?.into_owned();
     Ok(Steps { first, gradients, second: step(model, ops, ws, 1)? })

@@ -289,19 +289,15 @@ impl Session {
         let started = Instant::now();
         self.keep_deal();
         self.keep_debt();
-        let flat = self.ops.state()?;
         let snapshot = Snapshot {
             config: &self.model.config,
             table: &self.model.table,
-            w: &flat.w,
-            m: &flat.m,
-            v: &flat.v,
-            ema: flat.ema.as_deref(),
             state: &self.state,
             base_config: self.base_config.as_ref(),
             extra_files: &self.extra_files,
         };
-        let saved = save(&Disk, &self.config.run_dir, &snapshot, self.config.checkpoint.keep);
+        let keep = self.config.checkpoint.keep;
+        let saved = save(&Disk, &self.config.run_dir, &snapshot, &mut *self.ops, keep);
         self.save_tried = Instant::now();
         let saved = saved?;
         self.saved = Some(self.state.step);

@@ -16,13 +16,13 @@ use super::sources::{
     tokenizer_path,
 };
 use crate::backend::{self, MemoryPlan};
-use crate::checkpoint::{Buffers, Fingerprints, RunLock, RunState};
+use crate::checkpoint::{Fingerprints, RunLock, RunState};
 use crate::config::{Config, OptimizerStart};
 use crate::data::{Mixture, Sources, TextTokenizer};
 use crate::device::{self, Device, DeviceName};
 use crate::files::write_whole;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
-use crate::ops::{AdamParam, Backend, GemmChoices, Shape};
+use crate::ops::{AdamParam, Backend, GemmChoices, Part, Shape};
 use crate::schedule::{FeedbackState, Quantities, Schedule};
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -151,14 +151,11 @@ impl Session {
         let how = (open, true, || claim.keep());
         Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices::cached(&ops.choices().device))?;
-            ops.load_state(&mut |w, m, v| match &source {
-                Some(source) => source.load(&model.table, Buffers { w, moments: keep.then_some((m, v)) }),
-                None => {
-                    initialize(&model.config, &model.table, init, seed, w);
-                    Ok(())
-                }
-            })?;
-            ema.map_or(Ok(()), |decay| ops.keep_ema(decay, &mut |_| Ok(())))
+            match &source {
+                Some(source) => source.load(&model.table, ops, keep)?,
+                None => initialize(&model.config, &model.table, init, seed, ops)?,
+            }
+            ema.map_or(Ok(()), |decay| ops.keep_ema(decay))
         })
     }
 
@@ -191,8 +188,10 @@ impl Session {
         let how = (device::open, !sets.is_empty() || before.is_some(), || Ok(lock));
         let mut session = Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices)?;
-            ops.load_state(&mut |w, m, v| source.load(&model.table, Buffers { w, moments: Some((m, v)) }))?;
-            ema.map_or(Ok(()), |decay| ops.keep_ema(decay, &mut |ema| source.load_ema(&model.table, ema)))
+            source.load(&model.table, ops, true)?;
+            let Some(decay) = ema else { return Ok(()) };
+            ops.keep_ema(decay)?;
+            source.load_ema(&model.table, ops, Part::Average)
         })?;
         session.choices = choices;
         if let Some(before) = &before {

@@ -1,9 +1,10 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
 use super::replan::wanted_config;
-use crate::checkpoint::{self, Buffers, Disk, HfModel, MANIFEST, Manifest, hf_config};
+use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, hf_config};
 use crate::config::Config;
 use crate::model::{ModelConfig, ParamTable, Precision, TokenIds};
+use crate::ops::{Part, State};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -155,27 +156,27 @@ impl Source {
         self.manifest().map(of).transpose()
     }
 
-    /// Loads the moving average of the weights, which only our checkpoints may have.
-    pub fn load_ema(&self, table: &ParamTable, into: &mut [f32]) -> Result<()> {
+    /// Loads the moving average of the weights, which only our checkpoints may have, into a part of `into`.
+    pub fn load_ema(&self, table: &ParamTable, into: &mut dyn State, part: Part) -> Result<()> {
         match self {
             Self::HuggingFace { dir, .. } => Err(Error::refused(format!(
                 "{} is one model; a step of a run with train.ema has a moving average beside its weights",
                 dir.display()
             ))),
-            Self::Step { dir, .. } => checkpoint::load_ema(&Disk, dir, false, table, into),
+            Self::Step { dir, .. } => checkpoint::load_ema(&Disk, dir, table, into, part),
         }
     }
 
     /// Loads the weights, and the moments where asked for, which only our checkpoints have.
-    pub fn load(&self, table: &ParamTable, into: Buffers) -> Result<()> {
+    pub fn load(&self, table: &ParamTable, into: &mut dyn State, moments: bool) -> Result<()> {
         match self {
-            Self::HuggingFace { dir, .. } if into.moments.is_some() => Err(Error::refused(format!(
+            Self::HuggingFace { dir, .. } if moments => Err(Error::refused(format!(
                 "{} has no optimizer state; set start.optimizer = \"reset\"",
                 dir.display()
             ))),
-            Self::HuggingFace { model, .. } => model.load_weights(table, into.w),
+            Self::HuggingFace { model, .. } => model.load_weights(table, into),
             // Hashes were compared when it was opened.
-            Self::Step { dir, .. } => checkpoint::load(&Disk, dir, false, table, into).map(drop),
+            Self::Step { dir, .. } => checkpoint::load(&Disk, dir, table, into, moments).map(drop),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A small model at any step, and a seeded generator.
 use rewarm::checkpoint::simulate::Memory;
-use rewarm::checkpoint::{self, Buffers, Fingerprints, RunState, Snapshot, Storage};
+use rewarm::checkpoint::{self, Fingerprints, RunState, Saved, Snapshot, Storage};
 use rewarm::model::{ModelConfig, ParamTable, TokenIds};
-use rewarm::ops::Gelu;
+use rewarm::ops::{Gelu, HostState, Part};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -61,10 +61,7 @@ pub fn config() -> ModelConfig {
 pub struct Run {
     pub config: ModelConfig,
     pub table: ParamTable,
-    pub w: Vec<f32>,
-    pub m: Vec<f32>,
-    pub v: Vec<f32>,
-    pub ema: Vec<f32>,
+    pub values: HostState,
     pub state: RunState,
     pub extra: Vec<(String, Vec<u8>)>,
 }
@@ -75,7 +72,7 @@ impl Run {
         let table = ParamTable::new(&config);
         let mut rng = Rng(step);
         let mut values = || (0..table.total).map(|_| rng.float()).collect::<Vec<f32>>();
-        let (w, m, v, ema) = (values(), values(), values(), values());
+        let values = HostState { w: values(), m: values(), v: values(), ema: values() };
         let state = RunState {
             step,
             applied: step,
@@ -89,35 +86,38 @@ impl Run {
             extra: json!({ "window": [1.5, 2.5] }),
         };
         let extra = vec![("tokenizer.json".to_string(), b"{\"a\": 1}".to_vec())];
-        Self { config, table, w, m, v, ema, state, extra }
+        Self { config, table, values, state, extra }
     }
 
-    pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot {
+    /// Saves it; two steps are kept.
+    pub fn save(&self, storage: &dyn Storage, run_dir: &Path) -> rewarm::Result<Saved> {
+        let snapshot = Snapshot {
             config: &self.config,
             table: &self.table,
-            w: &self.w,
-            m: &self.m,
-            v: &self.v,
-            ema: Some(&self.ema),
             state: &self.state,
             base_config: None,
             extra_files: &self.extra,
-        }
+        };
+        checkpoint::save(storage, run_dir, &snapshot, &mut self.values.clone(), 2)
     }
 
     /// Whether `dir` loads, verified, to exactly this state.
     pub fn equals(&self, storage: &dyn Storage, dir: &Path) -> Result<bool, String> {
         let n = self.table.total;
-        let (mut w, mut m, mut v, mut ema) = (vec![0.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-        let into = Buffers { w: &mut w, moments: Some((&mut m, &mut v)) };
-        let manifest = checkpoint::load(storage, dir, true, &self.table, into).map_err(|e| e.to_string())?;
-        checkpoint::load_ema(storage, dir, true, &self.table, &mut ema).map_err(|e| e.to_string())?;
+        let zeros = || vec![0.0; n];
+        let mut into = HostState { w: zeros(), m: zeros(), v: zeros(), ema: zeros() };
+        checkpoint::verify(storage, dir).map_err(|why| format!("{}: {why}", dir.display()))?;
+        let manifest =
+            checkpoint::load(storage, dir, &self.table, &mut into, true).map_err(|e| e.to_string())?;
+        checkpoint::load_ema(storage, dir, &self.table, &mut into, Part::Average)
+            .map_err(|e| e.to_string())?;
+        let (found, mine) = (&into, &self.values);
         let same = |a: &[f32], b: &[f32]| {
             self.table.params.iter().all(|p| bytes(&p.gather(a)) == bytes(&p.gather(b)))
         };
-        let moments = same(&m, &self.m) && same(&v, &self.v);
-        Ok(manifest.state == self.state && same(&w, &self.w) && moments && same(&ema, &self.ema))
+        let moments = same(&found.m, &mine.m) && same(&found.v, &mine.v);
+        let weights = same(&found.w, &mine.w) && same(&found.ema, &mine.ema);
+        Ok(manifest.state == self.state && weights && moments)
     }
 }
 
@@ -139,7 +139,7 @@ pub fn memory_with(steps: &[u64]) -> Memory {
 }
 
 pub fn save(storage: &dyn Storage, step: u64) -> rewarm::Result<checkpoint::Saved> {
-    checkpoint::save(storage, &run_dir(), &Run::at(step).snapshot(), 2)
+    Run::at(step).save(storage, &run_dir())
 }
 
 /// Names in the run directory.

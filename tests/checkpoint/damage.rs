@@ -136,9 +136,11 @@ fn a_forged_manifest_cannot_reach_outside_or_be_newer() {
         disk.put(&path, format!("{body}{hash:032x}\"\n}}\n").into_bytes());
         rejected(&disk, &path)
     };
-    assert!(forge("\"format\": 1", "\"format\": 2").contains("use the rewarm that wrote it"));
-    assert!(forge("\"format\": 1", "\"format\": 0").contains("format"));
-    assert!(forge("\"format\": 1", "\"format\": 1, \"surprise\": 1").contains("surprise"));
+    assert!(forge("\"format\": 2", "\"format\": 3").contains("use the rewarm that wrote it"));
+    assert!(forge("\"format\": 2", "\"format\": 0").contains("format"));
+    assert!(forge("\"format\": 2", "\"format\": 2, \"surprise\": 1").contains("surprise"));
+    assert!(forge("\"block_bytes\": 16777216", "\"block_bytes\": 0").contains("blocks of 0 bytes"));
+    assert!(forge("\"block_bytes\": 16777216", "\"block_bytes\": 64").contains("for each of its"));
     assert!(forge("\"tokenizer.json\"", "\"../lock\"").contains("plain"));
     assert!(forge("\"model.safetensors\": {", "\"model.other\": {").contains("model.safetensors"));
     // Unforged, it verifies.

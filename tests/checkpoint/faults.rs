@@ -1,7 +1,7 @@
 //! F2, F4, F9, F11, F12, F13: each call of a save or a load goes wrong in turn.
 use crate::common::{Run, copy, memory_with, names, run_dir, save};
 use rewarm::checkpoint::simulate::{Fault, Faulty, Memory};
-use rewarm::checkpoint::{Disk, Storage, clean, find_newest, save as save_to, verify};
+use rewarm::checkpoint::{Disk, Storage, clean, find_newest, verify};
 use std::io::ErrorKind;
 
 /// Calls of a save into a run directory that holds two steps, rotation included.
@@ -51,10 +51,10 @@ fn death_at_every_call_on_a_real_disk() {
     let temp = tempfile::tempdir().unwrap();
     let base = temp.path();
     let counter = Faulty::counting(&Disk);
-    save_to(&counter, base, &Run::at(1).snapshot(), 2).unwrap();
+    Run::at(1).save(&counter, base).unwrap();
     for n in 0..counter.calls() {
         let step = 2 + n;
-        let saved = save_to(&Faulty::new(&Disk, n, Fault::Death), base, &Run::at(step).snapshot(), 2).is_ok();
+        let saved = Run::at(step).save(&Faulty::new(&Disk, n, Fault::Death), base).is_ok();
         clean(&Disk, base).unwrap();
         let found = find_newest(&Disk, base).unwrap();
         assert!(found.rejected.is_empty());

@@ -1,8 +1,8 @@
 //! F30, F31, F40 and the rules of saving: what is refused, and equal bytes for equal state.
 use crate::common::{Run, config, copy, memory_with, names, run_dir, save};
-use rewarm::checkpoint::{self as ckpt, Buffers, Disk, Storage, find_newest, load, step_name, verify};
+use rewarm::checkpoint::{self as ckpt, Disk, Storage, find_newest, load, step_name, verify};
 use rewarm::model::{ModelConfig, ParamTable, TokenIds};
-use rewarm::ops::Gelu;
+use rewarm::ops::{Gelu, HostState};
 use std::path::Path;
 use std::process::Command;
 
@@ -33,7 +33,7 @@ fn equal_state_gives_equal_bytes() {
 #[test]
 fn child_process() {
     let Ok(dir) = std::env::var(CHILD) else { return };
-    ckpt::save(&Disk, Path::new(&dir), &Run::at(5).snapshot(), 2).unwrap();
+    Run::at(5).save(&Disk, Path::new(&dir)).unwrap();
 }
 
 #[test]
@@ -43,8 +43,8 @@ fn a_step_is_saved_once() {
     save(&disk, 2).unwrap();
     assert!(disk.tree() == before, "saving the same state again changes nothing");
     let mut other = Run::at(2);
-    other.w[0] += 1.0;
-    let error = ckpt::save(&disk, &run_dir(), &other.snapshot(), 2).unwrap_err();
+    other.values.w[0] += 1.0;
+    let error = other.save(&disk, &run_dir()).unwrap_err();
     assert_eq!(error.exit_code(), 1);
     assert!(disk.tree() == before, "{error}");
     // A damaged one is replaced.
@@ -71,8 +71,9 @@ fn nothing_non_finite_is_written() {
             let mut run = Run::at(2);
             let param = run.table.find("gpt_neox.layers.0.mlp.dense_4h_to_h.weight").unwrap().place;
             let at = param.offset + param.ld + 3;
-            [&mut run.w, &mut run.m, &mut run.v, &mut run.ema][poke][at] = value;
-            let error = ckpt::save(&disk, &run_dir(), &run.snapshot(), 2).unwrap_err().to_string();
+            let values = &mut run.values;
+            [&mut values.w, &mut values.m, &mut values.v, &mut values.ema][poke][at] = value;
+            let error = run.save(&disk, &run_dir()).unwrap_err().to_string();
             assert!(error.contains(what) && error.contains("dense_4h_to_h.weight element 19 is"), "{error}");
             assert!(disk.tree() == before);
         }
@@ -133,9 +134,8 @@ fn another_model_is_refused_field_by_field() {
         let error = manifest.check_model(&other).unwrap_err();
         assert!(error.to_string().contains(&format!("model.{text}")), "{error}");
         let table = ParamTable::new(&other);
-        let mut w = vec![0.0; table.total];
-        let into = Buffers { w: &mut w, moments: None };
-        let loaded = load(&disk, &run_dir().join(step_name(1)), false, &table, into);
+        let mut into = HostState::of_weights(vec![0.0; table.total]);
+        let loaded = load(&disk, &run_dir().join(step_name(1)), &table, &mut into, false);
         let shapes =
             |t: &ParamTable| t.params.iter().map(|p| (p.name.clone(), p.shape.clone())).collect::<Vec<_>>();
         let same_shapes = shapes(&table) == shapes(&ParamTable::new(&config()));
@@ -152,11 +152,11 @@ fn another_model_is_refused_field_by_field() {
 fn weights_load_without_moments() {
     let disk = memory_with(&[3]);
     let run = Run::at(3);
-    let mut w = vec![7.0; run.table.total];
-    load(&disk, &run_dir().join(step_name(3)), true, &run.table, Buffers { w: &mut w, moments: None })
-        .unwrap();
+    let mut into = HostState::of_weights(vec![7.0; run.table.total]);
+    load(&disk, &run_dir().join(step_name(3)), &run.table, &mut into, false).unwrap();
+    let w = into.w;
     let first = &run.table.params[0].place;
-    assert_eq!(w[first.offset..first.rows * first.cols], run.w[first.offset..first.rows * first.cols]);
+    assert_eq!(w[first.offset..first.rows * first.cols], run.values.w[first.offset..first.rows * first.cols]);
     assert_eq!(w[first.rows * first.cols], 7.0);
 }
 

@@ -72,7 +72,7 @@ pub fn safetensors(bytes: &[u8]) -> bool {
     let Some(file) = good(TensorFile::open(&Disk, &path)) else { return false };
     for name in file.names() {
         let mut seen = 0;
-        let read = file.read(&name, |first, values, _| {
+        let read = file.read(&name, |first, values| {
             assert_eq!(first, seen);
             seen += values.len();
             Ok(())

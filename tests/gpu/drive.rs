@@ -5,7 +5,7 @@ use rewarm::Result;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings, SyncSite};
 use rewarm::model::{Model, Precision, Purpose, Recompute, Workspace};
-use rewarm::ops::{AdamSettings, Backend, Shape, Update};
+use rewarm::ops::{AdamSettings, Backend, Shape, State, Update};
 use rewarm::optim::assign;
 use rewarm::train::{Micro, finish_step, issue_step};
 use std::collections::{BTreeSet, VecDeque};
@@ -61,7 +61,7 @@ impl Drive {
         let mut gpu = Gpu::new(Box::new(device), &model.config, &model.table, &ws, self.graphs)?;
         load(&mut gpu, &weights(&model, 3))?;
         if self.average {
-            gpu.keep_ema(DECAY, &mut |_| Ok(()))?;
+            gpu.keep_ema(DECAY)?;
         }
         gpu.set_applied(0);
         let bits = self.steps(&model, &mut gpu, &ws, 0..self.steps)?;
@@ -103,7 +103,7 @@ impl Drive {
             finish(gpu, issued)?;
         }
         let state = gpu.state()?;
-        let floats = [&state.w, &state.m, &state.v].into_iter().chain(&state.ema).flat_map(|x| x.iter());
+        let floats = [&state.w, &state.m, &state.v, &state.ema].into_iter().flat_map(|x| x.iter());
         bits.extend(floats.map(|x| u64::from(x.to_bits())));
         Ok(bits)
     }

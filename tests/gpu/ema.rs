@@ -5,7 +5,7 @@ use rewarm::backend::cpu::average;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Workspace};
-use rewarm::ops::{AdamParam, AdamSettings, Backend, Shape, Update};
+use rewarm::ops::{AdamParam, AdamSettings, Backend, Part, Shape, State, Update};
 use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
@@ -29,7 +29,8 @@ fn step(model: &Model, gpu: &mut Gpu, ws: &Workspace, params: &[AdamParam], step
 /// Weights and moving average.
 fn state(gpu: &mut Gpu) -> (Vec<f32>, Vec<f32>) {
     let state = gpu.state().unwrap();
-    (state.w.into_owned(), state.ema.expect("an average is kept").into_owned())
+    assert!(!state.ema.is_empty(), "an average is kept");
+    (state.w, state.ema)
 }
 
 /// Also where it begins as something other than the weights, and behind updates without one that were captured.
@@ -42,15 +43,14 @@ fn every_step_is_the_recurrence_on_the_host_bit_for_bit() {
     let frozen = &model.table.params[0];
     let [captured, issued] = [true, false].map(|graphs| {
         let mut gpu = gpu(&model, &ws, &w, EmulatedSettings::default(), graphs);
-        assert!(step(&model, &mut gpu, &ws, &params, 100) && gpu.state().unwrap().ema.is_none());
-        let loaded = gpu.state().unwrap().w.into_owned();
-        gpu.keep_ema(DECAY, &mut |e| {
-            assert!(e == loaded, "it begins as the weights");
-            e.iter_mut().step_by(5).for_each(|e| *e *= 1.5);
-            frozen.scatter(&frozen.gather(&loaded), e);
-            Ok(())
-        })
-        .unwrap();
+        assert!(step(&model, &mut gpu, &ws, &params, 100) && gpu.state().unwrap().ema.is_empty());
+        let loaded = gpu.state().unwrap().w;
+        gpu.keep_ema(DECAY).unwrap();
+        let mut e = state(&mut gpu).1;
+        assert!(e == loaded, "it begins as the weights");
+        e.iter_mut().step_by(5).for_each(|e| *e *= 1.5);
+        frozen.scatter(&frozen.gather(&loaded), &mut e);
+        gpu.write_part(Part::Average, &e).unwrap();
         let mut expected = state(&mut gpu).1;
         assert!(expected != loaded);
         for i in 0..8 {
@@ -75,6 +75,6 @@ fn without_room_it_is_refused() {
     let model = Sizes::new(64, 2).model();
     let ws = workspace(&model, SHAPE);
     let mut gpu = gpu(&model, &ws, &weights(&model, 3), EmulatedSettings::default(), true);
-    let e = gpu.keep_ema(DECAY, &mut |_| Ok(())).unwrap_err().to_string();
+    let e = gpu.keep_ema(DECAY).unwrap_err().to_string();
     assert!(e.contains("no memory was laid out"), "{e}");
 }

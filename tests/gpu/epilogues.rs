@@ -3,7 +3,7 @@ use crate::drive::{Bits, Drive};
 use crate::rig::{Sizes, load, weights};
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings, Mode, StreamTiming};
-use rewarm::ops::{Backend, GemmChoices};
+use rewarm::ops::{Backend, GemmChoices, Part, State};
 
 fn drive(parallel: bool) -> Drive {
     Drive { sizes: Sizes { parallel, ..Sizes::new(64, 2) }, micro: [4, 2], time: 40, ..Drive::new(6) }
@@ -44,13 +44,9 @@ fn interrupted(drive: Drive, first: bool, second: bool, adopt: bool) -> (Bits, G
     if adopt {
         gpu.adopt(&choices).unwrap();
     }
-    gpu.load_state(&mut |w, m, v| {
-        w.copy_from_slice(&state.w);
-        m.copy_from_slice(&state.m);
-        v.copy_from_slice(&state.v);
-        Ok(())
-    })
-    .unwrap();
+    gpu.write_part(Part::Weights, &state.w).unwrap();
+    gpu.write_part(Part::First, &state.m).unwrap();
+    gpu.write_part(Part::Second, &state.v).unwrap();
     gpu.set_applied(3);
     let bits = drive.steps(&model, &mut gpu, &ws, 3..6).unwrap();
     if adopt {

@@ -11,6 +11,7 @@ mod precision;
 mod recompute;
 mod rig;
 mod scheduled;
+mod state;
 mod step;
 mod training;
 

@@ -7,8 +7,7 @@ use crate::reference::{Float, cast};
 use crate::rig::{Sizes, gpu, weights, workspace};
 use rewarm::device::{EmulatedSettings, Mode, StreamTiming};
 use rewarm::model::{Model, Param, Precision};
-use rewarm::ops::AdamStep;
-use rewarm::ops::{AdamSettings, Backend, Shape, Update};
+use rewarm::ops::{AdamSettings, AdamStep, Backend, Part, Shape, State, Update};
 use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
@@ -19,15 +18,15 @@ const SEED: u64 = 1234;
 const STREAM: u64 = 1 << 56;
 
 /// Weights and moments.
-type State = [Vec<f32>; 3];
+type Parts = [Vec<f32>; 3];
 
 /// The state before a step, what the step was given, and the state behind it.
 struct Step {
-    before: State,
+    before: Parts,
     gradients: Vec<f32>,
     update: Update,
     norm: f64,
-    after: State,
+    after: Parts,
 }
 
 /// The step after two others, as a backend in bf16 makes it.
@@ -142,13 +141,9 @@ fn state_goes_to_the_host_and_back() {
     let ws = workspace(&model, SHAPE);
     let mut ops = gpu(&model, &ws, &weights(&model, 4), EmulatedSettings::default(), true);
     let [w, m, v] = &step.after;
-    ops.load_state(&mut |to_w, to_m, to_v| {
-        to_w.copy_from_slice(w);
-        to_m.copy_from_slice(m);
-        to_v.copy_from_slice(v);
-        Ok(())
-    })
-    .unwrap();
+    for (part, values) in [(Part::Weights, w), (Part::First, m), (Part::Second, v)] {
+        ops.write_part(part, values).unwrap();
+    }
     let state = ops.state().unwrap();
     let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
     assert!(same(&state.w, w) && same(&state.m, m) && same(&state.v, v));

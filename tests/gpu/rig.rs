@@ -4,8 +4,10 @@ use rewarm::Result;
 use rewarm::backend::cpu::Cpu;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
-use rewarm::model::{Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize, preset};
-use rewarm::ops::{Backend, Gelu, Shape};
+use rewarm::model::{
+    Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initial_weights, preset,
+};
+use rewarm::ops::{Backend, Gelu, Matrix, Part, Shape};
 
 /// Sizes of a model.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +48,7 @@ impl Sizes {
 
 /// Weights that make every part of the model matter: norms and biases are not what they are initialised to.
 pub fn weights(model: &Model, seed: u64) -> Vec<f32> {
-    let mut w = vec![0.0; model.table.total];
-    initialize(&model.config, &model.table, Init::Normal, seed, &mut w);
+    let mut w = initial_weights(&model.config, &model.table, Init::Normal, seed);
     let mut random = Random::new(seed);
     for p in model.table.params.iter().filter(|p| p.shape.len() == 1) {
         let noise: Vec<f32> = random.normals(p.shape[0], 0.0, 0.1);
@@ -57,11 +58,11 @@ pub fn weights(model: &Model, seed: u64) -> Vec<f32> {
     w
 }
 
+/// In two pieces: the second comes through the same pinned memory.
 pub fn load(ops: &mut dyn Backend, weights: &[f32]) -> Result<()> {
-    ops.load_state(&mut |w, _, _| {
-        w.copy_from_slice(weights);
-        Ok(())
-    })
+    let (place, half) = (Matrix::row(0, weights.len()), weights.len() / 2 + 7);
+    ops.write_state(Part::Weights, place, 0, &weights[..half])?;
+    ops.write_state(Part::Weights, place, half, &weights[half..])
 }
 
 pub fn workspace(model: &Model, shape: Shape) -> Workspace {

@@ -1,6 +1,6 @@
 //! What lies beside the weights: carried along unchanged, exchanged with the tokenizer it belongs to, and completed so
 //! that transformers opens a tokenizer of ours as it is.
-use crate::{config, weights, write_model};
+use crate::{config, values, weights, write_model};
 use rewarm::checkpoint::{Companions, Dtype, MAX_SHARD_BYTES, export};
 use rewarm::data::TextTokenizer;
 use rewarm::model::{ModelConfig, ParamTable, TokenIds};
@@ -20,7 +20,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn export_from(from: &Path, to: &Path, config: &ModelConfig) {
     let table = ParamTable::new(config);
     let w = weights(&table);
-    export(to, config, &table, &w, Dtype::F32, None, Some(from), MAX_SHARD_BYTES).unwrap();
+    export(to, config, &table, &mut values(&w), Dtype::F32, None, Some(from), MAX_SHARD_BYTES).unwrap();
 }
 
 #[test]

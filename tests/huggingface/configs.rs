@@ -1,7 +1,6 @@
 //! Odd entries in config.json, beside what transformers computed with each (`tools/golden_configs.py`): computed to the
 //! same logits here, or refused by name. No entry is passed over in silence.
 use rewarm::checkpoint::hf_config::{HfConfig, parse_config};
-use rewarm::checkpoint::safetensors::scatter;
 use rewarm::checkpoint::{Dtype, config_json};
 use rewarm::model::ParamTable;
 use rewarm::reference::model::{Net, params_of};
@@ -19,7 +18,7 @@ fn weights(table: &ParamTable) -> Vec<f32> {
         let shift: usize = param.name.bytes().map(usize::from).sum();
         let value = |i: usize| (((i * 37 + 11 * shift) % 127) as f32 / 64.0 - 1.0) * 0.5;
         let values: Vec<f32> = (0..param.shape.iter().product()).map(value).collect();
-        scatter(param.place, 0, &values, &mut w);
+        param.scatter(&values, &mut w);
     }
     w
 }

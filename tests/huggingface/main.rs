@@ -9,7 +9,7 @@ mod refusals;
 use rewarm::checkpoint::hf_config::parse_config;
 use rewarm::checkpoint::{Dtype, HfModel, MAX_SHARD_BYTES, config_json, export, read_config};
 use rewarm::model::{ModelConfig, ParamTable, preset};
-use rewarm::ops::Gelu;
+use rewarm::ops::{Gelu, HostState};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as FileDtype, TensorView, serialize};
 use serde_json::{Value, json};
@@ -33,17 +33,21 @@ fn weights(table: &ParamTable) -> Vec<f32> {
     (0..table.total).map(value).collect()
 }
 
+fn values(w: &[f32]) -> HostState {
+    HostState::of_weights(w.to_vec())
+}
+
 fn write_model(dir: &Path, config: &ModelConfig, dtype: Dtype, max_shard_bytes: u64) {
     let table = ParamTable::new(config);
-    export(dir, config, &table, &weights(&table), dtype, None, None, max_shard_bytes).unwrap();
+    export(dir, config, &table, &mut values(&weights(&table)), dtype, None, None, max_shard_bytes).unwrap();
 }
 
 fn load(dir: &Path) -> Result<(HfModel, ParamTable, Vec<f32>), String> {
     let model = HfModel::open(dir).map_err(|e| e.to_string())?;
     let table = ParamTable::new(&model.config);
-    let mut w = vec![f32::NAN; table.total];
-    model.load_weights(&table, &mut w).map_err(|e| e.to_string())?;
-    Ok((model, table, w))
+    let mut values = HostState::of_weights(vec![f32::NAN; table.total]);
+    model.load_weights(&table, &mut values).map_err(|e| e.to_string())?;
+    Ok((model, table, values.w))
 }
 
 /// A tensor as it lies in a file.
@@ -94,8 +98,17 @@ fn every_format_comes_back_byte_for_byte() {
                 for param in &table.params {
                     assert_eq!(param.gather(&w), param.gather(&weights(&table)), "{}", param.name);
                 }
-                export(&b, &model.config, &table, &w, model.dtype, Some(&model.raw_config), None, shard)
-                    .unwrap();
+                export(
+                    &b,
+                    &model.config,
+                    &table,
+                    &mut values(&w),
+                    model.dtype,
+                    Some(&model.raw_config),
+                    None,
+                    shard,
+                )
+                .unwrap();
                 for entry in fs::read_dir(&a).unwrap() {
                     let name = entry.unwrap().file_name();
                     let same = fs::read(a.join(&name)).unwrap() == fs::read(b.join(&name)).unwrap();
@@ -131,7 +144,7 @@ fn golden_directories_round_trip() {
         let out = temp.path().join("out");
         let shard = if dir.join("model.safetensors").exists() { MAX_SHARD_BYTES } else { 60_000 };
         let base = Some(&model.raw_config);
-        export(&out, &model.config, &table, &w, model.dtype, base, Some(&dir), shard).unwrap();
+        export(&out, &model.config, &table, &mut values(&w), model.dtype, base, Some(&dir), shard).unwrap();
         let known = |t: &Tensors| -> Tensors {
             t.iter().filter(|(n, _)| table.find(n).is_some()).map(|(n, s)| (n.clone(), s.clone())).collect()
         };
@@ -160,7 +173,7 @@ fn an_export_replaces_nothing_and_leaves_nothing_behind() {
     let dir = temp.path().join("m");
     fs::create_dir(&dir).unwrap();
     let again = |w: &[f32], dir: &Path, dtype| {
-        export(dir, &config(), &table, w, dtype, None, None, MAX_SHARD_BYTES).unwrap_err()
+        export(dir, &config(), &table, &mut values(w), dtype, None, None, MAX_SHARD_BYTES).unwrap_err()
     };
     assert_eq!(again(&w, &dir, Dtype::F32).exit_code(), 1);
     fs::remove_dir(&dir).unwrap();

@@ -4,8 +4,7 @@ use crate::reference::measure::{Ledger, length};
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
-use rewarm::ops::AdamStep;
-use rewarm::ops::{AdamParam, Backend, Matrix, Shape};
+use rewarm::ops::{AdamParam, AdamStep, Backend, Matrix, Part, Shape, State};
 
 const SHAPE: Shape = Shape { batch: 1, time: 1 };
 
@@ -51,16 +50,11 @@ fn start(random: &mut Random, len: usize, sigma: f64, first: bool) -> Moments<f3
 }
 
 fn load(rig: &mut Rig, places: &[Matrix], states: &[Moments<f32>]) {
-    rig.cpu
-        .load_state(&mut |w, m, v| {
-            for (p, s) in places.iter().zip(states) {
-                scatter(w, *p, &s.w);
-                scatter(m, *p, &s.m);
-                scatter(v, *p, &s.v);
-            }
-            Ok(())
-        })
-        .unwrap();
+    for (p, s) in places.iter().zip(states) {
+        for (part, values) in [(Part::Weights, &s.w), (Part::First, &s.m), (Part::Second, &s.v)] {
+            rig.cpu.write_state(part, *p, 0, values).unwrap();
+        }
+    }
 }
 
 /// (rate multiplier, decay) of the tensors: one is frozen, and the decay of every second follows the rate.

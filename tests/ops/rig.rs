@@ -1,7 +1,7 @@
 //! A backend with tensors at odd places and NaN everywhere else.
 use rewarm::backend::cpu::Cpu;
 use rewarm::model::{ModelConfig, ParamTable, Purpose, Recompute, Workspace, preset};
-use rewarm::ops::{Act, Backend, Matrix, Norm, Ops, Shape, Stat, Vector};
+use rewarm::ops::{Act, Backend, Matrix, Norm, Ops, Part, Shape, Stat, State, Vector};
 
 /// Poisoned elements between two tensors; odd, so that nothing is aligned by luck.
 const GAP: usize = 5;
@@ -121,12 +121,9 @@ impl Rig {
     /// NaN in every buffer; gradients and per-row values, which nothing writes directly, by operations on NaN.
     fn poison(&mut self) {
         self.cpu.write_act(flat(self.acts), &vec![f32::NAN; self.acts]);
-        self.cpu
-            .load_state(&mut |w, m, v| {
-                [w, m, v].into_iter().for_each(|x| x.fill(f32::NAN));
-                Ok(())
-            })
-            .unwrap();
+        for part in [Part::Weights, Part::First, Part::Second] {
+            self.cpu.write_part(part, &vec![f32::NAN; self.cpu.state_len(part)]).unwrap();
+        }
         self.set_all_gradients(&vec![f32::NAN; self.weights]);
         let (rows, one) = (self.stats / 2, Vector { offset: 0, len: 1 });
         let column = |offset| Act { offset, cols: 1, ld: 1 };
@@ -164,14 +161,7 @@ impl Rig {
 
     /// Fills a weight.
     pub fn set_weight(&mut self, place: Matrix, values: &[f32]) {
-        self.cpu
-            .load_state(&mut |w, _, _| {
-                for (i, source) in values.chunks_exact(place.cols).enumerate() {
-                    w[place.offset + i * place.ld..][..place.cols].copy_from_slice(source);
-                }
-                Ok(())
-            })
-            .unwrap();
+        self.cpu.write_state(Part::Weights, place, 0, values).unwrap();
     }
 
     /// Fills a bias or norm weight.

@@ -2,8 +2,7 @@
 //! which many processors are a hundred times slower.
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
-use rewarm::ops::AdamStep;
-use rewarm::ops::{Act, AdamParam, Backend, Gelu, Heads, Shape};
+use rewarm::ops::{Act, AdamParam, AdamStep, Backend, Gelu, Heads, Part, Shape, State};
 
 const SHAPE: Shape = Shape { batch: 1, time: 130 };
 
@@ -75,18 +74,12 @@ fn moments_of_tokens_that_do_not_come_up() {
     let mut rig: Rig = layout.build(SHAPE, 1, (1, 2, 2, 1e4));
     let (mut random, all) = (Random::new(4), rig.cpu.gradients().unwrap().len());
     let values: Vec<f32> = random.normals(place.rows * place.cols, 0.0, 1e-3);
-    rig.cpu
-        .load_state(&mut |w, m, v| {
-            let of = |x: &mut [f32], f: &dyn Fn(f32) -> f32| {
-                values.iter().zip(&mut x[place.offset..]).for_each(|(a, x)| *x = f(*a));
-            };
-            [&mut *w, &mut *m, &mut *v].into_iter().for_each(|x| x.fill(0.0));
-            of(w, &|a| a);
-            of(m, &|a| 0.1 * a);
-            of(v, &|a| a * a);
-            Ok(())
-        })
-        .unwrap();
+    let of = |f: fn(f32) -> f32| values.iter().map(|a| f(*a)).collect::<Vec<f32>>();
+    let [first, second] = [of(|a| 0.1 * a), of(|a| a * a)];
+    for (part, values) in [(Part::Weights, &values), (Part::First, &first), (Part::Second, &second)] {
+        rig.cpu.write_part(part, &vec![0.0; all]).unwrap();
+        rig.cpu.write_state(part, place, 0, values).unwrap();
+    }
     rig.set_all_gradients(&vec![0.0; all]);
     let params = [AdamParam { place, lr_mult: 1.0, weight_decay: 0.1, decay_follows_rate: false }];
     for applied in 1..2400 {

@@ -1,8 +1,8 @@
 //! The number of threads, the split into micro-batches, and what is recomputed change no bit of a training run.
 use crate::reference::random::Random;
 use crate::run::cpu;
-use rewarm::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initialize, preset};
-use rewarm::ops::{AdamSettings, Backend, Shape, Update};
+use rewarm::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initial_weights, preset};
+use rewarm::ops::{AdamSettings, Shape, State, Update};
 use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
@@ -30,8 +30,7 @@ fn config(tied: bool) -> ModelConfig {
 fn train(model: &Model, chunk_rows: usize, micro: usize, recompute: Recompute) -> Vec<u64> {
     let shape = Shape { batch: micro, time: TIME };
     let ws = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(recompute));
-    let mut weights = vec![0.0; model.table.total];
-    initialize(&model.config, &model.table, Init::Small, 7, &mut weights);
+    let weights = initial_weights(&model.config, &model.table, Init::Small, 7);
     let mut ops = cpu(model, &ws, &weights);
     let params = assign(&model.table, &[], 0.1);
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };

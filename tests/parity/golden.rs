@@ -5,7 +5,7 @@ use crate::reference::model::{Net, Params, params_of};
 use crate::run::{Batch, Outputs, cpu_outputs};
 use rewarm::checkpoint::HfModel;
 use rewarm::model::Model;
-use rewarm::ops::Shape;
+use rewarm::ops::{HostState, Shape};
 use safetensors::{Dtype, SafeTensors};
 use std::path::PathBuf;
 
@@ -33,9 +33,9 @@ pub fn folder(name: &str) -> PathBuf {
 pub fn import(name: &str) -> (Model, Vec<f32>) {
     let hf = HfModel::open(&folder(name)).unwrap();
     let model = Model::new(hf.config.clone());
-    let mut weights = vec![0.0; model.table.total];
-    hf.load_weights(&model.table, &mut weights).unwrap();
-    (model, weights)
+    let mut values = HostState::of_weights(vec![0.0; model.table.total]);
+    hf.load_weights(&model.table, &mut values).unwrap();
+    (model, values.w)
 }
 
 /// The tensors of a golden.safetensors.

@@ -2,7 +2,7 @@
 use crate::reference::model::{Params, params_of};
 use rewarm::backend::cpu::Cpu;
 use rewarm::model::{Model, Pass, Purpose, Recompute, Workspace};
-use rewarm::ops::{Backend, Shape};
+use rewarm::ops::{Backend, Part, Shape, State};
 
 /// `[B, T]` tokens and targets.
 pub struct Batch {
@@ -38,11 +38,7 @@ impl Outputs {
 /// A backend with these weights (a flat buffer).
 pub fn cpu(model: &Model, ws: &Workspace, weights: &[f32]) -> Cpu {
     let mut cpu = Cpu::new(&model.config, &model.table, ws);
-    cpu.load_state(&mut |w, _, _| {
-        w.copy_from_slice(weights);
-        Ok(())
-    })
-    .unwrap();
+    cpu.write_part(Part::Weights, weights).unwrap();
     cpu
 }
 

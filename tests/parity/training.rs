@@ -3,7 +3,7 @@ use crate::golden::{Tensors, import};
 use crate::reference::measure::{distance, length};
 use crate::run::cpu;
 use rewarm::model::{Purpose, Recompute, Workspace};
-use rewarm::ops::{AdamSettings, Backend, Shape, Update};
+use rewarm::ops::{AdamSettings, Shape, State, Update};
 use rewarm::optim::assign;
 use rewarm::schedule::{Length, Rate, RawSchedule, RunSize, Schedule};
 use rewarm::train::{Micro, train_step};

@@ -16,6 +16,7 @@ mod linear;
 pub mod math;
 mod memory;
 pub(crate) mod rotary;
+mod state;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -24,8 +25,7 @@ use super::memory_plan::MemoryPlan;
 use crate::Result;
 use crate::model::{ModelConfig, ParamTable, Workspace};
 use crate::ops::{
-    Act, AdamParam, AdamSettings, AdamStep, Backend, LoadState, Ops, Outcome, Stat, State, Timeline, Update,
-    Work,
+    Act, AdamParam, AdamSettings, AdamStep, Backend, Ops, Outcome, Stat, Timeline, Update, Work,
 };
 use crate::stop;
 pub use adamw::average;
@@ -217,19 +217,8 @@ impl Backend for Cpu {
         Ok((0..rows).flat_map(|i| view.row(i)).copied().collect())
     }
 
-    fn state(&mut self) -> Result<State<'_>> {
-        let ema = self.ema.as_ref().map(|(ema, _)| Cow::Borrowed(&ema[..]));
-        Ok(State { w: Cow::Borrowed(&self.w), m: Cow::Borrowed(&self.m), v: Cow::Borrowed(&self.v), ema })
-    }
-
-    fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
-        load(&mut self.w, &mut self.m, &mut self.v)
-    }
-
-    fn keep_ema(&mut self, decay: f64, load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
-        let mut ema = self.w.clone();
-        load(&mut ema)?;
-        self.ema = Some((ema, decay));
+    fn keep_ema(&mut self, decay: f64) -> Result<()> {
+        self.ema = Some((self.w.clone(), decay));
         Ok(())
     }
 

@@ -35,7 +35,7 @@ fn averaged(threads: usize, skipped: Option<u64>) -> Cpu {
     params[0].lr_mult = 0.0;
     let mut cpu = Cpu::new(&model.config, &model.table, &ws);
     cpu.w.iter_mut().zip(1..).for_each(|(w, i)| *w = i as f32);
-    cpu.keep_ema(0.75, &mut |_| Ok(())).unwrap();
+    cpu.keep_ema(0.75).unwrap();
     assert_eq!(cpu.ema.as_ref().unwrap().0, cpu.w, "it begins as the weights");
     assert_eq!(memory_plan(&model.table, &ws, threads).ema, 4 * cpu.w.len());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

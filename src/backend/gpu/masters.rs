@@ -1,6 +1,7 @@
 //! Which weights have f32 master weights, and where: all of them, or, where weights are kept in bf16, those of norms and
 //! biases.
 use crate::model::{ParamTable, Precision};
+use std::ops::Range;
 
 /// A tensor with master weights.
 #[derive(Clone, Copy, Debug)]
@@ -42,19 +43,24 @@ impl Masters {
         parts.binary_search_by_key(&offset, |part| part.offset).ok().map(|i| parts[i].master)
     }
 
-    /// Picks them out of a flat buffer.
-    pub fn gather(&self, flat: &[f32]) -> Vec<f32> {
-        let mut values = vec![0.0; self.len];
-        for p in self.parts.iter().flatten() {
-            values[p.master..][..p.len].copy_from_slice(&flat[p.offset..][..p.len]);
+    /// A stretch of the flat buffers, cut where master weights begin and end: each with the place of its master
+    /// weights, where it has any.
+    pub fn cut(&self, stretch: Range<usize>) -> Vec<(Range<usize>, Option<usize>)> {
+        let Some(parts) = &self.parts else { return vec![(stretch.clone(), Some(stretch.start))] };
+        let (mut cuts, mut at) = (Vec::new(), stretch.start);
+        let first = parts.partition_point(|part| part.offset + part.len <= stretch.start);
+        for part in parts[first..].iter().take_while(|part| part.offset < stretch.end) {
+            if at < part.offset {
+                cuts.push((at..part.offset, None));
+                at = part.offset;
+            }
+            let end = (part.offset + part.len).min(stretch.end);
+            cuts.push((at..end, Some(part.master + at - part.offset)));
+            at = end;
         }
-        values
-    }
-
-    /// Puts them back.
-    pub fn scatter(&self, values: &[f32], flat: &mut [f32]) {
-        for p in self.parts.iter().flatten() {
-            flat[p.offset..][..p.len].copy_from_slice(&values[p.master..][..p.len]);
+        if at < stretch.end {
+            cuts.push((at..stretch.end, None));
         }
+        cuts
     }
 }

@@ -14,6 +14,7 @@ mod masters;
 mod norm;
 mod ops;
 mod optimizer;
+mod state;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use layout::check;
 use optimizer::Steps;
 use std::collections::{HashMap, HashSet};
 use sums::Pending;
+pub use transfer::PIECE as STAGING_BYTES;
 use transfer::Staging;
 
 use super::memory_plan::MemoryPlan;
@@ -77,7 +79,7 @@ pub fn memory_plan(config: &ModelConfig, table: &ParamTable, workspace: &Workspa
 }
 
 impl Gpu {
-    /// Allocates everything; the weights are whatever [`crate::ops::Backend::load_state`] loads. With `capturing`, the work of a
+    /// Allocates everything; the weights are zero until [`crate::ops::State::write_state`]. With `capturing`, the work of a
     /// micro-batch is captured once and repeated.
     pub fn new(
         mut device: Box<dyn Device>,

@@ -1,9 +1,7 @@
 //! The vocabulary on a device: which launches an operation is, and what is asked of a backend beside.
 use super::{Gpu, optimizer};
 use crate::Result;
-use crate::ops::{
-    Act, AdamParam, Backend, GemmChoices, LoadState, Op, Ops, Outcome, Stat, State, Timeline, Update, Work,
-};
+use crate::ops::{Act, AdamParam, Backend, GemmChoices, Op, Ops, Outcome, Stat, Timeline, Update, Work};
 use half::bf16;
 use std::borrow::Cow;
 
@@ -127,25 +125,8 @@ impl Backend for Gpu {
         Ok(values)
     }
 
-    fn state(&mut self) -> Result<State<'_>> {
-        let w = self.read_weights()?;
-        let [m, v] = [self.layout.m, self.layout.v].map(|span| self.read_moments(span));
-        let ema = self.ema.map(|(span, _)| self.read_f32(span)).transpose()?;
-        Ok(State { w: Cow::Owned(w), m: Cow::Owned(m?), v: Cow::Owned(v?), ema: ema.map(Cow::Owned) })
-    }
-
-    fn load_state(&mut self, load: LoadState<'_>) -> Result<()> {
-        let zeros = |len| vec![0f32; len];
-        let trained = if self.layout.m.bytes > 0 { self.total } else { 0 };
-        let (mut w, mut m, mut v) = (zeros(self.total), zeros(trained), zeros(trained));
-        load(&mut w, &mut m, &mut v)?;
-        self.write_moments(self.layout.m, &m)?;
-        self.write_moments(self.layout.v, &v)?;
-        self.write_weights(&w)
-    }
-
-    fn keep_ema(&mut self, decay: f64, load: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
-        self.begin_ema(decay, load)
+    fn keep_ema(&mut self, decay: f64) -> Result<()> {
+        self.begin_ema(decay)
     }
 
     fn gradients(&mut self) -> Result<Cow<'_, [f32]>> {

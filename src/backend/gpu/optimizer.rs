@@ -155,17 +155,11 @@ impl Gpu {
         self.launch("bias_sum", grid, 256, 0, vec![self.span(self.layout.w32), table, sums, int(cols)]);
     }
 
-    pub(super) fn begin_ema(
-        &mut self,
-        decay: f64,
-        load: &mut dyn FnMut(&mut [f32]) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn begin_ema(&mut self, decay: f64) -> Result<()> {
         let span = self.layout.ema;
         let span = span.ok_or_else(|| Error::failed("no memory was laid out for a moving average"))?;
-        let mut ema = self.read_f32(self.layout.w32)?;
-        load(&mut ema)?;
-        self.write(span, &ema)?;
         self.ema = Some((span, (1.0 - decay) as f32));
+        self.copy_weights_to_average()?;
         // Of updates without it.
         self.steps.graph = None;
         Ok(())

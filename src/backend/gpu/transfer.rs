@@ -3,17 +3,16 @@ use super::Gpu;
 use crate::Result;
 use crate::backend::cpu::rotary::Tables;
 use crate::device::{Device, Event, Pinned, Span};
-use crate::model::{ModelConfig, Precision, Workspace};
+use crate::model::{ModelConfig, Workspace};
 use bytemuck::Pod;
-use half::bf16;
-use half::slice::HalfFloatSliceExt;
 
 /// Bytes of a piece.
-const PIECE: usize = 16 << 20;
+pub const PIECE: usize = 16 << 20;
 
+#[derive(Clone, Copy)]
 pub(super) struct Staging {
-    pinned: Pinned,
-    done: Event,
+    pub pinned: Pinned,
+    pub done: Event,
 }
 
 impl Staging {
@@ -66,72 +65,6 @@ impl Gpu {
         let mut values = vec![0f32; span.bytes / 4];
         self.read(span, &mut values)?;
         Ok(values)
-    }
-
-    /// bf16 values as f32.
-    fn read_bf16(&mut self, span: Span) -> Result<Vec<f32>> {
-        let mut values = vec![0f32; span.bytes / 2];
-        let mut low = vec![bf16::ZERO; values.len().min(PIECE / 2)];
-        for ((_, piece), values) in pieces(span).zip(values.chunks_mut(PIECE / 2)) {
-            let low = &mut low[..values.len()];
-            self.read(piece, low)?;
-            low.convert_to_f32_slice(values);
-        }
-        Ok(values)
-    }
-
-    /// Overwrites the span with the values rounded to the nearest bf16.
-    fn write_bf16(&mut self, span: Span, values: &[f32]) -> Result<()> {
-        let mut low = vec![bf16::ZERO; values.len().min(PIECE / 2)];
-        for ((_, piece), values) in pieces(span).zip(values.chunks(PIECE / 2)) {
-            let low = &mut low[..values.len()];
-            low.convert_from_f32_slice(values);
-            self.write(piece, low)?;
-        }
-        Ok(())
-    }
-
-    /// Weights as flat f32 values.
-    pub(super) fn read_weights(&mut self) -> Result<Vec<f32>> {
-        let masters = self.read_f32(self.layout.w32)?;
-        if self.layout.precision == Precision::Mixed {
-            return Ok(masters);
-        }
-        let mut weights = self.read_bf16(self.layout.w16)?;
-        self.layout.masters.scatter(&masters, &mut weights);
-        Ok(weights)
-    }
-
-    pub(super) fn read_moments(&mut self, span: Span) -> Result<Vec<f32>> {
-        match self.layout.precision {
-            Precision::Mixed => self.read_f32(span),
-            Precision::Bf16 => self.read_bf16(span),
-        }
-    }
-
-    /// Rounds where there are no master weights: what was read comes back in equal bits.
-    pub(super) fn write_weights(&mut self, weights: &[f32]) -> Result<()> {
-        match self.layout.precision {
-            Precision::Mixed => {
-                self.write(self.layout.w32, weights)?;
-                let args =
-                    vec![self.span(self.layout.w32), self.span(self.layout.w16), super::long(self.total)];
-                self.launch("cast_f32_bf16", [self.total.div_ceil(4096), 1, 1], 256, 0, args);
-            }
-            Precision::Bf16 => {
-                self.write(self.layout.w32, &self.layout.masters.gather(weights))?;
-                self.write_bf16(self.layout.w16, weights)?;
-            }
-        }
-        self.sum_biases();
-        self.checked()
-    }
-
-    pub(super) fn write_moments(&mut self, span: Span, moments: &[f32]) -> Result<()> {
-        match self.layout.precision {
-            Precision::Mixed => self.write(span, moments),
-            Precision::Bf16 => self.write_bf16(span, moments),
-        }
     }
 
     /// Constants, and zeros where kernels rely on them: the gaps between the tensors of the flat buffers.

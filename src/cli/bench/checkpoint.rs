@@ -36,8 +36,9 @@ pub fn run(args: &CheckpointBench) -> Result<()> {
                 }
                 _ => String::new(),
             };
+            let host = d("host_bytes").map_or(String::new(), |b| format!(" through {:.1} MB", b / 1e6));
             let line = format!(
-                "{:<16} {:>9.1} ms, {:.2} GB/s of {:.1} MB{stall}",
+                "{:<16} {:>9.1} ms, {:.2} GB/s of {:.1} MB{host}{stall}",
                 record.name,
                 record.summary.median * 1e3,
                 d("gb_per_s").unwrap_or(f64::NAN),

@@ -1,15 +1,14 @@
 //! The end of a step: global norm, clipping, AdamW, the bf16 copy of the weights, and their moving average.
 use super::Case;
+use crate::Result;
 use crate::device::Device;
-use crate::ops::AdamStep;
-use crate::ops::{AdamParam, AdamSettings, Backend, Matrix, Shape, Update};
+use crate::ops::{AdamParam, AdamSettings, AdamStep, Backend, Matrix, Part, Shape, State, Update};
 use crate::reference::Float;
 use crate::reference::measure::Stored::F32;
 use crate::reference::optimizer::{Moments, adamw, ema};
 use crate::reference::random::Random;
 use crate::selftest::judge::{Expected, bf16s};
 use crate::selftest::rig::{Found, Places, both, gather, of, scatter};
-use crate::{Error, Result};
 
 /// One update of tensors of every kind: after `applied` others, and with a gradient that is not a number it
 /// must change nothing.
@@ -114,10 +113,8 @@ impl Case for AdamW {
             rig.gradients[tensors[4].offset + 40_000] = f32::NAN;
         }
         rig.load()?;
-        rig.keep_ema(DECAY, &mut |e| {
-            e.copy_from_slice(&average);
-            Ok(())
-        })?;
+        rig.keep_ema(DECAY)?;
+        rig.write_part(Part::Average, &average)?;
         rig.set_applied(self.applied);
         let param = |(i, &place): (usize, &Matrix)| {
             let (_, _, _, lr_mult, weight_decay) = TENSORS[i];
@@ -131,8 +128,7 @@ impl Case for AdamW {
         rig.ops().embedding(s, tensors[0], x);
         let copy = rig.read_act(x, rows)?;
         let state = rig.state()?;
-        let kept = state.ema.as_ref().ok_or_else(|| Error::failed("the moving average is gone"))?;
-        let flat = [&state.w, &state.m, &state.v, kept]
+        let flat = [&state.w, &state.m, &state.v, &state.ema]
             .map(|flat| tensors.iter().flat_map(|&t| gather(flat, t)).collect::<Vec<_>>());
         let rounded = bf16s(&flat[0][..copy.len()]);
         let agrees = f32::from(u8::from(copy == rounded));

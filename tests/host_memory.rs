@@ -1,0 +1,106 @@
+//! Saving and loading on a device take a fixed amount of the host's memory, whatever the model's size. Alone in its
+//! process, whose peak it reads. The memory of the emulated device is the host's, too, and there before.
+#![cfg(target_os = "linux")]
+
+use rewarm::backend::gpu::Gpu;
+use rewarm::bench::resident_above;
+use rewarm::checkpoint::{
+    Disk, Dtype, Fingerprints, HfModel, MAX_SHARD_BYTES, RunState, Snapshot, export, find_newest, load, save,
+};
+use rewarm::device::{EmulatedDevice, EmulatedSettings, StreamTiming};
+use rewarm::model::{Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize, preset};
+use rewarm::ops::{Matrix, Part, Shape, State};
+use rewarm::perf::{gpus, plan};
+
+/// Beside what is planned: what the allocator and the threads take by themselves.
+const BESIDE: u64 = 32 << 20;
+
+/// A sum over all bits of the state.
+fn sum(gpu: &mut Gpu, total: usize) -> u64 {
+    let mut sum = 0u64;
+    for part in [Part::Weights, Part::First, Part::Second] {
+        gpu.read_state(part, Matrix::row(0, total), &mut |values| {
+            sum = values.iter().fold(sum, |sum, x| sum.rotate_left(1) ^ u64::from(x.to_bits()));
+            Ok(())
+        })
+        .unwrap();
+    }
+    sum
+}
+
+/// The model of this many channels and layers, with Pythia's vocabulary.
+fn measure(channels: usize, layers: usize, precision: Precision) {
+    let config = ModelConfig {
+        hidden_size: channels,
+        num_attention_heads: channels / 128,
+        intermediate_size: 4 * channels,
+        num_hidden_layers: layers,
+        ..preset("pythia-1.4b").unwrap()
+    };
+    let model = Model::new(config).with_precision(precision);
+    let shape = Shape { batch: 1, time: 8 };
+    let ws = Workspace::new(&model.config, shape, 8, Purpose::Train(Recompute::None));
+    let target = plan::Target::of_table(gpus::find("h200").unwrap());
+    let threads = rayon::current_num_threads();
+    let request = plan::Request { model: &model, shape, accumulation: 1, chunk_rows: None, target, threads };
+    let planned = request.checkpoint_host_bytes() as u64;
+    // Copies of many rows one behind the other: opening the device's memory for each takes long.
+    let settings = EmulatedSettings { streams: StreamTiming::Lazy, ..EmulatedSettings::default() };
+    let device = Box::new(EmulatedDevice::new(settings).unwrap());
+    let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true).unwrap();
+    let (config, table) = (&model.config, &model.table);
+    let temp = tempfile::tempdir().unwrap();
+    let (run_dir, exported) = (temp.path(), temp.path().join("exported"));
+    let state = RunState {
+        step: 1,
+        applied: 1,
+        sample: 0,
+        tokens: 0,
+        seed: 1,
+        run_id: "test".into(),
+        parent: None,
+        run_config: serde_json::Value::Null,
+        fingerprints: Fingerprints::default(),
+        extra: serde_json::Value::Null,
+    };
+    let snapshot = Snapshot { config, table, state: &state, base_config: None, extra_files: &[] };
+    let tell = |what: &str, (result, above): (rewarm::Result<()>, Option<u64>)| {
+        result.unwrap();
+        let above = above.expect("Linux tells");
+        println!(
+            "[50304, {channels}] {precision}: {what}: {:.1} MB of host memory, {:.1} planned for checkpoints",
+            above as f64 / 1e6,
+            planned as f64 / 1e6
+        );
+        assert!(above <= planned + BESIDE, "{what}: {above} bytes, {planned} planned");
+    };
+    tell("initialising", resident_above(|| initialize(config, table, Init::Small, 1, &mut gpu)));
+    let before = sum(&mut gpu, table.total);
+    tell("saving", resident_above(|| save(&Disk, run_dir, &snapshot, &mut gpu, 2).map(drop)));
+    tell(
+        "exporting",
+        resident_above(|| {
+            export(&exported, config, table, &mut gpu, Dtype::Bf16, None, None, MAX_SHARD_BYTES)
+        }),
+    );
+    tell("verifying", resident_above(|| find_newest(&Disk, run_dir).map(drop)));
+    let hf = HfModel::open(&exported).unwrap();
+    tell("loading bf16", resident_above(|| hf.load_weights(table, &mut gpu)));
+    assert!(precision == Precision::Bf16 || sum(&mut gpu, table.total) != before, "other weights");
+    let dir = run_dir.join("step-0000000001");
+    tell("loading", resident_above(|| load(&Disk, &dir, table, &mut gpu, true).map(drop)));
+    assert_eq!(sum(&mut gpu, table.total), before);
+}
+
+/// 700 MB of weights and moments.
+#[test]
+fn checkpoints_pass_through_little_memory() {
+    Precision::ALL.into_iter().for_each(|precision| measure(512, 2, precision));
+}
+
+/// The largest tensors of Pythia-1.4B, [50304, 2048], with 2 of its 24 layers.
+#[test]
+#[ignore = "6 GB of memory, 4 GB of disk"]
+fn checkpoints_of_large_tensors_do_too() {
+    measure(2048, 2, Precision::Mixed);
+}
