@@ -1,4 +1,5 @@
 //! How the samples of a run are dealt out to its sources: what is said, logged and kept of it, and how it goes on.
+use super::progress::{Account, Progress};
 use super::replan::saved_config;
 use super::session::Session;
 use super::sources::open_sources;
@@ -6,13 +7,9 @@ use crate::checkpoint::RunState;
 use crate::config::Config;
 use crate::data::{Cursor, Dealt, Shares, Source, Sources};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// Key of [`Saved`] in a checkpoint's state.
-const MIXTURE: &str = "mixture";
 
 /// The shares of the sources, and a position among them.
 pub struct Deal {
@@ -24,24 +21,12 @@ pub struct Deal {
     pub cursor: Cursor,
 }
 
-/// What was dealt out is a function of the shares, unless a run goes on under other shares: then it is the beginning of
-/// what is.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    /// Step at which the present shares began.
-    from: u64,
-    /// What was dealt out before it.
-    origin: Dealt,
-    /// What was dealt out before the checkpoint.
-    dealt: Dealt,
-}
-
 impl Deal {
     /// Of a run whose step 0 is at sample `sample` of the data: 0, or the position in `before`.
     pub fn start(config: &Config, seq_len: usize, sample: u64, before: Option<&RunState>) -> Result<Self> {
         let origin = match before.filter(|_| sample > 0) {
             None => config.data.untouched(),
-            Some(before) => Saved::read(before, config.data.untouched().taken.len())?.dealt,
+            Some(before) => account(before, config.data.untouched().taken.len())?.dealt,
         };
         Self::at(config, seq_len, 0, origin)
     }
@@ -50,7 +35,7 @@ impl Deal {
     /// the checkpoint says; other shares begin here.
     pub fn resume(config: &Config, seq_len: usize, state: &RunState) -> Result<Self> {
         let sources = config.data.untouched().taken.len();
-        let Saved { from, origin, dealt } = Saved::read(state, sources)?;
+        let Account { from, origin, dealt } = account(state, sources)?;
         if sources == 1 {
             return Self::at(config, seq_len, from, dealt);
         }
@@ -78,29 +63,27 @@ impl Deal {
     }
 }
 
-impl Saved {
-    /// One source needs no account of its own.
-    fn read(state: &RunState, sources: usize) -> Result<Self> {
-        let RunState { step, sample, .. } = *state;
-        if sources == 1 {
-            let dealt = Dealt { sample, taken: vec![sample] };
-            return Ok(Self { from: step, origin: dealt.clone(), dealt });
-        }
-        let fits = |dealt: &Dealt| {
-            let sum: u128 = dealt.taken.iter().map(|taken| u128::from(*taken)).sum();
-            dealt.taken.len() == sources && sum == u128::from(dealt.sample) && dealt.sample <= sample
-        };
-        let why = match Self::deserialize(&state.extra[MIXTURE]) {
-            Ok(saved) if !fits(&saved.origin) || !fits(&saved.dealt) || saved.dealt.sample < sample => {
-                format!("it counts {:?} samples by source, and the run is at {sample}", saved.dealt.taken)
-            }
-            Ok(saved) => return Ok(saved),
-            Err(e) => e.to_string(),
-        };
-        Err(Error::refused(format!(
-            "the checkpoint's account of its {sources} sources cannot be used: {why}; use the rewarm that wrote it"
-        )))
+/// What a checkpoint says was dealt out to so many sources; one needs no account of its own.
+fn account(state: &RunState, sources: usize) -> Result<Account> {
+    let RunState { step, sample, .. } = *state;
+    if sources == 1 {
+        let dealt = Dealt { sample, taken: vec![sample] };
+        return Ok(Account { from: step, origin: dealt.clone(), dealt });
     }
+    let fits = |dealt: &Dealt| {
+        let sum: u128 = dealt.taken.iter().map(|taken| u128::from(*taken)).sum();
+        dealt.taken.len() == sources && sum == u128::from(dealt.sample) && dealt.sample <= sample
+    };
+    let why = match Progress::read(state)?.mixture {
+        None => "there is none".into(),
+        Some(saved) if !fits(&saved.origin) || !fits(&saved.dealt) || saved.dealt.sample < sample => {
+            format!("it counts {:?} samples by source, and the run is at {sample}", saved.dealt.taken)
+        }
+        Some(saved) => return Ok(saved),
+    };
+    Err(Error::refused(format!(
+        "the checkpoint's account of its {sources} sources cannot be used: {why}; use the rewarm that wrote it"
+    )))
 }
 
 /// What the sources of a mixture have given since the order of their data began.
@@ -121,7 +104,7 @@ impl Session {
     pub(super) fn keep_deal(&mut self) {
         if self.mixture.sources().are_mixed() {
             let (origin, dealt) = (self.mixture.shares().origin().clone(), self.mixture.dealt().clone());
-            self.set_extra(MIXTURE, json!(Saved { from: self.shares_from, origin, dealt }));
+            self.progress.mixture = Some(Account { from: self.shares_from, origin, dealt });
         }
     }
 
@@ -205,7 +188,7 @@ fn uses(sources: &Sources, shares: &Shares, end: u64) -> Vec<SourceUse> {
 mod tests {
     use super::*;
     use crate::checkpoint::Fingerprints;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     fn state(sample: u64, extra: Value) -> RunState {
         RunState {
@@ -226,9 +209,9 @@ mod tests {
     fn an_account_that_does_not_add_up_is_refused() {
         let account = |origin: [u64; 2], dealt: &[u64]| {
             let dealt = json!({ "sample": 24, "taken": dealt });
-            json!({ MIXTURE: { "from": 1, "origin": { "sample": 8, "taken": origin }, "dealt": dealt } })
+            json!({ "mixture": { "from": 1, "origin": { "sample": 8, "taken": origin }, "dealt": dealt } })
         };
-        let read = |sample, extra| Saved::read(&state(sample, extra), 2);
+        let read = |sample, extra| super::account(&state(sample, extra), 2);
         let good = read(24, account([6, 2], &[17, 7])).unwrap();
         assert_eq!((good.from, good.dealt.taken), (1, vec![17, 7]));
         for (sample, extra) in [
@@ -244,6 +227,6 @@ mod tests {
             assert_eq!(error.exit_code(), 1);
             assert!(error.to_string().contains("account of its 2 sources"), "{error}");
         }
-        assert_eq!(Saved::read(&state(24, Value::Null), 1).unwrap().dealt.taken, [24]);
+        assert_eq!(super::account(&state(24, Value::Null), 1).unwrap().dealt.taken, [24]);
     }
 }

@@ -6,10 +6,6 @@ use crate::console::note;
 use crate::stop::{self, shell_word};
 use crate::{Error, Result};
 
-/// Key of [`crate::checkpoint::RunState::extra`]: whether what is evaluated after the checkpoint's step is still to be
-/// logged.
-pub const OWES_EVALUATION: &str = "owes_evaluation";
-
 impl Session {
     /// What becomes of an end. A request to stop and a refusal keep the last step that was finished: no step is in flight.
     pub(super) fn leave(&mut self, end: Error, display: &Display) -> Error {

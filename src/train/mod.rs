@@ -9,6 +9,7 @@ mod leave;
 mod left;
 mod metrics;
 mod prepare;
+mod progress;
 mod replan;
 mod run;
 mod session;

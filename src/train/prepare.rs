@@ -2,9 +2,7 @@
 //! whether what it is about to read can be read.
 use super::deal::Deal;
 use super::evaluate::Evaluation;
-use super::run::FEEDBACK;
 use crate::backend;
-use crate::checkpoint::RunState;
 use crate::config::{Config, Optim};
 use crate::console::note;
 use crate::data::Sources;
@@ -12,9 +10,7 @@ use crate::device::Device;
 use crate::model::{Model, Purpose};
 use crate::ops::{AdamParam, Shape};
 use crate::optim::{assign, decay_by_depth};
-use crate::schedule::FeedbackState;
 use crate::{Error, Result};
-use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The run's rows of logits at once: its own, or what fits into the memory of the device, from now on its own.
@@ -42,18 +38,6 @@ pub fn settle_chunk_rows(
     }
     config.head.chunk_rows = Some(rows);
     Ok(rows)
-}
-
-/// What the schedule remembers: nothing, in a run that has not begun or whose schedule looks at nothing.
-pub fn feedback_of(state: &RunState) -> Result<FeedbackState> {
-    match state.extra.get(FEEDBACK) {
-        None => Ok(FeedbackState::default()),
-        Some(value) => FeedbackState::deserialize(value).map_err(|e| {
-            Error::refused(format!(
-                "the checkpoint's state of the schedule cannot be read: {e}; use the rewarm that wrote it"
-            ))
-        }),
-    }
 }
 
 /// The settings of every tensor; refused where nothing is trained.

@@ -3,7 +3,6 @@ use super::choices;
 use super::claim::STOP;
 use super::display::Display;
 use super::evaluate::EvalResult;
-use super::leave::OWES_EVALUATION;
 use super::left::Ahead;
 use super::metrics::StepMetrics;
 use super::session::Session;
@@ -16,7 +15,6 @@ use crate::schedule::{Quantities, Schedule, Settings};
 use crate::stop;
 use crate::{Error, Result};
 use serde::Serialize;
-use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -25,10 +23,6 @@ use std::time::Instant;
 const SKIPS_MAX: u32 = 3;
 /// Failed saves in a row after which a run gives up.
 const SAVE_FAILURES_MAX: u32 = 3;
-
-/// Keys of [`crate::checkpoint::RunState::extra`].
-const SKIPPED: &str = "skipped_samples";
-pub(super) const FEEDBACK: &str = "feedback";
 
 /// How a run ended.
 #[derive(Clone, Debug, Serialize)]
@@ -79,7 +73,7 @@ impl Session {
         let (mut loss, mut skips, mut save_failures) = (None, 0, 0);
         let mut evaluations = Vec::new();
         self.prepare();
-        if self.owes_evaluation {
+        if self.progress.owes_evaluation {
             evaluations = self.evaluate(display)?;
         }
         while self.state.step < self.quantities.steps {
@@ -196,7 +190,7 @@ impl Session {
         self.state.applied += u64::from(result.applied);
         self.state.sample += settings.sequences as u64;
         self.state.tokens += tokens as u64;
-        self.set_extra("lr", json!(settings.lr));
+        self.progress.lr = Some(settings.lr);
         let time = self.mixture.sources().seq_len();
         let tokens_per_s = tokens as f64 / took.as_secs_f64();
         let metrics = StepMetrics {
@@ -220,28 +214,21 @@ impl Session {
     /// What step `step` is set to under a plan.
     pub(super) fn settings_of(&self, schedule: &Schedule, quantities: &Quantities, step: u64) -> Settings {
         let at = self.counted(schedule, quantities, step);
-        quantities.settings(step, at, schedule.lr_after(at, &self.feedback), schedule.peak())
+        quantities.settings(step, at, schedule.lr_after(at, &self.progress.feedback), schedule.peak())
     }
 
     /// What a schedule counts, at step `step`: samples, in steps of the final size of the batch.
     fn counted(&self, schedule: &Schedule, Quantities { batch, .. }: &Quantities, step: u64) -> f64 {
-        batch.full_steps(schedule.counter.count(batch.samples_before(step), self.skipped()))
-    }
-
-    /// Samples of this run's steps whose update was not made.
-    fn skipped(&self) -> u64 {
-        self.state.extra[SKIPPED].as_u64().unwrap_or(0)
+        batch.full_steps(schedule.counter.count(batch.samples_before(step), self.progress.skipped_samples))
     }
 
     /// Keeps, for checkpoints too, what the schedule looks back at.
     fn learn(&mut self, result: &StepResult) {
         if !result.applied {
-            let samples = self.quantities.batch.sequences(self.state.step);
-            self.set_extra(SKIPPED, json!(self.skipped() + samples));
+            self.progress.skipped_samples += self.quantities.batch.sequences(self.state.step);
         } else if self.schedule.feedback.is_some() {
             let step = self.counted(&self.schedule, &self.quantities, self.state.step);
-            self.schedule.observe(step, result.loss, &mut self.feedback);
-            self.set_extra(FEEDBACK, json!(self.feedback));
+            self.schedule.observe(step, result.loss, &mut self.progress.feedback);
         }
     }
 
@@ -257,16 +244,9 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn set_extra(&mut self, key: &str, value: Value) {
-        if !self.state.extra.is_object() {
-            self.state.extra = json!({});
-        }
-        self.state.extra[key] = value;
-    }
-
     fn evaluate(&mut self, display: &Display) -> Result<Vec<EvalResult>> {
         let started = Instant::now();
-        self.owes_evaluation = true;
+        self.progress.owes_evaluation = true;
         let mut results = Vec::new();
         self.log_sources()?;
         for evaluation in &self.evaluations {
@@ -279,7 +259,7 @@ impl Session {
             ));
             results.push(result);
         }
-        self.owes_evaluation = false;
+        self.progress.owes_evaluation = false;
         self.left.evaluation = started.elapsed();
         Ok(results)
     }
@@ -288,7 +268,7 @@ impl Session {
     pub(super) fn save(&mut self, display: &Display) -> Result<()> {
         let started = Instant::now();
         self.keep_deal();
-        self.keep_debt();
+        self.state.extra = self.progress.to_json();
         let snapshot = Snapshot {
             config: &self.model.config,
             table: &self.model.table,
@@ -307,15 +287,6 @@ impl Session {
         }
         display.line(&format!("saved {}", saved.dir.display()));
         Ok(())
-    }
-
-    /// An evaluation that was cut short is made again by whoever resumes.
-    fn keep_debt(&mut self) {
-        if self.owes_evaluation {
-            self.set_extra(OWES_EVALUATION, json!(true));
-        } else if let Some(extra) = self.state.extra.as_object_mut() {
-            extra.shift_remove(OWES_EVALUATION);
-        }
     }
 
     fn not_finite(&self, result: StepResult) -> Error {

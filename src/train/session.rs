@@ -5,10 +5,10 @@ use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
 use super::evaluate::Evaluation;
-use super::leave::OWES_EVALUATION;
 use super::left::TimeLeft;
 use super::metrics::{Metrics, has_evaluations};
-use super::prepare::{check_tokens, feedback_of, params, run_id, settle_chunk_rows};
+use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
+use super::progress::Progress;
 use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
 use super::source::Source;
 use super::sources::{
@@ -23,9 +23,9 @@ use crate::device::{self, Device, DeviceName};
 use crate::files::write_whole;
 use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
 use crate::ops::{AdamParam, Backend, GemmChoices, Part, Shape};
-use crate::schedule::{FeedbackState, Quantities, Schedule};
+use crate::schedule::{Quantities, Schedule};
 use crate::{Error, Result};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
@@ -50,9 +50,10 @@ pub struct Session {
     pub(super) quantities: Quantities,
     /// Position in the data at step 0.
     pub(super) first_sample: u64,
-    /// What a schedule that looks at the loss remembers.
-    pub(super) feedback: FeedbackState,
+    /// Counts of what was done.
     pub(super) state: RunState,
+    /// What else goes on from step to step.
+    pub(super) progress: Progress,
     /// `config.json` of an imported model, whose unknown keys are kept.
     pub(super) base_config: Option<Value>,
     /// The files that go with the weights into every checkpoint: the tokenizer's, and those of the model started from.
@@ -68,8 +69,6 @@ pub struct Session {
     pub(super) saved: Option<u64>,
     /// When it was last tried to save one.
     pub(super) save_tried: Instant,
-    /// Whether what is evaluated after the present step is not, or not wholly, in the log.
-    pub(super) owes_evaluation: bool,
     pub(super) left: TimeLeft,
     _lock: RunLock,
 }
@@ -124,9 +123,9 @@ impl Session {
             (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
         };
         source.as_ref().map_or(Ok(()), |source| keep_tokenizer(&config, source))?;
-        let previous = source.as_ref().and_then(|s| s.manifest()).and_then(|m| m.state.extra["lr"].as_f64());
-        let parts = Parts::open(config, model_config, source.as_ref(), previous)?;
         let before = source.as_ref().and_then(|s| s.manifest());
+        let previous_lr = before.map(|m| Progress::read(&m.state)).transpose()?.and_then(|p| p.lr);
+        let parts = Parts::open(config, model_config, source.as_ref(), previous_lr)?;
         let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
         let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
@@ -141,7 +140,7 @@ impl Session {
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
             run_config: Value::Null, // once it is settled
             fingerprints: parts.fingerprints.clone(),
-            extra: before.map_or(Value::Null, |m| json!({ "previous_lr": m.state.extra["lr"] })),
+            extra: Progress::after(previous_lr).to_json(),
         };
         if let Some(source) = &source {
             tell_precision(source, parts.config.precision, keep);
@@ -169,7 +168,7 @@ impl Session {
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let mut state = manifest.state.clone();
         let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
-        let previous = state.extra["previous_lr"].as_f64();
+        let previous = Progress::read(&state)?.previous_lr;
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         let was = &mut state.fingerprints.tokenizer;
         *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
@@ -233,10 +232,10 @@ impl Session {
         }
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
-        let owes_evaluation = state.step == 0
-            || (state.extra[OWES_EVALUATION] == true && !has_evaluations(&log, state.step, &sets));
-        let metrics = Metrics::open(&log, state.step, owes_evaluation)?;
-        let feedback = feedback_of(&state)?;
+        let mut progress = Progress::read(&state)?;
+        progress.owes_evaluation =
+            state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
+        let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?;
         Ok(Self {
             config,
             model,
@@ -250,7 +249,7 @@ impl Session {
             // The sizes of steps may not change in a run: no less were taken than they say.
             first_sample: state.sample - quantities.batch.samples_before(state.step),
             quantities,
-            feedback,
+            progress,
             saved: (state.step > 0).then_some(state.step),
             state,
             base_config,
@@ -260,7 +259,6 @@ impl Session {
             choices: GemmChoices::default(),
             finished: None,
             save_tried: Instant::now(),
-            owes_evaluation,
             left: TimeLeft::default(),
             _lock: lock,
         })
@@ -296,7 +294,7 @@ impl Session {
 
     /// Whether every step was taken and everything is in the log.
     pub fn is_finished(&self) -> bool {
-        self.state.step == self.quantities.steps && !self.owes_evaluation
+        self.state.step == self.quantities.steps && !self.progress.owes_evaluation
     }
 
     /// Steps of the whole run.

@@ -1,0 +1,123 @@
+//! What a run carries from step to step beside weights and counts: the `extra` of a checkpoint's manifest, typed.
+use crate::checkpoint::RunState;
+use crate::data::Dealt;
+use crate::schedule::FeedbackState;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What was dealt out to the sources of a mixture is a function of the shares, unless a run goes on under other shares:
+/// then it is the beginning of what is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    /// Step at which the present shares began.
+    pub from: u64,
+    /// What was dealt out before it.
+    pub origin: Dealt,
+    /// What was dealt out before the checkpoint.
+    pub dealt: Dealt,
+}
+
+/// The state of a run that is no count of [`RunState`]. What is absent is not written, and what another version of the
+/// program has written is kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// The last rate of the run that this one began from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_lr: Option<f64>,
+    /// The rate of the last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Samples of this run's steps whose update was not made.
+    #[serde(skip_serializing_if = "is_default")]
+    pub skipped_samples: u64,
+    /// What a schedule that looks at the loss remembers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub feedback: FeedbackState,
+    /// Of a mixture; one source needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<Account>,
+    /// Whether what is evaluated after the present step is not, or not wholly, in the log.
+    #[serde(skip_serializing_if = "is_default")]
+    pub owes_evaluation: bool,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Progress {
+    /// Of a run that has not begun, after another whose last rate was this.
+    pub fn after(previous_lr: Option<f64>) -> Self {
+        Self { previous_lr, ..Self::default() }
+    }
+
+    /// Of a checkpoint; refused where it is not what the program writes.
+    pub fn read(state: &RunState) -> Result<Self> {
+        if state.extra.is_null() {
+            return Ok(Self::default());
+        }
+        Self::deserialize(&state.extra).map_err(|e| {
+            Error::refused(format!(
+                "the checkpoint's state of its run (\"extra\" of the manifest) cannot be read: {e}; use the rewarm that \
+                 wrote it"
+            ))
+        })
+    }
+
+    /// For a checkpoint.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("numbers, lists and tables with string keys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Fingerprints;
+    use serde_json::json;
+
+    fn state(extra: Value) -> RunState {
+        RunState {
+            step: 3,
+            applied: 3,
+            sample: 24,
+            tokens: 0,
+            seed: 1,
+            run_id: String::new(),
+            parent: None,
+            run_config: Value::Null,
+            fingerprints: Fingerprints::default(),
+            extra,
+        }
+    }
+
+    /// As checkpoints have it since the first of them: keys that are not there, null for no rate, and what a later
+    /// version may add.
+    #[test]
+    fn what_was_written_is_read_and_written_again() {
+        let dealt = json!({ "sample": 24, "taken": [17, 7] });
+        let all = json!({
+            "previous_lr": 1e-4,
+            "lr": 3e-4,
+            "skipped_samples": 16,
+            "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0 },
+            "mixture": { "from": 1, "origin": { "sample": 8, "taken": [6, 2] }, "dealt": dealt },
+            "owes_evaluation": true,
+            "of_later": [1, 2],
+        });
+        let read = Progress::read(&state(all.clone())).unwrap();
+        assert_eq!((read.lr, read.skipped_samples, read.feedback.factor), (Some(3e-4), 16, 0.5));
+        assert_eq!(read.to_json(), all);
+        for nothing in [Value::Null, json!({}), json!({ "previous_lr": null })] {
+            assert_eq!(Progress::read(&state(nothing)).unwrap().to_json(), json!({}));
+        }
+        for wrong in [json!([]), json!({ "lr": "high" }), json!({ "feedback": { "factor": 1 } })] {
+            let error = Progress::read(&state(wrong)).unwrap_err();
+            assert!(error.exit_code() == 1 && error.to_string().contains("extra"), "{error}");
+        }
+    }
+}
