@@ -1,6 +1,6 @@
 //! Whose a run directory is: what `train` may begin in, and what `resume` goes on with.
 use super::choices;
-use super::replan::{CONFIG, OVERRIDE};
+use super::run_config::{CONFIG, OVERRIDE};
 use crate::checkpoint::{
     Disk, LOCK, LOG, Manifest, RunLock, Storage, clean, create_run_dir, find_newest, list_steps,
 };

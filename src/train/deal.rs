@@ -1,6 +1,6 @@
 //! How the samples of a run are dealt out to its sources: what is said, logged and kept of it, and how it goes on.
 use super::progress::{Account, Progress};
-use super::replan::saved_config;
+use super::run_config::saved_config;
 use super::session::Session;
 use super::sources::open_sources;
 use crate::checkpoint::RunState;
@@ -104,7 +104,7 @@ impl Session {
     pub(super) fn keep_deal(&mut self) {
         if self.mixture.sources().are_mixed() {
             let (origin, dealt) = (self.mixture.shares().origin().clone(), self.mixture.dealt().clone());
-            self.progress.mixture = Some(Account { from: self.shares_from, origin, dealt });
+            self.progress.mixture = Some(Account { from: self.plan.shares_from, origin, dealt });
         }
     }
 
@@ -125,8 +125,9 @@ impl Session {
 
     /// A line per source: what it holds, how far the run goes in it, and of a mixture the shares that are planned.
     pub(super) fn describe_sources(&self) -> String {
-        let plan = &self.quantities.batch;
-        let end = self.first_sample + plan.samples_before(self.quantities.steps.max(self.state.step));
+        let plan = &self.plan.quantities.batch;
+        let end =
+            self.plan.first_sample + plan.samples_before(self.plan.quantities.steps.max(self.state.step));
         let (sources, shares) = (self.mixture.sources(), self.mixture.shares());
         uses(sources, shares, end).iter().map(|used| used.to_string() + "\n").collect()
     }

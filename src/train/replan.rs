@@ -1,8 +1,10 @@
 //! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user
 //! insists, another plan of rates, decays, betas and length.
-use super::session::{Parts, Session};
+use super::parts::Parts;
+use super::run_config::{CONFIG, OVERRIDE, saved_config, wanted_config};
+use super::session::Session;
 use crate::checkpoint::RunState;
-use crate::config::{Config, DifferenceKind, RawConfig, resume_differences};
+use crate::config::{Config, DifferenceKind, resume_differences};
 use crate::console::note;
 use crate::files::write_whole;
 use crate::{Error, Result};
@@ -11,11 +13,6 @@ use serde_json::Value;
 use std::io::ErrorKind;
 use std::mem::discriminant;
 use std::path::Path;
-
-/// The resolved configuration in a run directory.
-pub const CONFIG: &str = "config.toml";
-/// What was overridden, in a run directory.
-pub const OVERRIDE: &str = "override.json";
 
 /// A configuration that was accepted in place of that of the checkpoints up to a step.
 #[derive(Serialize, Deserialize)]
@@ -32,31 +29,6 @@ pub struct Resumed {
     pub config: Config,
     /// The one before, where the plan changes.
     pub before: Option<Config>,
-}
-
-/// The configuration that a run shall go on with: `config.toml` in its directory, which people edit, with
-/// overrides. Where that file is missing, the checkpoint's own.
-pub fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let path = run_dir.join(CONFIG);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&text, &path.display().to_string(), run_dir, sets),
-        Err(e) if e.kind() == ErrorKind::NotFound => saved_config(saved, run_dir, sets),
-        Err(e) => Err(Error::input("read", &path)(e)),
-    }
-}
-
-/// A configuration of a checkpoint.
-pub fn saved_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let text = toml::Table::try_from(saved)
-        .map_err(|e| Error::refused(format!("the saved configuration cannot be read: {e}")))?
-        .to_string();
-    parse(&text, "the saved configuration", run_dir, sets)
-}
-
-fn parse(text: &str, origin: &str, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let mut sets = sets.to_vec();
-    sets.push(format!("run_dir={}", toml::Value::String(run_dir.display().to_string())));
-    RawConfig::from_toml_str(text, origin, &sets)?.validate()
 }
 
 /// [`wanted_config`], refused where it differs from that of the run, whose newest checkpoint has `state`, in more than
@@ -150,7 +122,7 @@ impl Session {
         let (step, seq_len) = (self.state.step, self.mixture.sources().seq_len());
         let old = (before.compile_schedule(seq_len, previous)?, before.quantities(seq_len)?);
         let was = self.settings_of(&old.0, &old.1, step);
-        let is = self.settings_of(&self.schedule, &self.quantities, step);
+        let is = self.settings_of(&self.plan.schedule, &self.plan.quantities, step);
         note(&format!("override: the rate of step {step} was {:e}, is {:e}", was.lr, is.lr));
         for (what, was, is) in [
             ("weight decay", was.weight_decay, is.weight_decay),
@@ -161,7 +133,7 @@ impl Session {
                 note(&format!("override: {what} of step {step} was {was}, is {is}"));
             }
         }
-        let ends = [old.1.steps, self.quantities.steps];
+        let ends = [old.1.steps, self.plan.quantities.steps];
         if ends[0] != ends[1] {
             note(&format!(
                 "override: the run had {} steps, has {}; lengths in percent and what fills the run are of these",

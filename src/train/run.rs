@@ -60,7 +60,7 @@ impl Session {
     pub fn run(mut self) -> Result<Summary> {
         let _held = stop::hold();
         stop::listen_to_file(self.config.run_dir.join(STOP)); // there was none when the run was locked
-        let mut display = Display::new(self.state.step, self.quantities.steps);
+        let mut display = Display::new(self.state.step, self.plan.quantities.steps);
         self.save_tried = Instant::now();
         let ended = self.train(&mut display).map_err(|end| self.leave(end, &display));
         display.finish();
@@ -76,15 +76,15 @@ impl Session {
         if self.progress.owes_evaluation {
             evaluations = self.evaluate(display)?;
         }
-        while self.state.step < self.quantities.steps {
+        while self.state.step < self.plan.quantities.steps {
             let issued = stop::check().and_then(|()| self.issue(in_flight.len() as u64, &mut batch));
             let end = issued.map(|issued| in_flight.push_back(issued)).err();
             let step = self.state.step + in_flight.len() as u64;
-            let last = step == self.quantities.steps;
+            let last = step == self.plan.quantities.steps;
             let evaluates =
                 last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every));
             let saves = last || self.save_is_due(step);
-            let alone = evaluates || saves || end.is_some() || self.schedule.looks_back();
+            let alone = evaluates || saves || end.is_some() || self.plan.schedule.looks_back();
             let most = if alone { 0 } else { self.ops.steps_in_flight() };
             while in_flight.len() > most {
                 let result = self.finish(in_flight.pop_front().expect("more than none"), display)?;
@@ -119,7 +119,7 @@ impl Session {
     fn prepare(&mut self) {
         let (model, ops, ws) = (&self.model, &mut *self.ops, &self.workspace);
         self.evaluations.iter().for_each(|evaluation| evaluation.prepare(model, ops, ws));
-        let sequences = self.quantities.batch.sequences(self.state.step) as usize;
+        let sequences = self.plan.quantities.batch.sequences(self.state.step) as usize;
         prepare_step(model, ops, ws, sequences, self.config.batch.micro, self.mixture.sources().seq_len());
     }
 
@@ -132,7 +132,7 @@ impl Session {
 
     /// What lies ahead after the present step.
     fn ahead(&self) -> Ahead {
-        let Quantities { steps, batch, .. } = &self.quantities;
+        let Quantities { steps, batch, .. } = &self.plan.quantities;
         let (step, steps) = (self.state.step, *steps);
         let samples = batch.samples_before(steps) - batch.samples_before(step);
         // Multiples that are still to come, and the last step.
@@ -152,8 +152,8 @@ impl Session {
     fn issue(&mut self, ahead: u64, batch: &mut Batch) -> Result<InFlight> {
         let started = Instant::now();
         let step = self.state.step + ahead;
-        let settings = self.settings_of(&self.schedule, &self.quantities, step);
-        let sample = self.first_sample + self.quantities.batch.samples_before(step);
+        let settings = self.settings_of(&self.plan.schedule, &self.plan.quantities, step);
+        let sample = self.plan.first_sample + self.plan.quantities.batch.samples_before(step);
         assert_eq!(self.mixture.dealt().sample, sample, "steps read the data in order");
         let cursor = self.mixture.cursor().clone();
         if let Err(e) = self.mixture.fill(settings.sequences, self.model.config.vocab_size as u32, batch) {
@@ -200,7 +200,7 @@ impl Session {
             grad_norm: result.norm,
             grad_norm_l1: result.norm_l1,
             lr: settings.lr,
-            scheduled: self.quantities.varying(&settings),
+            scheduled: self.plan.quantities.varying(&settings),
             tokens_per_s,
             gflop_per_s: tokens_per_s * self.model.config.flops_per_token(time) / 1e9,
             applied: result.applied,
@@ -225,10 +225,10 @@ impl Session {
     /// Keeps, for checkpoints too, what the schedule looks back at.
     fn learn(&mut self, result: &StepResult) {
         if !result.applied {
-            self.progress.skipped_samples += self.quantities.batch.sequences(self.state.step);
-        } else if self.schedule.feedback.is_some() {
-            let step = self.counted(&self.schedule, &self.quantities, self.state.step);
-            self.schedule.observe(step, result.loss, &mut self.progress.feedback);
+            self.progress.skipped_samples += self.plan.quantities.batch.sequences(self.state.step);
+        } else if self.plan.schedule.feedback.is_some() {
+            let step = self.counted(&self.plan.schedule, &self.plan.quantities, self.state.step);
+            self.plan.schedule.observe(step, result.loss, &mut self.progress.feedback);
         }
     }
 
@@ -297,7 +297,8 @@ impl Session {
             result.loss,
             result.norm,
             self.state.step,
-            self.first_sample + self.quantities.batch.samples_before(self.state.step - u64::from(SKIPS_MAX)),
+            self.plan.first_sample
+                + self.plan.quantities.batch.samples_before(self.state.step - u64::from(SKIPS_MAX)),
             self.state.sample
         ))
     }

@@ -1,37 +1,30 @@
-//! A run from the moment its configuration is valid: everything that can be refused is refused here, before
-//! the first step.
-use super::branch::{first_sample, tell_precision};
-use super::choices;
-use super::claim::{Claim, clear, newest_manifest};
-use super::deal::Deal;
+//! A run between its steps: what it consists of.
 use super::evaluate::Evaluation;
 use super::left::TimeLeft;
-use super::metrics::{Metrics, has_evaluations};
-use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
+use super::metrics::Metrics;
 use super::progress::Progress;
-use super::replan::{self, CONFIG, Resumed, resumed_config, wanted_config};
-use super::source::Source;
-use super::sources::{
-    check_tokenizer, companions, evaluations, keep_tokenizer, open_sources, resumed_fingerprint, tokenizer,
-    tokenizer_path,
-};
-use crate::backend::{self, MemoryPlan};
-use crate::checkpoint::{Fingerprints, RunLock, RunState};
-use crate::config::{Config, OptimizerStart};
-use crate::data::{Mixture, Sources, TextTokenizer};
-use crate::device::{self, Device, DeviceName};
-use crate::files::write_whole;
-use crate::model::{Model, ModelConfig, Purpose, Workspace, initialize};
-use crate::ops::{AdamParam, Backend, GemmChoices, Part, Shape};
+use crate::backend::MemoryPlan;
+use crate::checkpoint::{RunLock, RunState};
+use crate::config::Config;
+use crate::data::Mixture;
+use crate::model::{Model, Workspace};
+use crate::ops::{AdamParam, Backend, GemmChoices};
 use crate::schedule::{Quantities, Schedule};
-use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Instant;
-use xxhash_rust::xxh3::xxh3_128;
 
-/// A device, none for the processor, or why there is none.
-type Opened = Result<Option<Box<dyn Device>>>;
+/// What every step is, as a function of its number.
+pub(super) struct Plan {
+    /// Rates.
+    pub schedule: Schedule,
+    /// What else is scheduled.
+    pub quantities: Quantities,
+    /// Position in the data at step 0.
+    pub first_sample: u64,
+    /// Step at which the mixture's shares begin.
+    pub shares_from: u64,
+}
 
 /// A run that is ready to take its next step.
 pub struct Session {
@@ -41,15 +34,9 @@ pub struct Session {
     pub(super) ops: Box<dyn Backend>,
     /// What is read next.
     pub(super) mixture: Mixture,
-    /// Step at which the mixture's shares begin.
-    pub(super) shares_from: u64,
     pub(super) evaluations: Vec<Evaluation>,
     pub(super) params: Vec<AdamParam>,
-    pub(super) schedule: Schedule,
-    /// What else is scheduled.
-    pub(super) quantities: Quantities,
-    /// Position in the data at step 0.
-    pub(super) first_sample: u64,
+    pub(super) plan: Plan,
     /// Counts of what was done.
     pub(super) state: RunState,
     /// What else goes on from step to step.
@@ -70,206 +57,11 @@ pub struct Session {
     /// When it was last tried to save one.
     pub(super) save_tried: Instant,
     pub(super) left: TimeLeft,
-    _lock: RunLock,
-}
-
-/// What a session is made of before memory is spent on it.
-pub(super) struct Parts {
-    config: Config,
-    model: Model,
-    pub(super) sources: Sources,
-    evaluations: Vec<Evaluation>,
-    pub(super) schedule: Schedule,
-    pub(super) quantities: Quantities,
-    fingerprints: Fingerprints,
-    tokenizer: Option<TextTokenizer>,
-    extra_files: Vec<(String, Vec<u8>)>,
-}
-
-/// What a resume may change beside what cannot change a result.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Allow {
-    /// Matrix products may be computed by other algorithms than before.
-    pub retune: bool,
-    /// Rates, decays, betas and the length of the run may be others from here on.
-    pub replan: bool,
+    /// Held as long as the run lives.
+    pub(super) _lock: RunLock,
 }
 
 impl Session {
-    /// Starts a new phase in a run directory that holds none.
-    pub fn start(config: Config) -> Result<Self> {
-        Self::start_with(config, device::open)
-    }
-
-    /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
-    pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
-        let claim = Claim::new(&config)?;
-        let source = config.start.as_ref().map(|s| Source::open(&s.from)).transpose()?;
-        let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
-        if let Some(Source::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
-            return Err(Error::refused(format!(
-                "start.optimizer is \"keep\", and the Hugging Face directory {} has no optimizer state; set \
-                 start.optimizer = \"reset\", or start from a rewarm checkpoint",
-                dir.display()
-            )));
-        }
-        let model_config = match (&source, config.model_config()?) {
-            (Some(source), _) => {
-                let mut found = source.config().clone();
-                found.gelu = config.model.gelu.unwrap_or(found.gelu);
-                found
-            }
-            (None, Some(sizes)) => sizes,
-            (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
-        };
-        source.as_ref().map_or(Ok(()), |source| keep_tokenizer(&config, source))?;
-        let before = source.as_ref().and_then(|s| s.manifest());
-        let previous_lr = before.map(|m| Progress::read(&m.state)).transpose()?.and_then(|p| p.lr);
-        let parts = Parts::open(config, model_config, source.as_ref(), previous_lr)?;
-        let seq_len = parts.sources.seq_len();
-        let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
-        let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
-        let state = RunState {
-            step: 0,
-            // Bias correction belongs to the moments.
-            applied: before.filter(|_| keep).map_or(0, |m| m.state.applied),
-            sample,
-            tokens: 0,
-            seed: parts.config.seed,
-            run_id: run_id(),
-            parent: source.as_ref().map(|s| s.dir().display().to_string()),
-            run_config: Value::Null, // once it is settled
-            fingerprints: parts.fingerprints.clone(),
-            extra: Progress::after(previous_lr).to_json(),
-        };
-        if let Some(source) = &source {
-            tell_precision(source, parts.config.precision, keep);
-        }
-        let base = source.as_ref().map(|s| s.raw_config().clone());
-        let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);
-        let how = (open, true, || claim.keep());
-        Self::allocate(parts, deal, state, base, how, |model, ops| {
-            ops.adopt(&choices::cached(&ops.choices().device))?;
-            match &source {
-                Some(source) => source.load(&model.table, ops, keep)?,
-                None => initialize(&model.config, &model.table, init, seed, ops)?,
-            }
-            ema.map_or(Ok(()), |decay| ops.keep_ema(decay))
-        })
-    }
-
-    /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
-    /// result, and what `allow` names.
-    pub fn resume(lock: RunLock, sets: &[String], allow: Allow) -> Result<Self> {
-        let run_dir = &lock.run_dir().to_path_buf();
-        newest_manifest(run_dir)?;
-        clear(run_dir)?;
-        let source = Source::newest(run_dir)?;
-        let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
-        let mut state = manifest.state.clone();
-        let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
-        let previous = Progress::read(&state)?.previous_lr;
-        let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
-        let was = &mut state.fingerprints.tokenizer;
-        *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
-        state.fingerprints.check(&parts.fingerprints)?;
-        let deal = Deal::resume(&parts.config, parts.sources.seq_len(), &manifest.state)?;
-        if let Some(before) = &before {
-            replan::check(before, &parts, state.step, previous)?;
-        }
-        let base = Some(source.raw_config().clone());
-        let choices = match parts.config.device {
-            DeviceName::Cuda(_) if !allow.retune => choices::of_run(run_dir)?,
-            _ => GemmChoices::default(),
-        };
-        let ema = parts.config.ema;
-        // Overrides last: the next resume finds them in the file.
-        let how = (device::open, !sets.is_empty() || before.is_some(), || Ok(lock));
-        let mut session = Self::allocate(parts, deal, state, base, how, |model, ops| {
-            ops.adopt(&choices)?;
-            source.load(&model.table, ops, true)?;
-            let Some(decay) = ema else { return Ok(()) };
-            ops.keep_ema(decay)?;
-            source.load_ema(&model.table, ops, Part::Average)
-        })?;
-        session.choices = choices;
-        if let Some(before) = &before {
-            session.announce(before, previous)?;
-            replan::accept(run_dir, &session.state)?;
-        }
-        Ok(session)
-    }
-
-    /// Memory, then weights, and only when those are there the files of the run: what is refused on the way
-    /// leaves no trace of a run. The configuration is written where `configure` says so, after `lock` has made the
-    /// directory this run's.
-    fn allocate(
-        parts: Parts,
-        deal: Deal,
-        mut state: RunState,
-        base_config: Option<Value>,
-        (open, configure, lock): (impl FnOnce(DeviceName) -> Opened, bool, impl FnOnce() -> Result<RunLock>),
-        load: impl FnOnce(&Model, &mut dyn Backend) -> Result<()>,
-    ) -> Result<Self> {
-        let Parts { mut config, mut model, sources, evaluations, schedule, quantities, extra_files, .. } =
-            parts;
-        check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
-        let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
-        let device = open(config.device)?;
-        let chunk_rows = settle_chunk_rows(&mut config, &model, shape, device.as_deref())?;
-        state.run_config = config.to_json();
-        let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(config.recompute));
-        let (sizes, table, threads) = (&model.config, &model.table, rayon::current_num_threads());
-        let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads);
-        let mut ops = backend::on(device, sizes, table, &workspace)?;
-        load(&model, &mut *ops)?;
-        ops.set_applied(state.applied);
-        let params = params(&model, &config.optim)?;
-        model.freeze(&params);
-        let lock = lock()?;
-        if configure {
-            write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
-        }
-        let log = config.run_dir.join(crate::checkpoint::LOG);
-        let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
-        let mut progress = Progress::read(&state)?;
-        progress.owes_evaluation =
-            state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
-        let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?;
-        Ok(Self {
-            config,
-            model,
-            workspace,
-            ops,
-            mixture: Mixture::new(sources, deal.shares, deal.cursor),
-            shares_from: deal.from,
-            evaluations,
-            params,
-            schedule,
-            // The sizes of steps may not change in a run: no less were taken than they say.
-            first_sample: state.sample - quantities.batch.samples_before(state.step),
-            quantities,
-            progress,
-            saved: (state.step > 0).then_some(state.step),
-            state,
-            base_config,
-            extra_files,
-            metrics,
-            memory,
-            choices: GemmChoices::default(),
-            finished: None,
-            save_tried: Instant::now(),
-            left: TimeLeft::default(),
-            _lock: lock,
-        })
-    }
-
-    /// The number of threads that a run will be resumed with.
-    pub fn threads_of(lock: &RunLock, sets: &[String]) -> Result<usize> {
-        let manifest = newest_manifest(lock.run_dir())?;
-        wanted_config(&manifest.state.run_config, lock.run_dir(), sets).map(|config| config.threads)
-    }
-
     /// What is about to be computed, for a person.
     pub fn describe(&self) -> String {
         let (c, b) = (&self.model.config, &self.config.batch);
@@ -277,7 +69,7 @@ impl Session {
             "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads\n\
              {}{}",
             c.parameters(),
-            self.quantities.steps,
+            self.plan.quantities.steps,
             b.sequences,
             self.mixture.sources().seq_len(),
             b.micro,
@@ -294,57 +86,16 @@ impl Session {
 
     /// Whether every step was taken and everything is in the log.
     pub fn is_finished(&self) -> bool {
-        self.state.step == self.quantities.steps && !self.progress.owes_evaluation
+        self.state.step == self.plan.quantities.steps && !self.progress.owes_evaluation
     }
 
     /// Steps of the whole run.
     pub fn steps(&self) -> u64 {
-        self.quantities.steps
+        self.plan.quantities.steps
     }
 
     /// Where the run lives.
     pub fn run_dir(&self) -> &Path {
         &self.config.run_dir
-    }
-}
-
-impl Parts {
-    fn open(
-        config: Config,
-        sizes: ModelConfig,
-        source: Option<&Source>,
-        previous: Option<f64>,
-    ) -> Result<Self> {
-        let time = config.seq_len(&sizes)?;
-        let (schedule, quantities) = (config.compile_schedule(time, previous)?, config.quantities(time)?);
-        let sources = open_sources(&config, time)?;
-        let path = tokenizer_path(&config, &sources, source)?;
-        let extra_files = companions(path.as_deref(), source, &sizes)?;
-        let tokenizer = tokenizer(&extra_files, path.as_deref())?;
-        let evaluations = evaluations(&config, &sources, tokenizer.as_ref())?;
-        let corpora: Vec<_> = sources.corpora().chain(evaluations.iter().map(Evaluation::corpus)).collect();
-        check_tokenizer(tokenizer.as_ref(), &corpora, source, sizes.vocab_size)?;
-        let model_json =
-            serde_json::to_vec(&sizes).map_err(|e| Error::failed(format!("model sizes: {e}")))?;
-        let fingerprints = Fingerprints {
-            model: format!("{:032x}", xxh3_128(&model_json)),
-            tokenizer: tokenizer.as_ref().map_or(String::new(), TextTokenizer::identity),
-            corpus: format!("{:032x}", sources.fingerprint()),
-        };
-        let model = Model::new(sizes)
-            .with_average(config.ema.is_some())
-            .with_precision(config.precision)
-            .with_separate_bias_gradients(config.separate_bias_gradients);
-        Ok(Self {
-            config,
-            model,
-            sources,
-            evaluations,
-            schedule,
-            quantities,
-            fingerprints,
-            tokenizer,
-            extra_files,
-        })
     }
 }

@@ -1,6 +1,6 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
-use super::replan::wanted_config;
+use super::run_config::wanted_config;
 use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, hf_config};
 use crate::config::Config;
 use crate::model::{ModelConfig, ParamTable, Precision, TokenIds};

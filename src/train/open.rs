@@ -1,0 +1,217 @@
+//! A run from the moment its configuration is valid: everything that can be refused is refused here, before
+//! the first step.
+use super::branch::{first_sample, tell_precision};
+use super::choices;
+use super::claim::{Claim, clear, newest_manifest};
+use super::deal::Deal;
+use super::left::TimeLeft;
+use super::metrics::{Metrics, has_evaluations};
+use super::parts::Parts;
+use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
+use super::progress::Progress;
+use super::replan::{self, Resumed, resumed_config};
+use super::run_config::{CONFIG, wanted_config};
+use super::session::{Plan, Session};
+use super::source::Source;
+use super::sources::{keep_tokenizer, resumed_fingerprint};
+use crate::backend;
+use crate::checkpoint::{RunLock, RunState};
+use crate::config::{Config, OptimizerStart};
+use crate::data::Mixture;
+use crate::device::{self, Device, DeviceName};
+use crate::files::write_whole;
+use crate::model::{Model, Purpose, Workspace, initialize};
+use crate::ops::{Backend, GemmChoices, Part, Shape};
+use crate::{Error, Result};
+use serde_json::Value;
+use std::time::Instant;
+
+/// A device, none for the processor, or why there is none.
+type Opened = Result<Option<Box<dyn Device>>>;
+
+/// What a resume may change beside what cannot change a result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allow {
+    /// Matrix products may be computed by other algorithms than before.
+    pub retune: bool,
+    /// Rates, decays, betas and the length of the run may be others from here on.
+    pub replan: bool,
+}
+
+impl Session {
+    /// Starts a new phase in a run directory that holds none.
+    pub fn start(config: Config) -> Result<Self> {
+        Self::start_with(config, device::open)
+    }
+
+    /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
+    pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
+        let claim = Claim::new(&config)?;
+        let source = config.start.as_ref().map(|s| Source::open(&s.from)).transpose()?;
+        let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
+        if let Some(Source::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
+            return Err(Error::refused(format!(
+                "start.optimizer is \"keep\", and the Hugging Face directory {} has no optimizer state; set \
+                 start.optimizer = \"reset\", or start from a rewarm checkpoint",
+                dir.display()
+            )));
+        }
+        let model_config = match (&source, config.model_config()?) {
+            (Some(source), _) => {
+                let mut found = source.config().clone();
+                found.gelu = config.model.gelu.unwrap_or(found.gelu);
+                found
+            }
+            (None, Some(sizes)) => sizes,
+            (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
+        };
+        source.as_ref().map_or(Ok(()), |source| keep_tokenizer(&config, source))?;
+        let before = source.as_ref().and_then(|s| s.manifest());
+        let previous_lr = before.map(|m| Progress::read(&m.state)).transpose()?.and_then(|p| p.lr);
+        let parts = Parts::open(config, model_config, source.as_ref(), previous_lr)?;
+        let seq_len = parts.sources.seq_len();
+        let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
+        let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
+        let state = RunState {
+            step: 0,
+            // Bias correction belongs to the moments.
+            applied: before.filter(|_| keep).map_or(0, |m| m.state.applied),
+            sample,
+            tokens: 0,
+            seed: parts.config.seed,
+            run_id: run_id(),
+            parent: source.as_ref().map(|s| s.dir().display().to_string()),
+            run_config: Value::Null, // once it is settled
+            fingerprints: parts.fingerprints.clone(),
+            extra: Progress::after(previous_lr).to_json(),
+        };
+        if let Some(source) = &source {
+            tell_precision(source, parts.config.precision, keep);
+        }
+        let base = source.as_ref().map(|s| s.raw_config().clone());
+        let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);
+        let how = (open, true, || claim.keep());
+        Self::allocate(parts, deal, state, base, how, |model, ops| {
+            ops.adopt(&choices::cached(&ops.choices().device))?;
+            match &source {
+                Some(source) => source.load(&model.table, ops, keep)?,
+                None => initialize(&model.config, &model.table, init, seed, ops)?,
+            }
+            ema.map_or(Ok(()), |decay| ops.keep_ema(decay))
+        })
+    }
+
+    /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
+    /// result, and what `allow` names.
+    pub fn resume(lock: RunLock, sets: &[String], allow: Allow) -> Result<Self> {
+        let run_dir = &lock.run_dir().to_path_buf();
+        newest_manifest(run_dir)?;
+        clear(run_dir)?;
+        let source = Source::newest(run_dir)?;
+        let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
+        let mut state = manifest.state.clone();
+        let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
+        let previous = Progress::read(&state)?.previous_lr;
+        let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
+        let was = &mut state.fingerprints.tokenizer;
+        *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
+        state.fingerprints.check(&parts.fingerprints)?;
+        let deal = Deal::resume(&parts.config, parts.sources.seq_len(), &manifest.state)?;
+        if let Some(before) = &before {
+            replan::check(before, &parts, state.step, previous)?;
+        }
+        let base = Some(source.raw_config().clone());
+        let choices = match parts.config.device {
+            DeviceName::Cuda(_) if !allow.retune => choices::of_run(run_dir)?,
+            _ => GemmChoices::default(),
+        };
+        let ema = parts.config.ema;
+        // Overrides last: the next resume finds them in the file.
+        let how = (device::open, !sets.is_empty() || before.is_some(), || Ok(lock));
+        let mut session = Self::allocate(parts, deal, state, base, how, |model, ops| {
+            ops.adopt(&choices)?;
+            source.load(&model.table, ops, true)?;
+            let Some(decay) = ema else { return Ok(()) };
+            ops.keep_ema(decay)?;
+            source.load_ema(&model.table, ops, Part::Average)
+        })?;
+        session.choices = choices;
+        if let Some(before) = &before {
+            session.announce(before, previous)?;
+            replan::accept(run_dir, &session.state)?;
+        }
+        Ok(session)
+    }
+
+    /// Memory, then weights, and only when those are there the files of the run: what is refused on the way
+    /// leaves no trace of a run. The configuration is written where `configure` says so, after `lock` has made the
+    /// directory this run's.
+    fn allocate(
+        parts: Parts,
+        deal: Deal,
+        mut state: RunState,
+        base_config: Option<Value>,
+        (open, configure, lock): (impl FnOnce(DeviceName) -> Opened, bool, impl FnOnce() -> Result<RunLock>),
+        load: impl FnOnce(&Model, &mut dyn Backend) -> Result<()>,
+    ) -> Result<Self> {
+        let Parts { mut config, mut model, sources, evaluations, schedule, quantities, extra_files, .. } =
+            parts;
+        check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
+        let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
+        let device = open(config.device)?;
+        let chunk_rows = settle_chunk_rows(&mut config, &model, shape, device.as_deref())?;
+        state.run_config = config.to_json();
+        let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(config.recompute));
+        let (sizes, table, threads) = (&model.config, &model.table, rayon::current_num_threads());
+        let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads);
+        let mut ops = backend::on(device, sizes, table, &workspace)?;
+        load(&model, &mut *ops)?;
+        ops.set_applied(state.applied);
+        let params = params(&model, &config.optim)?;
+        model.freeze(&params);
+        let lock = lock()?;
+        if configure {
+            write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
+        }
+        let log = config.run_dir.join(crate::checkpoint::LOG);
+        let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
+        let mut progress = Progress::read(&state)?;
+        progress.owes_evaluation =
+            state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
+        let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?;
+        Ok(Self {
+            config,
+            model,
+            workspace,
+            ops,
+            mixture: Mixture::new(sources, deal.shares, deal.cursor),
+            evaluations,
+            params,
+            plan: Plan {
+                schedule,
+                // The sizes of steps may not change in a run: no less were taken than they say.
+                first_sample: state.sample - quantities.batch.samples_before(state.step),
+                quantities,
+                shares_from: deal.from,
+            },
+            progress,
+            saved: (state.step > 0).then_some(state.step),
+            state,
+            base_config,
+            extra_files,
+            metrics,
+            memory,
+            choices: GemmChoices::default(),
+            finished: None,
+            save_tried: Instant::now(),
+            left: TimeLeft::default(),
+            _lock: lock,
+        })
+    }
+
+    /// The number of threads that a run will be resumed with.
+    pub fn threads_of(lock: &RunLock, sets: &[String]) -> Result<usize> {
+        let manifest = newest_manifest(lock.run_dir())?;
+        wanted_config(&manifest.state.run_config, lock.run_dir(), sets).map(|config| config.threads)
+    }
+}
