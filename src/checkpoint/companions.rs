@@ -175,5 +175,5 @@ fn tokenizer_config(tokenizer: &[u8], config: &ModelConfig) -> Result<Vec<u8>> {
     out.extend(eos.map(|token| ("eos_token".into(), json!(token))));
     out.insert("model_max_length".into(), json!(config.max_position_embeddings));
     out.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
-    Ok(super::export::pretty(&Value::Object(out)))
+    Ok(super::hf_config::pretty(&Value::Object(out)))
 }

@@ -1,7 +1,7 @@
 //! Weights to a Hugging Face directory that transformers opens as it is.
 use super::companions::{Companions, NamedFile};
 use super::dtype::Dtype;
-use super::hf_config::config_json;
+use super::hf_config::{config_json, pretty};
 use super::huggingface::{INDEX, SINGLE};
 use super::output::write_file;
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
@@ -163,12 +163,6 @@ fn split(dir: &Path) -> Result<(PathBuf, String)> {
 
 fn metadata() -> BTreeMap<&'static str, &'static str> {
     BTreeMap::from([("format", "pt")])
-}
-
-/// The text of a JSON file.
-pub(super) fn pretty(value: &Value) -> Vec<u8> {
-    let text = serde_json::to_string_pretty(value).expect("a JSON value is always JSON");
-    (text + "\n").into_bytes()
 }
 
 fn write_all(

@@ -174,3 +174,9 @@ fn set(object: &mut Map<String, Value>, key: &str, value: Value) {
         object.insert(key.into(), value);
     }
 }
+
+/// The text of a JSON file.
+pub(super) fn pretty(value: &Value) -> Vec<u8> {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value is always JSON");
+    (text + "\n").into_bytes()
+}

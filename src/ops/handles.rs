@@ -1,8 +1,10 @@
 //! What operations are told about tensors: shapes, and places in the flat buffers of a backend. All are `Copy`.
-use super::Sink;
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+/// Takes values piece by piece.
+pub type Sink<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
 
 /// `batch` sequences of `time` tokens: `batch · time` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -15,7 +15,7 @@ mod state;
 mod update;
 
 pub use backend::{Backend, GemmChoices, Ops, Timeline, Work};
-pub use handles::{Act, Gelu, Heads, Matrix, Norm, Shape, Stat, Vector};
+pub use handles::{Act, Gelu, Heads, Matrix, Norm, Shape, Sink, Stat, Vector};
 pub use op::Op;
-pub use state::{HostState, Part, Sink, State};
+pub use state::{HostState, Part, State};
 pub use update::{AdamParam, AdamSettings, AdamStep, Outcome, Update};

@@ -1,5 +1,5 @@
 //! What a run saves and loads: flat buffers, wherever they lie, read and written piece by piece.
-use super::Matrix;
+use super::handles::{Matrix, Sink};
 use crate::Result;
 
 /// One of the flat buffers, all laid out by the parameter table.
@@ -29,9 +29,6 @@ impl Part {
         }
     }
 }
-
-/// Takes values piece by piece.
-pub type Sink<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
 
 /// Whoever holds the flat buffers. A device copies through staging memory of a fixed size, the host lends what it has.
 /// Everything that was issued before has happened to what is read, and whoever reads tensor after tensor holds the

@@ -1,38 +1,9 @@
 //! Batches: two of them on the device, filled in turn by copies that run beside the computation.
-use super::layout::{BatchSpans, Layout};
+use super::layout::BatchSpans;
 use super::{Gpu, int, long};
 use crate::Result;
-use crate::device::{Arg, Device, EmbeddingPlan, Event, Pinned, Span, Stream};
+use crate::device::{Arg, EmbeddingPlan, Span};
 use crate::ops::{Act, Matrix, Shape, Stat};
-
-/// One of the two.
-struct Slot {
-    pinned: Pinned,
-    /// The copy to the device has happened.
-    uploaded: Event,
-    /// What reads it on the device has happened.
-    consumed: Event,
-}
-
-pub(super) struct Batches {
-    copies: Stream,
-    slots: [Slot; 2],
-    /// The one that operations read.
-    pub current: usize,
-    /// Whether the rows are sorted by token for the embedding's gradient.
-    train: bool,
-}
-
-impl Batches {
-    pub fn new(device: &mut dyn Device, layout: &Layout, train: bool) -> Result<Self> {
-        let mut slot = |i: usize| -> Result<Slot> {
-            let pinned = device.pinned(layout.batches[i].span.bytes)?;
-            Ok(Slot { pinned, uploaded: device.event()?, consumed: device.event()? })
-        };
-        let slots = [slot(0)?, slot(1)?];
-        Ok(Self { copies: device.stream()?, slots, current: 1, train })
-    }
-}
 
 /// Writes `values` where `part` lies in the pinned copy of the batch.
 fn put<T: bytemuck::Pod>(host: &mut [u8], spans: &BatchSpans, part: Span, values: &[T]) {

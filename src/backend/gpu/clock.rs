@@ -1,21 +1,7 @@
 //! When things happen on the device: events on the stream that computes.
 use super::Gpu;
 use crate::Result;
-use crate::device::Event;
 use crate::ops::Timeline;
-
-#[derive(Default)]
-pub(super) struct Clock {
-    /// Made when they are first needed, and used again.
-    events: Vec<Event>,
-    /// How many were recorded since the last timeline.
-    used: usize,
-    launches: Vec<(String, [usize; 2])>,
-    /// Whether launches are noted, too.
-    pub profiling: bool,
-    /// Work is noted for a graph: nothing happens now.
-    pub capturing: bool,
-}
 
 impl Gpu {
     /// Records the next event.

@@ -7,6 +7,7 @@
 mod attention;
 mod batch;
 mod clock;
+mod held;
 mod inputs;
 mod layout;
 mod linear;
@@ -24,15 +25,11 @@ use crate::device::{Arg, Device, Epilogue, GemmShape, Graph, Kernel, Launch, Spa
 use crate::model::{ModelConfig, ParamTable, Precision, Purpose, Recompute, Workspace};
 use crate::ops::{Act, Matrix, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
-use batch::Batches;
-use clock::Clock;
+pub use held::PIECE as STAGING_BYTES;
+use held::{Batches, Clock, Pending, Staging, Steps};
 use layout::Layout;
 pub use layout::check;
-use optimizer::Steps;
 use std::collections::{HashMap, HashSet};
-use sums::Pending;
-pub use transfer::PIECE as STAGING_BYTES;
-use transfer::Staging;
 
 use super::memory_plan::MemoryPlan;
 

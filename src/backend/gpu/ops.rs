@@ -1,5 +1,6 @@
 //! The vocabulary on a device: which launches an operation is, and what is asked of a backend beside.
-use super::{Gpu, optimizer};
+use super::Gpu;
+use super::held::IN_FLIGHT;
 use crate::Result;
 use crate::ops::{Act, AdamParam, Backend, GemmChoices, Op, Ops, Outcome, Stat, Timeline, Update, Work};
 use half::bf16;
@@ -87,7 +88,7 @@ impl Backend for Gpu {
     }
 
     fn steps_in_flight(&self) -> usize {
-        optimizer::IN_FLIGHT
+        IN_FLIGHT
     }
 
     fn set_applied(&mut self, applied: u64) {

@@ -1,58 +1,13 @@
 //! The end of a step: norm, clipping and AdamW without the host, whose view of it arrives behind it.
+use super::held::{Losses, RING};
 use super::layout::NORM_ELEMENTS;
 use super::{Gpu, int, long};
-use crate::device::{AdamTables, AdamTile, Arg, Device, Event, Graph, Pinned, StepRecord, adam_tables};
+use crate::device::{AdamTables, AdamTile, Arg, StepRecord, adam_tables};
 use crate::model::Precision;
 use crate::ops::{AdamParam, AdamSettings, Outcome, Stat, Update};
 use crate::{Error, Result};
 use bytemuck::Zeroable;
-use std::collections::VecDeque;
 use std::mem::offset_of;
-
-/// Steps that may be in flight: while one computes, the host prepares the next and reads the one before.
-pub(super) const IN_FLIGHT: usize = 1;
-/// One more than are in flight, so that the host never writes what a step still reads.
-const RING: usize = IN_FLIGHT + 1;
-
-/// Pinned memory of one step in flight.
-struct Slot {
-    /// Of the host for the device, then of the device for the host.
-    record: Pinned,
-    /// One per micro-batch of the longest step so far.
-    losses: Vec<Losses>,
-    /// Everything of the step has happened.
-    done: Event,
-}
-
-struct Losses {
-    pinned: Pinned,
-    capacity: usize,
-    bytes: usize,
-}
-
-pub(super) struct Steps {
-    ring: [Slot; RING],
-    /// The slot that the next outcome is in with its number of micro-batches, and so on.
-    in_flight: VecDeque<(usize, usize)>,
-    /// Of the step that is being issued.
-    current: usize,
-    /// Its micro-batches so far.
-    micro: usize,
-    graph: Option<Graph>,
-    /// Whether the tables of `adamw` are on the device; tiles of trained tensors, and of frozen ones behind them.
-    tiles: Option<[usize; 2]>,
-}
-
-impl Steps {
-    pub fn new(device: &mut dyn Device) -> Result<Self> {
-        let mut slot = || -> Result<Slot> {
-            let record = device.pinned(2 * size_of::<StepRecord>())?;
-            Ok(Slot { record, losses: Vec::new(), done: device.event()? })
-        };
-        let ring = [slot()?, slot()?];
-        Ok(Self { ring, in_flight: VecDeque::new(), current: 0, micro: 0, graph: None, tiles: None })
-    }
-}
 
 impl Gpu {
     pub(super) fn download_losses(&mut self, loss: Stat, rows: usize) -> Result<()> {

@@ -1,5 +1,5 @@
 //! The flat buffers of a run, which the host reads and writes piece by piece through pinned memory; each call waits.
-use super::transfer::{PIECE, Staging};
+use super::held::{PIECE, Staging};
 use super::{Gpu, long};
 use crate::Result;
 use crate::device::{Arg, Span};

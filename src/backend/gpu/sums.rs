@@ -1,5 +1,6 @@
 //! Gradients that are sums over rows: of biases and norms. Their first stages leave partial sums; the second stages
 //! of a whole block are one launch, and so are the first stages of biases that no other kernel sums on its way.
+use super::held::{Columns, Sum, Summed};
 use super::layout::BIAS_ROWS;
 use super::{Gpu, int};
 use crate::Result;
@@ -12,39 +13,6 @@ pub(super) const COLUMN_SHARED: usize = 9216;
 /// Grid of the kernels that give 128 rows and 256 columns to a block.
 pub(super) fn column_grid(rows: usize, cols: usize) -> [usize; 3] {
     [rows.div_ceil(BIAS_ROWS), cols.div_ceil(256), 1]
-}
-
-/// Column sums of `dy` that are still to be made.
-struct Columns {
-    dy: Act,
-    rows: usize,
-    partials: Span,
-}
-
-/// Partial sums `[chunks, cols]`, rows `ld` apart, that belong to a gradient.
-struct Sum {
-    from: u64,
-    to: u64,
-    sizes: [usize; 3],
-    accumulate: bool,
-}
-
-/// Column sums of `dy` that were made on the way: `chunks` rows of them.
-struct Summed {
-    dy: Act,
-    partials: Span,
-    chunks: usize,
-}
-
-/// What was left for later.
-#[derive(Default)]
-pub(super) struct Pending {
-    columns: Vec<Columns>,
-    sums: Vec<Sum>,
-    /// Bytes of the partials in use.
-    used: usize,
-    /// The last of those that nobody has used yet.
-    summed: Option<Summed>,
 }
 
 impl Gpu {

@@ -1,25 +1,11 @@
 //! What the host reads and writes outside of steps, piece by piece through pinned memory; each call waits.
 use super::Gpu;
+use super::held::{PIECE, Staging};
 use crate::Result;
 use crate::backend::cpu::rotary::Tables;
-use crate::device::{Device, Event, Pinned, Span};
+use crate::device::Span;
 use crate::model::{ModelConfig, Workspace};
 use bytemuck::Pod;
-
-/// Bytes of a piece.
-pub const PIECE: usize = 16 << 20;
-
-#[derive(Clone, Copy)]
-pub(super) struct Staging {
-    pub pinned: Pinned,
-    pub done: Event,
-}
-
-impl Staging {
-    pub fn new(device: &mut dyn Device) -> Result<Self> {
-        Ok(Self { pinned: device.pinned(PIECE)?, done: device.event()? })
-    }
-}
 
 /// The span in pieces, each with its first byte in the span.
 fn pieces(span: Span) -> impl Iterator<Item = (usize, Span)> {
