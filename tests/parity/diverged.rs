@@ -4,7 +4,7 @@ use crate::reference::random::Random;
 use crate::run::workspace;
 use rewarm::backend::cpu::Cpu;
 use rewarm::model::{Init, Model, ModelConfig, initialize, preset};
-use rewarm::ops::{AdamSettings, Backend, Op, Ops, Shape, Update};
+use rewarm::ops::{AdamSettings, Backend, Op, Ops, Shape, State, Update};
 use rewarm::optim::assign;
 use rewarm::selftest::Around;
 use rewarm::train::{Micro, train_step};
@@ -42,11 +42,7 @@ fn run(lr: f64) -> (Counts, [f64; 2]) {
         }
     };
     let mut ops = Around { cpu: Cpu::new(&model.config, &model.table, &ws), each };
-    ops.load_state(&mut |w, _, _| {
-        initialize(&model.config, &model.table, Init::Small, 1, w);
-        Ok(())
-    })
-    .unwrap();
+    initialize(&model.config, &model.table, Init::Small, 1, &mut ops).unwrap();
     let params = assign(&model.table, &[], 0.1);
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
     let mut random = Random::new(1);
