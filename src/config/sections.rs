@@ -75,7 +75,7 @@ pub struct Data {
     /// Tokens of a sequence; `None` when it is left to the model the run starts from
     /// ([`super::Config::seq_len`]).
     pub seq_len: Option<usize>,
-    /// Share of the training documents set aside as the validation set [`HELDOUT`], or, of every source of a mixture,
+    /// Share of the training documents set aside as the validation set [`super::HELDOUT`], or, of every source of a mixture,
     /// [`MixtureSource::heldout`]; in `0..1`.
     pub validation_fraction: f64,
     /// `tokenizer.json`, for text in and out.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 pub struct Options {
     /// Where data, runs and report go.
     pub dir: PathBuf,
-    /// [`Recipe::QUICK`] instead of [`Recipe::FULL`].
+    /// [`super::Recipe::QUICK`] instead of [`super::Recipe::FULL`].
     pub quick: bool,
     /// Folders of text for upstream and downstream; by default the sources of rewarm's dependencies.
     pub folders: Option<(PathBuf, PathBuf)>,
