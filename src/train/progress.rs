@@ -104,7 +104,7 @@ mod tests {
             "previous_lr": 1e-4,
             "lr": 3e-4,
             "skipped_samples": 16,
-            "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0 },
+            "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0, "losses": [2.5] },
             "mixture": { "from": 1, "origin": { "sample": 8, "taken": [6, 2] }, "dealt": dealt },
             "owes_evaluation": true,
             "of_later": [1, 2],
