@@ -28,11 +28,12 @@ impl RawConfig {
     }
 }
 
-/// The place and the reason, without the drawing that the parser has around them.
+/// The place, what stands there and the reason, on one line: without the drawing that the parser has around them.
 fn not_toml(origin: &str, text: &str, error: &toml::de::Error) -> Error {
     let place = error.span().and_then(|span| text.get(..span.start)).map_or(String::new(), |before| {
-        let line = before.rsplit('\n').next().unwrap_or(before);
-        format!("line {}, column {}: ", before.matches('\n').count() + 1, line.chars().count() + 1)
+        let (line, lines) = (before.rsplit('\n').next().unwrap_or(before), before.matches('\n').count());
+        let shown: String = text.lines().nth(lines).unwrap_or_default().trim().chars().take(80).collect();
+        format!("line {}, column {}, in `{}`: ", lines + 1, line.chars().count() + 1, one_line(shown))
     });
     Error::refused(format!("{origin} is not TOML: {place}{}", one_line(error.message())))
 }

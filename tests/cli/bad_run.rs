@@ -334,12 +334,12 @@ fn a_checkpoint_of_a_newer_program_is_not_guessed_at() {
     let dir = workshop();
     for step in steps(&dir.join("run")) {
         let path = dir.join("run").join(step).join("manifest.json");
-        let text = fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 2");
+        let text = fs::read_to_string(&path).unwrap().replace("\"format\": 2", "\"format\": 3");
         let body = &text[..text.rfind("\"~xxh3_128\": \"").unwrap() + "\"~xxh3_128\": \"".len()];
         let hash = xxhash_rust::xxh3::xxh3_128(body.as_bytes());
         fs::write(&path, format!("{body}{hash:032x}\"\n}}\n")).unwrap();
     }
-    refuse(&dir, "resume DIR/run", &["format 2", "use the rewarm that wrote it"]);
+    refuse(&dir, "resume DIR/run", &["format 3", "use the rewarm that wrote it"]);
 }
 
 /// A process that ends with the test, also where that panics.
