@@ -1,10 +1,11 @@
-//! The house stands as docs/architecture.md says: a folder uses floors below its own, and no two files use each other.
+//! The house stands as docs/architecture.md says: a folder uses floors below its own, no two files use each other, and
+//! what the pages link to is there.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use syn::visit::Visit;
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 /// From the ground up. What stands on one floor does not use each other.
 const FLOORS: &[&[&str]] = &[
@@ -201,4 +202,32 @@ fn no_files_use_each_other() {
         .filter(|circle: &Vec<String>| !circle.is_empty())
         .collect();
     assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// The pages of the repository, those of what it installs or builds left out.
+fn pages() -> impl Iterator<Item = PathBuf> {
+    let ours = |entry: &DirEntry| {
+        let name = entry.file_name();
+        entry.depth() == 0
+            || !(name == "target" || name == "vendor" || name.as_encoded_bytes().starts_with(b"."))
+    };
+    let files = WalkDir::new(".").into_iter().filter_entry(ours).map(|entry| entry.unwrap().into_path());
+    files.filter(|path| path.extension().is_some_and(|e| e == "md"))
+}
+
+#[test]
+fn links_of_the_pages_lead_to_files() {
+    let (mut links, mut dead) = (0, BTreeSet::new());
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for rest in text.split("](").skip(1) {
+            let target = rest.split([')', '#', ' ']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains(':') {
+                links += 1;
+                let file = page.parent().unwrap().join(target);
+                dead.extend((!file.exists()).then(|| format!("{}: {target}", page.display())));
+            }
+        }
+    }
+    assert!(links > 100 && dead.is_empty(), "{links} links, dead ones: {dead:#?}");
 }

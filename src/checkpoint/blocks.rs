@@ -10,14 +10,14 @@ pub const BLOCK_BYTES: u64 = 16 << 20;
 pub const HASH_PIECE: u64 = 1 << 20;
 
 /// XXH3-128 of each block of a tensor whose bytes come in order.
-pub struct BlockHashes {
+pub struct TensorHasher {
     hash: Xxh3,
     /// Bytes in `hash`.
     bytes: u64,
     done: Vec<String>,
 }
 
-impl BlockHashes {
+impl TensorHasher {
     /// Of nothing yet.
     pub fn new() -> Self {
         Self { hash: Xxh3::new(), bytes: 0, done: Vec::new() }

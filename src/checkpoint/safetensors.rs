@@ -1,7 +1,7 @@
 //! The safetensors format. The header is parsed and validated by the `safetensors` crate; the data are read
 //! with positioned reads instead of a mapping, so that a file that shrinks is an error, not a SIGBUS, and
 //! loading needs one megabyte beside its target. The writer is ours: sorted keys and fsync.
-use super::blocks::BlockHashes;
+use super::blocks::TensorHasher;
 use super::dtype::Dtype;
 use super::output::{FileRecord, Output, hex};
 use super::storage::{Source, Storage, read_exact_at};
@@ -250,7 +250,7 @@ fn write_tensor(
     values: &mut dyn State,
     dtype: Dtype,
 ) -> Result<Vec<String>> {
-    let (mut blocks, mut rounded, mut first) = (BlockHashes::new(), Vec::new(), 0);
+    let (mut blocks, mut rounded, mut first) = (TensorHasher::new(), Vec::new(), 0);
     values.read_state(tensor.part, tensor.place, &mut |piece| {
         for values in piece.chunks(ENCODE_PIECE) {
             let bytes = dtype

@@ -187,24 +187,8 @@ fn uses(sources: &Sources, shares: &Shares, end: u64) -> Vec<SourceUse> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::checkpoint::Fingerprints;
+    use super::super::progress::tests::state;
     use serde_json::{Value, json};
-
-    fn state(sample: u64, extra: Value) -> RunState {
-        RunState {
-            step: 3,
-            applied: 3,
-            sample,
-            tokens: 0,
-            seed: 1,
-            run_id: String::new(),
-            parent: None,
-            run_config: Value::Null,
-            fingerprints: Fingerprints::default(),
-            extra,
-        }
-    }
 
     #[test]
     fn an_account_that_does_not_add_up_is_refused() {

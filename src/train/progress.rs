@@ -75,16 +75,17 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::checkpoint::Fingerprints;
     use serde_json::json;
 
-    fn state(extra: Value) -> RunState {
+    /// Of a run that is at this sample after three steps.
+    pub fn state(sample: u64, extra: Value) -> RunState {
         RunState {
             step: 3,
             applied: 3,
-            sample: 24,
+            sample,
             tokens: 0,
             seed: 1,
             run_id: String::new(),
@@ -109,14 +110,14 @@ mod tests {
             "owes_evaluation": true,
             "of_later": [1, 2],
         });
-        let read = Progress::read(&state(all.clone())).unwrap();
+        let read = Progress::read(&state(24, all.clone())).unwrap();
         assert_eq!((read.lr, read.skipped_samples, read.feedback.factor), (Some(3e-4), 16, 0.5));
         assert_eq!(read.to_json(), all);
         for nothing in [Value::Null, json!({}), json!({ "previous_lr": null })] {
-            assert_eq!(Progress::read(&state(nothing)).unwrap().to_json(), json!({}));
+            assert_eq!(Progress::read(&state(24, nothing)).unwrap().to_json(), json!({}));
         }
         for wrong in [json!([]), json!({ "lr": "high" }), json!({ "feedback": { "factor": 1 } })] {
-            let error = Progress::read(&state(wrong)).unwrap_err();
+            let error = Progress::read(&state(24, wrong)).unwrap_err();
             assert!(error.exit_code() == 1 && error.to_string().contains("extra"), "{error}");
         }
     }
