@@ -3,6 +3,7 @@ pub mod average;
 pub mod bench;
 mod common;
 pub mod completions;
+pub mod config;
 pub mod data;
 pub mod demo;
 pub mod doctor;
@@ -54,6 +55,8 @@ enum Command {
     /// Make, look at and check token shards
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Keys of a run configuration: defaults, meanings, and what a resume may do with each
+    Config(config::ConfigArgs),
     /// Learning rates of a run
     Schedule(schedule::ScheduleArgs),
     /// Parameters, FLOPs, memory and time of a run, before it is started
@@ -83,6 +86,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Export(args) => export::run(&args),
         Command::Average(args) => average::run(&args),
         Command::Data(command) => data::run(command),
+        Command::Config(args) => config::run(&args),
         Command::Schedule(args) => schedule::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),

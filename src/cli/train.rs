@@ -1,7 +1,7 @@
 //! `rewarm train` and `rewarm resume`: two commands, because starting a phase and continuing one are never the
 //! same wish.
 use super::common::with_threads;
-use crate::config::{Config, TimeSpan};
+use crate::config::{Config, TimeSpan, resume_help};
 use crate::console::{note, print};
 use crate::device::{self, DeviceName};
 use crate::stop::{self, Deadline, Idle, shell_word};
@@ -39,10 +39,7 @@ pub struct TrainArgs {
 pub struct ResumeArgs {
     /// Directory of the run
     run_dir: PathBuf,
-    /// Override a key that cannot change a result: threads, eval.*, checkpoint.*, data paths, train.recompute,
-    /// batch.micro on a cpu; with --override also schedule.*, optim.weight_decay*, optim.beta*, train.steps and
-    /// train.tokens
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", help = resume_help())]
     set: Vec<String>,
     /// Go on with another device: its rounding is not that of the first
     #[arg(long, value_name = "DEVICE")]
@@ -50,7 +47,7 @@ pub struct ResumeArgs {
     /// Choose the algorithms of matrix products anew, as after a new driver: their rounding may differ
     #[arg(long)]
     retune: bool,
-    /// Go on under another plan of rates, decays, betas and length, from --set or the edited config.toml
+    /// Go on under another plan of rates, decays, betas, shares of sources and length, from --set or the edited config.toml
     #[arg(long = "override")]
     replan: bool,
     /// Save and leave when so much time has passed since the start: 3h50m, 90s, 1d2h

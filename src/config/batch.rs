@@ -1,5 +1,5 @@
 //! `[batch]`: how many sequences a step takes.
-use super::limits::{COUNT_LIMIT, refuse};
+use super::limits::refuse;
 use crate::schedule::{BatchPlan, LrScaling, RunSize, TokenCount};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -131,12 +131,6 @@ impl Batch {
 impl RawBatch {
     /// Fills in the default of `micro` and refuses impossible combinations, naming the keys.
     pub(super) fn validate(&self) -> Result<Batch> {
-        if !(1..COUNT_LIMIT).contains(&self.sequences) {
-            return refuse(format!(
-                "batch.sequences is {}; give at least 1 and less than 2^31",
-                self.sequences
-            ));
-        }
         let growth = self.growth()?;
         if self.lr_scaling.is_some() && growth == Growth::None {
             return refuse(
@@ -194,12 +188,6 @@ impl RawBatch {
 fn check_stages(stages: &[BatchStage]) -> Result<()> {
     let mut before = 0;
     for (i, stage) in stages.iter().enumerate() {
-        if !(1..COUNT_LIMIT).contains(&stage.sequences) {
-            return refuse(format!(
-                "batch.stages[{i}].sequences is {}; give at least 1 and less than 2^31",
-                stage.sequences
-            ));
-        }
         if stage.until.0 <= before {
             return refuse(format!(
                 "batch.stages[{i}].until is {} tokens, and the stage begins at {before}; ends must increase (the last size is batch.sequences, without an end)",

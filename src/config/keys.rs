@@ -1,145 +1,61 @@
-//! Every key of a run configuration, what it accepts, and the answer to a key that does not exist.
+//! The check of a file or an override by the table of keys, and the answer to a key that does not exist.
 use super::elsewhere::{ELSEWHERE, SHARES};
 use super::kind::ARGUMENTS;
 use super::kind::Kind::{self, *};
+use super::table::{KEYS, Key, OnResume, REQUIRED};
 use crate::error::one_line;
-use crate::schedule::catalogue::{PRESETS, SHAPES, WARMUPS};
 use crate::{Error, Result};
 use toml::{Table, Value};
 
-/// `[]` stands for an entry of an array of tables. A test holds this list and [`super::RawConfig`] together.
-pub(crate) const KEYS: &[(&str, Kind)] = &[
-    ("run_dir", Text),
-    ("seed", Count),
-    ("threads", Count),
-    ("device", Device),
-    ("model.preset", Text),
-    ("model.vocab_size", Count),
-    ("model.hidden_size", Count),
-    ("model.num_hidden_layers", Count),
-    ("model.num_attention_heads", Count),
-    ("model.intermediate_size", Count),
-    ("model.max_position_embeddings", Count),
-    ("model.rotary_pct", Number),
-    ("model.rotary_emb_base", Number),
-    ("model.layer_norm_eps", Number),
-    ("model.gelu", Choice(&["erf", "tanh"])),
-    ("model.use_parallel_residual", Flag),
-    ("model.attention_bias", Flag),
-    ("model.tie_word_embeddings", Flag),
-    ("model.initializer_range", Number),
-    ("model.bos_token_id", Token),
-    ("model.eos_token_id", Token),
-    ("model.init", Choice(&["small", "normal"])),
-    ("start.from", Text),
-    ("start.optimizer", Choice(&["reset", "keep"])),
-    ("start.data", Choice(&["restart", "continue"])),
-    ("data.train", Texts),
-    ("data.mixture", Tables),
-    ("data.mixture[].name", Text),
-    ("data.mixture[].paths", Texts),
-    ("data.mixture[].weight", Number),
-    ("data.mixture[].weight_phases", Tables),
-    ("data.mixture[].fraction", Number),
-    ("data.mixture[].fraction_phases", Tables),
-    ("data.seq_len", Count),
-    ("data.validation_fraction", Number),
-    ("data.tokenizer", Text),
-    ("data.validation", Tables),
-    ("data.validation[].name", Text),
-    ("data.validation[].paths", Texts),
-    ("batch.sequences", Count),
-    ("batch.micro", Count),
-    ("batch.ramp.start", Count),
-    ("batch.ramp.increment", Count),
-    ("batch.ramp.samples", Count),
-    ("batch.stages", Tables),
-    ("batch.stages[].sequences", Count),
-    ("batch.stages[].until", Tokens),
-    ("batch.lr_scaling", Choice(&["sqrt", "linear"])),
-    ("optim.betas", Pair),
-    ("optim.eps", Number),
-    ("optim.weight_decay", Number),
-    ("optim.weight_decay_phases", Tables),
-    ("optim.beta1_phases", Tables),
-    ("optim.beta2_phases", Tables),
-    ("optim.clip", Number),
-    ("optim.layer_decay", Number),
-    ("optim.groups", Tables),
-    ("optim.groups[].pattern", Text),
-    ("optim.groups[].lr_mult", Number),
-    ("optim.groups[].weight_decay", Number),
-    ("optim.groups[].decay_follows_rate", Flag),
-    ("schedule.name", Entry(&[SHAPES, PRESETS])),
-    ("schedule.lr", Number),
-    ("schedule.min_lr", Rate),
-    ("schedule.pre_hold", Length),
-    ("schedule.pre_hold_lr", Rate),
-    ("schedule.warmup", Length),
-    ("schedule.warmup_from", Rate),
-    ("schedule.warmup_shape", Shape(&[WARMUPS])),
-    ("schedule.warmup_convention", Choice(&["zero_based", "one_based", "floor_one", "inclusive"])),
-    ("schedule.tail", Choice(&["hold", "min_lr", "error"])),
-    ("schedule.counter", Choice(&["attempted", "applied"])),
-    ("schedule.style", Text),
-    ("schedule.args", Arguments),
-    ("schedule.phases", Tables),
-    ("schedule.phases[].shape", Entry(&[SHAPES])),
-    ("schedule.phases[].length", Length),
-    ("schedule.phases[].from", Rate),
-    ("schedule.phases[].to", Rate),
-    ("schedule.phases[].part", Pair),
-    ("train.steps", Count),
-    ("train.tokens", Tokens),
-    ("train.recompute", Choice(&["none", "cheap", "block"])),
-    ("train.precision", Choice(&["mixed", "bf16"])),
-    ("train.ema", Number),
-    ("train.separate_bias_gradients", Flag),
-    ("eval.every", Count),
-    ("eval.sequences", Count),
-    ("checkpoint.every", Cadence),
-    ("checkpoint.keep", Count),
-    ("head.chunk_rows", Count),
-];
-
-/// Lists of phases, all with the keys of the first.
-const PHASES: [&str; 6] = [
-    "schedule.phases[]",
-    "optim.weight_decay_phases[]",
-    "optim.beta1_phases[]",
-    "optim.beta2_phases[]",
-    "data.mixture[].weight_phases[]",
-    "data.mixture[].fraction_phases[]",
-];
-
-/// A key of a phase as a key of [`KEYS`].
+/// The key of a phase as the one of `schedule.phases`.
 fn as_listed(known: &str) -> String {
-    let list = PHASES.iter().find(|list| known.starts_with(**list));
-    list.map_or(known.to_owned(), |list| known.replacen(list, PHASES[0], 1))
+    let mut lists = KEYS.iter().filter(|key| matches!(key.kind, Phases));
+    let within = |list: &Key| known.strip_prefix(list.name).filter(|rest| rest.starts_with("[]"));
+    lists.find_map(within).map_or(known.to_owned(), |rest| format!("schedule.phases{rest}"))
+}
+
+/// The key of the table; `[]` stands for an entry of an array of tables.
+fn listed(known: &str) -> Option<&'static Key> {
+    let known = as_listed(known);
+    KEYS.iter().find(|key| key.name == known)
 }
 
 /// The kind of a key, if it exists; `[]` stands for an entry of an array of tables.
-pub(crate) fn kind_of(known: &str) -> Option<Kind> {
-    let known = &as_listed(known)[..];
-    let argument = known.strip_prefix("schedule.phases[].").or(known.strip_prefix("schedule."));
-    let found = KEYS.iter().find(|(key, _)| *key == known);
-    found.or(ARGUMENTS.iter().find(|(key, _)| argument == Some(*key))).map(|(_, kind)| *kind)
+pub(super) fn kind_of(known: &str) -> Option<Kind> {
+    let argument = || {
+        let known = as_listed(known);
+        let name = known.strip_prefix("schedule.phases[].").or(known.strip_prefix("schedule."))?;
+        ARGUMENTS.iter().find(|(argument, _)| *argument == name).map(|(_, kind)| *kind)
+    };
+    listed(known).map(|key| key.kind).or_else(argument)
+}
+
+/// What a resume may do with a key, or with what lies in it (`[0]` stands for an entry). A key that is not known, as one of
+/// a later version is, may not change.
+pub(super) fn on_resume(shown: &str) -> OnResume {
+    let number = |c: char| c.is_ascii_digit();
+    let known: String =
+        shown.split('[').map(|part| part.trim_start_matches(number)).collect::<Vec<_>>().join("[");
+    match (listed(&known), known.rsplit_once('.')) {
+        (Some(key), _) => key.on_resume,
+        (None, _) if kind_of(&known).is_some() => OnResume::Plan, // an argument of a schedule
+        (None, Some((around, _))) => on_resume(around),
+        (None, None) => OnResume::Fixed,
+    }
 }
 
 /// All keys of the file, arguments of schedules as keys of `[schedule]`.
 fn all_keys() -> impl Iterator<Item = String> {
     let arguments = ARGUMENTS.iter().map(|(key, _)| format!("schedule.{key}"));
-    KEYS.iter().map(|(key, _)| (*key).to_owned()).chain(arguments)
+    KEYS.iter().map(|key| key.name.to_owned()).chain(arguments)
 }
 
-/// Keys that an array entry cannot do without.
-const REQUIRED: &[(&str, &[&str])] = &[
-    ("batch.stages[]", &["sequences", "until"]),
-    ("data.mixture[]", &["name", "paths"]),
-    ("data.validation[]", &["name", "paths"]),
-    ("optim.groups[]", &["pattern"]),
-    ("schedule.phases[]", &["shape"]),
-];
+/// Keys that an entry of an array cannot do without.
+fn required(array: &str) -> Vec<&'static str> {
+    let array = as_listed(array);
+    let within = |key: &&Key| section(key.name) == array && key.default == REQUIRED;
+    KEYS.iter().filter(within).map(|key| leaf(key.name)).collect()
+}
 
 /// Refuses the first key of `table` that does not exist or has a value of another kind; `origin` names the
 /// file or override in the message.
@@ -166,8 +82,9 @@ fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
         let Some(kind) = kind_of(&known) else {
             return Err(unknown(&shown, &known, value, origin));
         };
-        kind.check(value).map_err(|expected| Error::refused(format!("{origin}: {shown} {expected}")))?;
-        if let (Tables, Value::Array(entries)) = (kind, value) {
+        kind.check(value)
+            .map_err(|wrong| Error::refused(format!("{origin}: {shown} {wrong}{}", such_as(&known, kind))))?;
+        if let (Tables | Phases, Value::Array(entries)) = (kind, value) {
             for (i, entry) in entries.iter().enumerate() {
                 check_entry(entry, &format!("{shown}[{i}]"), &format!("{known}[]"), origin)?;
             }
@@ -176,12 +93,20 @@ fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
     Ok(())
 }
 
+/// The default of a number as an example.
+fn such_as(known: &str, kind: Kind) -> String {
+    let default = listed(known).map(|key| key.default).filter(|default| default.parse::<Value>().is_ok());
+    match (kind, default) {
+        (Count(_) | Size | Number(_) | Pair(_), Some(default)) => format!(", such as {default}"),
+        _ => String::new(),
+    }
+}
+
 /// One table of an array of tables.
 fn check_entry(entry: &Value, shown: &str, known: &str, origin: &str) -> Result<()> {
     let Value::Table(table) = entry else { return Ok(()) }; // the kind's check has refused anything else
     walk(table, shown, known, origin)?;
-    let required =
-        REQUIRED.iter().find(|(array, _)| *array == as_listed(known)).map_or(&[][..], |(_, keys)| keys);
+    let required = required(known);
     match required.iter().find(|key| !table.contains_key(**key)) {
         Some(key) => Err(Error::refused(format!(
             "{origin}: {shown}.{key} is missing; every entry needs {}",
@@ -195,14 +120,15 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-fn leaf(path: &str) -> &str {
+/// The last word of a dotted name.
+pub(super) fn leaf(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
 /// Whether `path` is a `[section]`.
 fn is_section(path: &str) -> bool {
     !path.contains('[')
-        && KEYS.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+        && KEYS.iter().any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 fn unknown(shown: &str, known: &str, value: &Value, origin: &str) -> Error {
@@ -245,7 +171,8 @@ pub fn set_for_flag(name: &str, value: Option<&str>) -> Option<String> {
     Some(format!("{key}={value}"))
 }
 
-fn section(path: &str) -> &str {
+/// The part of a dotted name before its last word.
+pub(super) fn section(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |(section, _)| section)
 }
 
@@ -253,7 +180,7 @@ fn section(path: &str) -> &str {
 fn siblings(path: &str) -> String {
     let here = section(path);
     let names: Vec<&str> =
-        KEYS.iter().filter(|(key, _)| section(key) == here).map(|(key, _)| leaf(key)).collect();
+        KEYS.iter().filter(|key| section(key.name) == here).map(|key| leaf(key.name)).collect();
     names.join(", ")
 }
 
@@ -261,7 +188,7 @@ fn siblings(path: &str) -> String {
 fn sections() -> Vec<String> {
     let mut names: Vec<String> = KEYS
         .iter()
-        .map(|(key, _)| section(key))
+        .map(|key| section(key.name))
         .filter(|s| !s.is_empty() && !s.contains('['))
         .map(Into::into)
         .collect();

@@ -4,6 +4,25 @@ use crate::schedule::catalogue::{self, Entry};
 use crate::schedule::{self, Scalar, TokenCount};
 use toml::{Table, Value};
 
+/// Which finite numbers a key accepts; nothing in a configuration is negative.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    fits: fn(f64) -> bool,
+    /// The range in words, behind "a finite number".
+    words: &'static str,
+}
+
+pub(crate) const AT_LEAST_0: Range = Range { fits: |x| x >= 0.0, words: "of at least 0" };
+pub(crate) const ABOVE_0: Range = Range { fits: |x| x > 0.0, words: "above 0" };
+pub(crate) const BELOW_1: Range =
+    Range { fits: |x| (0.0..1.0).contains(&x), words: "of at least 0 and below 1" };
+pub(crate) const SHARE: Range = Range { fits: |x| (0.0..=1.0).contains(&x), words: "from 0 to 1" };
+pub(crate) const INSIDE_1: Range = Range { fits: |x| x > 0.0 && x < 1.0, words: "above 0 and below 1" };
+pub(crate) const UP_TO_1: Range = Range { fits: |x| x > 0.0 && x <= 1.0, words: "above 0 and at most 1" };
+
+/// Counts of sequences and tokens stay below this.
+const SIZE_LIMIT: i64 = 1 << 31;
+
 /// The kinds of values. Ranges that depend on other keys are `validate`'s business.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
@@ -11,14 +30,16 @@ pub(crate) enum Kind {
     Text,
     /// One of these strings.
     Choice(&'static [&'static str]),
-    /// A whole number of at least 0.
-    Count,
+    /// A whole number of at least this.
+    Count(u64),
+    /// A count of sequences or tokens: at least 1 and so small that the product of two fits in 64 bits.
+    Size,
     /// A token id: a whole number in u32.
     Token,
-    /// A finite number of at least 0; nothing in a configuration is negative.
-    Number,
-    /// Two numbers.
-    Pair,
+    /// A finite number in this range.
+    Number(Range),
+    /// Two of them.
+    Pair(Range),
     /// `true` or `false`.
     Flag,
     /// A list of strings that are not empty.
@@ -43,6 +64,8 @@ pub(crate) enum Kind {
     Device,
     /// A list of tables.
     Tables,
+    /// A list of phases: tables, all with the keys of `schedule.phases`.
+    Phases,
     /// A table whose keys are another program's.
     Arguments,
 }
@@ -55,44 +78,44 @@ pub(crate) const ARGUMENTS: &[(&str, Kind)] = {
     &[
         ("anneal", Length),
         ("anneal_shape", Shape(&[SHAPES])),
-        ("ceiling", Number),
+        ("ceiling", Number(AT_LEAST_0)),
         ("constant_lr", Rate),
         ("cooldown", Length),
-        ("cycles", Number),
+        ("cycles", Number(AT_LEAST_0)),
         ("decay", Length),
         ("decay_shape", Shape(&[SHAPES])),
-        ("divisor", Number),
-        ("eps", Number),
+        ("divisor", Number(AT_LEAST_0)),
+        ("eps", Number(AT_LEAST_0)),
         ("every", Length),
-        ("exponent", Number),
-        ("factor", Number),
+        ("exponent", Number(AT_LEAST_0)),
+        ("factor", Number(AT_LEAST_0)),
         ("fall", Length),
-        ("final_divisor", Number),
-        ("gamma", Number),
+        ("final_divisor", Number(AT_LEAST_0)),
+        ("gamma", Number(AT_LEAST_0)),
         ("half_life", Length),
         ("hold", Length),
         ("interpolation", Choice(&["linear", "hold"])),
         ("milestones", Lengths),
-        ("patience", Count),
-        ("pause", Count),
-        ("pause_up", Count),
-        ("peak_factor", Number),
-        ("per_cycle", Number),
-        ("per_step", Number),
+        ("patience", Count(0)),
+        ("pause", Count(0)),
+        ("pause_up", Count(0)),
+        ("peak_factor", Number(AT_LEAST_0)),
+        ("per_cycle", Number(AT_LEAST_0)),
+        ("per_step", Number(AT_LEAST_0)),
         ("period", Length),
-        ("period_factor", Number),
-        ("periods", Count),
-        ("power", Number),
-        ("rate", Number),
-        ("reset_after", Count),
+        ("period_factor", Number(AT_LEAST_0)),
+        ("periods", Count(0)),
+        ("power", Number(AT_LEAST_0)),
+        ("rate", Number(AT_LEAST_0)),
+        ("reset_after", Count(0)),
         ("rise", Length),
-        ("scale", Number),
+        ("scale", Number(AT_LEAST_0)),
         ("spacing", Choice(&["linear", "log"])),
-        ("steepness", Number),
-        ("theta", Number),
-        ("threshold", Number),
+        ("steepness", Number(AT_LEAST_0)),
+        ("theta", Number(AT_LEAST_0)),
+        ("threshold", Number(AT_LEAST_0)),
         ("timescale", Length),
-        ("window", Count),
+        ("window", Count(0)),
         ("x", Lengths),
         ("y", Rates),
     ]
@@ -105,15 +128,16 @@ impl Kind {
             (Self::Text, Value::String(s)) => !s.is_empty(),
             (Self::Choice(names), Value::String(s)) if names.contains(&s.as_str()) => true,
             (Self::Choice(names), Value::String(s)) => return Err(no_choice(s, names)),
-            (Self::Count, Value::Integer(n)) => *n >= 0,
+            (Self::Count(least), Value::Integer(n)) => u64::try_from(*n).is_ok_and(|n| n >= least),
+            (Self::Size, Value::Integer(n)) => (1..SIZE_LIMIT).contains(n),
             (Self::Token, Value::Integer(n)) => u32::try_from(*n).is_ok(),
-            (Self::Number, value) => number(value),
-            (Self::Pair, Value::Array(list)) => list.len() == 2 && list.iter().all(number),
+            (Self::Number(range), value) => range.has(value),
+            (Self::Pair(range), Value::Array(list)) => list.len() == 2 && list.iter().all(|x| range.has(x)),
             (Self::Flag, Value::Boolean(_)) => true,
             (Self::Texts, Value::Array(list)) => {
                 list.iter().all(|item| item.as_str().is_some_and(|s| !s.is_empty()))
             }
-            (Self::Tables, Value::Array(list)) => list.iter().all(Value::is_table),
+            (Self::Tables | Self::Phases, Value::Array(list)) => list.iter().all(Value::is_table),
             (Self::Arguments, Value::Table(_)) => true,
             (Self::Lengths, Value::Array(list)) => {
                 return list.iter().try_for_each(|x| Self::Length.check(x));
@@ -139,10 +163,11 @@ impl Kind {
         match self {
             Self::Text => "a string that is not empty".into(),
             Self::Choice(names) => format!("one of {}", quoted(names)),
-            Self::Count => "a whole number of at least 0".into(),
+            Self::Count(least) => format!("a whole number of at least {least}"),
+            Self::Size => "a whole number of at least 1 and below 2^31".into(),
             Self::Token => "a token id, a whole number from 0 to 2^32 - 1".into(),
-            Self::Number => "a finite number of at least 0".into(),
-            Self::Pair => "a list of two finite numbers of at least 0, such as [0.9, 0.95]".into(),
+            Self::Number(range) => format!("a finite number {}", range.words),
+            Self::Pair(range) => format!("a list of two finite numbers {}", range.words),
             Self::Flag => "true or false".into(),
             Self::Texts => r#"a list of strings, such as ["data/pile"]"#.into(),
             Self::Length => r#"a number of steps or a string such as "1%" or "2M tokens""#.into(),
@@ -158,17 +183,19 @@ impl Kind {
             }
             Self::Cadence => r#"a number of steps, or a time such as "30m""#.into(),
             Self::Device => r#""cpu", "cuda:0" (or another number), "emulated" or "auto""#.into(),
-            Self::Tables => "a list of tables, written [[like.this]]".into(),
+            Self::Tables | Self::Phases => "a list of tables, written [[like.this]]".into(),
             Self::Arguments => "a section, written [like.this]".into(),
         }
     }
 }
 
-fn number(value: &Value) -> bool {
-    match value {
-        Value::Integer(n) => *n >= 0,
-        Value::Float(x) => x.is_finite() && *x >= 0.0,
-        _ => false,
+impl Range {
+    fn has(self, value: &Value) -> bool {
+        match value {
+            Value::Integer(n) => (self.fits)(*n as f64),
+            Value::Float(x) => x.is_finite() && (self.fits)(*x),
+            _ => false,
+        }
     }
 }
 

@@ -26,6 +26,13 @@ impl RawConfig {
         // The keys and kinds are checked: what is left for serde to refuse would be a gap in the key table.
         table.try_into().map_err(|e| Error::refused(format!("{origin}: {}", one_line(e))))
     }
+
+    /// As the check of a file, of what a program made.
+    pub(super) fn check(&self) -> Result<()> {
+        let table =
+            Table::try_from(self).map_err(|e| Error::refused(format!("configuration: {}", one_line(e))))?;
+        keys::check(&table, "configuration")
+    }
 }
 
 /// The place, what stands there and the reason, on one line: without the drawing that the parser has around them.

@@ -63,9 +63,6 @@ impl MixtureSource {
                 "{at} ({:?}) has a weight and a fraction; a fraction is of all tokens, a weight of what fractions leave: remove one",
                 self.name
             )),
-            Some(fraction) if fraction > 1.0 => {
-                refuse(format!("{at}.fraction is {fraction}; give a share of all tokens, 0 to 1"))
-            }
             Some(_) => Ok(self.clone()),
             None if !self.fraction_phases.is_empty() => refuse(format!(
                 "{at}.fraction_phases is given without {at}.fraction; give the largest fraction there"

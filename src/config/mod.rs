@@ -9,11 +9,13 @@ mod kind;
 mod layers;
 mod limits;
 mod mixture;
+mod page;
 mod preview;
 mod raw;
 mod resume;
 mod sections;
 mod span;
+mod table;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -21,9 +23,10 @@ mod validate;
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
 pub use keys::set_for_flag;
 pub use mixture::{HELDOUT, MixtureSource};
+pub use page::listing;
 pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
-pub use resume::{Difference, DifferenceKind, resume_differences};
+pub use resume::{Difference, DifferenceKind, resume_differences, resume_help};
 pub use sections::{
     Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
 };

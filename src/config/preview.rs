@@ -23,6 +23,7 @@ impl RawConfig {
     /// The plan alone: a run directory, data and a model need not be given. `steps` replaces `[train]`.
     /// Refused where the run's length is missing, or tokens are to become steps and `data.seq_len` is unknown.
     pub fn preview(&self, steps: Option<u64>) -> Result<Preview> {
+        self.check()?;
         let config = self.schedule.validate()?;
         if config.warmup_from == Rate::Previous {
             return Err(Error::refused(

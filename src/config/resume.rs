@@ -1,4 +1,6 @@
 //! Which keys may change between the parts of one run.
+use super::keys::on_resume;
+use super::table::{KEYS, Key, OnResume};
 use serde_json::{Map, Value};
 
 /// What a change of a key means for a run that is resumed.
@@ -25,32 +27,6 @@ pub struct Difference {
     pub kind: DifferenceKind,
 }
 
-/// Keys, and sections where they end in a dot, without influence on weights and losses beyond the rounding of a device;
-/// paths are among them because fingerprints compare what is found there.
-const FREE: &[&str] = &[
-    "run_dir",
-    "threads",
-    "device",
-    "data.train",
-    "data.validation",
-    "data.tokenizer",
-    "train.recompute",
-    "eval.",
-    "checkpoint.",
-];
-
-/// Keys and sections of the plan. The sizes of steps are no part of it: positions in the data are counted by them.
-const PLAN: &[&str] = &[
-    "schedule.",
-    "optim.weight_decay",
-    "optim.weight_decay_phases",
-    "optim.betas",
-    "optim.beta1_phases",
-    "optim.beta2_phases",
-    "train.steps",
-    "train.tokens",
-];
-
 /// The differences of two [`super::Config::to_json`] values, in the order of the keys of `old`, then `new`.
 pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
     let (old, new) = (flatten(old), flatten(new));
@@ -68,26 +44,43 @@ pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
         .collect()
 }
 
-/// On the processor gradients are summed in an order that does not depend on the micro-batch.
 fn kind(key: &str, on_cpu: bool) -> DifferenceKind {
-    let listed = |list: &[&str]| {
-        list.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)))
-    };
-    let of_a_source = key.strip_prefix("data.mixture[").and_then(|entry| entry.split_once("]."));
-    if let Some((_, key)) = of_a_source {
-        return match key {
-            "paths" => DifferenceKind::Free,
-            "name" => DifferenceKind::ChangesRun,
-            _ => DifferenceKind::Plan,
+    match on_resume(key) {
+        OnResume::Free => DifferenceKind::Free,
+        OnResume::FreeOnCpu if on_cpu => DifferenceKind::Free,
+        OnResume::Plan => DifferenceKind::Plan,
+        OnResume::FreeOnCpu | OnResume::Fixed => DifferenceKind::ChangesRun,
+    }
+}
+
+/// What `rewarm resume --set` takes, for its help.
+pub fn resume_help() -> String {
+    let keys = |wanted| names(wanted).join(", ");
+    format!(
+        "Override a key that cannot change a result: {}; on a cpu {}; with --override also {}",
+        keys(OnResume::Free),
+        keys(OnResume::FreeOnCpu),
+        keys(OnResume::Plan)
+    )
+}
+
+/// The keys that a resume may treat so; sections as `eval.*`, a list of tables without the keys of its entries.
+fn names(wanted: OnResume) -> Vec<String> {
+    let is = |key: &&Key| key.on_resume == wanted;
+    let mut names: Vec<String> = Vec::new();
+    for key in KEYS.iter().filter(is) {
+        let top = key.name.split('.').next().unwrap_or_default();
+        let alike = |other: &Key| {
+            other.name.strip_prefix(top).is_none_or(|rest| !rest.starts_with('.')) || is(&other)
         };
+        let name =
+            if key.name != top && KEYS.iter().all(alike) { format!("{top}.*") } else { key.name.to_owned() };
+        let said = names.iter().any(|said| *said == name || name.starts_with(&format!("{said}[]")));
+        if !said {
+            names.push(name);
+        }
     }
-    if (on_cpu && key == "batch.micro") || listed(FREE) {
-        DifferenceKind::Free
-    } else if listed(PLAN) {
-        DifferenceKind::Plan
-    } else {
-        DifferenceKind::ChangesRun
-    }
+    names
 }
 
 /// Dotted keys of nested objects, and of the sources of a mixture by their numbers.

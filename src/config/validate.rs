@@ -1,5 +1,5 @@
 //! What a configuration means, and the refusal of what it cannot mean.
-use super::limits::{COUNT_LIMIT, refuse};
+use super::limits::refuse;
 use super::*;
 use crate::backend::check_precision;
 use crate::device;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 impl RawConfig {
     /// Fills in the defaults that depend on other keys and refuses impossible combinations, naming the keys.
     pub fn validate(&self) -> Result<Config> {
+        self.check()?;
         let Some(run_dir) = self.run_dir.clone() else {
             return refuse(
                 "run_dir is missing; name a directory for the run, such as run_dir = \"runs/first\"",
@@ -41,7 +42,7 @@ impl RawConfig {
             separate_bias_gradients: self.train.separate_bias_gradients,
             eval: self.eval,
             checkpoint: self.checkpoint.validated()?,
-            head: self.head.validate()?,
+            head: Head { chunk_rows: self.head.chunk_rows },
         };
         config.check_lengths()?;
         check_precision(device, config.precision)?;
@@ -52,13 +53,7 @@ impl RawConfig {
 
 impl Config {
     fn check_ema(&self) -> Result<()> {
-        let Some(decay) = self.ema else { return Ok(()) };
-        if !(decay > 0.0 && decay < 1.0) {
-            return refuse(format!(
-                "train.ema is {decay}; it must be above 0 and below 1, such as 0.999 (the share of the old average)"
-            ));
-        }
-        if self.precision == Precision::Bf16 {
+        if self.ema.is_some() && self.precision == Precision::Bf16 {
             return refuse(
                 "train.ema is given and train.precision is \"bf16\"; the moving average is one of f32 master weights, remove one of the two",
             );
@@ -199,17 +194,6 @@ impl RawData {
             }
         }
         let mixture = super::mixture::validate(&self.mixture)?;
-        if let Some(seq_len) = self.seq_len
-            && !(1..COUNT_LIMIT).contains(&seq_len)
-        {
-            return refuse(format!("data.seq_len is {seq_len}; give at least 1 and less than 2^31 tokens"));
-        }
-        if self.validation_fraction >= 1.0 {
-            return refuse(format!(
-                "data.validation_fraction is {}; it must be in 0..1 so that documents remain to train on, lower it",
-                self.validation_fraction
-            ));
-        }
         let mut names: Vec<String> = Vec::new();
         if self.validation_fraction > 0.0 {
             names.push(HELDOUT.into());
@@ -240,20 +224,6 @@ impl RawData {
 
 impl Optim {
     pub(super) fn validated(&self) -> Result<Self> {
-        if let Some(beta) = self.betas.into_iter().find(|beta| !(0.0..1.0).contains(beta)) {
-            return refuse(format!(
-                "optim.betas has {beta}; each must be at least 0 and below 1, such as [0.9, 0.95]"
-            ));
-        }
-        if self.eps <= 0.0 {
-            return refuse(format!("optim.eps is {}; it must be positive, such as 1e-8", self.eps));
-        }
-        if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
-            return refuse(format!(
-                "optim.layer_decay is {}; it must be above 0 and at most 1, such as 0.9 (1: no decay by depth)",
-                self.layer_decay
-            ));
-        }
         for (i, rule) in self.groups.iter().enumerate() {
             if rule.lr_mult.is_none() && rule.weight_decay.is_none() && rule.decay_follows_rate.is_none() {
                 return refuse(format!(
@@ -284,24 +254,9 @@ impl RawTrain {
 
 impl Checkpoint {
     fn validated(self) -> Result<Self> {
-        if self.keep < 2 {
-            return refuse(format!(
-                "checkpoint.keep is {}; keep at least 2, so that one is whole while the other is written",
-                self.keep
-            ));
-        }
         if self.every == Cadence::Steps(0) {
             return refuse("checkpoint.every is 0; give at least 1, or train.steps to save only at the end");
         }
         Ok(self)
-    }
-}
-
-impl RawHead {
-    fn validate(self) -> Result<Head> {
-        match self.chunk_rows {
-            Some(0) => refuse("head.chunk_rows is 0; give at least 1, such as 1024"),
-            chunk_rows => Ok(Head { chunk_rows }),
-        }
     }
 }

@@ -66,7 +66,7 @@ fn values_that_cannot_be() {
     refuse(&["train.tokens=\"10Q\""], &["train.tokens"]);
     refuse(&["train.tokens=\"1M\""], &["train.steps and train.tokens"]);
     refuse(&["optim.betas=[0.9,1.0]"], &["betas", "below 1"]);
-    refuse(&["optim.eps=0"], &["eps", "positive"]);
+    refuse(&["optim.eps=0"], &["eps", "above 0"]);
     refuse(&["optim.weight_decay=nan"], &["weight_decay"]);
     refuse(&["optim.clip=-1"], &["clip"]);
     refuse(&["checkpoint.keep=1"], &["checkpoint.keep", "at least 2"]);

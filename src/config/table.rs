@@ -1,0 +1,268 @@
+//! The table of keys: what each accepts, what it is where nothing is given, what a resume may do with it, what it means.
+//!
+//! Everything that is said about a key is derived from here: the check of a file and of `--set`, the answer to a key that
+//! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
+//! docs/configuration.md, which a test writes.
+use super::kind::{ABOVE_0, AT_LEAST_0, BELOW_1, INSIDE_1, Kind, Kind::*, SHARE, UP_TO_1};
+use crate::schedule::catalogue::{PRESETS, SHAPES, WARMUPS};
+
+/// A key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// Its dotted name; `[]` stands for an entry of an array of tables.
+    pub name: &'static str,
+    /// What it accepts.
+    pub kind: Kind,
+    /// What it is where it is not given: [`REQUIRED`], [`NONE`], a TOML value (which a test compares with what the types
+    /// say), or words. An entry of an array of tables cannot do without the required ones.
+    pub default: &'static str,
+    /// What a resume may do with it.
+    pub on_resume: OnResume,
+    /// What it means: a line of Markdown.
+    pub meaning: &'static str,
+}
+
+/// What a resume may do with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnResume {
+    /// Change it: weights and losses stay the same but for the rounding of a device. Paths are among these keys because
+    /// fingerprints compare what is found there.
+    Free,
+    /// Change it on a processor, which sums gradients in an order that does not depend on it.
+    FreeOnCpu,
+    /// Change it with `--override`: it is part of the plan. The sizes of steps are not, since positions in the data are
+    /// counted by them.
+    Plan,
+    /// Refuse a change: the run would be another one.
+    Fixed,
+}
+use OnResume::*;
+
+/// The default of a key that must be given.
+pub(super) const REQUIRED: &str = "required";
+/// The default of a key without which there is nothing.
+pub(super) const NONE: &str = "–";
+
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    on_resume: OnResume,
+    meaning: &'static str,
+) -> Key {
+    Key { name, kind, default, on_resume, meaning }
+}
+
+/// Every key, in the order of the sections of a file. A test holds this list and [`super::RawConfig`] together. Arguments
+/// of schedules stand in `kind::ARGUMENTS`; the keys of a phase, which all lists of phases share, in `schedule.phases[]`.
+#[rustfmt::skip] // two lines each
+pub(crate) const KEYS: &[Key] = &[
+    key("run_dir", Text, REQUIRED, Free,
+        "directory of the run: new, empty but for scripts and logs of a job, or with a run that ended before its \
+         first checkpoint"),
+    key("seed", Count(0), "1234", Fixed,
+        "key of the initial weights, the data order and the split"),
+    key("threads", Count(0), "0", Free,
+        "worker threads; 0: all cores"),
+    key("device", Device, "\"cpu\"", Free,
+        "`\"cpu\"`; `\"cuda:0\"`, an NVIDIA GPU by its number; `\"emulated\"`, the GPU's kernels on the processor \
+         (for tests: slow); `\"auto\"`, the first GPU that works, else the processor"),
+
+    key("model.preset", Text, NONE, Fixed,
+        "`pythia-14m`, `-31m`, `-70m`, `-160m`, `-410m`, `-1b`, `-1.4b`, `-2.8b`, `-6.9b`, `-12b`; further keys \
+         override its sizes"),
+    key("model.vocab_size", Count(0), "preset", Fixed,
+        "rows of the embedding"),
+    key("model.hidden_size", Count(0), "preset", Fixed,
+        "width of the residual stream, a multiple of the heads"),
+    key("model.num_hidden_layers", Count(0), "preset", Fixed,
+        "blocks"),
+    key("model.num_attention_heads", Count(0), "preset", Fixed,
+        "heads"),
+    key("model.intermediate_size", Count(0), "4 × hidden", Fixed,
+        "width of the MLP"),
+    key("model.max_position_embeddings", Count(0), "2048", Fixed,
+        "longest sequence"),
+    key("model.rotary_pct", Number(AT_LEAST_0), "0.25", Fixed,
+        "share of each head that rotates; must give an even number of dimensions"),
+    key("model.rotary_emb_base", Number(AT_LEAST_0), "10000", Fixed,
+        "base of the rotary frequencies"),
+    key("model.layer_norm_eps", Number(AT_LEAST_0), "1e-5", Fixed,
+        "ε of the norms"),
+    key("model.gelu", Choice(&["erf", "tanh"]), "\"erf\"", Fixed,
+        "`\"erf\"` (as Hugging Face loads Pythia) or `\"tanh\"` (as Pythia was trained); also allowed together with \
+         `[start]`"),
+    key("model.use_parallel_residual", Flag, "true", Fixed,
+        "parallel or sequential block"),
+    key("model.attention_bias", Flag, "true", Fixed,
+        "biases of qkv and dense"),
+    key("model.tie_word_embeddings", Flag, "false", Fixed,
+        "output matrix = embedding"),
+    key("model.initializer_range", Number(AT_LEAST_0), "0.02", Fixed,
+        "σ of `init = \"normal\"`"),
+    key("model.bos_token_id", Token, "0", Fixed,
+        "carried in `config.json`"),
+    key("model.eos_token_id", Token, "0", Fixed,
+        "carried in `config.json`"),
+    key("model.init", Choice(&["small", "normal"]), "\"small\"", Fixed,
+        "`\"small\"`: small_init and wang_init (Pythia up to 2.8B); `\"normal\"`: N(0, `initializer_range`)"),
+
+    key("start.from", Text, NONE, Fixed,
+        "a Hugging Face directory, a run directory (its newest valid step), or a `step-*` directory"),
+    key("start.optimizer", Choice(&["reset", "keep"]), "\"reset\"", Fixed,
+        "`\"keep\"` takes the moments over; needs a checkpoint of ours"),
+    key("start.data", Choice(&["restart", "continue"]), "\"restart\"", Fixed,
+        "`\"continue\"`: begin behind the last sample of the checkpoint, in the same order; needs a checkpoint of \
+         ours and the same data, seed and sequence length"),
+
+    key("data.train", Texts, "required, or `data.mixture`", Free,
+        "list of shards, prefixes or folders: Megatron `.bin/.idx`, llm.c `.bin`, `.npy`, `raw-u16:PATH`, \
+         `raw-u32:PATH`; folders with what lies below them, through links; one file by two names is refused"),
+    key("data.mixture", Tables, NONE, Fixed,
+        "several sources instead, each with its share (below)"),
+    key("data.mixture[].name", Text, REQUIRED, Fixed,
+        "name of the source in the log and in tables"),
+    key("data.mixture[].paths", Texts, REQUIRED, Free,
+        "its shards, as in `data.train`"),
+    key("data.mixture[].weight", Number(AT_LEAST_0), "1", Plan,
+        "its share of what fractions leave, in proportion to the other weights"),
+    key("data.mixture[].weight_phases", Phases, NONE, Plan,
+        "how the weight changes, as `[[schedule.phases]]`"),
+    key("data.mixture[].fraction", Number(SHARE), NONE, Plan,
+        "instead: its share of all tokens"),
+    key("data.mixture[].fraction_phases", Phases, NONE, Plan,
+        "how the fraction changes, as `[[schedule.phases]]`"),
+    key("data.seq_len", Size, "all the model takes", Fixed,
+        "tokens of a sequence"),
+    key("data.validation_fraction", Number(BELOW_1), "0", Fixed,
+        "share of the training documents held out as the set `heldout`; of every source of a mixture as \
+         `heldout-NAME`"),
+    key("data.tokenizer", Text, "the model's, or beside the data", Free,
+        "`tokenizer.json`, or its folder; must encode as the model's, and as the one that the data, validation sets \
+         included, were made with"),
+    key("data.validation", Tables, NONE, Free,
+        "further named sets"),
+    key("data.validation[].name", Text, REQUIRED, Free,
+        "name of the set in the log and in tables"),
+    key("data.validation[].paths", Texts, REQUIRED, Free,
+        "its shards, as in `data.train`"),
+
+    key("batch.sequences", Size, "8", Fixed,
+        "sequences of an optimizer step; where it grows, in the end"),
+    key("batch.micro", Size, "the largest that divides every size", FreeOnCpu,
+        "sequences computed at once; memory grows with it, results do not change but for the rounding of a GPU"),
+    key("batch.ramp.start", Count(0), NONE, Fixed,
+        "growth of the batch from this size: Megatron's `--rampup-batch-size`"),
+    key("batch.ramp.increment", Count(0), NONE, Fixed,
+        "in steps of so many sequences"),
+    key("batch.ramp.samples", Count(0), NONE, Fixed,
+        "over so many samples"),
+    key("batch.stages", Tables, NONE, Fixed,
+        "instead: a list of sizes; behind the last one comes `batch.sequences` (Megatron's \
+         `--step-batch-size-schedule`)"),
+    key("batch.stages[].sequences", Size, REQUIRED, Fixed,
+        "sequences of a step of the stage"),
+    key("batch.stages[].until", Tokens, REQUIRED, Fixed,
+        "the token at which the next stage begins"),
+    key("batch.lr_scaling", Choice(&["sqrt", "linear"]), NONE, Fixed,
+        "the rate of a smaller step, times its share of `batch.sequences` (`\"linear\"`) or its root (`\"sqrt\"`)"),
+
+    key("optim.betas", Pair(BELOW_1), "[0.9, 0.95]", Plan,
+        "decay of the moments"),
+    key("optim.eps", Number(ABOVE_0), "1e-8", Fixed,
+        "added after the root"),
+    key("optim.weight_decay", Number(AT_LEAST_0), "0.1", Plan,
+        "decoupled, times the rate; not on LayerNorms and biases"),
+    key("optim.weight_decay_phases", Phases, NONE, Plan,
+        "how it changes, as `[[schedule.phases]]`: from its value above, to which percents refer; decays of groups \
+         likewise"),
+    key("optim.beta1_phases", Phases, NONE, Plan,
+        "how the first beta changes, likewise"),
+    key("optim.beta2_phases", Phases, NONE, Plan,
+        "how the second beta changes, likewise"),
+    key("optim.clip", Number(AT_LEAST_0), "1.0", Fixed,
+        "largest global gradient norm; 0: off"),
+    key("optim.layer_decay", Number(UP_TO_1), "1.0", Fixed,
+        "factor on the rate for every block further from the output: the last block has it once, the embedding most \
+         often (Howard & Ruder 2018; ELECTRA, BEiT)"),
+    key("optim.groups", Tables, NONE, Fixed,
+        "exceptions; each setting comes from the first matching rule that has it"),
+    key("optim.groups[].pattern", Text, REQUIRED, Fixed,
+        "Hugging Face tensor name with `*`"),
+    key("optim.groups[].lr_mult", Number(AT_LEAST_0), NONE, Fixed,
+        "factor on the rate; 0 freezes"),
+    key("optim.groups[].weight_decay", Number(AT_LEAST_0), NONE, Fixed,
+        "instead of `optim.weight_decay`"),
+    key("optim.groups[].decay_follows_rate", Flag, NONE, Fixed,
+        "multiplies the decay by rate / peak rate (AdamC, arXiv:2506.02285)"),
+
+    key("schedule.name", Entry(&[SHAPES, PRESETS]), "\"cosine\"", Plan,
+        "a shape or a preset of the catalogue, with its arguments beside it, as in `name = \"wsd\", decay = \"20%\"`"),
+    key("schedule.lr", Number(AT_LEAST_0), REQUIRED, Plan,
+        "peak rate"),
+    key("schedule.min_lr", Rate, "lr / 10; 0 for constant and phases, and where the catalogue says so", Plan,
+        "last rate, and floor after the warmup"),
+    key("schedule.pre_hold", Length, NONE, Plan,
+        "a hold before the warmup, which fills Adam's moments"),
+    key("schedule.pre_hold_lr", Rate, "0", Plan,
+        "its rate"),
+    key("schedule.warmup", Length, "\"1%\"", Plan,
+        "length of the warmup"),
+    key("schedule.warmup_from", Rate, "0", Plan,
+        "rate to start from; `\"previous\"`: the last rate of the run in `start.from`"),
+    key("schedule.warmup_shape", Shape(&[WARMUPS]), "\"linear\"", Plan,
+        "a warmup of the catalogue, or a table with arguments: `{shape = \"poly\", power = 2}`"),
+    key("schedule.warmup_convention", Choice(&["zero_based", "one_based", "floor_one", "inclusive"]), "\"zero_based\"", Plan,
+        "rate of step s of W is s/W (Megatron, Hugging Face); `\"one_based\"`: (s+1)/W (torchtitan, llm.c); \
+         `\"floor_one\"`: max(1, s)/W (GPT-NeoX since May 2026); `\"inclusive\"`: s/(W−1)"),
+    key("schedule.tail", Choice(&["hold", "min_lr", "error"]), "\"hold\"", Plan,
+        "behind phases that do not fill the run: the last rate; `\"min_lr\"`; `\"error\"`: refused"),
+    key("schedule.counter", Choice(&["attempted", "applied"]), "\"attempted\"", Plan,
+        "what the rate, weight decay and betas follow: steps, or `\"applied\"` updates only, as Megatron-LM and \
+         DeepSpeed in fp16"),
+    key("schedule.style", Text, NONE, Plan,
+        "instead of everything else but `counter`: another framework's schedule, as in `\"hf:cosine_with_min_lr\"`, \
+         or `\"refined:file\"`"),
+    key("schedule.args", Arguments, NONE, Plan,
+        "that framework's own arguments"),
+    key("schedule.phases", Phases, NONE, Plan,
+        "instead of `name`: a list"),
+    key("schedule.phases[].shape", Entry(&[SHAPES]), REQUIRED, Plan,
+        "a shape of the catalogue, with its arguments beside it"),
+    key("schedule.phases[].length", Length, "what the others leave", Plan,
+        "length of the phase; one may leave it out"),
+    key("schedule.phases[].from", Rate, "the rate before", Plan,
+        "rate at its start"),
+    key("schedule.phases[].to", Rate, "by its shape", Plan,
+        "rate at its end"),
+    key("schedule.phases[].part", Pair(AT_LEAST_0), "[0, 1]", Plan,
+        "`[0, 0.5]` follows the first half of a shape whose ends are `from` and `to`"),
+
+    key("train.steps", Count(0), "required, or `train.tokens`", Plan,
+        "length of the run in optimizer steps"),
+    key("train.tokens", Tokens, "required, or `train.steps`", Plan,
+        "length of the run in tokens, as in `tokens = \"10M\"`"),
+    key("train.recompute", Choice(&["none", "cheap", "block"]), "\"none\"", Free,
+        "what the backward pass computes again to save memory, with equal bits: nothing, the outputs of norms and \
+         GELU (`\"cheap\"`), or all of a block but its output product (`\"block\"`)"),
+    key("train.precision", Choice(&["mixed", "bf16"]), "\"mixed\"", Fixed,
+        "what weights and moments are kept in: f32 (`\"mixed\"`), or, on a GPU, bf16 rounded stochastically \
+         (`\"bf16\"`)"),
+    key("train.ema", Number(INSIDE_1), NONE, Fixed,
+        "decay, such as 0.999, of a moving average of the weights; not with `train.precision = \"bf16\"`"),
+    key("train.separate_bias_gradients", Flag, "false", Fixed,
+        "on a GPU, whether gradients of biases are always summed by a kernel of their own; it decides about bits"),
+
+    key("eval.every", Count(0), "100", Free,
+        "steps between evaluations; 0: only before the first and after the last"),
+    key("eval.sequences", Count(0), "64", Free,
+        "sequences of each set, evenly spread; 0: all"),
+    key("checkpoint.every", Cadence, "500", Free,
+        "steps between checkpoints, or time (`\"30m\"`, `\"1h30m\"`: s, m, h, d), which changes no result; the last \
+         step is saved anyway"),
+    key("checkpoint.keep", Count(2), "3", Free,
+        "newest checkpoints that stay; at least 2, so that one is whole while the other is written"),
+    key("head.chunk_rows", Size, "1024", Fixed,
+        "rows of logits in memory at once, part of the arithmetic; 16384 on a GPU, less where memory is short, unless \
+         it is given"),
+];
