@@ -31,7 +31,7 @@ impl Device for Cuda {
 
     fn kernel(&self, name: &str) -> Result<Kernel> {
         self.enter_outside_capture("a kernel was looked up")?;
-        self.outcome_of(self.kernels.borrow_mut().resolve(self.driver, name))
+        self.outcome_of(self.kernels.borrow_mut().resolve(name))
     }
 
     fn allocate(&mut self, arena: &Arena) -> Result<()> {
@@ -142,11 +142,11 @@ impl Device for Cuda {
     }
 
     fn choices(&self) -> GemmChoices {
-        self.products.as_ref().expect("made by open").choices()
+        self.products.choices()
     }
 
     fn adopt(&mut self, choices: &GemmChoices) -> Result<()> {
-        self.products.as_mut().expect("made by open").adopt(choices)
+        self.products.adopt(choices)
     }
 
     fn gemm(&mut self, on: Stream, gemm: Gemm) -> Result<()> {

@@ -37,7 +37,7 @@ impl Cuda {
     pub(super) fn start_kernel(&self, stream: CUstream, launch: &Launch) -> Result<()> {
         self.launchable(launch)?;
         let Launch { kernel, grid, threads, shared_bytes, args } = launch;
-        let function = self.kernels.borrow_mut().prepare(self.driver, kernel, *shared_bytes);
+        let function = self.kernels.borrow_mut().prepare(kernel, *shared_bytes);
         let function = self.outcome_of(function)?;
         let mut arguments = self.arguments.borrow_mut();
         arguments.clear();

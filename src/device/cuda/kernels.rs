@@ -31,9 +31,9 @@ pub struct Function {
     tiles: bool,
 }
 
-/// The loaded fat binaries.
-#[derive(Default)]
+/// The loaded fat binaries, until this is dropped: by then nothing runs any more, and their context is current.
 pub struct Kernels {
+    driver: &'static Driver,
     modules: Vec<CUmodule>,
     /// Every kernel in them. A lookup by name would be an error of the driver in all modules but one, and
     /// compute-sanitizer reports errors.
@@ -43,7 +43,8 @@ pub struct Kernels {
 
 impl Kernels {
     /// Loads all of them into the current context.
-    pub fn load(&mut self, driver: &Driver, fatbins: &[(&str, &[u8])]) -> Result<(), String> {
+    pub fn load(driver: &'static Driver, fatbins: &[(&str, &[u8])]) -> Result<Self, String> {
+        let mut this = Self { driver, modules: Vec::new(), there: HashMap::new(), functions: Vec::new() };
         for (name, bytes) in fatbins.iter().filter(|(_, bytes)| !bytes.is_empty()) {
             // The header of a fat binary holds 64-bit numbers; zeros behind it end what would be PTX.
             let mut image = vec![0u64; bytes.len() / 8 + 1];
@@ -52,13 +53,14 @@ impl Kernels {
             // SAFETY: a context is current; the driver copies the image, which is complete.
             let code = unsafe { (driver.cuModuleLoadData)(&mut module, image.as_ptr().cast()) };
             driver.check(&format!("kernels/{name}.cu: cuModuleLoadData"), code)?;
-            self.modules.push(module);
-            self.enumerate(driver, module).map_err(|why| format!("kernels/{name}.cu: {why}"))?;
+            this.modules.push(module);
+            this.enumerate(module).map_err(|why| format!("kernels/{name}.cu: {why}"))?;
         }
-        Ok(())
+        Ok(this)
     }
 
-    fn enumerate(&mut self, driver: &Driver, module: CUmodule) -> Result<(), String> {
+    fn enumerate(&mut self, module: CUmodule) -> Result<(), String> {
+        let driver = self.driver;
         let mut count = 0;
         // SAFETY: the module is loaded and its context current; one value is written.
         let code = unsafe { (driver.cuModuleGetFunctionCount)(&mut count, module) };
@@ -79,7 +81,8 @@ impl Kernels {
     }
 
     /// Looks a kernel up, once; it is loaded here, not at the first launch, which may be one that is captured.
-    pub fn resolve(&mut self, driver: &Driver, name: &str) -> Result<Kernel> {
+    pub fn resolve(&mut self, name: &str) -> Result<Kernel> {
+        let driver = self.driver;
         if let Some(known) = self.functions.iter().find(|f| f.kernel.name == name) {
             return Ok(known.kernel);
         }
@@ -108,7 +111,8 @@ impl Kernels {
     }
 
     /// The function behind a kernel, allowed this much dynamic shared memory.
-    pub fn prepare(&mut self, driver: &Driver, kernel: &Kernel, shared: usize) -> Result<CUfunction> {
+    pub fn prepare(&mut self, kernel: &Kernel, shared: usize) -> Result<CUfunction> {
+        let driver = self.driver;
         let known = self.functions.get_mut(kernel.entry).filter(|f| f.kernel.name == kernel.name);
         let function =
             known.ok_or_else(|| Error::refused(format!("{}: a kernel of another device", kernel.name)))?;
@@ -128,14 +132,13 @@ impl Kernels {
         }
         Ok(function.handle)
     }
+}
 
-    /// Unloads everything.
-    pub fn unload(&mut self, driver: &Driver) {
-        self.functions.clear();
-        self.there.clear();
+impl Drop for Kernels {
+    fn drop(&mut self) {
         for module in self.modules.drain(..) {
-            // SAFETY: loaded once, its functions are gone, and nothing runs any more.
-            unsafe { (driver.cuModuleUnload)(module) };
+            // SAFETY: loaded once, its functions go with this value, and nothing runs any more.
+            unsafe { (self.driver.cuModuleUnload)(module) };
         }
     }
 }

@@ -6,6 +6,7 @@ mod blas;
 mod calls;
 mod candidates;
 mod checks;
+mod context;
 mod kernels;
 mod probe;
 mod product;
@@ -13,11 +14,12 @@ mod tune;
 
 use self::api::Driver;
 use self::blas::Products;
+use self::context::Context;
 use self::kernels::Kernels;
 use self::probe::Toolkit;
 use super::{Arena, Device, Event, FATBINS, Span, Stream};
 use crate::{Error, Result};
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUevent_flags, CUgraphExec, CUstream};
+use cudarc::driver::sys::{CUdeviceptr, CUevent, CUevent_flags, CUgraphExec, CUstream};
 use std::cell::{OnceCell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -28,12 +30,8 @@ pub use self::probe::{DriverState, Gpu, probe};
 pub struct Cuda {
     driver: &'static Driver,
     gpu: Gpu,
-    device: CUdevice,
-    context: CUcontext,
     /// The first failure; every later call repeats it.
     failure: OnceCell<String>,
-    kernels: RefCell<Kernels>,
-    products: Option<Products>,
     arena: Option<(CUdeviceptr, Arena)>,
     streams: Vec<CUstream>,
     /// And whether they were ever recorded.
@@ -49,6 +47,10 @@ pub struct Cuda {
     last: String,
     /// Pointers to the arguments of the launch at hand.
     arguments: RefCell<Vec<*mut c_void>>,
+    // Dropped last, in this order.
+    products: Products,
+    kernels: RefCell<Kernels>,
+    context: Context,
 }
 
 // SAFETY: the driver's handles belong to a context, not to a thread; every call makes that context current first.
@@ -88,23 +90,15 @@ impl Cuda {
     fn start(index: usize, fatbins: &[(&str, &[u8])], toolkit: &Toolkit) -> Result<Self> {
         let (driver, gpu, version) = Self::find(index, toolkit)?;
         let blas = api::blas(version).map_err(|why| Error::refused(probe::no_blas(why)))?;
-        let (mut device, mut context) = (0, null_mut());
-        // SAFETY: the driver has been started and the index is in range; each call writes one value.
-        unsafe {
-            driver
-                .check("cuDeviceGet", (driver.cuDeviceGet)(&mut device, index as i32))
-                .map_err(Error::failed)?;
-            let code = (driver.cuDevicePrimaryCtxRetain)(&mut context, device);
-            driver.check("cuDevicePrimaryCtxRetain", code).map_err(Error::failed)?;
-        }
-        let mut this = Self {
+        let context = Context::retain(driver, index).map_err(Error::failed)?;
+        let kernels = Kernels::load(driver, fatbins).map_err(Error::failed)?;
+        let (name, sms, versions) = (&gpu.name, gpu.sms, (blas.version(), probe::dotted(version)));
+        let place = format!("{name}, {sms} SMs, cuBLASLt {}, driver {}", versions.0, versions.1);
+        let products = Products::new(blas, place).map_err(Error::failed)?;
+        Ok(Self {
             driver,
             gpu,
-            device,
-            context,
             failure: OnceCell::new(),
-            kernels: RefCell::default(),
-            products: None,
             arena: None,
             streams: Vec::new(),
             events: Vec::new(),
@@ -115,18 +109,10 @@ impl Cuda {
             launches: 0,
             last: String::new(),
             arguments: RefCell::default(),
-        };
-        this.enter()?;
-        this.kernels.get_mut().load(driver, fatbins).map_err(Error::failed)?;
-        let place = format!(
-            "{}, {} SMs, cuBLASLt {}, driver {}",
-            this.gpu.name,
-            this.gpu.sms,
-            blas.version(),
-            probe::dotted(version)
-        );
-        this.products = Some(Products::new(blas, place).map_err(Error::failed)?);
-        Ok(this)
+            products,
+            kernels: RefCell::new(kernels),
+            context,
+        })
     }
 
     /// Repeats the first failure, or makes the context current.
@@ -134,10 +120,7 @@ impl Cuda {
         if let Some(first) = self.failure.get() {
             return Err(Error::failed(first));
         }
-        // SAFETY: the context is retained until this value is dropped.
-        self.outcome(
-            self.driver.check("cuCtxSetCurrent", unsafe { (self.driver.cuCtxSetCurrent)(self.context) }),
-        )
+        self.outcome(self.context.enter())
     }
 
     /// Like [`Self::enter`], for what cannot happen while work is only noted.
@@ -189,14 +172,14 @@ impl Cuda {
 }
 
 impl Drop for Cuda {
-    /// Waits for the work at hand, then frees everything in the reverse of the order in which it was made. After a
-    /// failure the driver refuses all of this, and frees it with the process.
+    /// Waits for the work at hand, then frees what it used in the reverse of the order in which it was made; products,
+    /// kernels and the context go after that. After a failure the driver refuses all of this, and frees it with the process.
     fn drop(&mut self) {
         let driver = self.driver;
+        let _ = self.context.enter(); // refused after a failure, like the rest
         // SAFETY: each handle was made by its counterpart and is used here for the last time; nothing runs any
         // more, for the context has been waited for.
         unsafe {
-            (driver.cuCtxSetCurrent)(self.context);
             if let Some((stream, _)) = self.capture {
                 let mut graph = null_mut();
                 (driver.cuStreamEndCapture)(self.streams[stream.0], &mut graph);
@@ -208,7 +191,6 @@ impl Drop for Cuda {
             for (graph, _) in self.graphs.drain(..) {
                 (driver.cuGraphExecDestroy)(graph);
             }
-            self.products = None;
             for (event, _) in self.events.drain(..) {
                 (driver.cuEventDestroy_v2)(event);
             }
@@ -221,8 +203,6 @@ impl Drop for Cuda {
             if let Some((base, _)) = self.arena.take() {
                 (driver.cuMemFree_v2)(base);
             }
-            self.kernels.get_mut().unload(driver);
-            (driver.cuDevicePrimaryCtxRelease_v2)(self.device);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::ptr::from_ref;
 impl Cuda {
     /// The trait's `plan`: the adopted algorithm, or the fastest.
     pub(super) fn plan_product(&mut self, shape: &GemmShape, operands: Span) -> Result<()> {
-        let products = self.products.as_ref().expect("made by open");
+        let products = &self.products;
         if products.plans.contains_key(shape) {
             return Ok(());
         }
@@ -26,14 +26,14 @@ impl Cuda {
         if timed {
             self.warm(&plan, shape, operands)?;
         }
-        self.products.as_mut().expect("made by open").plans.insert(*shape, plan);
+        self.products.plans.insert(*shape, plan);
         Ok(())
     }
 
     /// The trait's `gemm`.
     pub(super) fn product(&self, stream: CUstream, gemm: &Gemm) -> Result<()> {
         let shape = &gemm.shape;
-        let products = self.products.as_ref().expect("made by open");
+        let products = &self.products;
         let plan = products.plans.get(shape);
         let plan = plan.ok_or_else(|| Error::refused(format!("no algorithm was chosen for {shape}")))?;
         if [gemm.a, gemm.b, gemm.c, gemm.d].iter().any(|address| !address.is_multiple_of(ALIGNMENT)) {
@@ -52,7 +52,7 @@ impl Cuda {
             )));
         }
         let workspace = if self.workspace.bytes == 0 { 0 } else { self.place(self.workspace)? };
-        let Products { blas, handle, .. } = self.products.as_ref().expect("made by open");
+        let Products { blas, handle, .. } = &self.products;
         let Descriptors { product, a, b, c, d, .. } = plan.of;
         if gemm.shape.epilogue != Epilogue::None
             && let Err(why) = plan.of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, gemm.bias)

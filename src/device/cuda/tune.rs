@@ -36,7 +36,7 @@ impl Cuda {
     ) -> Result<bool> {
         self.plan_product(&shape.plain(), operands)?;
         let name = shape.to_string();
-        let products = self.products.as_ref().expect("made by open");
+        let products = &self.products;
         let adopted = products.adopted.get(&name).map(|choice| choice != SEPARATE);
         if products.plans.contains_key(shape) || adopted == Some(true) {
             self.plan_product(shape, operands)?;
@@ -52,7 +52,7 @@ impl Cuda {
             }
             None => (),
         }
-        let products = self.products.as_mut().expect("made by open");
+        let products = &mut self.products;
         let used = faster.is_some();
         match faster {
             Some(plan) => drop(products.plans.insert(*shape, plan)),
@@ -68,7 +68,7 @@ impl Cuda {
         operands: Span,
         instead: &Launch,
     ) -> Result<Option<Plan>> {
-        let products = self.products.as_ref().expect("made by open");
+        let products = &self.products;
         let of = self.outcome(Descriptors::new(products.blas, shape))?;
         let Ok(plan) = self.fastest(shape, of, operands)? else { return Ok(None) };
         let clock = self.outcome(Clock::new(self.driver))?;
@@ -97,7 +97,7 @@ impl Cuda {
             // Candidates depend on the alignment of the bias.
             self.outcome(of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, gemm.bias))?;
         }
-        let products = self.products.as_ref().expect("made by open");
+        let products = &self.products;
         let found = match candidates(products.blas, products.handle, &of, self.workspace.bytes) {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
@@ -132,7 +132,7 @@ impl Cuda {
             // Candidates depend on the alignment of the bias.
             self.outcome(of.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, self.place(self.workspace)?))?;
         }
-        let products = self.products.as_ref().expect("made by open");
+        let products = &self.products;
         let found = candidates(products.blas, products.handle, &of, self.workspace.bytes);
         let found = self.outcome(found.map_err(|why| format!("{shape}: {why}")))?;
         let first = found.into_iter().next();
@@ -146,7 +146,7 @@ impl Cuda {
         let unusable =
             |why: String| Error::NotReproducible(format!("{shape}: the run's algorithm {text}: {why}"));
         let algorithm = from_text(text).ok_or_else(|| unusable("not 128 hexadecimal digits".into()))?;
-        let products = self.products.as_ref().expect("made by open");
+        let products = &self.products;
         let mut result = MaybeUninit::<cublasLtMatmulHeuristicResult_t>::zeroed();
         // SAFETY: the descriptors belong together; a result is written.
         let status = unsafe {
