@@ -148,12 +148,18 @@ struct Index3 {
     unsigned x, y, z;
 };
 
+// The operands of one mma. As locals they would be filled with a pattern each time.
+struct Tiles {
+    alignas(16) float a[16][16], b[16][8], c[16][8];
+};
+
 struct Block {
     Index3 index, grid;
     struct { unsigned x; } threads_total;
     const Launch* launch;
     uint8_t* smem;
     Counts counts;
+    Tiles mma;
 };
 
 extern thread_local Thread* self;

@@ -67,14 +67,16 @@ emu_switch:
 namespace emu {
 
 constexpr size_t STACK_BYTES = 256 << 10;
+constexpr size_t CACHE_WAY = 4096, APART = 128;   // of the first cache: what is this far apart has one place in it
 
-// A stack with a page below it that faults. Returns its top, or null.
-inline uint8_t* new_stack() {
-    size_t page = size_t(sysconf(_SC_PAGESIZE));
-    void* p = mmap(nullptr, page + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+// The stack number `n`, with a page below it that faults. Returns its top, or null. The tops of a warp's stacks lie at
+// places of their own in the cache: at equal ones, lanes would push each other's frames out of it.
+inline uint8_t* new_stack(size_t n) {
+    size_t page = size_t(sysconf(_SC_PAGESIZE)), bytes = page + STACK_BYTES + CACHE_WAY;
+    void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (p == MAP_FAILED) return nullptr;
     mprotect(p, page, PROT_NONE);
-    return (uint8_t*)p + page + STACK_BYTES;
+    return (uint8_t*)p + page + STACK_BYTES + n * APART % CACHE_WAY;
 }
 
 // Makes the next switch to the result call `entry`, on an empty stack.

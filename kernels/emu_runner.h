@@ -90,7 +90,7 @@ struct Runner : Block {
 
     void assign_stack(Thread& t) {
         if (stacks_free.empty()) {
-            uint8_t* top = new_stack();
+            uint8_t* top = new_stack(stacks.size());
             if (!top) fault({"", 0}, "no memory for the stack of a fiber");
             stacks_free.push_back(int(stacks.size()));
             stacks.push_back(top);

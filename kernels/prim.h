@@ -409,12 +409,15 @@ template <int MATRICES, bool TRANS> void ldmatrix(uint32_t* r, const void* row, 
     if (lane_id() < 8 * MATRICES) memcpy(mine.values, row, 16);
     meet_warp(ALL_LANES, &mine, what, where, [](void* const* args) {
         auto lanes = reinterpret_cast<Ldmatrix* const*>(args);
-        auto at = [&](int m, int row, int col) { return uint32_t(lanes[8 * m + row]->values[col]); };
+        uint16_t at[MATRICES][8][8];
         for (int m = 0; m < MATRICES; m++)
-            for (int l = 0; l < WARP; l++) {
-                int i = l / 4, j = 2 * (l % 4);
-                lanes[l]->r[m] = TRANS ? at(m, j, i) | at(m, j + 1, i) << 16 : at(m, i, j) | at(m, i, j + 1) << 16;
-            }
+            for (int row = 0; row < 8; row++) memcpy(at[m][row], lanes[8 * m + row]->values, 16);
+        for (int l = 0; l < WARP; l++) {
+            int i = l / 4, j = 2 * (l % 4);
+            uint32_t* r = lanes[l]->r;
+            for (int m = 0; m < MATRICES; m++)
+                r[m] = TRANS ? at[m][j][i] | uint32_t(at[m][j + 1][i]) << 16 : at[m][i][j] | uint32_t(at[m][i][j + 1]) << 16;
+        }
         if (!block->launch->counting) return;
         void* rows[WARP];
         for (int l = 0; l < WARP; l++) rows[l] = const_cast<void*>(lanes[l]->row);
@@ -428,21 +431,19 @@ typedef float Row4 __attribute__((vector_size(16)));
 // +1, column g; C: register r holds row g + 8(r>>1), column 2t + (r&1).
 inline void mma_m16n8k16(void* const* args) {
     auto lanes = reinterpret_cast<Mma* const*>(args);
-    alignas(16) float a[16][16], b[16][8], c[16][8];
+    auto& [a, b, c] = block->mma;
+    auto two = [](float* first, float* second, uint32_t x) { *first = lo_float(x), *second = hi_float(x); };
     for (int l = 0; l < WARP; l++) {
         const Mma& m = *lanes[l];
         int g = l / 4, t = 2 * (l % 4);
-        for (int r = 0; r < 4; r++) {
-            float* to = &a[g + 8 * (r & 1)][t + 8 * (r >> 1)];
-            to[0] = lo_float(m.a[r]);
-            to[1] = hi_float(m.a[r]);
-        }
+        two(&a[g][t], &a[g][t + 1], m.a[0]);
+        two(&a[g + 8][t], &a[g + 8][t + 1], m.a[1]);
+        two(&a[g][t + 8], &a[g][t + 9], m.a[2]);
+        two(&a[g + 8][t + 8], &a[g + 8][t + 9], m.a[3]);
         memcpy(&c[g][t], m.c, 8);
         memcpy(&c[g + 8][t], m.c + 2, 8);
-        for (int r = 0; r < 2; r++) {
-            b[t + 8 * r][g] = lo_float(m.b[r]);
-            b[t + 8 * r + 1][g] = hi_float(m.b[r]);
-        }
+        two(&b[t][g], &b[t + 1][g], m.b[0]);
+        two(&b[t + 8][g], &b[t + 9][g], m.b[1]);
     }
     for (int i = 0; i < 16; i += 4)   // four rows at a time hide the latency of an addition
         for (int j = 0; j < 8; j += 4) {
