@@ -1,4 +1,4 @@
-"""Token files as other programs write them, for tests/data_foreign.rs: `python tools/foreign_shards.py tests/foreign`,
+"""Token files as other programs write them, for tests/data/foreign.rs: `python tools/foreign_shards.py tests/foreign`,
 with numpy, torch, safetensors, pyarrow, h5py, zstandard and lz4.
 
 NumPy's own `save`, and indices as Megatron-LM's builder makes them: version 1, sizes (i32), pointers (i64), document

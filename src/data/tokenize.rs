@@ -22,7 +22,21 @@ const CHUNK_DOCUMENTS: usize = 16_384;
 ///
 /// Refused: an existing output, one that another process is writing, another `tokenizer.json` in the folder, no documents, and what `documents` refuses.
 pub fn tokenize_documents(
-    documents: impl Iterator<Item = Result<String>> + Send,
+    mut documents: impl Iterator<Item = Result<String>> + Send,
+    tokenizer: &TextTokenizer,
+    eod: Option<u32>,
+    out_prefix: &Path,
+    progress: &mut Progress,
+) -> Result<TokenizedInfo> {
+    tokenize_all(&mut documents, tokenizer, eod, out_prefix, progress)
+}
+
+/// Texts one after the other.
+type Texts<'a> = &'a mut (dyn Iterator<Item = Result<String>> + Send);
+
+/// Compiled once, whatever iterator the texts come from.
+fn tokenize_all(
+    documents: Texts<'_>,
     tokenizer: &TextTokenizer,
     eod: Option<u32>,
     out_prefix: &Path,
@@ -98,18 +112,18 @@ struct Encoded {
 
 /// Encodes one chunk while the next is read.
 fn write_all(
-    mut documents: impl Iterator<Item = Result<String>> + Send,
+    documents: Texts<'_>,
     tokenizer: &TextTokenizer,
     eod: Option<u32>,
     writer: &mut ShardWriter,
     progress: &mut Progress,
 ) -> Result<Encoded> {
     let mut seen = Encoded { input_bytes: 0, without_tokens: 0 };
-    let mut chunk = next_chunk(&mut documents)?;
+    let mut chunk = next_chunk(documents)?;
     while !chunk.is_empty() {
         let (encoded, next) = rayon::join(
             || chunk.par_iter().map(|text| encode(tokenizer, text, eod)).collect::<Result<Vec<_>>>(),
-            || next_chunk(&mut documents),
+            || next_chunk(documents),
         );
         for (text, ids) in chunk.iter().zip(encoded?) {
             if ids.is_empty() {
@@ -133,7 +147,7 @@ fn encode(tokenizer: &TextTokenizer, text: &str, eod: Option<u32>) -> Result<Vec
     Ok(ids)
 }
 
-fn next_chunk(documents: &mut impl Iterator<Item = Result<String>>) -> Result<Vec<String>> {
+fn next_chunk(documents: Texts<'_>) -> Result<Vec<String>> {
     let (mut chunk, mut bytes) = (Vec::new(), 0usize);
     while bytes < CHUNK_BYTES && chunk.len() < CHUNK_DOCUMENTS {
         let Some(text) = documents.next().transpose()? else { break };

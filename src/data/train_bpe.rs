@@ -14,7 +14,15 @@ pub const VOCAB_MIN: u32 = 257;
 /// merges seen at least twice. Text with too few different words gives a smaller vocabulary. The result depends on
 /// the texts only, not on their order or the number of threads.
 pub fn train_bpe(
-    texts: impl Iterator<Item = Result<String>> + Send,
+    mut texts: impl Iterator<Item = Result<String>> + Send,
+    vocab_size: u32,
+) -> Result<TextTokenizer> {
+    train_on(&mut texts, vocab_size)
+}
+
+/// Compiled once, whatever iterator the texts come from.
+fn train_on(
+    texts: &mut (dyn Iterator<Item = Result<String>> + Send),
     vocab_size: u32,
 ) -> Result<TextTokenizer> {
     if vocab_size < VOCAB_MIN {

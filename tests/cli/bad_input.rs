@@ -1,10 +1,11 @@
 //! Shards, tokenizers and models that are not what they say: one refusal each, and nothing is left behind.
 use crate::support::*;
-#[path = "../data_support/mod.rs"]
-mod data_support;
-use data_support::{Idx, megatron};
+#[allow(dead_code)]
+#[path = "../data/support.rs"]
+mod shards;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
+use shards::{Idx, megatron};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,4 @@
 //! Shards written byte by byte, independently of the library's writer.
-#![allow(dead_code)]
-pub mod text;
-
 use std::path::{Path, PathBuf};
 
 use rewarm::data::Corpus;

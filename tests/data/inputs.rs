@@ -1,12 +1,11 @@
 //! Texts as people keep them: every format, packing, folder and pipe, and what is left out of them.
-mod data_support;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use data_support::{mentions, refusal};
+use crate::support::{mentions, refusal};
 use rewarm::data::{Documents, InputOptions, Inputs, TextFormat};
 use tempfile::{TempDir, tempdir};
 

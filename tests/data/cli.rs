@@ -1,8 +1,6 @@
 //! The `data` sub-commands as a user calls them.
-use rewarm::{Error, Result, config, data, stop};
-
-#[path = "../src/cli/data.rs"]
-mod cli;
+use rewarm::cli::data::{self as command, DataCommand};
+use rewarm::{Error, Result, data};
 
 use clap::Parser;
 use std::path::Path;
@@ -11,12 +9,12 @@ use tempfile::tempdir;
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
-    command: cli::DataCommand,
+    command: DataCommand,
 }
 
 fn run(folder: &Path, line: &str) -> Result<()> {
     let line = line.replace("DIR", folder.to_str().unwrap());
-    cli::run(Cli::try_parse_from(["data"].into_iter().chain(line.split_whitespace())).unwrap().command)
+    command::run(Cli::try_parse_from(["data"].into_iter().chain(line.split_whitespace())).unwrap().command)
 }
 
 #[test]

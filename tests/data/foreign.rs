@@ -1,11 +1,10 @@
 //! Token files of other programs: what NumPy and Megatron write, what is no tokens, and folders as people keep them.
 //! The files in tests/foreign were written by those programs (tools/foreign_shards.py).
-mod data_support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use data_support::*;
+use crate::support::*;
 use proptest::prelude::*;
 use rewarm::data::{Corpus, Dtype, Format, Order, Progress, Side, Source, Sources, Split, verify};
 use tempfile::tempdir;

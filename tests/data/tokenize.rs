@@ -1,34 +1,16 @@
 //! Text to shards and back.
-mod data_support;
 use std::fs;
 use std::path::Path;
-use std::sync::LazyLock;
 
-use data_support::text::{Dice, documents};
-use data_support::*;
+use crate::support::*;
+use crate::text::{Dice, LIKE_PYTHIA, TRAINED, changed, document, documents, train};
 use proptest::prelude::*;
 use rewarm::data::{
     Progress, ShardWriter, TextTokenizer, TokenizedInfo, check_tokenizer, inspect, tokenize_documents,
     train_bpe, verify,
 };
 use tempfile::tempdir;
-use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, normalizers::NFC};
-
-static TRAINED: LazyLock<TextTokenizer> = LazyLock::new(|| train(&documents(400), 1024));
-
-fn train(texts: &[String], vocab_size: u32) -> TextTokenizer {
-    train_bpe(texts.iter().cloned().map(Ok), vocab_size).unwrap()
-}
-
-/// As Pythia's: NFC, a second special token, and runs of spaces as added tokens that are looked for after NFC.
-static LIKE_PYTHIA: LazyLock<TextTokenizer> = LazyLock::new(|| {
-    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
-    inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC))).unwrap();
-    inner.add_special_tokens(vec![AddedToken::from("<|padding|>", true)]).unwrap();
-    let spaces = (2..=24).rev().map(|n| AddedToken::from(" ".repeat(n), false).normalized(true));
-    inner.add_tokens(spaces.collect::<Vec<_>>()).unwrap();
-    TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap()
-});
+use tokenizers::{AddedToken, Tokenizer};
 
 fn library(tokenizer: &TextTokenizer, text: &str) -> Vec<u32> {
     let library = Tokenizer::from_bytes(tokenizer.json()).unwrap();
@@ -117,27 +99,22 @@ fn long_texts_equal_the_library() {
         assert!(tokenizer.encode(&text).unwrap() == tokenizer.encode_slow(&text).unwrap());
     }
     // An added token that reaches over such places.
-    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
-    inner.add_tokens(vec![AddedToken::from("the on st", false)]).unwrap();
-    let tokenizer = TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap();
+    let tokenizer = changed(|t| {
+        t.add_tokens(vec![AddedToken::from("the on st", false)]).unwrap();
+    });
     let text = "the on st ".repeat(60_000);
     assert!(tokenizer.is_fast() && tokenizer.encode(&text).unwrap() == tokenizer.encode_slow(&text).unwrap());
 }
 
 #[test]
 fn other_kinds_of_tokenizer_take_the_slow_path() {
-    let change = |change: &dyn Fn(&mut Tokenizer)| {
-        let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
-        change(&mut inner);
-        TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap()
-    };
-    let lower = change(&|t| {
+    let lower = changed(|t| {
         t.with_normalizer(Some(tokenizers::normalizers::Lowercase)).unwrap();
     });
-    let prefix = change(&|t| {
+    let prefix = changed(|t| {
         t.with_pre_tokenizer(Some(tokenizers::pre_tokenizers::byte_level::ByteLevel::default()));
     });
-    let strip = change(&|t| {
+    let strip = changed(|t| {
         t.add_tokens(vec![AddedToken::from("<x>", false).lstrip(true)]).unwrap();
     });
     for tokenizer in [lower, prefix, strip] {
@@ -286,7 +263,7 @@ fn broken_tokenizers_are_refused() {
 #[test]
 fn documents_of_every_size_survive() {
     let mut dice = Dice::new(1);
-    let texts: Vec<String> = [1, 2, 3, 10_000].map(|n| data_support::text::document(&mut dice, n)).into();
+    let texts: Vec<String> = [1, 2, 3, 10_000].map(|n| document(&mut dice, n)).into();
     for text in texts {
         let ids = TRAINED.encode(&text).unwrap();
         assert_eq!(TRAINED.decode(&ids).unwrap(), text);

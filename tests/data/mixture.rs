@@ -1,10 +1,9 @@
 //! Mixtures: every source in its own order, whatever becomes of shares and however samples are cut into batches.
-mod data_support;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use data_support::*;
+use crate::support::*;
 use proptest::prelude::*;
 use rewarm::data::{Batch, Corpus, Dealt, Mixture, Order, Shares, Side, Source, Sources, Split, fill_batch};
 use tempfile::tempdir;

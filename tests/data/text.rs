@@ -1,4 +1,32 @@
-//! Documents that are hard on a tokenizer, the same on every run.
+//! Documents that are hard on a tokenizer, the same on every run, and tokenizers that were trained on them.
+use rewarm::data::{TextTokenizer, train_bpe};
+use std::sync::LazyLock;
+use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, normalizers::NFC};
+
+/// A byte-level BPE of 1,024 tokens.
+pub static TRAINED: LazyLock<TextTokenizer> = LazyLock::new(|| train(&documents(400), 1024));
+
+/// The same as Pythia's: NFC, a second special token, and runs of spaces as added tokens that are looked for after NFC.
+pub static LIKE_PYTHIA: LazyLock<TextTokenizer> = LazyLock::new(|| {
+    changed(|t| {
+        t.with_normalizer(Some(NormalizerWrapper::NFC(NFC))).unwrap();
+        t.add_special_tokens(vec![AddedToken::from("<|padding|>", true)]).unwrap();
+        let spaces = (2..=24).rev().map(|n| AddedToken::from(" ".repeat(n), false).normalized(true));
+        t.add_tokens(spaces.collect::<Vec<_>>()).unwrap();
+    })
+});
+
+/// Trained on these.
+pub fn train(texts: &[String], vocab_size: u32) -> TextTokenizer {
+    train_bpe(texts.iter().cloned().map(Ok), vocab_size).unwrap()
+}
+
+/// [`TRAINED`], changed.
+pub fn changed(change: impl FnOnce(&mut Tokenizer)) -> TextTokenizer {
+    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
+    change(&mut inner);
+    TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap()
+}
 
 /// A small generator (Marsaglia's xorshift), so that texts do not depend on a crate's version.
 pub struct Dice(u64);

@@ -1,9 +1,8 @@
 //! Shards: every format, every fault, and how fast many of them open.
-mod data_support;
 use std::fs::{self, File};
 use std::time::Instant;
 
-use data_support::*;
+use crate::support::*;
 use proptest::prelude::*;
 use rewarm::data::{Corpus, Format, Progress, Shard, verify};
 use tempfile::tempdir;

@@ -1,37 +1,19 @@
 //! Bits per byte of a part of a text: against the bytes that were put in.
-mod data_support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use data_support::text::{Dice, document, documents};
-use rewarm::data::{
-    Corpus, Order, Progress, Side, Split, TextTokenizer, TokenBytes, tokenize_documents, train_bpe,
-};
+use crate::text::{Dice, LIKE_PYTHIA, TRAINED, changed, document, documents};
+use rewarm::data::{Corpus, Order, Progress, Side, Split, TokenBytes, tokenize_documents};
 use serde_json::Value;
 use tempfile::tempdir;
-use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, normalizers::NFC};
-
-static TRAINED: LazyLock<TextTokenizer> =
-    LazyLock::new(|| train_bpe(documents(400).into_iter().map(Ok), 1024).unwrap());
-
-fn changed(change: impl FnOnce(&mut Tokenizer)) -> TextTokenizer {
-    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
-    change(&mut inner);
-    TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap()
-}
+use tokenizers::{AddedToken, Tokenizer};
 
 #[test]
 fn the_bytes_of_tokens_add_up_to_the_text() {
-    let spaces = changed(|t| {
-        t.with_normalizer(Some(NormalizerWrapper::NFC(NFC))).unwrap();
-        t.add_special_tokens(vec![AddedToken::from("<|padding|>", true)]).unwrap();
-        let spaces = (2..=24).rev().map(|n| AddedToken::from(" ".repeat(n), false).normalized(true));
-        t.add_tokens(spaces.collect::<Vec<_>>()).unwrap();
-    });
     let mut dice = Dice::new(3);
-    for tokenizer in [&*TRAINED, &spaces] {
+    for tokenizer in [&*TRAINED, &*LIKE_PYTHIA] {
         let table = TokenBytes::new(tokenizer.json(), &[0]).unwrap();
         for words in [1, 10, 1000] {
             // In composed form, and without the spelled-out end that becomes one.

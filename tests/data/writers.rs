@@ -1,5 +1,4 @@
 //! Several writers at once, killed writers, and what `verify` says of files that are not what was written.
-mod data_support;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,19 +7,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use data_support::text::documents;
-use data_support::*;
+use crate::support::*;
+use crate::text::{TRAINED, documents, train};
 use rewarm::Result;
 use rewarm::data::{
-    Progress, ShardWriter, TextTokenizer, TokenizedInfo, Verification, tokenize_documents, train_bpe, verify,
+    Progress, ShardWriter, TextTokenizer, TokenizedInfo, Verification, tokenize_documents, verify,
 };
 use tempfile::tempdir;
-
-static TRAINED: LazyLock<TextTokenizer> = LazyLock::new(|| train(400));
-
-fn train(count: usize) -> TextTokenizer {
-    train_bpe(documents(count).into_iter().map(Ok), 600).unwrap()
-}
 
 /// Texts that come one by one, when the test says so.
 struct Slow {
@@ -142,7 +135,7 @@ fn a_file_that_came_meanwhile_stays_and_nothing_is_left() {
 
 #[test]
 fn two_prefixes_of_a_folder_share_a_tokenizer_or_the_later_is_refused() {
-    static OTHER: LazyLock<TextTokenizer> = LazyLock::new(|| train(7));
+    static OTHER: LazyLock<TextTokenizer> = LazyLock::new(|| train(&documents(7), 600));
     let texts = documents(30);
     let dir = tempdir().unwrap();
     let (a, b) = (Slow::start(&dir.path().join("a"), &TRAINED), Slow::start(&dir.path().join("b"), &TRAINED));

@@ -1,9 +1,8 @@
 //! Order and split: exact on tiny corpora, bijective on all.
-mod data_support;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use data_support::*;
+use crate::support::*;
 use proptest::prelude::*;
 use rewarm::data::{Batch, Corpus, Order, Side, Split, Stream, fill_batch, fill_windows};
 use tempfile::tempdir;

@@ -1,0 +1,14 @@
+//! Tokens and texts: shards of every format, their order and mixtures, tokenizers, and what writes and verifies them.
+//! `cargo test --release --test data`.
+mod bytes;
+mod cli;
+mod foreign;
+mod inputs;
+mod mixture;
+mod order;
+mod shards;
+mod support;
+mod text;
+mod tokenize;
+mod tokenizers;
+mod writers;
