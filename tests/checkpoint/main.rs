@@ -5,5 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod format_1;
+#[cfg(target_os = "linux")]
+mod host_memory;
 mod lock;
 mod rules;

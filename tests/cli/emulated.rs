@@ -1,14 +1,12 @@
 //! The commands with `--device emulated`: runs that are killed and go on, runs that move between devices, and what
 //! is refused where there is no GPU.
 mod ema;
-#[path = "../cli/support.rs"]
-mod support;
 
+use crate::support::*;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::*;
 
 /// Two heads of 32, two layers, 20 steps of four sequences in two micro-batches.
 const SMALL: &str = r#"

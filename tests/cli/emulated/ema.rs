@@ -1,7 +1,7 @@
 //! The moving average of the weights: what a checkpoint carries on a device, and through a kill, a change of device and
 //! an export.
+use super::{SMALL, kill_after_ten_steps, last_bytes, small};
 use crate::support::*;
-use crate::{SMALL, kill_after_ten_steps, last_bytes, small};
 use rewarm::backend::cpu::average;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,7 +1,5 @@
-//! Saving and loading on a device take a fixed amount of the host's memory, whatever the model's size. Alone in its
-//! process, whose peak it reads. The memory of the emulated device is the host's, too, and there before.
-#![cfg(target_os = "linux")]
-
+//! Saving and loading on a device take a fixed amount of the host's memory, whatever the model's size. Alone in a
+//! process, whose peak is read. The memory of the emulated device is the host's, too, and there before.
 use rewarm::backend::gpu::Gpu;
 use rewarm::bench::resident_above;
 use rewarm::checkpoint::{
@@ -11,6 +9,7 @@ use rewarm::device::{EmulatedDevice, EmulatedSettings, StreamTiming};
 use rewarm::model::{Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize, preset};
 use rewarm::ops::{Matrix, Part, Shape, State};
 use rewarm::perf::{gpus, plan};
+use std::process::Command;
 
 /// Beside what is planned: what the allocator and the threads take by themselves.
 const BESIDE: u64 = 32 << 20;
@@ -95,7 +94,21 @@ fn measure(channels: usize, layers: usize, precision: Precision) {
 /// 700 MB of weights and moments.
 #[test]
 fn checkpoints_pass_through_little_memory() {
-    Precision::ALL.into_iter().for_each(|precision| measure(512, 2, precision));
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args(["--exact", "host_memory::in_a_process", "--ignored", "--nocapture"]).env("CHILD", "1");
+    let said = alone.output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    let told = text.matches(" MB of host memory").count();
+    assert!(said.status.success() && told == 6 * Precision::ALL.len(), "{text}");
+    print!("{text}");
+}
+
+#[test]
+#[ignore = "run by the one before, in a process of its own"]
+fn in_a_process() {
+    if std::env::var_os("CHILD").is_some() {
+        Precision::ALL.into_iter().for_each(|precision| measure(512, 2, precision));
+    }
 }
 
 /// The largest tensors of Pythia-1.4B, [50304, 2048], with 2 of its 24 layers.

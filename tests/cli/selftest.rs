@@ -31,7 +31,7 @@ fn the_emulated_device_passes_and_every_kernel_is_in_the_table() {
     let launched: BTreeSet<&str> =
         report["kernels"].as_array().unwrap().iter().map(|k| k.as_str().unwrap()).collect();
     let all: BTreeSet<&str> = Emulated::kernels().into_iter().collect();
-    let table = include_str!("../kernels/RESOURCES.md").lines();
+    let table = include_str!("../../kernels/RESOURCES.md").lines();
     let names = table.filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name));
     assert_eq!(names.collect::<BTreeSet<_>>(), all, "kernels/RESOURCES.md is that of other kernels");
     // These need more shared memory than this device has; a test in src/selftest runs them where it is. The last two
