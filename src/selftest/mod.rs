@@ -6,11 +6,11 @@
 //! be twice that of a naive f32 computation with the same rounding points, and one rounding of the output.
 mod around;
 mod cases;
-pub mod fragments;
+mod fragments;
 pub(crate) mod judge;
-mod launch;
+pub mod launch;
 mod naive;
-mod primitives;
+pub mod primitives;
 mod report;
 mod rig;
 mod rounded;

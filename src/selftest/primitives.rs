@@ -1,4 +1,6 @@
-//! Each primitive of `kernels/prim.h`, by `kernels/selfcheck.cu`, against a statement of its own.
+//! Each primitive of `kernels/prim.h`, by `kernels/selfcheck.cu`, against a statement of its own: fragment layouts as the
+//! figures of the PTX ISA draw them, Philox as its authors publish it, bf16 as the crate `half`. A device runs each once;
+//! `tests/kernels/selfcheck.rs` runs them in every mode of the emulated one, and without their synchronisation.
 use super::fragments::{A_PARTS, B_PARTS, C_PARTS, ROW_FIGURE, STACKED, bits, pack};
 use super::judge::{Expected, bf16s, judge};
 use super::launch::{Input, Program, given, halves, poison, values};
@@ -44,7 +46,7 @@ pub fn all() -> Vec<Primitive> {
             0x0370_7344_1319_8a2e,
             philox(0x299f_31d0_a409_3822, [0, 0x0370_7344_1319_8a2e]),
         ),
-        product(),
+        product(64, 96, 256),
     ]
 }
 
@@ -295,9 +297,8 @@ fn random_bits(key: u64, high: u64, expected: [u32; 4]) -> Primitive {
     }
 }
 
-/// Copies, ldmatrix and mma together.
-fn product() -> Primitive {
-    let (m, n, k) = (64, 96, 256);
+/// Copies, ldmatrix and mma together: `C [m, n]` of `A [m, k]` and `B [n, k]`, in blocks of 32 × 32.
+pub fn product(m: usize, n: usize, k: usize) -> Primitive {
     let mut random = Random::new(5);
     let (a, b) = (bf16s(&random.normals(m * k, 0.0, 1.0)), bf16s(&random.normals(n * k, 0.0, 1.0)));
     let sizes = [Input::Int(n as i32), Input::Int(k as i32)];
@@ -314,5 +315,5 @@ fn product() -> Primitive {
         }
         agree("c", &values::<f32>(&out[2]), naive, exact)
     };
-    Primitive { op: "product", what: "64 x 256 x 96", program, check: Box::new(check) }
+    Primitive { op: "product", what: "copies, ldmatrix and mma", program, check: Box::new(check) }
 }

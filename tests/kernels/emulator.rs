@@ -1,6 +1,5 @@
 //! The emulator itself: what it refuses, what it reports, how fast it is.
 use crate::rig::{Run, count, once};
-use bytemuck::{Pod, Zeroable};
 use rewarm::Result;
 use rewarm::device::{Arg, Capability, Emulated, Mode, Schedule};
 use std::time::Instant;
@@ -142,27 +141,6 @@ fn counts_bank_conflicts() {
         // The same pattern is written and read.
         assert_eq!(counters.bank_conflicts, 2 * conflicts, "stride {stride}");
     }
-}
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Pair {
-    scale: f32,
-    shift: i32,
-}
-
-#[test]
-fn structs_by_value_and_grids_of_three_dimensions() {
-    let program = |run: &mut Run| {
-        let out = run.poisoned::<f32>(3 * 4 * 5 * 32);
-        let pair = Pair { scale: 2.0, shift: 7 };
-        run.launch("selfcheck_grid", [3, 4, 5], 32, 0, &[Arg::bytes(&pair), out.arg()])?;
-        run.output("out", &out);
-        Ok(())
-    };
-    let expected: Vec<f32> =
-        (0..60).flat_map(|b| (0..32).map(move |i| 2.0 * (b * 32 + i) as f32 + 7.0)).collect();
-    assert_eq!(crate::rig::every_mode(program).get("out"), expected);
 }
 
 /// Not a measurement to rely on: the figure in kernels/README.md comes from here.

@@ -3,6 +3,7 @@ use bytemuck::Pod;
 use half::bf16;
 use rewarm::Result;
 use rewarm::device::{Arg, Buffer, Capability, Counters, Emulated, Mode, Order, Schedule, Timing};
+use rewarm::selftest::launch::{Input, Program};
 use std::fmt::Write;
 
 /// One run on a fresh device. A program uploads its inputs, launches, and declares its outputs with
@@ -22,6 +23,10 @@ pub struct Outputs(Vec<(&'static str, Values, Vec<u8>)>);
 
 type Values = Vec<f32>;
 
+/// Names of a program's buffers.
+const BUFFERS: [&str; 8] =
+    ["buffer 0", "buffer 1", "buffer 2", "buffer 3", "buffer 4", "buffer 5", "buffer 6", "buffer 7"];
+
 impl Outputs {
     fn find(&self, name: &str) -> &(&'static str, Values, Vec<u8>) {
         self.0.iter().find(|o| o.0 == name).unwrap_or_else(|| panic!("no output {name}"))
@@ -38,6 +43,11 @@ impl Outputs {
         let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
         bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
         values
+    }
+
+    /// The bytes of every output.
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
+        self.0.iter().map(|output| output.2.clone()).collect()
     }
 
     /// Where the bits of two runs differ first.
@@ -110,6 +120,32 @@ impl Run {
         let counters = self.device.launch(&kernel, grid, threads as u32, smem, args, &self.mode)?;
         self.counters.add(&counters);
         Ok(counters)
+    }
+
+    /// A launch of the self-test. Every buffer is an output, so that what it may not write is compared too.
+    pub fn program(&mut self, program: &Program) -> Result<()> {
+        let (mut args, mut buffers) = (Vec::new(), Vec::new());
+        let mut keep = |buffer: Buffer<u8>| {
+            buffers.push(buffer);
+            buffer.arg()
+        };
+        for input in &program.inputs {
+            args.push(match *input {
+                Input::Given(ref bytes) => keep(self.upload(bytes)),
+                Input::Poison(bytes) => keep(self.poisoned(bytes)),
+                Input::Int(x) => x.into(),
+                Input::Long(x) => x.into(),
+                Input::Float(x) => x.into(),
+                Input::Struct(x) => Arg::bytes(&x),
+                Input::Null => Arg::address(0),
+            });
+        }
+        let grid = program.grid.map(|n| n as usize);
+        self.launch(program.kernel, grid, program.threads as usize, program.shared_bytes, &args)?;
+        for (name, buffer) in BUFFERS.into_iter().zip(&buffers) {
+            self.outputs.0.push((name, Vec::new(), self.device.read(buffer)));
+        }
+        Ok(())
     }
 
     /// What is judged and compared between modes, bit for bit.
