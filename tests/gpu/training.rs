@@ -6,6 +6,7 @@ use rewarm::model::{Model, Pass, Purpose, Recompute, Workspace};
 use rewarm::ops::{AdamSettings, Backend, Shape, Update, Work};
 use rewarm::optim::assign;
 use rewarm::train::{Micro, StepResult, train_step};
+use std::sync::OnceLock;
 
 const STEPS: usize = 50;
 const SHAPE: Shape = Shape { batch: 4, time: 64 };
@@ -28,17 +29,34 @@ fn train(model: &Model, ops: &mut dyn Backend, ws: &Workspace) -> Vec<StepResult
     (0..STEPS).map(step).collect()
 }
 
+fn sizes(parallel: bool) -> Sizes {
+    Sizes { parallel, ..Sizes::new(64, 2) }
+}
+
+fn workspace(model: &Model) -> Workspace {
+    Workspace::new(&model.config, Shape { batch: 2, ..SHAPE }, 128, Purpose::Train(Recompute::None))
+}
+
+fn on_a_device(model: &Model) -> Vec<StepResult> {
+    let ws = workspace(model);
+    train(model, &mut gpu(model, &ws, &weights(model, 3), EmulatedSettings::default(), true), &ws)
+}
+
+/// With master weights, on the device: computed once for both who compare.
+fn mixed(parallel: bool) -> &'static [StepResult] {
+    static COMPUTED: [OnceLock<Vec<StepResult>>; 2] = [OnceLock::new(), OnceLock::new()];
+    COMPUTED[usize::from(parallel)].get_or_init(|| on_a_device(&sizes(parallel).model()))
+}
+
 #[test]
 fn fifty_steps_beside_the_cpu() {
     for parallel in [true, false] {
-        let model = Sizes { parallel, ..Sizes::new(64, 2) }.model();
-        let ws =
-            Workspace::new(&model.config, Shape { batch: 2, ..SHAPE }, 128, Purpose::Train(Recompute::None));
-        let w = weights(&model, 3);
-        let exact = train(&model, &mut cpu(&model, &ws, &w), &ws);
-        let found = train(&model, &mut gpu(&model, &ws, &w, EmulatedSettings::default(), true), &ws);
+        let model = sizes(parallel).model();
+        let ws = workspace(&model);
+        let exact = train(&model, &mut cpu(&model, &ws, &weights(&model, 3)), &ws);
+        let found = mixed(parallel);
         assert!(exact[0].loss - exact[STEPS - 1].loss >= 2.0, "too little was learned to compare: {exact:?}");
-        let apart = exact.iter().zip(&found).map(|(e, f)| (e.loss - f.loss).abs());
+        let apart = exact.iter().zip(found).map(|(e, f)| (e.loss - f.loss).abs());
         let worst = apart.fold(0.0, f64::max);
         println!("loss {:.3} to {:.3}, at most {worst:.4} apart", exact[0].loss, exact[STEPS - 1].loss);
         assert!(worst <= 0.02, "{worst}");
@@ -48,14 +66,9 @@ fn fifty_steps_beside_the_cpu() {
 /// The bound is that of the protocol for a GPU: the mean over the steps.
 #[test]
 fn fifty_steps_in_bf16_beside_mixed() {
-    for parallel in [true, false] {
-        let sizes = Sizes { parallel, ..Sizes::new(64, 2) };
-        let [mixed, low] = [sizes.model(), sizes.low()].map(|model| {
-            let shape = Shape { batch: 2, ..SHAPE };
-            let ws = Workspace::new(&model.config, shape, 128, Purpose::Train(Recompute::None));
-            let mut gpu = gpu(&model, &ws, &weights(&model, 3), EmulatedSettings::default(), true);
-            train(&model, &mut gpu, &ws)
-        });
+    for parallel in [false, true] {
+        let low = on_a_device(&sizes(parallel).low());
+        let mixed = mixed(parallel);
         assert!(mixed[0].loss - mixed[STEPS - 1].loss >= 2.0, "too little was learned to compare: {mixed:?}");
         let apart: Vec<f64> = mixed.iter().zip(&low).map(|(a, b)| (a.loss - b.loss).abs()).collect();
         let (mean, worst) =

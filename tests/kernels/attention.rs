@@ -5,6 +5,7 @@ mod naive;
 use crate::rig::{check_traffic, count, deterministic, mutations, once};
 use case::Case;
 use rewarm::device::{Capability, Counters, Mode};
+use rewarm::ops::Shape;
 use rewarm::ops::attention as cut;
 use rewarm::ops::cost::{self, Cost};
 use std::cell::RefCell;
@@ -61,22 +62,23 @@ fn documents_in_several_shares() {
     }
 }
 
-/// Five shares and a last tile of one token. A test per size, for more than one core.
-macro_rules! at_2049 {
-    ($($name:ident: $size:literal),*) => {
+/// Several shares and a last tile of one token: five shares where they are quick, three where the same template has more
+/// to compute, as tiles go to shares in turn and each share has several of either. A test per size, for more than one core.
+macro_rules! many_tiles {
+    ($($name:ident: $size:literal at $time:literal),*) => {
         $(#[test]
         fn $name() {
-            Case::new(1, 2049, 1, $size).check();
+            Case::new(1, $time, 1, $size).check();
         })*
     };
 }
-at_2049!(
-    at_2049_32: 32,
-    at_2049_64: 64,
-    at_2049_80: 80,
-    at_2049_96: 96,
-    at_2049_128: 128,
-    at_2049_256: 256
+many_tiles!(
+    many_tiles_of_32: 32 at 2049,
+    many_tiles_of_64: 64 at 2049,
+    many_tiles_of_80: 80 at 2049,
+    many_tiles_of_96: 96 at 1025,
+    many_tiles_of_128: 128 at 1025,
+    many_tiles_of_256: 256 at 1025
 );
 
 #[test]
@@ -108,17 +110,24 @@ fn counters(case: &Case) -> [Counters; 2] {
     [forward, backward]
 }
 
-/// Traffic and products as `ops::attention` says, and those at most 10 % above the causal half of T² each.
+/// Traffic and products as `ops::attention` says, and those at most 10 % above the causal half of T² each: of 2,048
+/// tokens, where `ops::attention` says what is counted here of 1,024.
 #[test]
 fn traffic_and_work_are_the_cost() {
     for (size, on) in instances() {
-        let case = Case::new(1, 2048, 1, size).on(on);
-        let (s, heads) = (case.s, case.heads);
-        let costs: [(Cost, Cost); 2] = [
-            (cut::forward_cost(s, heads, case.forward_cut()), cost::attention(s, heads, 2)),
-            (cut::backward_cost(s, heads, case.backward_cut()), cost::attention_bwd(s, heads, 2)),
-        ];
-        for ((counters, (cost, least)), what) in counters(&case).iter().zip(costs).zip(["fwd", "bwd"]) {
+        let case = Case::new(1, 1024, 1, size).on(on);
+        let costs = |s: Shape| -> [(Cost, Cost); 2] {
+            let heads = case.heads;
+            [
+                (cut::forward_cost(s, heads, case.forward_cut()), cost::attention(s, heads, 2)),
+                (cut::backward_cost(s, heads, case.backward_cut()), cost::attention_bwd(s, heads, 2)),
+            ]
+        };
+        for (said, least) in costs(Shape { batch: 1, time: 2048 }) {
+            assert!(said.flops <= 1.10 * least.flops, "{size} {on}");
+        }
+        for ((counters, (cost, least)), what) in counters(&case).iter().zip(costs(case.s)).zip(["fwd", "bwd"])
+        {
             let flops = counters.mma_flops as f64;
             println!(
                 "{}: {} bytes, FLOP {:.4} of the least",
@@ -127,7 +136,6 @@ fn traffic_and_work_are_the_cost() {
                 flops / least.flops
             );
             assert_eq!(flops, cost.flops, "{}", case.name(what));
-            assert!(flops <= 1.10 * least.flops, "{}", case.name(what));
             check_traffic(counters, cost.bytes);
         }
     }
