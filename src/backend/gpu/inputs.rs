@@ -1,6 +1,7 @@
 //! How tests give a single operation its inputs, what they decide instead of the device, and what they ask afterwards.
 //! Calls that touch memory wait.
 use super::Gpu;
+use crate::device::Span;
 use crate::ops::{Act, Stat};
 use crate::{Error, Result};
 use half::bf16;
@@ -8,12 +9,20 @@ use half::bf16;
 impl Gpu {
     /// Overwrites as many rows of a tensor as `values [rows, cols]` has, each value rounded to bf16.
     pub fn write_act(&mut self, act: Act, values: &[f32]) -> Result<()> {
-        let values: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
-        let rows = if act.ld == act.cols { values.len() } else { act.cols };
-        for (i, row) in values.chunks_exact(rows).enumerate() {
-            self.write(self.layout.acts.part(2 * (act.offset + i * act.ld), 2 * rows), row)?;
+        let span = self.rows(act, values.len() / act.cols);
+        let mut all = vec![bf16::ZERO; span.bytes / 2];
+        // What lies between the rows stays.
+        self.read(span, &mut all)?;
+        for (to, from) in all.chunks_mut(act.ld).zip(values.chunks_exact(act.cols)) {
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = bf16::from_f32(from));
         }
-        Ok(())
+        self.write(span, &all)
+    }
+
+    /// From the first element of so many rows to the last.
+    pub(super) fn rows(&self, act: Act, rows: usize) -> Span {
+        let elements = rows.saturating_sub(1) * act.ld + if rows > 0 { act.cols } else { 0 };
+        self.layout.acts.part(2 * act.offset, 2 * elements)
     }
 
     /// The same of per-row values.

@@ -116,14 +116,10 @@ impl Backend for Gpu {
     }
 
     fn read_act(&mut self, act: Act, rows: usize) -> Result<Vec<f32>> {
-        let mut row = vec![bf16::ZERO; act.cols];
-        let mut values = Vec::with_capacity(rows * act.cols);
-        for i in 0..rows {
-            let span = self.layout.acts.part(2 * (act.offset + i * act.ld), 2 * act.cols);
-            self.read(span, &mut row)?;
-            values.extend(row.iter().map(|x| x.to_f32()));
-        }
-        Ok(values)
+        let span = self.rows(act, rows);
+        let mut all = vec![bf16::ZERO; span.bytes / 2];
+        self.read(span, &mut all)?;
+        Ok(all.chunks(act.ld).flat_map(|row| &row[..act.cols]).map(|x| x.to_f32()).collect())
     }
 
     fn keep_ema(&mut self, decay: f64) -> Result<()> {
