@@ -5,6 +5,33 @@ use half::bf16;
 /// What an operation left, by name.
 pub type Outputs = Vec<(&'static str, Vec<f32>)>;
 
+/// What a backend keeps activations in, which decides where naive code rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// The `cpu` backend.
+    F32,
+    /// The `gpu` backend.
+    Bf16,
+}
+
+impl Activations {
+    /// What an output that is an activation is stored as.
+    pub fn stored(self) -> Stored {
+        match self {
+            Self::F32 => Stored::F32,
+            Self::Bf16 => Stored::Bf16,
+        }
+    }
+
+    /// Each value as an activation keeps it.
+    pub fn kept(self, values: &[f32]) -> Vec<f32> {
+        match self {
+            Self::F32 => values.to_vec(),
+            Self::Bf16 => bf16s(values),
+        }
+    }
+}
+
 /// What one output must be.
 pub struct Expected {
     /// As in [`Outputs`].

@@ -4,10 +4,13 @@
 //! Kernels are tested through the vocabulary of [`crate::ops`] where it has them: the `gpu` backend gets a small
 //! workspace and inputs, one operation is issued, and what it leaves is compared with [`crate::reference`]. An error may
 //! be twice that of a naive f32 computation with the same rounding points, and one rounding of the output.
+//!
+//! The rows are one book: `tests/ops/book.rs` issues them on the `cpu` backend, `tests/kernels/book.rs` and
+//! `selfcheck.rs` run them in every mode of the emulated device.
 mod around;
 mod cases;
 mod fragments;
-pub(crate) mod judge;
+pub mod judge;
 pub mod launch;
 mod naive;
 pub mod primitives;
@@ -24,9 +27,13 @@ pub use rounded::{judge_gradients, rounded, rounded_weights};
 
 use crate::device::{self, Device, DeviceName};
 use crate::{Error, Result};
-use cases::Case;
+use judge::Activations;
+
+pub use cases::Case;
+pub use rig::{Found, On};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+pub use table::cases;
 
 /// Tests a device, or those parts whose names begin with `only`. With `separate`, products that sum gradients of biases
 /// on their way are left out; they come last otherwise, since libraries are said to have failed there, and nothing can be
@@ -141,14 +148,14 @@ impl Test<'_> {
     fn case(&mut self, case: &dyn Case) -> Row {
         let (op, shape) = (case.op(), case.shape());
         self.line(op, &shape, case.large(), |test, device| {
-            let found = match case.run(device) {
+            let found = match case.run(On::Device(device)) {
                 Err(Error::Refused(why)) if case.optional() => {
                     return Ok(Row::plain(op, &shape, Verdict::NotRun, Some(why)));
                 }
                 found => found?,
             };
             test.kernels.extend(found.kernels);
-            Ok(Row::judged(op, &shape, judge::judge(&found.outputs, &case.expect())))
+            Ok(Row::judged(op, &shape, judge::judge(&found.outputs, &case.expect(Activations::Bf16))))
         })
     }
 
@@ -180,9 +187,9 @@ mod tests {
     #[test]
     fn a_wrong_result_is_found() {
         let case = |seed| Norms { rows: 3, cols: 512, norms: 2, seed };
-        let found = case(1).run(emulated()).unwrap().outputs;
-        assert!(judge(&found, &case(1).expect()).holds());
-        let wrong = judge(&found, &case(2).expect());
+        let found = case(1).run(On::Device(emulated())).unwrap().outputs;
+        assert!(judge(&found, &case(1).expect(Activations::Bf16)).holds());
+        let wrong = judge(&found, &case(2).expect(Activations::Bf16));
         assert!(!wrong.holds(), "{wrong:?}");
         assert_eq!(Row::judged("layernorm_pair", "", wrong).verdict, Verdict::Wrong);
     }
@@ -192,8 +199,8 @@ mod tests {
     fn wide_kernels_have_rows_of_their_own() {
         let mut launched = BTreeSet::new();
         for case in table::cases().into_iter().filter(|case| case.shape().starts_with("1 x 161 x ")) {
-            let found = case.run(emulated()).unwrap();
-            let judged = judge(&found.outputs, &case.expect());
+            let found = case.run(On::Device(emulated())).unwrap();
+            let judged = judge(&found.outputs, &case.expect(Activations::Bf16));
             assert!(judged.holds(), "{} {}: {judged:?}", case.op(), case.shape());
             launched.extend(found.kernels);
             if case.optional() {
@@ -224,7 +231,8 @@ mod tests {
             if !small || case.large() {
                 continue;
             }
-            let (good, expected) = (case.run(emulated()).unwrap().outputs, case.expect());
+            let (good, expected) =
+                (case.run(On::Device(emulated())).unwrap().outputs, case.expect(Activations::Bf16));
             let name = format!("{} {}", case.op(), case.shape());
             assert!(judge(&good, &expected).holds(), "{name}");
             for e in &expected {

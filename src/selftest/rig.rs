@@ -1,13 +1,40 @@
-//! A `gpu` backend with just the tensors of one operation, everything else poisoned.
-use super::judge::{Outputs, bf16s};
-use crate::Result;
+//! A backend with just the tensors of one operation, everything else poisoned.
+use super::judge::{Activations, Outputs, bf16s};
+use crate::backend::cpu::Cpu;
 use crate::backend::gpu::Gpu;
 use crate::device::Device;
 use crate::model::{ModelConfig, Param, ParamTable, Purpose, Recompute, Workspace, preset};
-use crate::ops::{Act, Backend, Heads, Matrix, Norm, Ops, Part, Shape, Stat, State, Vector, Work};
+use crate::ops::{Act, Backend, Heads, Matrix, Norm, Ops, Part, Shape, Stat, Vector, Work};
 use crate::reference::Float;
 use crate::reference::random::Random;
+use crate::{Error, Result};
 use std::ops::{Deref, DerefMut};
+
+/// What a case runs on.
+pub enum On {
+    /// A device: the kernels, through the `gpu` backend.
+    Device(Box<dyn Device>),
+    /// This processor: the `cpu` backend, which keeps everything in f32.
+    Processor,
+}
+
+impl On {
+    /// What activations are kept in there.
+    pub fn storage(&self) -> Activations {
+        match self {
+            Self::Device(_) => Activations::Bf16,
+            Self::Processor => Activations::F32,
+        }
+    }
+
+    /// The device: only kernels that no operation of the vocabulary launches ask for it.
+    pub fn device(self) -> Result<Box<dyn Device>> {
+        match self {
+            Self::Device(device) => Ok(device),
+            Self::Processor => Err(Error::refused("a processor has no kernels")),
+        }
+    }
+}
 
 /// Elements between tensors of bf16, and to whose multiples they are aligned; half of them for f32.
 const GAP: usize = 128;
@@ -84,7 +111,7 @@ impl Places {
     }
 
     /// The backend. Scratch grows with the sizes of a model, so it gets one whose scratch suffices.
-    pub fn build(self, device: Box<dyn Device>, shape: Shape) -> Result<Rig> {
+    pub fn build(self, on: On, shape: Shape) -> Result<Rig> {
         let heads = self.heads.unwrap_or(Heads { count: 1, size: 64, rotary: 16 });
         let channels = self.pair.map_or(heads.count * heads.size, |p| p[0].len);
         let config = ModelConfig {
@@ -111,6 +138,11 @@ impl Places {
         table.params = self.params.iter().map(param).collect();
         table.average = self.average;
         (table.total, table.grad_total) = (self.weights.max(GAP), self.weights.max(GAP));
+        // Sums of a processor have room for the channels, a device's for the width of the MLP.
+        let channels = match on {
+            On::Device(_) => channels,
+            On::Processor => channels.max(self.widest),
+        };
         let workspace = Workspace {
             shape,
             channels,
@@ -122,14 +154,35 @@ impl Places {
         };
         let zeros = || vec![0.0; table.total];
         let (weights, moments, gradients) = (zeros(), [zeros(), zeros()], zeros());
-        let gpu = Gpu::new(device, &config, &table, &workspace, true)?;
-        Ok(Rig { gpu, shape, weights, moments, gradients })
+        let computes = match on {
+            On::Device(device) => {
+                Computes::Gpu(Box::new(Gpu::new(device, &config, &table, &workspace, true)?))
+            }
+            On::Processor => {
+                Computes::Cpu(Box::new(poisoned(Cpu::new(&config, &table, &workspace), &workspace)))
+            }
+        };
+        Ok(Rig { computes, shape, weights, moments, gradients })
     }
+}
+
+/// With NaN in all activations and per-row values.
+fn poisoned(mut cpu: Cpu, ws: &Workspace) -> Cpu {
+    cpu.write_act(Act { offset: 0, cols: ws.acts_len, ld: ws.acts_len }, &vec![f32::NAN; ws.acts_len]);
+    if ws.stats_len > 0 {
+        cpu.write_stat(Stat { offset: 0, cols: ws.stats_len }, &vec![f32::NAN; ws.stats_len]);
+    }
+    cpu
+}
+
+enum Computes {
+    Gpu(Box<Gpu>),
+    Cpu(Box<Cpu>),
 }
 
 /// The backend, and the flat buffers that go to it.
 pub struct Rig {
-    gpu: Gpu,
+    computes: Computes,
     shape: Shape,
     /// Weights.
     pub weights: Vec<f32>,
@@ -140,25 +193,69 @@ pub struct Rig {
 }
 
 impl Deref for Rig {
-    type Target = Gpu;
-    fn deref(&self) -> &Gpu {
-        &self.gpu
+    type Target = dyn Backend;
+    fn deref(&self) -> &Self::Target {
+        match &self.computes {
+            Computes::Gpu(gpu) => &**gpu,
+            Computes::Cpu(cpu) => &**cpu,
+        }
     }
 }
 
 impl DerefMut for Rig {
-    fn deref_mut(&mut self) -> &mut Gpu {
-        &mut self.gpu
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match &mut self.computes {
+            Computes::Gpu(gpu) => &mut **gpu,
+            Computes::Cpu(cpu) => &mut **cpu,
+        }
     }
 }
 
 impl Rig {
-    /// Sends the flat buffers to the device.
+    /// Hands the flat buffers to the backend.
     pub fn load(&mut self) -> Result<()> {
-        self.gpu.write_part(Part::First, &self.moments[0])?;
-        self.gpu.write_part(Part::Second, &self.moments[1])?;
-        self.gpu.write_part(Part::Weights, &self.weights)?;
-        self.gpu.write_gradients(&self.gradients)
+        let [first, second] = self.moments.each_mut().map(std::mem::take);
+        let (weights, gradients) = (std::mem::take(&mut self.weights), std::mem::take(&mut self.gradients));
+        self.write_part(Part::First, &first)?;
+        self.write_part(Part::Second, &second)?;
+        self.write_part(Part::Weights, &weights)?;
+        match &mut self.computes {
+            Computes::Gpu(gpu) => gpu.write_gradients(&gradients),
+            Computes::Cpu(cpu) => {
+                cpu.write_gradients(&gradients);
+                Ok(())
+            }
+        }
+    }
+
+    /// Overwrites rows of an activation, which keeps them as it stores them.
+    pub fn write_act(&mut self, act: Act, values: &[f32]) -> Result<()> {
+        match &mut self.computes {
+            Computes::Gpu(gpu) => gpu.write_act(act, values),
+            Computes::Cpu(cpu) => {
+                cpu.write_act(act, values);
+                Ok(())
+            }
+        }
+    }
+
+    /// Overwrites per-row values.
+    pub fn write_stat(&mut self, stat: Stat, values: &[f32]) -> Result<()> {
+        match &mut self.computes {
+            Computes::Gpu(gpu) => gpu.write_stat(stat, values),
+            Computes::Cpu(cpu) => {
+                cpu.write_stat(stat, values);
+                Ok(())
+            }
+        }
+    }
+
+    /// The backend that launches kernels, where they are.
+    pub fn gpu(&mut self) -> Option<&mut Gpu> {
+        match &mut self.computes {
+            Computes::Gpu(gpu) => Some(gpu),
+            Computes::Cpu(_) => None,
+        }
     }
 
     /// Issues products as a training step does: planned, captured and replayed. Algorithms are chosen where the
@@ -169,34 +266,40 @@ impl Rig {
         inputs: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let work = Work::MicroBatch { shape: self.shape, accumulate: false };
-        self.gpu.perform(work, body);
+        if let Some(gpu) = self.gpu() {
+            gpu.perform(work, body);
+        }
         inputs(self)?;
-        self.gpu.perform(work, body);
+        (**self).perform(work, body);
         Ok(())
     }
 
     /// The operations, as calls.
     pub fn ops(&mut self) -> &mut dyn Ops {
-        &mut self.gpu
+        &mut **self
     }
 
     /// A gradient.
     pub fn gradient(&mut self, place: Matrix) -> Result<Vec<f32>> {
-        Ok(gather(&self.gpu.gradients()?, place))
+        Ok(gather(&self.gradients()?, place))
     }
 
     /// Ends a row: its outputs, if nothing wrote elsewhere.
     pub fn finish(&mut self, outputs: Outputs) -> Result<Found> {
-        self.gpu.check_red_zones()?;
-        Ok(Found { outputs, kernels: self.gpu.kernels().map(str::to_owned).collect() })
+        let mut kernels = Vec::new();
+        if let Some(gpu) = self.gpu() {
+            gpu.check_red_zones()?;
+            kernels.extend(gpu.kernels().map(str::to_owned));
+        }
+        Ok(Found { outputs, kernels })
     }
 }
 
-/// What a row left on the device.
+/// What a row left.
 pub struct Found {
     /// Results.
     pub outputs: Outputs,
-    /// The kernels that made them.
+    /// The kernels that made them, of a device.
     pub kernels: Vec<String>,
 }
 

@@ -4,6 +4,7 @@ mod adamw;
 mod attention;
 mod bias_grad;
 mod bias_sum;
+mod book;
 mod cast;
 mod copy_rows;
 mod cross_entropy;

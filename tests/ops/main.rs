@@ -4,6 +4,7 @@
 //! Everything that an operation may not read is NaN, and what it may not write must keep its bits. An error may
 //! be twice that of naive f32 code plus one rounding (`reference::measure`); copies and ordered sums: equal bits.
 mod attention;
+mod book;
 mod linear;
 mod norms;
 mod optimizer;

@@ -74,8 +74,7 @@ impl Layout {
         let weights = self.weights + GAP;
         let table = ParamTable { total: weights, grad_total: weights, ..ParamTable::new(&tiny) };
         let stats = (self.stats + GAP).next_multiple_of(2);
-        // Room for `poison`, which passes through the activations.
-        let acts = (self.acts + GAP).max(weights).max(stats);
+        let acts = self.acts + GAP;
         let workspace = Workspace {
             shape,
             channels,
@@ -118,18 +117,14 @@ fn flat(len: usize) -> Act {
 }
 
 impl Rig {
-    /// NaN in every buffer; gradients and per-row values, which nothing writes directly, by operations on NaN.
+    /// NaN in every buffer.
     fn poison(&mut self) {
         self.cpu.write_act(flat(self.acts), &vec![f32::NAN; self.acts]);
+        self.cpu.write_stat(Stat { offset: 0, cols: self.stats }, &vec![f32::NAN; self.stats]);
         for part in [Part::Weights, Part::First, Part::Second] {
             self.cpu.write_part(part, &vec![f32::NAN; self.cpu.state_len(part)]).unwrap();
         }
         self.set_all_gradients(&vec![f32::NAN; self.weights]);
-        let (rows, one) = (self.stats / 2, Vector { offset: 0, len: 1 });
-        let column = |offset| Act { offset, cols: 1, ld: 1 };
-        let all = Stat { offset: 0, cols: 2 };
-        let shape = Shape { batch: 1, time: rows };
-        self.ops().layernorm(shape, column(0), Norm { weight: one, bias: one }, column(rows), all);
     }
 
     /// The operations, as calls.
@@ -137,15 +132,9 @@ impl Rig {
         &mut self.cpu
     }
 
-    /// The whole gradient buffer, as the gradient of one huge embedding row.
+    /// The whole gradient buffer.
     pub fn set_all_gradients(&mut self, values: &[f32]) {
-        let len = self.weights;
-        let kept = self.cpu.read_act(flat(len), 1).unwrap();
-        self.cpu.write_act(flat(len), values);
-        self.cpu.set_batch(&[0], &[-1], 0.0);
-        let whole = Matrix { offset: 0, rows: 1, cols: len, ld: len };
-        self.ops().embedding_bwd(Shape { batch: 1, time: 1 }, flat(len), whole, false);
-        self.cpu.write_act(flat(len), &kept);
+        self.cpu.write_gradients(values);
     }
 
     /// Fills an activation.

@@ -139,6 +139,17 @@ impl Cpu {
         let ([], [mut view]) = self.acts.borrow(values.len() / act.cols, [], [act]);
         values.chunks_exact(act.cols).enumerate().for_each(|(i, row)| view.row(i).copy_from_slice(row));
     }
+
+    /// The same of per-row values.
+    pub fn write_stat(&mut self, s: Stat, values: &[f32]) {
+        let ([], [mut view]) = self.stats.borrow(values.len() / s.cols, [], [stat(s)]);
+        values.chunks_exact(s.cols).enumerate().for_each(|(i, row)| view.row(i).copy_from_slice(row));
+    }
+
+    /// Overwrites the flat buffer of gradients.
+    pub fn write_gradients(&mut self, values: &[f32]) {
+        self.g.copy_from_slice(values);
+    }
 }
 
 fn stat(s: Stat) -> Act {

@@ -2,16 +2,15 @@
 use super::Case;
 use super::direct::found;
 use crate::Result;
-use crate::device::{AdamTables, Device, StepRecord, adam_tables};
-use crate::ops::AdamStep;
-use crate::ops::{AdamParam, Matrix};
+use crate::device::{AdamTables, StepRecord, adam_tables};
+use crate::ops::{AdamParam, AdamStep, Matrix};
 use crate::reference::Float;
 use crate::reference::measure::Stored::{Bf16, F32};
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::{Random, philox};
-use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::judge::{Activations, Expected, bf16s};
 use crate::selftest::launch::{Input, Program, given, half_values, halves, values};
-use crate::selftest::rig::{Found, draw, gather, of};
+use crate::selftest::rig::{Found, On, draw, gather, of};
 
 /// One update of a matrix with gaps, which has no master weights, and a vector that has them and ends inside of a group of
 /// four, after `applied` others.
@@ -133,7 +132,11 @@ impl Case for AdamWBf16 {
         format!("{} tensors, step {}", PARAMS.len(), self.applied + 1)
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn kernel_alone(&self) -> bool {
+        true
+    }
+
+    fn run(&self, on: On) -> Result<Found> {
         let [w, m, v, g] = self.buffers();
         let vector = PARAMS[1].place;
         let masters = &w[vector.offset..];
@@ -142,7 +145,7 @@ impl Case for AdamWBf16 {
         let mut inputs: Vec<Input> = vec![given(&tiles), given(&segments), given(masters), halves(&w)];
         inputs.extend([halves(&m), halves(&v), given(&g), given(&[self.record()])]);
         let program = Program { kernel: self.op(), grid, threads: 256, shared_bytes: 0, inputs };
-        found(device, &program, |out| {
+        found(on.device()?, &program, |out| {
             let masters: Vec<f32> = values(&out[2])[..vector.cols].to_vec();
             let [w, m, v] = [3, 4, 5].map(|i| tensors(&half_values(&out[i])));
             let drawn = self.as_drawn([&w[..MATRIX], &m, &v]);
@@ -160,7 +163,7 @@ impl Case for AdamWBf16 {
         })
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, _: Activations) -> Vec<Expected> {
         let ([mut w, m, v], [mut exact_w, exact_m, exact_v]) =
             (self.reference::<f32>(), self.reference::<f64>());
         let (masters, exact_masters) = (w.split_off(MATRIX), exact_w.split_off(MATRIX));

@@ -2,14 +2,13 @@
 use super::Case;
 use super::rotary::dims;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{Backend, Heads, Shape, attention as cut};
+use crate::ops::{Heads, Shape, attention as cut};
 use crate::reference::attention::{Dims, attend, attention, attention_bwd, rotary};
-use crate::reference::measure::Stored::{Approximate, Bf16};
+use crate::reference::measure::Stored::Approximate;
 use crate::reference::random::Random;
-use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::judge::{Activations, Expected};
 use crate::selftest::naive;
-use crate::selftest::rig::{Found, Places, Rig, both, draw, of};
+use crate::selftest::rig::{Found, On, Places, Rig, both, draw, of};
 
 /// Causal attention of whole sequences.
 #[derive(Clone, Copy)]
@@ -52,10 +51,12 @@ impl Attention {
     }
 
     /// With the kernel that `shared_bytes` of [`Attention::room`] chooses.
-    fn build(&self, mut places: Places, device: Box<dyn Device>, shared_bytes: usize) -> Result<Rig> {
+    fn build(&self, mut places: Places, on: On, shared_bytes: usize) -> Result<Rig> {
         places.heads = Some(self.heads);
-        let mut rig = places.build(device, self.s)?;
-        rig.assume_shared_bytes(shared_bytes)?;
+        let mut rig = places.build(on, self.s)?;
+        if let Some(gpu) = rig.gpu() {
+            gpu.assume_shared_bytes(shared_bytes)?;
+        }
         rig.load()?;
         Ok(rig)
     }
@@ -89,27 +90,35 @@ impl Case for Attention {
         self.wide
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (rows, [values, _]) = (self.s.rows(), self.inputs());
         let mut places = Places::default();
         let (qkv, out) = (places.view(rows, 3 * self.channels()), places.view(rows, self.channels()));
         let lse = places.stat(rows, self.heads.count);
         let room = cut::forward(self.heads.size, self.room()).shared_bytes;
-        let mut rig = self.build(places, device, room)?;
+        let mut rig = self.build(places, on, room)?;
         rig.write_act(qkv, &values)?;
         rig.ops().attention(self.s, self.heads, qkv, out, lse);
         let (out, lse) = (rig.read_act(out, rows)?, rig.read_stat(lse, rows)?);
         rig.finish(vec![("out", out), ("lse", self.by_head(&lse))])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (d, [qkv, _]) = (self.dims(), self.inputs());
-        let (naive, exact) = both(|| naive::forward(d, &qkv), || attention::<f64>(d, &of(&qkv), 0));
+        let (naive, exact) = both(|| forward(d, &qkv, storage), || attention::<f64>(d, &of(&qkv), 0));
         let lse = (self.by_head(&naive.1), self.by_head(&exact.1));
         vec![
-            Expected::new("out", Bf16, d.size, naive.0, exact.0),
+            Expected::new("out", storage.stored(), d.size, naive.0, exact.0),
             Expected::new("lse", Approximate, self.s.time, lse.0, lse.1),
         ]
+    }
+}
+
+/// By a device's rounding points, or by none.
+fn forward(d: Dims, qkv: &[f32], storage: Activations) -> (Vec<f32>, Vec<f32>) {
+    match storage {
+        Activations::F32 => attention(d, qkv, 0),
+        Activations::Bf16 => naive::forward(d, qkv),
     }
 }
 
@@ -137,7 +146,7 @@ impl Case for AttentionBackward {
         self.0.wide
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (case, [values, gradient]) = (self.0, self.0.inputs());
         let (rows, c) = (case.s.rows(), case.channels());
         let mut places = Places::default();
@@ -145,29 +154,44 @@ impl Case for AttentionBackward {
         let (out, dout, lse) =
             (places.view(rows, c), places.view(rows, c), places.stat(rows, case.heads.count));
         let room = cut::backward(case.heads.size, case.room()).shared_bytes;
-        let mut rig = case.build(places, device, room)?;
-        let kept = naive::forward(case.dims(), &values);
+        let (outs, sums) = forward(case.dims(), &values, on.storage());
+        let mut rig = case.build(places, on, room)?;
         rig.write_act(qkv, &values)?;
-        rig.write_act(out, &kept.0)?;
-        rig.write_stat(lse, &kept.1)?;
+        rig.write_act(out, &outs)?;
+        rig.write_stat(lse, &sums)?;
         rig.write_act(dout, &gradient)?;
         rig.ops().attention_bwd(case.s, case.heads, qkv, out, lse, dout, dqkv);
         let found = rig.read_act(dqkv, rows)?;
         rig.finish((0..3).map(|i| (PARTS[i], part(&found, case.heads.size, i))).collect())
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (d, [qkv, dout]) = (self.0.dims(), self.0.inputs());
-        let (out, lse) = naive::forward(d, &qkv);
-        let out = bf16s(&out);
+        let (out, lse) = forward(d, &qkv, storage);
+        let out = storage.kept(&out);
         let exact = || {
             let mut dqkv = attention_bwd::<f64>(d, &of(&qkv), &of(&out), &of(&lse), &of(&dout));
             rotary(d, &mut dqkv, 0, -1.0);
             dqkv
         };
-        let (naive, exact) = both(|| naive::backward(d, &qkv, &out, &lse, &dout), exact);
-        let expected =
-            |i| Expected::new(PARTS[i], Bf16, d.size, part(&naive, d.size, i), part(&exact, d.size, i));
+        let naive = || match storage {
+            Activations::F32 => {
+                let mut dqkv = attention_bwd(d, &qkv, &out, &lse, &dout);
+                rotary(d, &mut dqkv, 0, -1.0);
+                dqkv
+            }
+            Activations::Bf16 => naive::backward(d, &qkv, &out, &lse, &dout),
+        };
+        let (naive, exact) = both(naive, exact);
+        let expected = |i| {
+            Expected::new(
+                PARTS[i],
+                storage.stored(),
+                d.size,
+                part(&naive, d.size, i),
+                part(&exact, d.size, i),
+            )
+        };
         (0..3).map(expected).collect()
     }
 }
@@ -181,21 +205,21 @@ impl Case for Decode {
         self.0.text()
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (case, [values, _]) = (self.0, self.0.inputs());
         let mut places = Places::default();
         let (qkv, out) = (places.view(case.s.time, 3 * case.channels()), places.act(1, case.channels()));
-        let mut rig = case.build(places, device, cut::decode_shared_bytes(case.heads.size))?;
+        let mut rig = case.build(places, on, cut::decode_shared_bytes(case.heads.size))?;
         rig.write_act(qkv, &values)?;
         rig.ops().attention_decode(case.heads, qkv, case.s.time - 1, out);
         let out = rig.read_act(out, 1)?;
         rig.finish(vec![("out", out)])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (d, [qkv, _]) = (self.0.dims(), self.0.inputs());
         let last = self.0.s.time - 1;
-        let naive = naive::forward(d, &qkv).0.split_off(last * self.0.channels());
-        vec![Expected::new("out", Bf16, d.size, naive, attend::<f64>(d, &of(&qkv), 0, last, 0).0)]
+        let naive = forward(d, &qkv, storage).0.split_off(last * self.0.channels());
+        vec![Expected::new("out", storage.stored(), d.size, naive, attend::<f64>(d, &of(&qkv), 0, last, 0).0)]
     }
 }

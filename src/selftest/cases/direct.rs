@@ -8,9 +8,9 @@ use crate::reference::Float;
 use crate::reference::attention::rotary;
 use crate::reference::measure::Stored::{Bf16, F32};
 use crate::reference::random::{Random, philox};
-use crate::selftest::judge::{Expected, Outputs};
+use crate::selftest::judge::{Activations, Expected, Outputs};
 use crate::selftest::launch::{Input, Program, given, half_values, halves, poison, run, values};
-use crate::selftest::rig::{Found, draw, of};
+use crate::selftest::rig::{Found, On, draw, of};
 use std::f64::consts::TAU;
 
 /// Launches `program` and looks at the buffers that it leaves.
@@ -42,14 +42,18 @@ impl Case for Cast {
         self.0.to_string()
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn kernel_alone(&self) -> bool {
+        true
+    }
+
+    fn run(&self, on: On) -> Result<Found> {
         let inputs = vec![halves(&self.x()), poison::<f32>(self.0), Input::Long(self.0 as u64)];
         let grid = [self.0.div_ceil(4096) as u32, 1, 1];
         let program = Program { kernel: self.op(), grid, threads: 256, shared_bytes: 0, inputs };
-        found(device, &program, |out| vec![("y", values(&out[1]))])
+        found(on.device()?, &program, |out| vec![("y", values(&out[1]))])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, _: Activations) -> Vec<Expected> {
         vec![Expected::bits("y", self.x())]
     }
 }
@@ -118,7 +122,11 @@ impl Case for Philox {
         self.n.to_string()
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn kernel_alone(&self) -> bool {
+        true
+    }
+
+    fn run(&self, on: On) -> Result<Found> {
         let mut inputs = vec![poison::<u32>(self.n), Input::Long(self.n as u64)];
         inputs.extend([Input::Long(SEED), Input::Long(STREAM)]);
         if self.draw == Draw::Normal {
@@ -127,12 +135,12 @@ impl Case for Philox {
         let grid = [self.n.div_ceil(1024) as u32, 1, 1];
         let program = Program { kernel: self.op(), grid, threads: 256, shared_bytes: 0, inputs };
         let as_bits = self.draw == Draw::Bits;
-        found(device, &program, |out| {
+        found(on.device()?, &program, |out| {
             vec![("out", if as_bits { parts(&values(&out[0])) } else { values(&out[0]) })]
         })
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, _: Activations) -> Vec<Expected> {
         vec![match self.draw {
             Draw::Bits => Expected::bits("out", parts(&self.bits()[..self.n])),
             Draw::Uniform => Expected::bits("out", self.uniforms()[..self.n].to_vec()),
@@ -178,7 +186,11 @@ impl Case for ResidualAdd {
         format!("{} x {}, {} biases", self.rows, self.cols, self.biases)
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn kernel_alone(&self) -> bool {
+        true
+    }
+
+    fn run(&self, on: On) -> Result<Found> {
         let [a, b, first, second] = self.terms().map(|x| halves(&x));
         let bias = |i: usize, values| if i < self.biases { values } else { Input::Null };
         let ld = || Input::Long(self.cols as u64);
@@ -187,10 +199,10 @@ impl Case for ResidualAdd {
         inputs.extend([self.rows, self.cols].map(|n| Input::Int(n as i32)));
         let grid = [self.rows.div_ceil(128) as u32, self.cols.div_ceil(256) as u32, 1];
         let program = Program { kernel: self.op(), grid, threads: 256, shared_bytes: 0, inputs };
-        found(device, &program, |out| vec![("y", half_values(out.last().expect("y")))])
+        found(on.device()?, &program, |out| vec![("y", half_values(out.last().expect("y")))])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, _: Activations) -> Vec<Expected> {
         vec![Expected::new("y", Bf16, self.cols, self.reference(), self.reference())]
     }
 }
@@ -217,7 +229,11 @@ impl Case for RotaryBackward {
         self.0.shape()
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn kernel_alone(&self) -> bool {
+        true
+    }
+
+    fn run(&self, on: On) -> Result<Found> {
         let Rotary { s, heads, first } = self.0;
         let d = dims(s, heads);
         let tables = Tables::new(first + s.time, heads.rotary, d.base);
@@ -227,10 +243,10 @@ impl Case for RotaryBackward {
         inputs.extend([s.rows(), heads.count, heads.size, heads.rotary].map(|n| Input::Int(n as i32)));
         let grid = [s.rows().div_ceil(16) as u32, 1, 1];
         let program = Program { kernel: self.kernel(), grid, threads: 256, shared_bytes: 0, inputs };
-        found(device, &program, |out| vec![("qkv", half_values(&out[0]))])
+        found(on.device()?, &program, |out| vec![("qkv", half_values(&out[0]))])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, _: Activations) -> Vec<Expected> {
         let (d, qkv) = (dims(self.0.s, self.0.heads), self.0.qkv());
         let (mut naive, mut exact) = (qkv.clone(), of::<f64>(&qkv));
         rotary(d, &mut naive, self.0.first, -1.0);

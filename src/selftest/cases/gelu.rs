@@ -1,15 +1,14 @@
 //! The up-projection with its GELU, and GELU's gradient with that of the bias, which it sums on the way.
 use super::Case;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{Backend, Gelu, Ops, Shape};
+use crate::ops::{Gelu, Ops, Shape};
 use crate::reference::Float;
-use crate::reference::measure::Stored::{Approximate, Bf16, F32};
+use crate::reference::measure::Stored::{Approximate, F32};
 use crate::reference::ops::{column_sums, gelu, linear, linear_bwd_weight};
 use crate::reference::random::Random;
-use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::judge::{Activations, Expected};
 use crate::selftest::naive::weight_gradient;
-use crate::selftest::rig::{Found, Places, both, draw, of, row, scatter};
+use crate::selftest::rig::{Found, On, Places, both, draw, of, row, scatter};
 
 /// `rows` rows of `cols` GELUs.
 #[derive(Clone, Copy)]
@@ -77,13 +76,13 @@ impl Case for Up {
         format!("{} x {INPUTS} x {} {}", self.rows, self.cols, self.name())
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let v = self.values();
         let mut places = Places::summing(self.cols);
         let (x, saved) = (places.act(self.rows, INPUTS), places.act(self.rows, self.cols));
         let y = places.view(self.rows, self.cols);
         let (w, bias) = (places.matrix(self.cols, INPUTS, 0), places.vector(self.cols));
-        let mut rig = places.build(device, self.s())?;
+        let mut rig = places.build(on, self.s())?;
         scatter(&mut rig.weights, w, &v.w);
         scatter(&mut rig.weights, row(bias), &v.bias);
         let mut issue = |ops: &mut dyn Ops| ops.linear_gelu(self.s(), x, w, bias, self.kind, saved, y, false);
@@ -98,18 +97,22 @@ impl Case for Up {
         rig.finish(vec![("saved", saved), ("y", y)])
     }
 
-    /// The pre-activation is rounded: a stated rounding point.
-    fn expect(&self) -> Vec<Expected> {
+    /// A device keeps the pre-activation, rounded: a stated rounding point. A processor keeps the slope.
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let v = self.values();
         let (naive, exact) = both(
             || linear(&v.x, &v.w, Some(&v.bias), INPUTS),
             || linear::<f64>(&of(&v.x), &of(&v.w), Some(&of::<f64>(&v.bias)), INPUTS),
         );
-        let naive_y = bf16s(&naive).iter().map(|&x| gelu(x, self.kind).0).collect();
-        let exact_y = exact.iter().map(|&x| gelu(x, self.kind).0).collect();
+        let (naive_y, naive_slope) = storage.kept(&naive).iter().map(|&x| gelu(x, self.kind)).unzip();
+        let (exact_y, exact_slope) = exact.iter().map(|&x| gelu(x, self.kind)).unzip();
+        let (naive, exact) = match storage {
+            Activations::F32 => (naive_slope, exact_slope),
+            Activations::Bf16 => (naive, exact),
+        };
         vec![
-            Expected::new("saved", Bf16, self.cols, naive, exact),
-            Expected::new("y", Bf16, self.cols, naive_y, exact_y),
+            Expected::new("saved", storage.stored(), self.cols, naive, exact),
+            Expected::new("y", storage.stored(), self.cols, naive_y, exact_y),
         ]
     }
 }
@@ -123,13 +126,17 @@ impl Case for UpBackward {
         format!("{} x {} {}", self.0.rows, self.0.cols, self.0.name())
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (case, v) = (self.0, self.0.values());
         let mut places = Places::summing(case.cols);
         let (x, saved) = (places.act(case.rows, INPUTS), places.act(case.rows, case.cols));
         let dy = places.view(case.rows, case.cols);
         let (w, bias) = (places.matrix(case.cols, INPUTS, 0), places.vector(case.cols));
-        let mut rig = places.build(device, case.s())?;
+        let saves = match on.storage() {
+            Activations::F32 => v.pre.iter().map(|&x| gelu(x, case.kind).1).collect(),
+            Activations::Bf16 => v.pre,
+        };
+        let mut rig = places.build(on, case.s())?;
         let mut issue = |ops: &mut dyn Ops| {
             ops.gelu_bwd(case.s(), case.kind, saved, dy);
             ops.linear_bwd_weight(case.s(), dy, x, w, [Some(bias), None], false);
@@ -137,7 +144,7 @@ impl Case for UpBackward {
         rig.perform(&mut issue, |rig| {
             rig.load()?;
             rig.write_act(x, &v.x)?;
-            rig.write_act(saved, &v.pre)?;
+            rig.write_act(saved, &saves)?;
             rig.write_act(dy, &v.dy)
         })?;
         let dx = rig.read_act(dy, case.rows)?;
@@ -145,15 +152,18 @@ impl Case for UpBackward {
         rig.finish(vec![("dx", dx), ("dw", dw), ("db", db)])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (case, v) = (self.0, self.0.values());
         let (naive, exact) = both(|| case.gradients::<f32>(&v), || case.gradients::<f64>(&v));
         let ([dx, db], [exact_dx, exact_db]) = (naive, exact);
         // The product reads the rounded gradient.
-        let dw = weight_gradient(&bf16s(&dx), &v.x, case.cols, INPUTS);
+        let dw = match storage {
+            Activations::F32 => linear_bwd_weight(&dx, &v.x, case.cols, INPUTS),
+            Activations::Bf16 => weight_gradient(&storage.kept(&dx), &v.x, case.cols, INPUTS),
+        };
         let exact_dw = linear_bwd_weight(&exact_dx, &of(&v.x), case.cols, INPUTS);
         vec![
-            Expected::new("dx", Bf16, case.cols, dx, exact_dx),
+            Expected::new("dx", storage.stored(), case.cols, dx, exact_dx),
             Expected::new("dw", F32, INPUTS, dw, exact_dw),
             Expected::new("db", Approximate, case.cols, db, exact_db),
         ]

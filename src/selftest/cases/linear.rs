@@ -1,15 +1,14 @@
 //! Matrix products in every layout of a training step.
 use super::Case;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{Act, Backend, Matrix, Ops, Shape, Vector};
-use crate::reference::measure::Stored::{Bf16, F32};
+use crate::ops::{Act, Matrix, Ops, Shape, Vector};
+use crate::reference::measure::Stored::F32;
 use crate::reference::ops::{add, column_sums, linear, linear_bwd_input, linear_bwd_weight};
 use crate::reference::random::Random;
 use crate::reference::{Float, cast};
-use crate::selftest::judge::{Expected, bf16s};
+use crate::selftest::judge::{Activations, Expected, bf16s};
 use crate::selftest::naive::weight_gradient;
-use crate::selftest::rig::{Found, Places, both, draw, of, row, scatter};
+use crate::selftest::rig::{Found, On, Places, both, draw, of, row, scatter};
 
 /// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,7 +105,10 @@ impl Linear {
     }
 
     /// The kernels keep the sum of two biases in bf16. Sums that stay f32 are those of tensor cores.
-    fn naive(&self, v: &Values, two: &[f64]) -> Results<f32> {
+    fn naive(&self, v: &Values, two: &[f64], storage: Activations) -> Results<f32> {
+        if storage == Activations::F32 {
+            return self.reference(v, &cast::<f64, f32>(two));
+        }
         let mut results = self.reference(v, &bf16s(&cast::<f64, f32>(two)));
         if self.backward() {
             results.main = weight_gradient(&v.y, &v.x, self.outputs, self.inputs);
@@ -151,7 +153,7 @@ impl Case for Linear {
         self.rows >= 2048
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (rows, v) = (self.rows, self.values());
         let mut places = Places::summing(self.inputs.max(self.outputs));
         let (x, y) = (places.view(rows, self.inputs), places.view(rows, self.outputs));
@@ -160,8 +162,10 @@ impl Case for Linear {
         let w = places.matrix(self.outputs, self.inputs, 64);
         let bias = [(); 2].map(|()| places.vector(self.outputs));
         places.pair = (self.product == Product::Residual).then_some(bias);
-        let mut rig = places.build(device, Shape { batch: 1, time: rows })?;
-        rig.sum_biases_in_products(self.sums_bias);
+        let mut rig = places.build(on, Shape { batch: 1, time: rows })?;
+        if let Some(gpu) = rig.gpu() {
+            gpu.sum_biases_in_products(self.sums_bias);
+        }
         scatter(&mut rig.weights, w, &v.w);
         scatter(&mut rig.gradients, w, &v.before[0]);
         for (place, values) in bias.into_iter().zip(&v.bias) {
@@ -189,18 +193,20 @@ impl Case for Linear {
         rig.finish(outputs)
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let v = self.values();
         let [first, second] = v.bias.each_ref().map(|b| of::<f64>(b));
         let two: Vec<f64> = first.iter().zip(second).map(|(a, b)| a + b).collect();
-        let (naive, exact) = both(|| self.naive(&v, &two), || self.reference::<f64>(&v, &two));
+        let (naive, exact) = both(|| self.naive(&v, &two, storage), || self.reference::<f64>(&v, &two));
         match self.product {
-            Product::Input => vec![Expected::new("dx", Bf16, self.inputs, naive.main, exact.main)],
+            Product::Input => {
+                vec![Expected::new("dx", storage.stored(), self.inputs, naive.main, exact.main)]
+            }
             _ if self.backward() => vec![
                 Expected::new("dw", F32, self.inputs, naive.main, exact.main),
                 Expected::new("db", F32, self.outputs, naive.bias, exact.bias),
             ],
-            _ => vec![Expected::new("y", Bf16, self.outputs, naive.main, exact.main)],
+            _ => vec![Expected::new("y", storage.stored(), self.outputs, naive.main, exact.main)],
         }
     }
 }

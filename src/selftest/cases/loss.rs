@@ -1,13 +1,12 @@
 //! Softmax cross-entropy of a chunk of rows.
 use super::Case;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{Backend, Shape};
-use crate::reference::measure::Stored::{Approximate, Bf16};
+use crate::ops::Shape;
+use crate::reference::measure::Stored::Approximate;
 use crate::reference::ops::cross_entropy;
 use crate::reference::random::Random;
-use crate::selftest::judge::Expected;
-use crate::selftest::rig::{Found, Places, both, draw, of};
+use crate::selftest::judge::{Activations, Expected};
+use crate::selftest::rig::{Found, On, Places, both, draw, of};
 
 /// The last `rows` rows of a batch that has [`BEFORE`] more.
 #[derive(Clone, Copy)]
@@ -50,11 +49,11 @@ impl Case for Loss {
         format!("{} x {}{gradient}{masked}", self.rows, self.vocab)
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (values, targets) = self.inputs();
         let mut places = Places::default();
         let (logits, loss) = (places.act(self.rows, self.vocab), places.stat(self.rows, 1));
-        let mut rig = places.build(device, Shape { batch: 1, time: targets.len() })?;
+        let mut rig = places.build(on, Shape { batch: 1, time: targets.len() })?;
         rig.load()?;
         rig.write_act(logits, &values)?;
         rig.set_batch(&vec![0; targets.len()], &targets, SCALE);
@@ -63,7 +62,7 @@ impl Case for Loss {
         rig.finish(vec![("losses", losses), ("logits", after)])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (logits, targets) = self.inputs();
         let (targets, scale) = (&targets[BEFORE..], f64::from(SCALE));
         let (naive, exact) = both(
@@ -72,7 +71,7 @@ impl Case for Loss {
         );
         let losses = Expected::new("losses", Approximate, self.rows, naive.0, exact.0);
         let after = match self.gradient {
-            true => Expected::new("logits", Bf16, self.vocab, naive.1, exact.1),
+            true => Expected::new("logits", storage.stored(), self.vocab, naive.1, exact.1),
             false => Expected::bits("logits", logits),
         };
         vec![losses, after]

@@ -10,10 +10,9 @@ pub mod rotary;
 pub mod tokens;
 pub mod update;
 
-use super::judge::Expected;
-use super::rig::Found;
+use super::judge::{Activations, Expected};
+use super::rig::{Found, On};
 use crate::Result;
-use crate::device::Device;
 
 /// One operation on one shape. Its inputs depend on its fields alone.
 pub trait Case: Sync {
@@ -29,8 +28,12 @@ pub trait Case: Sync {
     fn optional(&self) -> bool {
         false
     }
-    /// Issues it on the device.
-    fn run(&self, device: Box<dyn Device>) -> Result<Found>;
-    /// By the reference.
-    fn expect(&self) -> Vec<Expected>;
+    /// A kernel that no operation of the vocabulary launches, or one that a processor computes no differently.
+    fn kernel_alone(&self) -> bool {
+        self.optional()
+    }
+    /// Issues it there.
+    fn run(&self, on: On) -> Result<Found>;
+    /// What it must leave by the reference, where activations are kept in this.
+    fn expect(&self, storage: Activations) -> Vec<Expected>;
 }

@@ -1,14 +1,13 @@
 //! LayerNorm of one and of two norms, and its gradients.
 use super::Case;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{Act, Backend, Norm, Shape, Stat};
+use crate::ops::{Act, Norm, Shape, Stat};
 use crate::reference::Float;
-use crate::reference::measure::Stored::{Bf16, F32};
+use crate::reference::measure::Stored::F32;
 use crate::reference::ops::{add, layernorm, layernorm_bwd, moments};
 use crate::reference::random::Random;
-use crate::selftest::judge::Expected;
-use crate::selftest::rig::{EPS, Found, Places, Rig, both, draw, of, row, scatter};
+use crate::selftest::judge::{Activations, Expected};
+use crate::selftest::rig::{EPS, Found, On, Places, Rig, both, draw, of, row, scatter};
 
 /// `norms` norms of `[rows, cols]`.
 #[derive(Clone, Copy)]
@@ -63,13 +62,13 @@ impl Norms {
         Inputs { x, affine, dy, dx, stats, before: random.normals(self.cols, 0.0, 3.0) }
     }
 
-    fn rig(&self, device: Box<dyn Device>, inputs: &Inputs) -> Result<(Rig, Tensors)> {
+    fn rig(&self, on: On, inputs: &Inputs) -> Result<(Rig, Tensors)> {
         let (rows, cols) = (self.rows, self.cols);
         let mut places = Places::summing(cols);
         let (x, dx, stats) = (places.view(rows, cols), places.act(rows, cols), places.stat(rows, 2));
         let y = (0..self.norms).map(|_| places.view(rows, cols)).collect();
         let norms: Vec<Norm> = (0..self.norms).map(|_| places.norm(cols)).collect();
-        let mut rig = places.build(device, self.s())?;
+        let mut rig = places.build(on, self.s())?;
         for (norm, affine) in norms.iter().zip(&inputs.affine) {
             for (place, values) in [norm.weight, norm.bias].into_iter().zip(affine) {
                 scatter(&mut rig.weights, row(place), values);
@@ -120,8 +119,8 @@ impl Case for Norms {
         format!("{} x {}", self.rows, self.cols)
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
-        let (mut rig, t) = self.rig(device, &self.inputs())?;
+    fn run(&self, on: On) -> Result<Found> {
+        let (mut rig, t) = self.rig(on, &self.inputs())?;
         match (&t.norms[..], &t.y[..]) {
             (&[a, b], &[y0, y1]) => rig.ops().layernorm_pair(self.s(), t.x, [a, b], [y0, y1], t.stats),
             _ => rig.ops().layernorm(self.s(), t.x, t.norms[0], t.y[0], t.stats),
@@ -133,10 +132,10 @@ impl Case for Norms {
         rig.finish(outputs)
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let inputs = self.inputs();
         let (naive, exact) = both(|| self.reference::<f32>(&inputs), || self.reference::<f64>(&inputs));
-        let kind = |i| if i == 0 { (F32, 2) } else { (Bf16, self.cols) };
+        let kind = |i| if i == 0 { (F32, 2) } else { (storage.stored(), self.cols) };
         let expected = naive.into_iter().zip(exact).enumerate();
         expected.map(|(i, (n, e))| Expected::new(OUTPUTS[i], kind(i).0, kind(i).1, n, e)).collect()
     }
@@ -151,9 +150,9 @@ impl Case for NormsBackward {
         self.0.shape()
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (case, inputs) = (self.0, self.0.inputs());
-        let (mut rig, t) = case.rig(device, &inputs)?;
+        let (mut rig, t) = case.rig(on, &inputs)?;
         rig.write_act(t.dx, &inputs.dx)?;
         rig.write_stat(t.stats, &inputs.stats)?;
         for (&dy, values) in t.y.iter().zip(&inputs.dy) {
@@ -174,10 +173,10 @@ impl Case for NormsBackward {
         rig.finish(outputs)
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (case, inputs) = (self.0, self.0.inputs());
         let (naive, exact) = both(|| case.gradients::<f32>(&inputs), || case.gradients::<f64>(&inputs));
-        let kind = |i| if i == 0 { Bf16 } else { F32 };
+        let kind = |i| if i == 0 { storage.stored() } else { F32 };
         let expected = naive.into_iter().zip(exact).enumerate();
         expected.map(|(i, (n, e))| Expected::new(GRADIENTS[i], kind(i), case.cols, n, e)).collect()
     }

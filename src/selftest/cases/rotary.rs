@@ -1,13 +1,11 @@
 //! The rotation of queries and keys.
 use super::Case;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{Backend, Heads, Shape};
+use crate::ops::{Heads, Shape};
 use crate::reference::attention::{Dims, rotary};
-use crate::reference::measure::Stored::Bf16;
 use crate::reference::random::Random;
-use crate::selftest::judge::Expected;
-use crate::selftest::rig::{BASE, Found, Places, draw, of};
+use crate::selftest::judge::{Activations, Expected};
+use crate::selftest::rig::{BASE, Found, On, Places, draw, of};
 
 /// Sequences, their heads, and the position of the first row.
 #[derive(Clone, Copy)]
@@ -51,13 +49,13 @@ impl Case for Rotary {
         format!("{} x {} x {} x {}, {} rotate{first}", s.batch, s.time, h.count, h.size, h.rotary)
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let mut places = Places::default();
         places.heads = Some(self.heads);
         let qkv = places.view(self.s.rows(), dims(self.s, self.heads).width());
         // Positions up to those of the rows.
         let whole = Shape { time: self.first + self.s.time, ..self.s };
-        let mut rig = places.build(device, whole)?;
+        let mut rig = places.build(on, whole)?;
         rig.load()?;
         rig.write_act(qkv, &self.qkv())?;
         rig.ops().rotary(self.s, self.heads, qkv, self.first);
@@ -65,11 +63,11 @@ impl Case for Rotary {
         rig.finish(vec![("qkv", found)])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
         let d = dims(self.s, self.heads);
         let (mut naive, mut exact) = (self.qkv(), of::<f64>(&self.qkv()));
         rotary(d, &mut naive, self.first, 1.0);
         rotary(d, &mut exact, self.first, 1.0);
-        vec![Expected::new("qkv", Bf16, d.size, naive, exact)]
+        vec![Expected::new("qkv", storage.stored(), d.size, naive, exact)]
     }
 }

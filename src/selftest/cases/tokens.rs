@@ -1,13 +1,12 @@
 //! The embedding, its gradient, and what else moves tensors about.
 use super::Case;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{Backend, Shape};
+use crate::ops::Shape;
 use crate::reference::measure::Stored::F32;
 use crate::reference::ops::{add, embedding, embedding_bwd};
 use crate::reference::random::Random;
-use crate::selftest::judge::{Expected, bf16s};
-use crate::selftest::rig::{Found, Places, draw, gather, of, scatter};
+use crate::selftest::judge::{Activations, Expected};
+use crate::selftest::rig::{Found, On, Places, draw, gather, of, scatter};
 
 /// Rows of a table by token, the same copied, and a tensor of zeros.
 #[derive(Clone, Copy)]
@@ -62,12 +61,12 @@ impl Case for Embedding {
         self.text()
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let mut places = Places::default();
         let (x, zeros) = (places.view(self.rows, self.cols), places.act(self.rows, self.cols));
         let copy = places.view(self.rows, self.cols);
         let w = places.matrix(self.vocab, self.cols, 0);
-        let mut rig = places.build(device, self.s())?;
+        let mut rig = places.build(on, self.s())?;
         scatter(&mut rig.weights, w, &self.values()[0]);
         rig.load()?;
         rig.set_batch(&self.tokens(), &vec![-1; self.rows], 0.0);
@@ -78,8 +77,8 @@ impl Case for Embedding {
         rig.finish(vec![("x", x?), ("zero", zeros?), ("copy", copy?)])
     }
 
-    fn expect(&self) -> Vec<Expected> {
-        let x = embedding(&self.tokens(), &bf16s(&self.values()[0]), self.cols);
+    fn expect(&self, storage: Activations) -> Vec<Expected> {
+        let x = embedding(&self.tokens(), &storage.kept(&self.values()[0]), self.cols);
         let zeros = vec![0.0; x.len()];
         vec![Expected::bits("zero", zeros), Expected::bits("copy", x.clone()), Expected::bits("x", x)]
     }
@@ -94,12 +93,13 @@ impl Case for EmbeddingBackward {
         self.of.text() + if self.accumulate { ", added" } else { "" }
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let (case, [_, dx_values, before]) = (self.of, self.of.values());
         let mut places = Places::default();
         let dx = places.view(case.rows, case.cols);
-        let (w, other) = (places.matrix(case.vocab, case.cols, 0), places.matrix(case.vocab, case.cols, 0));
-        let mut rig = places.build(device, case.s())?;
+        // In this order, as a model's embedding comes before its head.
+        let (other, w) = (places.matrix(case.vocab, case.cols, 0), places.matrix(case.vocab, case.cols, 0));
+        let mut rig = places.build(on, case.s())?;
         scatter(&mut rig.gradients, w, &before);
         scatter(&mut rig.gradients, other, &before);
         rig.load()?;
@@ -111,7 +111,7 @@ impl Case for EmbeddingBackward {
         rig.finish(vec![("dw", gather(&all, w)), ("sum", gather(&all, other))])
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, _: Activations) -> Vec<Expected> {
         let (case, [_, dx, before]) = (self.of, self.of.values());
         let mut naive = embedding_bwd(&case.tokens(), &dx, case.vocab, case.cols);
         let mut exact = embedding_bwd::<f64>(&case.tokens(), &of(&dx), case.vocab, case.cols);

@@ -1,14 +1,13 @@
 //! The end of a step: global norm, clipping, AdamW, the bf16 copy of the weights, and their moving average.
 use super::Case;
 use crate::Result;
-use crate::device::Device;
-use crate::ops::{AdamParam, AdamSettings, AdamStep, Backend, Matrix, Part, Shape, State, Update};
+use crate::ops::{AdamParam, AdamSettings, AdamStep, Matrix, Part, Shape, Update};
 use crate::reference::Float;
 use crate::reference::measure::Stored::F32;
 use crate::reference::optimizer::{Moments, adamw, ema};
 use crate::reference::random::Random;
-use crate::selftest::judge::{Expected, bf16s};
-use crate::selftest::rig::{Found, Places, both, gather, of, scatter};
+use crate::selftest::judge::{Activations, Expected};
+use crate::selftest::rig::{Found, On, Places, both, gather, of, scatter};
 
 /// One update of tensors of every kind: after `applied` others, and with a gradient that is not a number it
 /// must change nothing.
@@ -92,7 +91,7 @@ impl Case for AdamW {
         format!("{} tensors, step {}{}", TENSORS.len(), self.applied + 1, if self.bad { ", NaN" } else { "" })
     }
 
-    fn run(&self, device: Box<dyn Device>) -> Result<Found> {
+    fn run(&self, on: On) -> Result<Found> {
         let mut places = Places::default();
         let tensors: Vec<Matrix> = TENSORS.iter().map(|&(r, c, gap, ..)| places.matrix(r, c, gap)).collect();
         places.params.clone_from(&tensors);
@@ -100,7 +99,8 @@ impl Case for AdamW {
         let rows = tensors[0].rows;
         let x = places.act(rows, tensors[0].cols);
         let s = Shape { batch: 1, time: rows };
-        let mut rig = places.build(device, s)?;
+        let storage = on.storage();
+        let mut rig = places.build(on, s)?;
         let mut average = vec![0.0; rig.weights.len()];
         for (&place, [w, m, v, e, g]) in tensors.iter().zip(self.values()) {
             scatter(&mut rig.weights, place, &w);
@@ -130,18 +130,18 @@ impl Case for AdamW {
         let state = rig.state()?;
         let flat = [&state.w, &state.m, &state.v, &state.ema]
             .map(|flat| tensors.iter().flat_map(|&t| gather(flat, t)).collect::<Vec<_>>());
-        let rounded = bf16s(&flat[0][..copy.len()]);
+        let rounded = storage.kept(&flat[0][..copy.len()]);
         let agrees = f32::from(u8::from(copy == rounded));
         let mut outputs: Vec<_> = NAMES.into_iter().zip(flat).collect();
         outputs.extend([
             ("norm", vec![outcome.norm as f32]),
             ("applied", vec![f32::from(u8::from(outcome.applied))]),
         ]);
-        outputs.push(("bf16 copy", vec![agrees]));
+        outputs.push(("copy of the weights", vec![agrees]));
         rig.finish(outputs)
     }
 
-    fn expect(&self) -> Vec<Expected> {
+    fn expect(&self, _: Activations) -> Vec<Expected> {
         let values = self.values();
         let (naive, exact) = both(|| self.reference::<f32>(&values), || self.reference::<f64>(&values));
         let parts = NAMES.into_iter().zip(naive.into_iter().zip(exact));
@@ -152,7 +152,7 @@ impl Case for AdamW {
             expected.push(Expected::new("norm", F32, 1, vec![norm as f32], vec![norm]));
         }
         expected.push(Expected::bits("applied", vec![f32::from(u8::from(!self.bad))]));
-        expected.push(Expected::bits("bf16 copy", vec![1.0]));
+        expected.push(Expected::bits("copy of the weights", vec![1.0]));
         expected
     }
 }
