@@ -117,8 +117,14 @@ fn the_first_step_comes_at_once() {
         let said = line(&dir, "bench train small.toml --steps 1 --warmup 1 --json");
         number(&records(said.ok())[0]["derived"]["first_step_s"])
     };
-    let best = (0..5).map(first).fold(f64::INFINITY, f64::min);
-    assert!(best <= 0.5, "the first step was done {best} s after the start of the process");
+    let mut best = f64::INFINITY;
+    for run in 0..5 {
+        best = f64::min(best, first(run));
+        if best <= 0.5 {
+            return;
+        }
+    }
+    panic!("the first step was done {best} s after the start of the process");
 }
 
 #[test]

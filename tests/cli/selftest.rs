@@ -3,6 +3,7 @@ use rewarm::device::Emulated;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 fn selftest(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rewarm")).arg("selftest").args(args).output().unwrap()
@@ -12,11 +13,19 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// All of it, on the emulated device, once.
+fn report() -> &'static Value {
+    static REPORT: LazyLock<Value> = LazyLock::new(|| {
+        let output = selftest(&["--device", "emulated", "--json"]);
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    });
+    &REPORT
+}
+
 #[test]
 fn the_emulated_device_passes_and_every_kernel_is_in_the_table() {
-    let output = selftest(&["--device", "emulated", "--json"]);
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = report();
     for part in ["rows", "primitives", "step"] {
         for row in report[part].as_array().unwrap() {
             let said = |why: &str| row["note"].as_str().is_some_and(|note| note.contains(why));
@@ -48,17 +57,19 @@ fn the_emulated_device_passes_and_every_kernel_is_in_the_table() {
 /// Where they fail nothing else is lost, and they can be left out.
 #[test]
 fn products_that_sum_bias_gradients_come_last() {
-    let rows = |args: &[&str]| -> Vec<bool> {
-        let all = ["--device", "emulated", "--only", "linear", "--json"];
-        let output = selftest(&[&all[..], args].concat());
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = |report: &Value, op: &str| -> Vec<bool> {
         let rows = report["rows"].as_array().unwrap().iter();
-        rows.map(|row| row["shape"].as_str().unwrap().ends_with("with bias")).collect()
+        let products = rows.filter(|row| row["op"].as_str().unwrap().starts_with(op));
+        products.map(|row| row["shape"].as_str().unwrap().ends_with("with bias")).collect()
     };
-    let all = rows(&[]);
+    let separate =
+        ["--device", "emulated", "--only", "linear_bwd_weight", "--json", "--separate-bias-gradients"];
+    let output = selftest(&separate);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let separate = rows(&serde_json::from_slice(&output.stdout).unwrap(), "");
+    let all = rows(report(), "linear");
     assert!(all.is_sorted() && all.iter().filter(|last| **last).count() == 8, "{all:?}");
-    assert_eq!(rows(&["--separate-bias-gradients"]), vec![false; all.len() - 8]);
+    assert_eq!(separate, vec![false; rows(report(), "linear_bwd_weight").len() - 8]);
 }
 
 #[test]

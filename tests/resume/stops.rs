@@ -145,43 +145,51 @@ fn a_signal_does_not_wait_for_a_step_or_an_evaluation() {
 /// A process that writes to a pipe which nobody reads hangs inside of a save: the first signal waits for it.
 #[test]
 fn a_second_signal_ends_at_once() {
-    for (first, second, code) in [
+    let cases = [
         ("TERM", "TERM", Some(143)),
         ("USR1", "INT", Some(130)),
         ("XCPU", "HUP", Some(129)),
         ("XCPU", "XCPU", None),
-    ] {
-        let dir = tiny();
-        let mut child = start(
-            &dir,
-            &["train", "DIR/tiny.toml", "--set", "checkpoint.every=1", "--set", "train.steps=100000"],
-        );
-        let log = dir.join("run/metrics.jsonl");
-        let (mut length, mut still) = (0, 0);
-        // 64 KiB of "saved" lines.
-        for _ in 0..600 {
-            std::thread::sleep(Duration::from_millis(100));
-            let now = fs::metadata(&log).map_or(0, |m| m.len());
-            still = if now == length && now > 20_000 { still + 1 } else { 0 };
-            if still == 10 {
-                break;
-            }
-            length = now;
+    ];
+    // They wait most of the time.
+    std::thread::scope(|s| {
+        for (first, second, code) in cases {
+            s.spawn(move || ends_at_once(first, second, code));
         }
-        signal(&child, first);
-        std::thread::sleep(Duration::from_millis(300));
-        assert!(child.try_wait().unwrap().is_none(), "{first} does not wait for what hangs");
-        let asked = Instant::now();
-        signal(&child, second);
-        while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(1) {
-            std::thread::sleep(Duration::from_millis(5));
+    });
+}
+
+fn ends_at_once(first: &str, second: &str, code: Option<i32>) {
+    let dir = tiny();
+    let mut child = start(
+        &dir,
+        &["train", "DIR/tiny.toml", "--set", "checkpoint.every=1", "--set", "train.steps=100000"],
+    );
+    let log = dir.join("run/metrics.jsonl");
+    let (mut length, mut still) = (0, 0);
+    // 64 KiB of "saved" lines.
+    for _ in 0..600 {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = fs::metadata(&log).map_or(0, |m| m.len());
+        still = if now == length && now > 20_000 { still + 1 } else { 0 };
+        if still == 10 {
+            break;
         }
-        let ended = child.try_wait().unwrap().map(|status| status.code().unwrap());
-        assert_eq!(ended, code, "{first}, then {second}");
-        signal_if_alive(&mut child);
-        // What was saved is whole.
-        line(&dir, "export DIR/run DIR/out").ok();
+        length = now;
     }
+    signal(&child, first);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "{first} does not wait for what hangs");
+    let asked = Instant::now();
+    signal(&child, second);
+    while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = child.try_wait().unwrap().map(|status| status.code().unwrap());
+    assert_eq!(ended, code, "{first}, then {second}");
+    signal_if_alive(&mut child);
+    // What was saved is whole.
+    line(&dir, "export DIR/run DIR/out").ok();
 }
 
 fn signal_if_alive(child: &mut Child) {
