@@ -1,10 +1,9 @@
 //! adamw.cu against the reference's AdamW, over flat buffers with gaps, strided matrices and tensors of every size. In
 //! bf16 only vectors have master weights, which lie elsewhere than in the flat buffers.
 use crate::measure::{Stored, judge};
-use crate::philox;
 use crate::reference::Float;
 use crate::reference::optimizer::{Moments, adamw};
-use crate::reference::random::Random;
+use crate::reference::random::{Random, philox};
 use crate::rig::{Element, Outputs, Run, bf16s, check_traffic, count, deterministic, every_mode, once};
 use half::bf16;
 use rewarm::Result;
@@ -243,7 +242,7 @@ fn bf16_rounds_stochastically() {
         }
         let rounded = if master.is_some() { 2 } else { 3 };
         for (k, e) in elements(p.place).enumerate() {
-            let quad = philox::words(case.record.seed, e as u64 / 4, ADAMW_STREAM | case.record.step);
+            let quad = philox(case.record.seed, [e as u64 / 4, ADAMW_STREAM | case.record.step]);
             // The first of a group of four takes the first word.
             let random = quad[e % 4];
             let values = [

@@ -63,7 +63,7 @@ fn documents_in_several_shares() {
 }
 
 /// Several shares and a last tile of one token: five shares where they are quick, three where the same template has more
-/// to compute, as tiles go to shares in turn and each share has several of either. A test per size, for more than one core.
+/// to compute, as tiles go to shares in turn and each has several. A test per size, for more than one core.
 macro_rules! many_tiles {
     ($($name:ident: $size:literal at $time:literal),*) => {
         $(#[test]
@@ -74,8 +74,8 @@ macro_rules! many_tiles {
 }
 many_tiles!(
     many_tiles_of_32: 32 at 2049,
-    many_tiles_of_64: 64 at 2049,
-    many_tiles_of_80: 80 at 2049,
+    many_tiles_of_64: 64 at 1025,
+    many_tiles_of_80: 80 at 1025,
     many_tiles_of_96: 96 at 1025,
     many_tiles_of_128: 128 at 1025,
     many_tiles_of_256: 256 at 1025

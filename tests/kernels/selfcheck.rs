@@ -1,5 +1,4 @@
 //! The primitives of the self-test in every mode, without each of their synchronisation calls, and by their traffic.
-use crate::reference::random::philox;
 use crate::rig::{Run, check_traffic, count, deterministic, every_mode, mutations, once};
 use rewarm::Result;
 use rewarm::device::{Counters, Mode};
@@ -117,14 +116,9 @@ fn reductions() {
     assert_eq!(needed("reductions"), 4);
 }
 
-/// Known answers of Random123 (kat_vectors: philox4x32 10), of the reference and of the kernel.
+/// The reference's own known answers are those of `philox.rs`.
 #[test]
 fn philox_is_philox() {
-    assert_eq!(philox(0, [0, 0]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-    assert_eq!(
-        philox(0x299f_31d0_a409_3822, [0x85a3_08d3_243f_6a88, 0x0370_7344_1319_8a2e]),
-        [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
-    );
     assert_eq!(check("philox").len(), 2);
 }
 
