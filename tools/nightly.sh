@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# What takes longer than the gate may: the same kinds of checks as in .ci/run, for longer or larger. Needs 6 GB of memory
+# and 4 GB of disk for a while. Usage: tools/nightly.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stage() {
+    local name=$1 start=$SECONDS
+    shift
+    echo "== $name: $*"
+    "$@"
+    echo "== $name: $((SECONDS - start)) s"
+}
+
+# Every test of the kernels under the sanitizers; the gate leaves out the longest.
+stage sanitize tools/sanitize.sh
+# Rows of the self-test that the gate runs in one mode alone.
+stage long-rows cargo test --release --locked --test kernels book -- --ignored
+# Runs that are killed a thousand times, and readers that are given a hundred times as many damaged files.
+stage soak env KILLS=1000 cargo test --release --locked --test resume soak::soak -- --nocapture
+stage fuzz env ROUNDS=20000 cargo test --release --locked --test fuzz -- --nocapture
+# Checkpoints of the largest tensors, alone in their process.
+stage large-tensors cargo test --release --locked --test checkpoint -- \
+    --ignored --exact host_memory::checkpoints_of_large_tensors_do_too --nocapture
+echo "== all stages passed in $SECONDS s"
