@@ -1,6 +1,6 @@
 //! Hashes of tensors, block by block: whoever has some blocks can write or check them without the others, in any order.
 use super::output::hex;
-use super::storage::{Source, read_exact_at};
+use crate::files::storage::{ReadAt, read_exact_at};
 use std::io;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -53,7 +53,7 @@ impl TensorHasher {
 }
 
 /// XXH3-128 of `bytes` bytes of a file from byte `start` on.
-pub fn hash_bytes(source: &dyn Source, start: u64, bytes: u64) -> io::Result<String> {
+pub fn hash_bytes(source: &dyn ReadAt, start: u64, bytes: u64) -> io::Result<String> {
     let mut hash = Xxh3::new();
     let mut buffer = vec![0; HASH_PIECE.min(bytes) as usize];
     let end = start + bytes;

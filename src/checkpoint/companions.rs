@@ -1,9 +1,9 @@
 //! What lies beside the weights of a model and is not computed with: the tokenizer's files, settings of generation,
 //! licences, code. Checkpoints, exports and averages carry it along unchanged.
 use super::hf_config::JSON_MAX;
-use super::storage::{Disk, Storage, read_small};
 use crate::console::note;
 use crate::data::{END_OF_TEXT, TextTokenizer};
+use crate::files::storage::{Disk, Storage, read_small};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};

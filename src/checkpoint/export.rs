@@ -5,7 +5,7 @@ use super::hf_config::{config_json, pretty};
 use super::huggingface::{INDEX, SINGLE};
 use super::output::write_file;
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
-use super::storage::{Disk, Storage, remove_tree};
+use crate::files::storage::{Disk, Storage, remove_tree};
 use crate::model::{ModelConfig, ParamTable};
 use crate::ops::{Part, State};
 use crate::{Error, Result};

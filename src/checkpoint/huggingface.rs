@@ -3,7 +3,7 @@ use super::dtype::Dtype;
 use super::foreign::{adapter, describe};
 use super::hf_config::{HfConfig, open_config, read_json};
 use super::safetensors::TensorFile;
-use super::storage::{Disk, Storage};
+use crate::files::storage::{Disk, Storage};
 use crate::model::{ModelConfig, Param, ParamTable};
 use crate::ops::{Part, State};
 use crate::{Error, Result};

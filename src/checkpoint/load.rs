@@ -4,7 +4,7 @@ use super::blocks::hash_bytes;
 use super::manifest::Manifest;
 use super::names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name, step_of};
 use super::safetensors::TensorFile;
-use super::storage::Storage;
+use crate::files::storage::Storage;
 use crate::model::ParamTable;
 use crate::ops::{Part, State};
 use crate::{Error, Result};

@@ -5,8 +5,8 @@
 use super::names::{MANIFEST, is_plain_name};
 use super::output::{FileRecord, hex};
 use super::safetensors::TensorRecord;
-use super::storage::{Storage, read_small};
 use crate::error::one_line;
+use crate::files::storage::{Storage, read_small};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

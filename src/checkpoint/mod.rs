@@ -19,11 +19,9 @@ mod output;
 mod rotate;
 pub mod safetensors;
 mod save;
-pub mod simulate;
-mod space;
 mod start;
-pub mod storage;
 
+pub use crate::files::{Disk, Storage};
 pub use blocks::HASH_PIECE;
 pub use companions::{Companions, NamedFile};
 pub use dtype::Dtype;
@@ -40,4 +38,3 @@ pub use rotate::clean;
 pub use safetensors::TensorRecord;
 pub use save::{Saved, Snapshot, save};
 pub use start::create_run_dir;
-pub use storage::{Disk, Storage};

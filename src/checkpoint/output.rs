@@ -1,5 +1,5 @@
 //! Writing one file, in large pieces.
-use super::storage::{Sink, Storage, write_all};
+use crate::files::storage::{Sink, Storage, write_all};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

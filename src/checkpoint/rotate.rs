@@ -2,7 +2,7 @@
 //! before its files go, so no `step-*` is ever half there.
 use super::load::{list_steps, verify};
 use super::names::{is_tmp, is_trash, step_name, trash_name};
-use super::storage::{Storage, remove_tree};
+use crate::files::storage::{Storage, remove_tree};
 use crate::{Error, Result};
 use std::path::Path;
 

@@ -4,8 +4,8 @@
 use super::blocks::TensorHasher;
 use super::dtype::Dtype;
 use super::output::{FileRecord, Output, hex};
-use super::storage::{Source, Storage, read_exact_at};
 use crate::error::one_line;
+use crate::files::storage::{ReadAt, Storage, read_exact_at};
 use crate::ops::{Matrix, Part, State};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
@@ -24,7 +24,7 @@ const ENCODE_PIECE: usize = 1 << 16;
 
 /// An open file whose header was found to describe it exactly.
 pub struct TensorFile<'a> {
-    source: Box<dyn Source + 'a>,
+    source: Box<dyn ReadAt + 'a>,
     path: PathBuf,
     metadata: Metadata,
     data_start: u64,

@@ -9,8 +9,8 @@ use super::names::{EMA, MANIFEST, MODEL, OPTIMIZER, is_plain_name, step_name, tm
 use super::output::{FileRecord, write_file};
 use super::rotate::{rotate, set_aside};
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
-use super::storage::{Storage, read_small, remove_tree};
 use super::{hf_config, load};
+use crate::files::storage::{Storage, read_small, remove_tree};
 use crate::model::{ModelConfig, ParamTable};
 use crate::ops::{Part, State};
 use crate::{Error, Result};

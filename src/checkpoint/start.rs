@@ -1,5 +1,5 @@
 //! The first touch of a run directory.
-use super::storage::Storage;
+use crate::files::storage::Storage;
 use crate::{Error, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use crate::backend::check_precision;
 use crate::bench::{Workload, memory_available};
 use crate::config::{Config, Optim};
 use crate::device::{self, DeviceName};
-use crate::files::Draft;
+use crate::files::{Disk, Draft};
 use crate::model::{ModelConfig, PRESETS, Precision, Recompute, preset};
 use crate::train::Source;
 use crate::{Error, Result};
@@ -224,6 +224,6 @@ pub fn check_writable(path: &Path) -> Result<()> {
         OpenOptions::new().append(true).open(path).map(drop).map_err(refused)
     } else {
         // Not the file itself: were it made and deleted, what another process wrote meanwhile would go with it.
-        Draft::create(path).map(drop).map_err(refused)
+        Draft::create(&Disk, path).map(drop).map_err(refused)
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::files::Temporary;
+use crate::files::{Disk, Temporary};
 use crate::machine::holder;
 use crate::{Error, Result};
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Claim {
     /// Dropped in this order: first the name goes, then the lock.
-    held: Option<(Temporary, File)>,
+    held: Option<(Temporary<'static>, File)>,
 }
 
 /// What came of one try.
@@ -87,7 +87,7 @@ impl Claim {
             if fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
                 let write = |_: &Path| file.set_len(0).and_then(|()| file.write_all(holder().as_bytes()));
                 let (name, ()) =
-                    Temporary::make(path.to_path_buf(), write).map_err(Error::io("write", path))?;
+                    Temporary::make(&Disk, path.to_path_buf(), write).map_err(Error::io("write", path))?;
                 return Ok(Tried::Taken(Self { held: Some((name, file)) }));
             }
         }
@@ -110,7 +110,7 @@ mod tests {
         fs::write(&path, "left by a killed process, longer than what follows it").unwrap();
         let first = Claim::take(&path, "x").unwrap();
         assert!(first.is_held());
-        let error = Claim::take(&path, "the shard x").unwrap_err().to_string();
+        let error = Claim::take(&path, "the shard x").err().unwrap().to_string();
         let pid = format!("the shard x is being written by pid {} on ", std::process::id());
         assert!(error.starts_with(&pid) && !error.contains("killed"), "{error}");
         drop(first);

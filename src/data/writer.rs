@@ -10,7 +10,7 @@ use super::claim::Claim;
 use super::dtype::Dtype;
 use super::hashes::{BLOCK_BYTES, BlockHasher, ContentHashes, hashes_path};
 use super::megatron::{MAGIC, with_suffix};
-use crate::files::{Draft, folder_of, is_draft, sync_folder_of};
+use crate::files::{Disk, Draft, folder_of, is_draft, sync_folder_of};
 use crate::{Error, Result, stop};
 
 /// Held while the files of a folder get their names.
@@ -24,7 +24,7 @@ const FOLDER_LOCK: &str = "tokenizer.json.lock";
 pub struct ShardWriter {
     prefix: PathBuf,
     dtype: Dtype,
-    bin: BufWriter<Draft>,
+    bin: BufWriter<Draft<'static>>,
     hashes: BlockHasher,
     /// Tokens of each document.
     sizes: Vec<i32>,
@@ -56,7 +56,7 @@ impl ShardWriter {
             remove_leftovers(prefix);
         }
         let path = with_suffix(prefix, ".bin");
-        let draft = Draft::create(&path).map_err(Error::input("create", &path))?;
+        let draft = Draft::create(&Disk, &path).map_err(Error::input("create", &path))?;
         Ok(Self {
             prefix: prefix.to_path_buf(),
             dtype: if vocab_size < 65_500 { Dtype::U16 } else { Dtype::I32 },
@@ -121,7 +121,7 @@ impl ShardWriter {
         let path = with_suffix(&self.prefix, ".bin");
         let (idx, index) = self.write_index(&with_suffix(&self.prefix, ".idx"))?;
         let Self { prefix, bin, hashes, claim, .. } = self;
-        let bin = bin.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
+        let mut bin = bin.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
         bin.sync().map_err(Error::io("sync", &path))?;
         let table = hashes.finish();
         let content = ContentHashes {
@@ -131,8 +131,9 @@ impl ShardWriter {
         };
         let mut files = vec![Beside { path: hashes_path(&prefix), content: table, shared: false }];
         files.extend(beside(content)?);
-        let draft =
-            |file: &Beside| Draft::of(&file.path, &file.content).map_err(Error::io("write", &file.path));
+        let draft = |file: &Beside| {
+            Draft::of(&Disk, &file.path, &file.content).map_err(Error::io("write", &file.path))
+        };
         let drafts = files.into_iter().map(|file| Ok((draft(&file)?, file)));
         let (shared, own): (Vec<_>, Vec<_>) =
             drafts.collect::<Result<Vec<_>>>()?.into_iter().partition(|(_, file)| file.shared);
@@ -154,11 +155,11 @@ impl ShardWriter {
     }
 
     /// The `.idx`, in which each document is one sequence, and its XXH3-128.
-    fn write_index(&self, path: &Path) -> Result<(Draft, u128)> {
-        let draft = Draft::create(path).map_err(Error::io("create", path))?;
+    fn write_index(&self, path: &Path) -> Result<(Draft<'static>, u128)> {
+        let draft = Draft::create(&Disk, path).map_err(Error::io("create", path))?;
         let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, draft), hash: Xxh3::new() };
         self.put_index(&mut out).map_err(Error::io("write", path))?;
-        let draft = out.out.into_inner().map_err(|e| Error::io("write", path)(e.into_error()))?;
+        let mut draft = out.out.into_inner().map_err(|e| Error::io("write", path)(e.into_error()))?;
         draft.sync().map_err(Error::io("sync", path))?;
         Ok((draft, out.hash.digest128()))
     }
@@ -203,7 +204,7 @@ impl<W: Write> Write for Hashed<W> {
 struct Placed(Vec<PathBuf>);
 
 impl Placed {
-    fn place(&mut self, draft: Draft) -> Result<()> {
+    fn place(&mut self, draft: Draft<'_>) -> Result<()> {
         let path = draft.target().to_path_buf();
         match draft.place() {
             Ok(()) => self.0.push(path),
@@ -214,7 +215,7 @@ impl Placed {
     }
 
     /// Where it is there already, it must have the same content.
-    fn share(&mut self, draft: Draft, file: &Beside) -> Result<()> {
+    fn share(&mut self, draft: Draft<'_>, file: &Beside) -> Result<()> {
         match fs::read(&file.path) {
             Ok(there) if there == file.content => Ok(()),
             Ok(_) => Err(Error::refused(format!(

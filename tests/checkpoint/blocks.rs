@@ -1,7 +1,7 @@
 //! Tensors of more than one block: each has a hash of its own, and every one counts.
 use crate::common::{Rng, Run, run_dir};
-use rewarm::checkpoint::simulate::Memory;
 use rewarm::checkpoint::{find_newest, step_name, verify};
+use rewarm::files::simulate::Memory;
 use rewarm::model::{ModelConfig, ParamTable};
 use rewarm::ops::HostState;
 use std::collections::BTreeSet;

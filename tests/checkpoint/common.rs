@@ -1,6 +1,6 @@
 //! A small model at any step, and a seeded generator.
-use rewarm::checkpoint::simulate::Memory;
 use rewarm::checkpoint::{self, Fingerprints, RunState, Saved, Snapshot, Storage};
+use rewarm::files::simulate::Memory;
 use rewarm::model::{ModelConfig, ParamTable, TokenIds};
 use rewarm::ops::{Gelu, HostState, Part};
 use serde_json::json;

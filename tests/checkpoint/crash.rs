@@ -1,7 +1,7 @@
 //! F3: every disk that a loss of power may leave.
 use crate::common::{Run, run_dir, save};
 use rewarm::checkpoint::find_newest;
-use rewarm::checkpoint::simulate::Crash;
+use rewarm::files::simulate::Crash;
 
 /// Images that load wrong bytes, that hold nothing although a step was reported saved, and whose newest
 /// step is older than the one reported.

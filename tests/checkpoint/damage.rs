@@ -1,7 +1,7 @@
 //! F6, F7: damaged files are rejected by name, and the older step is used.
 use crate::common::{Rng, Run, copy, memory_with, run_dir};
-use rewarm::checkpoint::simulate::Memory;
 use rewarm::checkpoint::{MANIFEST, find_newest, verify};
+use rewarm::files::simulate::Memory;
 use std::path::PathBuf;
 
 fn step(n: u64) -> PathBuf {

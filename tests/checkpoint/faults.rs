@@ -1,7 +1,7 @@
 //! F2, F4, F9, F11, F12, F13: each call of a save or a load goes wrong in turn.
 use crate::common::{Run, copy, memory_with, names, run_dir, save};
-use rewarm::checkpoint::simulate::{Fault, Faulty, Memory};
 use rewarm::checkpoint::{Disk, Storage, clean, find_newest, verify};
+use rewarm::files::simulate::{Fault, Faulty, Memory};
 use std::io::ErrorKind;
 
 /// Calls of a save into a run directory that holds two steps, rotation included.

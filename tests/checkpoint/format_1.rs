@@ -1,8 +1,8 @@
 //! Checkpoints of format 1, whose manifests have one hash of each file and of each tensor, as earlier commits wrote. The
 //! one in `format-1` is [`Run::at`] step 5.
 use crate::common::{Run, names, run_dir};
-use rewarm::checkpoint::simulate::Memory;
 use rewarm::checkpoint::{FORMAT, find_newest, step_name, verify};
+use rewarm::files::simulate::Memory;
 use std::path::Path;
 
 /// A disk with that checkpoint.

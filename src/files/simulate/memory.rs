@@ -1,6 +1,6 @@
 //! A file system in memory, with an optional bound on its size.
 use super::SMALL_PIECE;
-use crate::checkpoint::storage::{Entry, Sink, Source, Storage};
+use crate::files::storage::{DirEntry, ReadAt, Sink, Storage};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ impl Storage for Memory {
         Ok(Box::new(MemorySink { memory: self, path: path.into() }))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Source + '_>> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt + '_>> {
         match self.state().nodes.get(path) {
             Some(Some(bytes)) => Ok(Box::new(MemorySource(bytes.clone()))),
             Some(None) => Err(ErrorKind::IsADirectory.into()),
@@ -132,6 +132,15 @@ impl Storage for Memory {
             state.nodes.insert(target, node);
         }
         Ok(())
+    }
+
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let file = self.get(from).ok_or(ErrorKind::NotFound)?;
+        match self.remove_file(to) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => self.put(to, file),
+        }
+        self.remove_file(from)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -159,7 +168,7 @@ impl Storage for Memory {
         Ok(())
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let state = self.state();
         match state.nodes.get(dir) {
             Some(None) => {}
@@ -169,7 +178,7 @@ impl Storage for Memory {
         let children = state.nodes.iter().filter(|(path, _)| path.parent() == Some(dir));
         Ok(children
             .filter_map(|(path, node)| {
-                Some(Entry { name: path.file_name()?.to_str()?.into(), is_dir: node.is_none() })
+                Some(DirEntry { name: path.file_name()?.to_str()?.into(), is_dir: node.is_none() })
             })
             .collect())
     }
@@ -196,11 +205,15 @@ impl Sink for MemorySink<'_> {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        Ok(path == self.path)
+    }
 }
 
 struct MemorySource(Arc<Vec<u8>>);
 
-impl Source for MemorySource {
+impl ReadAt for MemorySource {
     fn bytes(&self) -> u64 {
         self.0.len() as u64
     }

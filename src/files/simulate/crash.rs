@@ -7,7 +7,7 @@
 //!
 //! This is weaker than ext4 promises, on purpose: what survives it survives any journal.
 use super::{Memory, SMALL_PIECE};
-use crate::checkpoint::storage::{Entry, Sink, Source, Storage};
+use crate::files::storage::{DirEntry, ReadAt, Sink, Storage};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -285,12 +285,16 @@ impl Storage for Crash {
         Ok(Box::new(CrashSink { crash: self, inner, path: path.into() }))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Source + '_>> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt + '_>> {
         self.now.open(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.record(Op::Rename(from.into(), to.into()), self.now.rename(from, to))
+    }
+
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.record(Op::Rename(from.into(), to.into()), self.now.replace(from, to))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -305,7 +309,7 @@ impl Storage for Crash {
         self.record(Op::Remove(dir.into()), self.now.remove_dir(dir))
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         self.now.list(dir)
     }
 
@@ -331,5 +335,9 @@ impl Sink for CrashSink<'_> {
 
     fn sync(&mut self) -> io::Result<()> {
         self.crash.record(Op::Sync(self.path.clone()), self.inner.sync())
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.inner.is_at(path)
     }
 }

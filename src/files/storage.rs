@@ -1,10 +1,10 @@
-//! The file system as checkpoints see it. Nothing else writes checkpoint files, so that every fault can be
-//! injected here: [`Disk`] is the real one, [`super::simulate`] has those that fail and lose power.
+//! The file system as checkpoints and small files see it. Nothing else writes them, so that every fault can be injected
+//! here: [`Disk`] is the real one, [`super::simulate`] has those that fail and lose power.
 //!
 //! Writing goes through `write`, never through a mapping: on a full disk a mapping is a SIGBUS, not an error.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes handed to one `write` of a large file.
@@ -12,23 +12,25 @@ pub const WRITE_PIECE: usize = 8 << 20;
 
 /// What one entry of a directory is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct DirEntry {
     /// File name, without its directory.
     pub name: String,
     /// Whether it is a directory.
     pub is_dir: bool,
 }
 
-/// The calls a checkpoint is made of; each may fail, and each is a place where power may be lost.
+/// The calls that writing is made of; each may fail, and each is a place where power may be lost.
 pub trait Storage: Sync {
     /// Creates one directory, whose parent exists. An existing one is an error.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Creates a file for writing. An existing one is an error.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Sink + '_>>;
     /// Opens a file for reading.
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Source + '_>>;
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt + '_>>;
     /// Renames a file or directory; refuses to replace anything.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames a file, in the place of a file that may be there.
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the entries of a directory survive a loss of power.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Deletes a file.
@@ -36,7 +38,7 @@ pub trait Storage: Sync {
     /// Deletes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// The entries of a directory, sorted by name.
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
     /// Bytes that can still be written below `dir`; `None` where the system does not say.
     fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>>;
     /// Bytes per `write`; simulated disks choose small ones, so that small files still tear in the middle.
@@ -52,10 +54,12 @@ pub trait Sink {
     /// Makes the contents survive a loss of power. A failed sync is never tried again: the kernel may have
     /// dropped the pages it could not write and report success the second time.
     fn sync(&mut self) -> io::Result<()>;
+    /// Whether this name leads to the file: not where another process has put its own there.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
 }
 
 /// A file being read.
-pub trait Source: Send + Sync {
+pub trait ReadAt: Send + Sync {
     /// Its length.
     fn bytes(&self) -> u64;
     /// Reads some bytes at `offset`, as `pread(2)` does.
@@ -75,7 +79,7 @@ impl Storage for Disk {
         Ok(Box::new(OpenOptions::new().write(true).create_new(true).open(path)?))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Source + '_>> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt + '_>> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -86,6 +90,10 @@ impl Storage for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         crate::files::rename_new(from, to)
+    }
+
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -100,13 +108,13 @@ impl Storage for Disk {
         fs::remove_dir(dir)
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             // A name that is not Unicode is none of ours.
             if let Ok(name) = entry.file_name().into_string() {
-                entries.push(Entry { name, is_dir: entry.file_type()?.is_dir() });
+                entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
             }
         }
         entries.sort();
@@ -126,6 +134,11 @@ impl Sink for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let (ours, there) = (self.metadata()?, fs::symlink_metadata(path)?);
+        Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    }
 }
 
 struct DiskSource {
@@ -133,7 +146,7 @@ struct DiskSource {
     bytes: u64,
 }
 
-impl Source for DiskSource {
+impl ReadAt for DiskSource {
     fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -165,7 +178,7 @@ pub fn write_all(sink: &mut dyn Sink, mut bytes: &[u8], mut offset: u64) -> io::
 }
 
 /// Fills `buffer` from `offset`: continues short reads, repeats interrupted ones.
-pub fn read_exact_at(source: &dyn Source, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+pub fn read_exact_at(source: &dyn ReadAt, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buffer.is_empty() {
         match source.read_at(buffer, offset) {
             Ok(0) => return Err(at(offset, ErrorKind::UnexpectedEof.into())),
@@ -195,7 +208,7 @@ pub fn read_small(storage: &dyn Storage, path: &Path, limit: usize) -> io::Resul
 
 /// Deletes a directory with everything in it.
 pub fn remove_tree(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
-    for Entry { name, is_dir } in storage.list(dir)? {
+    for DirEntry { name, is_dir } in storage.list(dir)? {
         let path: PathBuf = dir.join(name);
         if is_dir { remove_tree(storage, &path)? } else { storage.remove_file(&path)? }
     }

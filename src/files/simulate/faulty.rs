@@ -1,5 +1,5 @@
 //! A storage whose n-th call goes wrong (redb's countdown, SQLite's n-th call).
-use crate::checkpoint::storage::{Entry, Sink, Source, Storage};
+use crate::files::storage::{DirEntry, ReadAt, Sink, Storage};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,13 +82,17 @@ impl Storage for Faulty<'_> {
         Ok(Box::new(FaultySink { faulty: self, inner }))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Source + '_>> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt + '_>> {
         let inner = self.whole(|| self.inner.open(path))?;
         Ok(Box::new(FaultySource { faulty: self, inner }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.whole(|| self.inner.rename(from, to))
+    }
+
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.whole(|| self.inner.replace(from, to))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -103,7 +107,7 @@ impl Storage for Faulty<'_> {
         self.whole(|| self.inner.remove_dir(dir))
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         self.whole(|| self.inner.list(dir))
     }
 
@@ -129,14 +133,18 @@ impl Sink for FaultySink<'_> {
     fn sync(&mut self) -> io::Result<()> {
         self.faulty.whole(|| self.inner.sync())
     }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.faulty.whole(|| self.inner.is_at(path))
+    }
 }
 
 struct FaultySource<'a> {
     faulty: &'a Faulty<'a>,
-    inner: Box<dyn Source + 'a>,
+    inner: Box<dyn ReadAt + 'a>,
 }
 
-impl Source for FaultySource<'_> {
+impl ReadAt for FaultySource<'_> {
     fn bytes(&self) -> u64 {
         self.inner.bytes()
     }
