@@ -1,5 +1,5 @@
 //! What this machine offers, as `rewarm doctor` says it.
-use crate::device::{DriverState, Emulated, Gpu, probe_cuda};
+use crate::device::{DriverState, Emulated, GpuInfo, probe_cuda};
 use crate::machine::{COMMIT, memory};
 use serde::Serialize;
 use std::fmt;
@@ -80,7 +80,7 @@ fn gpus(cuda: &DriverState) -> Vec<DeviceReport> {
     }
     let all_there = cuda.cublaslt.is_some() && cuda.toolkit.is_some();
     let usable = cuda.unusable.iter().map(|why| all_there && why.is_none());
-    let report = |(gpu, usable): (&Gpu, bool)| {
+    let report = |(gpu, usable): (&GpuInfo, bool)| {
         let [major, minor] = gpu.compute_capability;
         let (sms, memory) = (gpu.sms, gib(gpu.memory));
         let detail = format!("{}, compute capability {major}.{minor}, {sms} SMs, {memory}", gpu.name);

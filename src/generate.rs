@@ -3,7 +3,7 @@ use crate::backend;
 use crate::device::DeviceName;
 use crate::model::{Model, Pass, Purpose, TokenIds, Workspace};
 use crate::ops::{Backend, Shape, Work};
-use crate::train::Source;
+use crate::train::OpenModel;
 use crate::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -77,7 +77,7 @@ pub struct Generator {
 
 impl Generator {
     /// Loads a model. `longest` counts prompt and continuation; more than the model was made for is refused.
-    pub fn load(source: &Source, longest: usize, device: DeviceName) -> Result<Self> {
+    pub fn load(source: &OpenModel, longest: usize, device: DeviceName) -> Result<Self> {
         let model = Model::new(source.config().clone());
         let most = model.config.max_position_embeddings;
         if longest == 0 || longest > most {

@@ -28,7 +28,7 @@ const FLOORS: &[&[&str]] = &[
 type Module = Vec<String>;
 
 /// A file's module, and the paths that it uses outside of its tests, as they are written.
-struct Source {
+struct SourceFile {
     module: Module,
     uses: Vec<Vec<String>>,
     exports: Vec<Vec<String>>,
@@ -63,7 +63,7 @@ fn flatten(tree: &UseTree, mut path: Vec<String>, found: &mut Vec<Vec<String>>) 
     }
 }
 
-impl<'ast> Visit<'ast> for Source {
+impl<'ast> Visit<'ast> for SourceFile {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
         if !is_test(&item.attrs) {
             syn::visit::visit_item_mod(self, item);
@@ -85,7 +85,7 @@ impl<'ast> Visit<'ast> for Source {
 }
 
 /// All files of `src/` but those of tests.
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<SourceFile> {
     let mut sources = Vec::new();
     for entry in WalkDir::new("src").into_iter().map(Result::unwrap) {
         let file = entry.path().strip_prefix("src").unwrap();
@@ -94,7 +94,7 @@ fn sources() -> Vec<Source> {
             continue;
         }
         let syntax = syn::parse_file(&fs::read_to_string(entry.path()).unwrap()).unwrap();
-        let mut source = Source { module: module_of(file), uses: Vec::new(), exports: Vec::new() };
+        let mut source = SourceFile { module: module_of(file), uses: Vec::new(), exports: Vec::new() };
         syntax
             .items
             .iter()
@@ -112,7 +112,7 @@ struct Map {
 }
 
 impl Map {
-    fn of(sources: &[Source]) -> Self {
+    fn of(sources: &[SourceFile]) -> Self {
         let modules = sources.iter().map(|s| s.module.clone()).collect();
         let mut map = Self { modules, exports: BTreeMap::new() };
         for source in sources {
@@ -148,8 +148,8 @@ impl Map {
     }
 
     /// Which module uses which other.
-    fn arrows(&self, sources: &[Source]) -> BTreeMap<Module, BTreeSet<Module>> {
-        let of = |source: &Source| {
+    fn arrows(&self, sources: &[SourceFile]) -> BTreeMap<Module, BTreeSet<Module>> {
+        let of = |source: &SourceFile| {
             let targets =
                 source.uses.iter().filter_map(|path| self.target(&self.absolute(&source.module, path)?));
             targets.filter(|target| *target != source.module && !target.is_empty()).collect()

@@ -22,6 +22,6 @@ pub use fit::{check_fits, largest_micro, memory_available};
 pub use kernels::Kernels;
 pub use machine::{Load, Machine, peak_resident, reset_peak_resident, resident_above, since_process_start};
 pub use record::{Record, Summary, time_s};
-pub use train::{Outcome, measure};
+pub use train::{StepTimes, measure};
 pub use trainer::{Job, Tokens, Trainer};
 pub use workload::{Workload, precision_class};

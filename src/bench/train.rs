@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// What a series of steps showed.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct StepTimes {
     /// Seconds from the end of one step to the end of the next.
     pub samples: Vec<f64>,
     /// From the start of the process to the end of the first step; in the first measurement of a process only.
@@ -24,7 +24,7 @@ pub struct Outcome {
 }
 
 /// Takes `warmup` steps, then times `steps`.
-pub fn measure(workload: &Workload, steps: usize, warmup: usize, first: bool) -> Result<Outcome> {
+pub fn measure(workload: &Workload, steps: usize, warmup: usize, first: bool) -> Result<StepTimes> {
     reset_peak_resident();
     let mut trainer = Trainer::open(workload)?;
     let (mut first_step_s, mut loss) = (None, f64::NAN);
@@ -43,10 +43,10 @@ pub fn measure(workload: &Workload, steps: usize, warmup: usize, first: bool) ->
         DeviceName::Cpu => peak_resident(),
         _ => Some(workload.memory().total() as u64),
     };
-    Ok(Outcome { samples, first_step_s, loss, peak_bytes, foreign_load: load.foreign_since() })
+    Ok(StepTimes { samples, first_step_s, loss, peak_bytes, foreign_load: load.foreign_since() })
 }
 
-impl Outcome {
+impl StepTimes {
     /// As `docs/benchmarks.md` has it. `peak` is the device's dense rate in FLOPs per second.
     pub fn record(
         self,

@@ -5,7 +5,7 @@ use crate::console::{note, print};
 use crate::model::ParamTable;
 use crate::ops::HostState;
 use crate::schedule::Curve;
-use crate::train::Source;
+use crate::train::OpenModel;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -137,7 +137,7 @@ pub fn run(args: &AverageArgs) -> Result<()> {
     let (method, dirs) = (args.method()?, args.dirs()?);
     checkpoint::check_new(&args.output)?;
     let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-    let sources = dirs.iter().map(|dir| Source::open(dir)).collect::<Result<Vec<Source>>>()?;
+    let sources = dirs.iter().map(|dir| OpenModel::open(dir)).collect::<Result<Vec<OpenModel>>>()?;
     let models =
         sources.iter().map(|source| HfModel::open(source.dir())).collect::<Result<Vec<HfModel>>>()?;
     check_same(&models, &names)?;

@@ -8,7 +8,7 @@ use crate::data::{self, Corpus, Side, Split, TextTokenizer};
 use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Backend, Shape};
-use crate::train::{CONFIG, EvalResult, Evaluation, Source, validation_sets};
+use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, validation_sets};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
     let named = named_sets(&args.data)?;
     let config = args.config.as_deref().map(config_at).transpose()?;
     let Loaded { model, workspace, mut ops, config, tokenizer } =
-        Source::read(&args.model, |source| load(args, source, config.as_ref()))?;
+        OpenModel::read(&args.model, |source| load(args, source, config.as_ref()))?;
     let time = workspace.shape.time;
     let known = tokenizer.as_ref().ok().and_then(Option::as_ref);
     let sets = match config {
@@ -104,7 +104,7 @@ struct Loaded {
     tokenizer: Result<Option<TextTokenizer>>,
 }
 
-fn load(args: &EvalArgs, source: &Source, config: Option<&Config>) -> Result<Loaded> {
+fn load(args: &EvalArgs, source: &OpenModel, config: Option<&Config>) -> Result<Loaded> {
     let config = match config {
         Some(config) => Some(config.clone()),
         None => source.run_config()?,

@@ -2,7 +2,7 @@
 use crate::checkpoint::{self, Dtype};
 use crate::model::ParamTable;
 use crate::ops::{HostState, Part};
-use crate::train::Source;
+use crate::train::OpenModel;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -27,11 +27,11 @@ pub struct ExportArgs {
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<()> {
     checkpoint::check_new(&args.output)?;
-    Source::read(&args.model, |source| write(args, source))?;
+    OpenModel::read(&args.model, |source| write(args, source))?;
     crate::console::print(&args.output.display().to_string())
 }
 
-fn write(args: &ExportArgs, source: &Source) -> Result<()> {
+fn write(args: &ExportArgs, source: &OpenModel) -> Result<()> {
     let dtype = match args.dtype.as_deref() {
         None => source.dtype(),
         Some("f32") => Dtype::F32,

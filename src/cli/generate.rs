@@ -5,7 +5,7 @@ use crate::data::TextTokenizer;
 use crate::device::{self, DeviceName};
 use crate::generate::{Generator, Sampling};
 use crate::model::TokenIds;
-use crate::train::Source;
+use crate::train::OpenModel;
 use crate::{Error, Result};
 use std::io::Write;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ fn generate(args: &GenerateArgs) -> Result<()> {
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     sampling.validate()?;
-    let (tokenizer, prompt, mut generator, ends) = Source::read(&args.model, |source| load(args, source))?;
+    let (tokenizer, prompt, mut generator, ends) = OpenModel::read(&args.model, |source| load(args, source))?;
     let mut out = std::io::stdout().lock();
     let mut printed = Printer { tokenizer: &tokenizer, tokens: prompt.clone(), shown: String::new() };
     write_out(&mut out, &args.prompt)?;
@@ -74,7 +74,7 @@ fn generate(args: &GenerateArgs) -> Result<()> {
 }
 
 /// The tokenizer, the prompt in tokens, the model, and the tokens that end a text.
-fn load(args: &GenerateArgs, source: &Source) -> Result<(TextTokenizer, Vec<u32>, Generator, TokenIds)> {
+fn load(args: &GenerateArgs, source: &OpenModel) -> Result<(TextTokenizer, Vec<u32>, Generator, TokenIds)> {
     let Some(tokenizer) = of_model(source, args.tokenizer.as_deref())? else {
         return Err(Error::refused(format!(
             "there is no tokenizer.json in {}; name the model's with --tokenizer FILE",

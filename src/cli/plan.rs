@@ -12,7 +12,7 @@ use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
 use crate::perf::processor::{self, Rates};
 use crate::perf::{gpus, roofline};
 use crate::schedule::TokenCount;
-use crate::train::{Source, SourceUse, readable, source_uses};
+use crate::train::{OpenModel, SourceUse, readable, source_uses};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -265,7 +265,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
 fn from_config(args: &PlanArgs) -> Result<Parts> {
     let config = Config::load(args.config.as_deref(), &args.set)?;
     let sizes = match (&config.start, config.model_config()?) {
-        (Some(start), _) => Source::open(&start.from)?.config().clone(),
+        (Some(start), _) => OpenModel::open(&start.from)?.config().clone(),
         (None, Some(sizes)) => sizes,
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };

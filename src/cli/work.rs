@@ -6,7 +6,7 @@ use crate::config::{Config, Optim};
 use crate::device::{self, DeviceName};
 use crate::files::{Disk, Draft};
 use crate::model::{ModelConfig, PRESETS, Precision, Recompute, preset};
-use crate::train::Source;
+use crate::train::OpenModel;
 use crate::{Error, Result};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -194,7 +194,7 @@ fn shape(name: &str) -> Result<Workload> {
 fn from_config(path: &Path, set: &[String]) -> Result<(Workload, usize)> {
     let config = Config::load(Some(path), set)?;
     let sizes = match (&config.start, config.model_config()?) {
-        (Some(start), _) => Source::open(&start.from)?.config().clone(),
+        (Some(start), _) => OpenModel::open(&start.from)?.config().clone(),
         (None, Some(sizes)) => sizes,
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };

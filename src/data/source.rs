@@ -9,14 +9,14 @@ use super::{foreign, llmc, npy};
 use crate::{Error, Result};
 
 /// One shard to open: the file of tokens and its layout.
-pub(crate) type Source = (PathBuf, Format);
+pub(crate) type ShardFile = (PathBuf, Format);
 
 /// The shards that `spec` names, those of folders and what lies below them sorted by path.
 ///
 /// `raw-u16:PATH` and `raw-u32:PATH` name headerless files (a folder: its `.bin` and `.npy` files). Otherwise a
 /// `.idx`, a `.bin` or their common prefix is Megatron's when the `.idx` exists, and llm.c's or NumPy's when that magic
 /// is there. What of a folder is left out is said on stderr.
-pub(crate) fn resolve(spec: &str) -> Result<Vec<Source>> {
+pub(crate) fn resolve(spec: &str) -> Result<Vec<ShardFile>> {
     for (mark, format) in [("raw-u16:", Format::RawU16), ("raw-u32:", Format::RawU32)] {
         if let Some(path) = spec.strip_prefix(mark) {
             return raw(Path::new(path), format);
@@ -26,7 +26,7 @@ pub(crate) fn resolve(spec: &str) -> Result<Vec<Source>> {
     if path.is_dir() { folder(path) } else { detect(path).map(|source| vec![source]) }
 }
 
-fn raw(path: &Path, format: Format) -> Result<Vec<Source>> {
+fn raw(path: &Path, format: Format) -> Result<Vec<ShardFile>> {
     if !path.is_dir() {
         return Ok(vec![(path.to_path_buf(), format)]);
     }
@@ -36,7 +36,7 @@ fn raw(path: &Path, format: Format) -> Result<Vec<Source>> {
 }
 
 /// Shards of Megatron and llm.c; where there are none, those of NumPy, whose files also lie beside the others as caches.
-fn folder(path: &Path) -> Result<Vec<Source>> {
+fn folder(path: &Path) -> Result<Vec<ShardFile>> {
     let Below { files, mut left_out } = below(path, &["bin", "idx", "npy"])?;
     let mut sources = Vec::new();
     for file in &files {
@@ -65,7 +65,7 @@ fn folder(path: &Path) -> Result<Vec<Source>> {
     non_empty(path, sources, "token shards (.bin with .idx, llm.c .bin, or .npy)")
 }
 
-fn non_empty(path: &Path, sources: Vec<Source>, expected: &str) -> Result<Vec<Source>> {
+fn non_empty(path: &Path, sources: Vec<ShardFile>, expected: &str) -> Result<Vec<ShardFile>> {
     if sources.is_empty() {
         return Err(Error::refused(format!(
             "{} holds no {expected}; name a shard, or make one with `rewarm data tokenize`",
@@ -75,7 +75,7 @@ fn non_empty(path: &Path, sources: Vec<Source>, expected: &str) -> Result<Vec<So
     Ok(sources)
 }
 
-fn detect(path: &Path) -> Result<Source> {
+fn detect(path: &Path) -> Result<ShardFile> {
     let prefix = prefix_of(path);
     let (bin, idx) = (with_suffix(&prefix, ".bin"), with_suffix(&prefix, ".idx"));
     // A file that is neither .bin nor .idx may still be a shard by its magic.

@@ -11,8 +11,8 @@ mod rust_pieces;
 mod rust_text;
 
 pub use options::Options;
-pub use outcome::{Demo, Outcome, Row, Sample};
-pub use recipe::{Phase, Recipe};
+pub use outcome::{Comparison, Demo, Row, Sample};
+pub use recipe::{DemoRun, Recipe};
 pub use rust_text::{RustText, split_rust};
 
 use crate::files::write_whole;
@@ -68,7 +68,7 @@ pub fn run(options: &Options) -> Result<Demo> {
         "phase 2b: downstream, re-warmed learning rate",
     ];
     let (mut done, mut spent) = (0, 0.0);
-    let mut train = |i: usize, phase: Phase| {
+    let mut train = |i: usize, phase: DemoRun| {
         let ahead: u64 = steps[i..].iter().sum();
         let left = match done {
             0 => String::new(),
@@ -80,10 +80,10 @@ pub fn run(options: &Options) -> Result<Demo> {
         (done, spent) = (done + steps[i], spent + begun.elapsed().as_secs_f64());
         summary
     };
-    let before = train(0, Phase::Upstream)?;
-    let constant = train(1, Phase::Constant)?;
-    let rewarmed = train(2, Phase::Rewarmed)?;
-    let outcome = Outcome {
+    let before = train(0, DemoRun::Upstream)?;
+    let constant = train(1, DemoRun::Constant)?;
+    let rewarmed = train(2, DemoRun::Rewarmed)?;
+    let outcome = Comparison {
         before: Row::new("before", &before)?,
         constant: Row::new(format!("constant {:.0e}", recipe.lr_end), &constant)?,
         rewarmed: Row::new(format!("re-warmed to {:.0e}", recipe.lr), &rewarmed)?,
@@ -91,13 +91,13 @@ pub fn run(options: &Options) -> Result<Demo> {
 
     stages.next("text from the models, and the report");
     let [prose, code] = prompts;
-    let sample = |model, phase: Phase, prompt: String| {
+    let sample = |model, phase: DemoRun, prompt: String| {
         let text = phases::continue_text(&dir.join(phase.name()), &prompt, options.seed)?;
         Ok(Sample { model, prompt, text })
     };
     let samples = [
-        sample("the model of phase 1, before it saw downstream text", Phase::Upstream, prose)?,
-        sample("the re-warmed model", Phase::Rewarmed, code)?,
+        sample("the model of phase 1, before it saw downstream text", DemoRun::Upstream, prose)?,
+        sample("the re-warmed model", DemoRun::Rewarmed, code)?,
     ];
     let report = dir.join("report.html");
     let mut demo = Demo { outcome, samples, report, seconds: stages.total(), facts };

@@ -27,7 +27,7 @@ impl Row {
 
 /// The table of the demo.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Comparison {
     /// After phase 1.
     pub before: Row,
     /// Continued at a constant rate.
@@ -36,7 +36,7 @@ pub struct Outcome {
     pub rewarmed: Row,
 }
 
-/// Heads of the columns of [`Outcome::cells`].
+/// Heads of the columns of [`Comparison::cells`].
 pub const COLUMNS: [&str; 9] = [
     "model",
     "upstream loss",
@@ -49,7 +49,7 @@ pub const COLUMNS: [&str; 9] = [
     "bits/byte",
 ];
 
-impl Outcome {
+impl Comparison {
     /// The rows as text: losses in nats per token, changes against the model before.
     pub fn cells(&self) -> Vec<Vec<String>> {
         [&self.before, &self.constant, &self.rewarmed]
@@ -126,7 +126,7 @@ pub struct Sample {
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// The numbers.
-    pub outcome: Outcome,
+    pub outcome: Comparison,
     /// What the models write.
     pub samples: [Sample; 2],
     /// The page.
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn the_sentence_follows_the_numbers() {
         let before = row("before", 3.0, 5.0);
-        let outcome = |c: (f64, f64), r: (f64, f64)| Outcome {
+        let outcome = |c: (f64, f64), r: (f64, f64)| Comparison {
             before: before.clone(),
             constant: row("constant", c.0, c.1),
             rewarmed: row("re-warmed", r.0, r.1),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_table_has_aligned_columns() {
-        let outcome = Outcome {
+        let outcome = Comparison {
             before: row("before", 3.0, 5.0),
             constant: row("constant", 3.25, 4.0),
             rewarmed: row("re-warmed to 3e-3", 3.5, 3.5),

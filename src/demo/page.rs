@@ -1,7 +1,7 @@
 //! The demo's report.html.
 use super::options::Options;
 use super::outcome::{COLUMNS, Demo, Sample};
-use super::recipe::{Phase, Recipe};
+use super::recipe::{DemoRun, Recipe};
 use crate::bench::Machine;
 use crate::device::DeviceName;
 use crate::report::{Chart, Line, Page, RunLog, Series, moving_average, origin, rate_chart};
@@ -19,11 +19,11 @@ type Runs = [(&'static str, (u8, u8, u8), RunLog); 3];
 
 /// The whole page.
 pub fn render(demo: &Demo, options: &Options, recipe: &Recipe) -> Result<String> {
-    let read = |phase: Phase| RunLog::read(&options.dir.join(phase.name()));
+    let read = |phase: DemoRun| RunLog::read(&options.dir.join(phase.name()));
     let runs: Runs = [
-        ("phase 1: upstream", GREY, read(Phase::Upstream)?),
-        ("phase 2: constant rate", ORANGE, read(Phase::Constant)?),
-        ("phase 2: re-warmed rate", BLUE, read(Phase::Rewarmed)?),
+        ("phase 1: upstream", GREY, read(DemoRun::Upstream)?),
+        ("phase 2: constant rate", ORANGE, read(DemoRun::Constant)?),
+        ("phase 2: re-warmed rate", BLUE, read(DemoRun::Rewarmed)?),
     ];
     let mut page = Page::new("How to (re)warm your model, small");
     page.lead(
@@ -50,7 +50,7 @@ pub fn render(demo: &Demo, options: &Options, recipe: &Recipe) -> Result<String>
     }
     page.section("How it was made");
     page.facts(&facts(demo, options, recipe, &runs));
-    for phase in [Phase::Upstream, Phase::Constant, Phase::Rewarmed] {
+    for phase in [DemoRun::Upstream, DemoRun::Constant, DemoRun::Rewarmed] {
         let name = format!("{}.toml", phase.name());
         let path = options.dir.join(&name);
         page.listing(&name, &std::fs::read_to_string(&path).map_err(Error::io("read", &path))?);

@@ -1,13 +1,13 @@
 //! The work between text and report: tokenizer, shards, the three runs, and text from the last one.
 use super::corpus::Side;
-use super::recipe::{Phase, Recipe, config};
+use super::recipe::{DemoRun, Recipe, config};
 use crate::Result;
 use crate::config::Config;
 use crate::data::{Progress, TextTokenizer, TokenizedInfo, tokenize_documents, train_bpe};
 use crate::device::DeviceName;
 use crate::files::write_whole;
 use crate::generate::{Generator, Sampling};
-use crate::train::{Session, Source, Summary};
+use crate::train::{OpenModel, Session, Summary};
 use std::path::Path;
 
 /// Trains one vocabulary on the first documents of both sides, so that neither is spelled in the other's words.
@@ -36,7 +36,7 @@ pub fn write_side(dir: &Path, name: &str, side: Side, tokenizer: &TextTokenizer)
 }
 
 /// Writes the configuration of a phase and trains it.
-pub fn train(recipe: &Recipe, phase: Phase, dir: &Path, vocab_size: u32, seed: u64) -> Result<Summary> {
+pub fn train(recipe: &Recipe, phase: DemoRun, dir: &Path, vocab_size: u32, seed: u64) -> Result<Summary> {
     let text = config(recipe, phase, dir, vocab_size, seed, rayon::current_num_threads());
     let path = dir.join(phase.name()).with_extension("toml");
     write_whole(&path, text.as_bytes())?;
@@ -45,7 +45,7 @@ pub fn train(recipe: &Recipe, phase: Phase, dir: &Path, vocab_size: u32, seed: u
 
 /// A text that the model of a run continues.
 pub fn continue_text(run_dir: &Path, prompt: &str, seed: u64) -> Result<String> {
-    let source = Source::open(run_dir)?;
+    let source = OpenModel::open(run_dir)?;
     let tokenizer = TextTokenizer::load(source.dir())?;
     let longest = source.config().max_position_embeddings;
     let mut tokens = tokenizer.encode(prompt)?;

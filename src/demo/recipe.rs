@@ -84,7 +84,7 @@ impl Recipe {
 
 /// The three runs, by the names of their directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum DemoRun {
     /// Upstream, from scratch.
     Upstream,
     /// Downstream, at the rate that phase 1 ended with.
@@ -93,7 +93,7 @@ pub enum Phase {
     Rewarmed,
 }
 
-impl Phase {
+impl DemoRun {
     /// Directory of the run and stem of its configuration.
     pub fn name(self) -> &'static str {
         match self {
@@ -105,23 +105,23 @@ impl Phase {
 }
 
 /// The configuration of a run: a file that `rewarm train` takes, too. `vocab_size` is the tokenizer's.
-pub fn config(r: &Recipe, phase: Phase, dir: &Path, vocab_size: u32, seed: u64, threads: usize) -> String {
+pub fn config(r: &Recipe, phase: DemoRun, dir: &Path, vocab_size: u32, seed: u64, threads: usize) -> String {
     let path = |name: &str| toml::Value::String(dir.join(name).display().to_string());
     let data = |name: &str| path(&format!("data/{name}"));
     let (first, end) = (r.lr, r.lr_end);
-    let every = if phase == Phase::Upstream { r.eval_every_first } else { r.eval_every_second };
+    let every = if phase == DemoRun::Upstream { r.eval_every_first } else { r.eval_every_second };
     let (model, train, steps, schedule) = match phase {
-        Phase::Upstream => {
+        DemoRun::Upstream => {
             let warmup = (r.steps_first / 50).max(2);
             let schedule =
                 format!("name = \"cosine\"\nlr = {first:e}\nmin_lr = {end:e}\nwarmup = {warmup}\n");
             (model(r, vocab_size), "upstream", r.steps_first, schedule)
         }
-        Phase::Constant => {
+        DemoRun::Constant => {
             let schedule = format!("name = \"constant\"\nlr = {end:e} # where phase 1 ended\nwarmup = 0\n");
             (start(&path("upstream")), "downstream", r.steps_second, schedule)
         }
-        Phase::Rewarmed => {
+        DemoRun::Rewarmed => {
             let warmup = (r.steps_second / 50).max(2);
             let schedule =
                 format!("name = \"cosine\"\nlr = {first:e}\nmin_lr = {end:e}\nwarmup = {warmup}\n");
@@ -172,7 +172,8 @@ mod tests {
                 let text = config(&recipe, phase, Path::new("de\"mo"), recipe.vocab_size, 7, 2);
                 Config::from_toml_str(&text, &[]).unwrap()
             };
-            let [first, constant, rewarmed] = [Phase::Upstream, Phase::Constant, Phase::Rewarmed].map(read);
+            let [first, constant, rewarmed] =
+                [DemoRun::Upstream, DemoRun::Constant, DemoRun::Rewarmed].map(read);
             let rate = |c: &Config, step| c.compile_schedule(recipe.seq_len, None).unwrap().lr(step);
             let end = rate(&first, recipe.steps_first - 1);
             assert!((end / recipe.lr_end - 1.0).abs() < 0.01, "{end}");

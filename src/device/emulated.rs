@@ -292,7 +292,8 @@ mod launching {
             // everything pointed to outlives the call. Kernels reach `memory` through checked accesses; `self`
             // is borrowed mutably.
             let failed = unsafe {
-                ffi::emu_launch(kernel.entry as *const ffi::Entry, &raw const launch, &raw mut *report) != 0
+                ffi::emu_launch(kernel.entry as *const ffi::KernelEntry, &raw const launch, &raw mut *report)
+                    != 0
             };
             if failed {
                 let [x, y, z] = report.block;

@@ -2,7 +2,7 @@
 use std::ffi::{c_char, c_int, c_void};
 
 #[repr(C)]
-pub struct Entry {
+pub struct KernelEntry {
     pub name: *const c_char,
     pub threads_max: u32,
     pub args_total: u32,
@@ -10,7 +10,7 @@ pub struct Entry {
     pub arg_kinds: *const u8,
     invoke: *const c_void,
     function: *const c_void,
-    pub next: *const Entry,
+    pub next: *const KernelEntry,
 }
 
 #[repr(C)]
@@ -57,6 +57,6 @@ pub struct Report {
 unsafe extern "C" {
     /// Defined by the table of all kernels, so that the linker keeps them.
     pub fn emu_keep();
-    pub fn emu_kernels() -> *const Entry;
-    pub fn emu_launch(kernel: *const Entry, launch: *const Launch, report: *mut Report) -> c_int;
+    pub fn emu_kernels() -> *const KernelEntry;
+    pub fn emu_launch(kernel: *const KernelEntry, launch: *const Launch, report: *mut Report) -> c_int;
 }

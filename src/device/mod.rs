@@ -17,13 +17,13 @@ mod step;
 mod sums;
 
 pub use arena::{Arena, RED_ZONE, Span};
-pub use cuda::{Cuda, DriverState, Gpu, probe as probe_cuda};
+pub use cuda::{Cuda, DriverState, GpuInfo, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated, EmulatedDevice, EmulatedSettings, StreamTiming};
 pub use gemm::{Epilogue, Gemm, GemmShape, Type};
 pub use gpu::{DRIVER_RESERVE, Device, Event, Graph, Launch, Pinned, Stream};
 pub use kernel::{Arg, Kernel};
-pub use mode::{Capability, Counters, Mode, Order, Schedule, SyncSite, Timing};
+pub use mode::{Capability, Counters, Mode, Order, SyncSite, Timing, WarpOrder};
 pub use name::DeviceName;
 pub use open::{open, resolve};
 pub use step::{AdamSegment, AdamTables, AdamTile, StepRecord, adam_tables};

@@ -5,7 +5,7 @@ use std::fmt;
 /// can run does, as far ahead as the synchronisation lets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Schedule {
+pub enum WarpOrder {
     /// Lowest first.
     Forward,
     /// Highest first.
@@ -72,7 +72,7 @@ impl fmt::Display for Capability {
 #[derive(Clone, Debug)]
 pub struct Mode {
     /// Of warps and lanes.
-    pub schedule: Schedule,
+    pub schedule: WarpOrder,
     /// Of asynchronous copies.
     pub timing: Timing,
     /// Of blocks.
@@ -92,7 +92,7 @@ pub struct Mode {
 impl Default for Mode {
     fn default() -> Self {
         Self {
-            schedule: Schedule::Forward,
+            schedule: WarpOrder::Forward,
             timing: Timing::Eager,
             order: Order::Forward,
             os_threads: 1,
@@ -107,7 +107,7 @@ impl Default for Mode {
 impl Mode {
     /// Three schedules × two timings; the order of blocks and the number of OS threads vary along.
     pub fn all() -> Vec<Self> {
-        let schedules = [Schedule::Forward, Schedule::Reverse, Schedule::Random];
+        let schedules = [WarpOrder::Forward, WarpOrder::Reverse, WarpOrder::Random];
         let orders = [Order::Forward, Order::Reverse, Order::Shuffled];
         let mut modes = Vec::new();
         for (i, schedule) in schedules.into_iter().enumerate() {

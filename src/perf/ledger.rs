@@ -33,7 +33,7 @@ pub enum Kind {
 
 /// One operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Entry {
+pub struct LedgerRow {
     /// What limits it.
     pub kind: Kind,
     /// What it moves and computes.
@@ -44,7 +44,7 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// The operations.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<LedgerRow>,
     /// Whose columns were summed on the way.
     summed: Option<Act>,
 }
@@ -67,7 +67,7 @@ impl Ledger {
     }
 
     fn add(&mut self, kind: Kind, cost: Cost) {
-        self.entries.push(Entry { kind, cost });
+        self.entries.push(LedgerRow { kind, cost });
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
 
     /// Products and attention of a step without recomputation, the recomputed scores of attention's backward excluded.
     fn useful_flops(ledger: &Ledger) -> f64 {
-        let useful = |entry: &Entry| match entry.kind {
+        let useful = |entry: &LedgerRow| match entry.kind {
             Kind::Product { .. } | Kind::Attention { backward: false, .. } => entry.cost.flops,
             Kind::Attention { backward: true, .. } => entry.cost.flops * 4.0 / 5.0,
             _ => 0.0,

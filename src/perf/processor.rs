@@ -1,7 +1,7 @@
 //! How long a step takes on a processor whose product and copy were timed: every kind of operation at its share of those
 //! two rates. The shares are rounded from the operations in `benches/results` (two cores of an AMD EPYC, Zen 5); other
 //! processors have others, so this is an estimate, and `rewarm bench train` a measurement.
-use super::ledger::{Entry, Kind, Ledger};
+use super::ledger::{Kind, Ledger, LedgerRow};
 use super::roofline::Prediction;
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ pub fn assumptions(rates: Rates) -> Vec<String> {
 }
 
 /// Seconds of one operation.
-fn time(rates: Rates, entry: &Entry) -> f64 {
+fn time(rates: Rates, entry: &LedgerRow) -> f64 {
     let (flops, bytes) =
         (entry.cost.flops / rates.matmul_flops_per_s, entry.cost.bytes / rates.copy_bytes_per_s);
     match entry.kind {

@@ -2,7 +2,7 @@
 //! far as the rates are. Every number that is not a data sheet's is an assumption with a name here; `rewarm plan` prints
 //! them.
 use super::gpus::GpuSpec;
-use super::ledger::{Entry, Kind, Ledger};
+use super::ledger::{Kind, Ledger, LedgerRow};
 use serde::Serialize;
 
 /// Matrix products of a GPU that nobody measured: share of its peak (H200 and H100: 790 and 794 of 989).
@@ -88,7 +88,7 @@ pub fn assumptions(gpu: &GpuSpec) -> Vec<String> {
 }
 
 /// Seconds of one operation.
-fn time(gpu: &GpuSpec, entry: &Entry) -> f64 {
+fn time(gpu: &GpuSpec, entry: &LedgerRow) -> f64 {
     match entry.kind {
         Kind::Product { m, n, k } => entry.cost.flops / (matmul_rate(gpu) * tile_share(m, n, k, gpu.sms)),
         Kind::Attention { head_size, backward } => {

@@ -1,6 +1,6 @@
 //! What a profiled step did: calls with their place in the model, then with their times.
 use super::nvtx::Ranges;
-use super::step::{Call, Phase, Step};
+use super::step::{Call, Step, StepPart};
 use crate::device::DeviceName;
 use crate::model::Model;
 use crate::ops::cost::{self, Cost, Storage};
@@ -20,7 +20,7 @@ pub struct Log {
     layer: Option<usize>,
     /// The name of the matrix of the last operation, if it had one.
     weight: &'static str,
-    phase: Phase,
+    phase: StepPart,
     storage: Storage,
     /// Of norm and update.
     pub(super) update: Cost,
@@ -58,7 +58,7 @@ impl Log {
             norms,
             layer: None,
             weight: "",
-            phase: Phase::Forward,
+            phase: StepPart::Forward,
             storage,
             update: norm.plus(ledger::update_cost(table, copy)),
             distinct: 0,
@@ -71,7 +71,7 @@ impl Log {
         self.weight = "";
         match *op {
             Op::Embedding { .. } => {
-                self.enter(Phase::Forward);
+                self.enter(StepPart::Forward);
                 self.layer = None;
             }
             Op::EmbeddingBwd { .. } | Op::AddGradient { .. } => self.layer = None,
@@ -82,14 +82,14 @@ impl Log {
                 self.layer = self.norms.get(&norm.weight.offset).copied().flatten();
             }
             // The gradient of the stream, which the last norm's is added to.
-            Op::Zero { .. } if self.phase == Phase::Head => self.enter(Phase::Backward),
+            Op::Zero { .. } if self.phase == StepPart::Head => self.enter(StepPart::Backward),
             _ => {}
         }
         if let Some(matrix) = op.matrix() {
             (self.layer, self.weight) = self.matrices.get(&key(matrix)).copied().unwrap_or((None, ""));
         }
         if matches!(op, Op::Linear { .. }) && self.weight == "head" {
-            self.enter(Phase::Head);
+            self.enter(StepPart::Head);
         }
     }
 
@@ -116,7 +116,7 @@ impl Log {
         (self.layer, self.weight) = (None, "");
     }
 
-    pub(super) fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: StepPart) {
         self.phase = phase;
     }
 

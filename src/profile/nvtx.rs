@@ -3,7 +3,7 @@
 //! What NVTX 3's headers do, without them: a tool that starts a program names its library in
 //! `NVTX_INJECTION64_PATH`, and that library writes its functions into tables of ours. Nobody there: no ranges.
 //! (NVIDIA/NVTX, `c/include/nvtx3/nvtxDetail/nvtxInit.h` and `nvtxTypes.h`.)
-use super::step::Phase;
+use super::step::StepPart;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
@@ -102,7 +102,7 @@ fn pop() {
 /// The ranges of this thread that are open: a phase, a block in it, an operation in that.
 pub(super) struct Ranges {
     attached: bool,
-    phase: Option<Phase>,
+    phase: Option<StepPart>,
     layer: Option<usize>,
 }
 
@@ -112,7 +112,7 @@ impl Ranges {
     }
 
     /// An operation begins.
-    pub fn enter(&mut self, phase: Phase, layer: Option<usize>, name: &str, weight: &str) {
+    pub fn enter(&mut self, phase: StepPart, layer: Option<usize>, name: &str, weight: &str) {
         if !self.attached {
             return;
         }

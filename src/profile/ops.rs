@@ -1,6 +1,6 @@
 //! A backend around another: each operation is issued as it came, between two marks, under its name and with its cost.
 use super::log::Log;
-use super::step::Phase;
+use super::step::StepPart;
 use crate::Result;
 use crate::ops::cost::Cost;
 use crate::ops::{
@@ -67,7 +67,7 @@ impl Ops for Profiled<'_> {
 
 impl Backend for Profiled<'_> {
     fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
-        self.log.enter(Phase::Forward);
+        self.log.enter(StepPart::Forward);
         // Inputs, targets, and the scale of each target.
         let cost = Cost { bytes: (12 * tokens.len()) as f64, flops: 0.0 };
         self.call("set_batch", cost, |inner| inner.set_batch(tokens, targets, scale));
@@ -89,7 +89,7 @@ impl Backend for Profiled<'_> {
     }
 
     fn update(&mut self, params: &[AdamParam], update: Update) {
-        self.log.enter(Phase::Optimizer);
+        self.log.enter(StepPart::Optimizer);
         self.call("update", self.log.update, |inner| inner.update(params, update));
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The parts of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub enum StepPart {
     /// From the tokens to the last norm.
     Forward,
     /// Logits, loss, and the gradients of both.
@@ -17,7 +17,7 @@ pub enum Phase {
     Optimizer,
 }
 
-impl Phase {
+impl StepPart {
     /// As it is written in traces.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ pub struct Call {
     /// `qkv`, `out`, `head`; empty where the operation has no matrix.
     pub weight: &'static str,
     /// Part of the step.
-    pub phase: Phase,
+    pub phase: StepPart,
     /// Block, where it belongs to one.
     pub layer: Option<usize>,
     /// What it must move and compute at least.

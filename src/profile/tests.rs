@@ -76,7 +76,7 @@ fn what_is_computed_again_belongs_to_the_backward() {
         let in_backward = profile.steps[0]
             .calls
             .iter()
-            .filter(|c| c.phase == Phase::Backward && c.name == "layernorm_pair");
+            .filter(|c| c.phase == StepPart::Backward && c.name == "layernorm_pair");
         // All blocks but the last, in two micro-batches.
         let expected: &[Option<usize>] = if recompute == Recompute::None { &[] } else { &[Some(0); 2] };
         assert_eq!(in_backward.map(|c| c.layer).collect::<Vec<_>>(), expected, "{recompute}");

@@ -110,7 +110,7 @@ pub fn draws(elements: usize) -> usize {
 }
 
 /// What is known of one kind of result, for one shape or for all of them.
-struct Entry {
+struct Judged {
     what: String,
     shape: String,
     /// Worst errors of the results, and of naive f32 code.
@@ -120,7 +120,7 @@ struct Entry {
     largest: f64,
 }
 
-impl Entry {
+impl Judged {
     /// Twice the error of naive code, and one rounding.
     fn bound(&self) -> Error {
         Error {
@@ -133,11 +133,11 @@ impl Entry {
 
 /// Judges results by kind and shape, each by the worst of its draws.
 #[derive(Default)]
-pub struct Ledger {
-    entries: Vec<Entry>,
+pub struct Judge {
+    entries: Vec<Judged>,
 }
 
-impl Ledger {
+impl Judge {
     /// Measures a draw of `x [R, cols]`; `what` names the kind, `shape` this instance of it.
     pub fn check(&mut self, what: &str, shape: &str, x: &[f32], naive: &[f32], exact: &[f64], cols: usize) {
         let ours = error(x, exact, cols);
@@ -170,7 +170,7 @@ impl Ledger {
             None => {
                 let (what, shape) = (what.into(), shape.into());
                 let zero = Error::default();
-                self.entries.push(Entry { what, shape, ours: zero, naive: zero, largest: 0.0 });
+                self.entries.push(Judged { what, shape, ours: zero, naive: zero, largest: 0.0 });
                 self.entries.last_mut().expect("just pushed")
             }
         };

@@ -30,7 +30,7 @@ use crate::{Error, Result};
 use judge::Activations;
 
 pub use cases::Case;
-pub use rig::{Found, On};
+pub use rig::{On, RowRun};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 pub use table::cases;

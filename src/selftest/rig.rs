@@ -285,18 +285,18 @@ impl Rig {
     }
 
     /// Ends a row: its outputs, if nothing wrote elsewhere.
-    pub fn finish(&mut self, outputs: Outputs) -> Result<Found> {
+    pub fn finish(&mut self, outputs: Outputs) -> Result<RowRun> {
         let mut kernels = Vec::new();
         if let Some(gpu) = self.gpu() {
             gpu.check_red_zones()?;
             kernels.extend(gpu.kernels().map(str::to_owned));
         }
-        Ok(Found { outputs, kernels })
+        Ok(RowRun { outputs, kernels })
     }
 }
 
 /// What a row left.
-pub struct Found {
+pub struct RowRun {
     /// Results.
     pub outputs: Outputs,
     /// The kernels that made them, of a device.

@@ -26,7 +26,7 @@ pub fn residual(parallel: bool) -> &'static str {
 }
 
 /// What a step left.
-pub struct Found {
+pub struct StepVerdict {
     /// Its worst tensor.
     pub judgement: Judgement,
     /// Kernels and products of one more step.
@@ -85,7 +85,7 @@ fn steps(model: &Model, ops: &mut dyn Backend, ws: &Workspace, weights: &[f32]) 
 }
 
 /// Runs them on the device, on the processor, and on one that rounds as a naive GPU would.
-pub fn run(device: Box<dyn Device>, parallel: bool) -> Result<Found> {
+pub fn run(device: Box<dyn Device>, parallel: bool) -> Result<StepVerdict> {
     let model = model(parallel);
     let ws = Workspace::new(&model.config, SHAPE, SHAPE.time / 2 + 1, Purpose::Train(Recompute::None));
     let cpu = || Cpu::new(&model.config, &model.table, &ws);
@@ -100,7 +100,7 @@ pub fn run(device: Box<dyn Device>, parallel: bool) -> Result<Found> {
     step(&model, &mut gpu, &ws, 2)?;
     let launches = gpu.launches() - before;
     gpu.check_red_zones()?;
-    Ok(Found { judgement: worst(&model, &found, &naive, &exact), launches })
+    Ok(StepVerdict { judgement: worst(&model, &found, &naive, &exact), launches })
 }
 
 fn worst(model: &Model, found: &Steps, naive: &Steps, exact: &Steps) -> Judgement {

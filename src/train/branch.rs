@@ -1,6 +1,6 @@
 //! A run that starts from a checkpoint of another: where it goes on in its data, and what its precision makes of the
 //! weights.
-use super::source::Source;
+use super::source::OpenModel;
 use crate::checkpoint::{Fingerprints, Manifest};
 use crate::config::{Config, DataStart};
 use crate::console::note;
@@ -54,7 +54,7 @@ pub fn first_sample(
 }
 
 /// Says what becomes of weights, and of moments where they are kept, that come in another precision.
-pub fn tell_precision(source: &Source, precision: Precision, keep: bool) {
+pub fn tell_precision(source: &OpenModel, precision: Precision, keep: bool) {
     let (dir, what) = (source.dir().display(), if keep { "weights and moments" } else { "weights" });
     match (source.precision(), precision) {
         (Precision::Mixed, Precision::Bf16) => note(&format!(

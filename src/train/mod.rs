@@ -29,6 +29,6 @@ pub use open::Allow;
 pub use run::Summary;
 pub use run_config::CONFIG;
 pub use session::Session;
-pub use source::Source;
+pub use source::OpenModel;
 pub use sources::validation_sets;
 pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};

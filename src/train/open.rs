@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::replan::{self, Resumed, resumed_config};
 use super::run_config::{CONFIG, wanted_config};
 use super::session::{Plan, Session};
-use super::source::Source;
+use super::source::OpenModel;
 use super::sources::{keep_tokenizer, resumed_fingerprint};
 use crate::backend;
 use crate::checkpoint::{RunLock, RunState};
@@ -47,9 +47,9 @@ impl Session {
     /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
     pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
         let claim = Claim::new(&config)?;
-        let source = config.start.as_ref().map(|s| Source::open(&s.from)).transpose()?;
+        let source = config.start.as_ref().map(|s| OpenModel::open(&s.from)).transpose()?;
         let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
-        if let Some(Source::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
+        if let Some(OpenModel::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
             return Err(Error::refused(format!(
                 "start.optimizer is \"keep\", and the Hugging Face directory {} has no optimizer state; set \
                  start.optimizer = \"reset\", or start from a rewarm checkpoint",
@@ -107,7 +107,7 @@ impl Session {
         let run_dir = &lock.run_dir().to_path_buf();
         newest_manifest(run_dir)?;
         clear(run_dir)?;
-        let source = Source::newest(run_dir)?;
+        let source = OpenModel::newest(run_dir)?;
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let mut state = manifest.state.clone();
         let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;

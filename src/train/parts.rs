@@ -1,6 +1,6 @@
 //! What a run is made of before memory is spent on it.
 use super::evaluate::Evaluation;
-use super::source::Source;
+use super::source::OpenModel;
 use super::sources::{check_tokenizer, companions, evaluations, open_sources, tokenizer, tokenizer_path};
 use crate::checkpoint::Fingerprints;
 use crate::config::Config;
@@ -28,7 +28,7 @@ impl Parts {
     pub fn open(
         config: Config,
         sizes: ModelConfig,
-        source: Option<&Source>,
+        source: Option<&OpenModel>,
         previous: Option<f64>,
     ) -> Result<Self> {
         let time = config.seq_len(&sizes)?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// An opened model.
-pub enum Source {
+pub enum OpenModel {
     /// Hugging Face's layout.
     HuggingFace {
         /// The directory.
@@ -29,7 +29,7 @@ pub enum Source {
     },
 }
 
-impl Source {
+impl OpenModel {
     /// Opens what is at `path` and says on stderr which steps of a run were passed over, and why.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {

@@ -1,6 +1,6 @@
 //! The data of a run as its configuration names them: sources, validation sets, and the tokenizer that made them.
 use super::evaluate::Evaluation;
-use super::source::Source;
+use super::source::OpenModel;
 use crate::checkpoint::{Companions, NamedFile};
 use crate::config::{Config, HELDOUT, MixtureSource};
 use crate::console::note;
@@ -96,7 +96,7 @@ fn split(config: &Config) -> Split {
 pub fn tokenizer_path(
     config: &Config,
     sources: &Sources,
-    source: Option<&Source>,
+    source: Option<&OpenModel>,
 ) -> Result<Option<PathBuf>> {
     match (&config.data.tokenizer, source) {
         (Some(named), _) if named.is_dir() => Ok(Some(named.join(TOKENIZER))),
@@ -110,7 +110,7 @@ pub fn tokenizer_path(
 /// `path`.
 pub fn companions(
     path: Option<&Path>,
-    source: Option<&Source>,
+    source: Option<&OpenModel>,
     sizes: &ModelConfig,
 ) -> Result<Vec<NamedFile>> {
     let mut companions = source.map_or(Ok(Companions::default()), |s| Companions::read(s.dir()))?;
@@ -139,7 +139,7 @@ pub fn tokenizer(files: &[NamedFile], path: Option<&Path>) -> Result<Option<Text
 pub fn check_tokenizer(
     tokenizer: Option<&TextTokenizer>,
     corpora: &[&Corpus],
-    source: Option<&Source>,
+    source: Option<&OpenModel>,
     vocab: usize,
 ) -> Result<()> {
     let infos = corpora.iter().map(|c| c.tokenized()).collect::<Result<Vec<_>>>()?;
@@ -167,7 +167,7 @@ pub fn check_tokenizer(
 
 /// Refuses a `data.tokenizer` that is another one than that of the model started from: what the model knows of an id is
 /// what its own tokenizer gives the id to.
-pub fn keep_tokenizer(config: &Config, source: &Source) -> Result<()> {
+pub fn keep_tokenizer(config: &Config, source: &OpenModel) -> Result<()> {
     let own = source.dir().join(TOKENIZER);
     let Some(named) = config.data.tokenizer.as_ref().filter(|_| own.exists()) else { return Ok(()) };
     let (named, own) = (TextTokenizer::load(named)?, TextTokenizer::load(own)?);

@@ -2,17 +2,17 @@
 //! judges them (`tests/cli/selftest.rs`), and wide kernels a test beside the rows does.
 use rewarm::Result;
 use rewarm::device::{Capability, EmulatedDevice, EmulatedSettings, Mode};
-use rewarm::selftest::{Case, Found, On, cases};
+use rewarm::selftest::{Case, On, RowRun, cases};
 
 /// On the smallest GPU; kernels for others on the largest.
-fn run(case: &dyn Case, mode: Mode) -> Result<Found> {
+fn run(case: &dyn Case, mode: Mode) -> Result<RowRun> {
     let capability = if case.optional() { Capability::Sm90 } else { mode.capability };
     let settings = EmulatedSettings { mode: Mode { capability, ..mode }, ..EmulatedSettings::default() };
     case.run(On::Device(Box::new(EmulatedDevice::new(settings)?)))
 }
 
 /// Bits of all outputs.
-fn bits(found: &Found) -> Vec<(&'static str, Vec<u32>)> {
+fn bits(found: &RowRun) -> Vec<(&'static str, Vec<u32>)> {
     let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
     found.outputs.iter().map(|(name, values)| (*name, bits(values))).collect()
 }

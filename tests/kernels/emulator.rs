@@ -1,7 +1,7 @@
 //! The emulator itself: what it refuses, what it reports, how fast it is.
 use crate::rig::{Run, count, once};
 use rewarm::Result;
-use rewarm::device::{Arg, Capability, Emulated, Mode, Schedule};
+use rewarm::device::{Arg, Capability, Emulated, Mode, WarpOrder};
 use std::time::Instant;
 
 fn fault(what: i32, mode: &Mode) -> Result<Vec<f32>> {
@@ -105,7 +105,7 @@ fn schedules_differ() {
         let thread = error.split("thread ").nth(1).and_then(|rest| rest.split(':').next());
         thread.unwrap_or_else(|| panic!("{error}")).to_string()
     };
-    assert_eq!((thread(Schedule::Forward), thread(Schedule::Reverse)), ("0".into(), "127".into()));
+    assert_eq!((thread(WarpOrder::Forward), thread(WarpOrder::Reverse)), ("0".into(), "127".into()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 use bytemuck::Pod;
 use half::bf16;
 use rewarm::Result;
-use rewarm::device::{Arg, Buffer, Capability, Counters, Emulated, Mode, Order, Schedule, Timing};
+use rewarm::device::{Arg, Buffer, Capability, Counters, Emulated, Mode, Order, Timing, WarpOrder};
 use rewarm::selftest::launch::{Input, Program};
 use std::fmt::Write;
 
@@ -193,7 +193,7 @@ pub fn deterministic(program: impl Fn(&mut Run) -> Result<()>) {
 
 fn every_setting() -> Vec<Mode> {
     let mut modes = Vec::new();
-    for schedule in [Schedule::Forward, Schedule::Reverse, Schedule::Random] {
+    for schedule in [WarpOrder::Forward, WarpOrder::Reverse, WarpOrder::Random] {
         for timing in [Timing::Eager, Timing::Lazy] {
             for order in [Order::Forward, Order::Reverse, Order::Shuffled] {
                 for os_threads in [1, 2] {

@@ -2,7 +2,7 @@
 use crate::TIMES;
 use crate::reference::attention::{Dims, attend, attention, attention_bwd, rotary};
 use crate::reference::cast;
-use crate::reference::measure::{Ledger, draws};
+use crate::reference::measure::{Judge, draws};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Writes};
 use rewarm::ops::{Backend, Heads, Shape};
@@ -35,7 +35,7 @@ fn qkv(random: &mut Random, d: Dims, sigma: f64) -> Vec<f32> {
 
 #[test]
 fn rotary_forward() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(31));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(31));
     for (i, time) in TIMES.into_iter().enumerate() {
         for size in SIZES {
             for part in [0, size / 4, size] {
@@ -72,7 +72,7 @@ fn permuted(values: &[f32], order: &[usize]) -> Vec<f32> {
 }
 
 /// Some orders of the dimensions of a head, each with its inverse. The order is that of the sums of a score, and with
-/// extreme scores it decides which rows come out well: `Ledger::check_pooled`.
+/// extreme scores it decides which rows come out well: `Judge::check_pooled`.
 fn orders(random: &mut Random, size: usize) -> Vec<[Vec<usize>; 2]> {
     let mut orders = Vec::new();
     for _ in 0..ORDERS {
@@ -97,7 +97,7 @@ fn naive(d: Dims, qkv: &[f32], dout: &[f32], [order, back]: &[Vec<usize>; 2]) ->
 
 #[test]
 fn attention_and_its_gradient() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(32));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(32));
     for time in TIMES {
         for size in SIZES {
             // The extreme ones are judged with those of other shapes, so each of these needs one draw only.
@@ -150,7 +150,7 @@ fn attention_and_its_gradient() {
 
 #[test]
 fn attention_of_one_query_against_a_cache() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(33));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(33));
     for size in SIZES {
         for sigma in [1.0, EXTREME] {
             let d = Dims { batch: 1, heads: 8, ..dims(513, size) };

@@ -1,5 +1,5 @@
 //! Matrix products with their epilogues, on views into wider tensors.
-use crate::reference::measure::{Ledger, draws};
+use crate::reference::measure::{Judge, draws};
 use crate::reference::ops::{add, column_sums, gelu, linear, linear_bwd_input, linear_bwd_weight};
 use crate::reference::random::Random;
 use crate::reference::{Float, cast};
@@ -103,7 +103,7 @@ impl Case {
 
 #[test]
 fn linear_with_every_epilogue() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(21));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(21));
     for sizes in drawn() {
         let mut case = Case::new(sizes, &mut random);
         let rows = case.shape.rows();
@@ -128,7 +128,7 @@ fn linear_with_every_epilogue() {
 
 #[test]
 fn linear_gelu_and_its_gradient() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(22));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(22));
     // No model has GELU over the vocabulary; and a single number near the root of the derivative has no scale that an
     // error could be relative to.
     for sizes in drawn().filter(|s| (2..1000).contains(&s.3)) {
@@ -202,7 +202,7 @@ fn a_copy_has_equal_bits() {
 
 #[test]
 fn linear_gradients() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(23));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(23));
     for sizes in drawn() {
         let mut case = Case::new(sizes, &mut random);
         let rows = case.shape.rows();

@@ -2,7 +2,7 @@
 use crate::TIMES;
 use crate::reference::Float;
 use crate::reference::cast;
-use crate::reference::measure::{Ledger, draws};
+use crate::reference::measure::{Judge, draws};
 use crate::reference::ops::{add, layernorm, layernorm_bwd, moments};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig, Writes, row};
@@ -98,7 +98,7 @@ impl<const N: usize> Case<N> {
     /// Runs forward, and backward twice: onto poison, then added to that.
     fn check(
         mut self,
-        ledger: &mut Ledger,
+        ledger: &mut Judge,
         random: &mut Random,
         forward: impl Fn(Places<N>, &mut dyn Ops),
         backward: impl Fn(Places<N>, &mut dyn Ops, bool),
@@ -159,7 +159,7 @@ fn drawn() -> impl Iterator<Item = (Kind, Shape, usize)> {
 
 #[test]
 fn layernorm_alone() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(11));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(11));
     for (kind, shape, cols) in drawn() {
         Case::<1>::new(kind, shape, cols, &mut random).check(
             &mut ledger,
@@ -173,7 +173,7 @@ fn layernorm_alone() {
 
 #[test]
 fn layernorm_pair() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(12));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(12));
     for (kind, shape, cols) in drawn() {
         Case::<2>::new(kind, shape, cols, &mut random).check(
             &mut ledger,

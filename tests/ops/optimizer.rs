@@ -1,6 +1,6 @@
 //! The global norm and AdamW over the flat buffers.
 use crate::reference::cast;
-use crate::reference::measure::{Ledger, length};
+use crate::reference::measure::{Judge, length};
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
@@ -62,7 +62,7 @@ const GROUPS: [(f64, f64); 4] = [(1.0, 0.1), (1.0, 0.0), (0.5, 0.1), (0.0, 0.1)]
 
 #[test]
 fn adamw_updates_every_tensor_and_no_gap() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(52));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(52));
     // With weights of 0 the update itself is compared, not lost behind the weight's rounding.
     for (applied, sigma) in [(1, 0.02), (2, 0.0), (1000, 0.02)] {
         let mut layout = Layout::default();

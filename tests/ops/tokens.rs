@@ -1,6 +1,6 @@
 //! The two ends of the model: embedding and cross-entropy; and what moves numbers without arithmetic.
 use crate::reference::cast;
-use crate::reference::measure::{Ledger, draws};
+use crate::reference::measure::{Judge, draws};
 use crate::reference::ops::{cross_entropy, embedding, embedding_bwd};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Writes};
@@ -59,7 +59,7 @@ const LOSSES: [(usize, usize, usize, f64); 8] = [
 
 #[test]
 fn cross_entropy_and_its_gradient() {
-    let (mut ledger, mut random) = (Ledger::default(), Random::new(42));
+    let (mut ledger, mut random) = (Judge::default(), Random::new(42));
     let drawn = LOSSES.into_iter().flat_map(|case| std::iter::repeat_n(case, draws(case.0 * case.1)));
     for (batch, time, vocab, sigma) in drawn {
         // The chunk starts behind two rows that belong to another one.

@@ -1,7 +1,7 @@
 //! Whole models against the reference: heads that the golden files lack, several of them, sequences longer than a
 //! tile, ignored targets; and generation token by token.
 use crate::golden::{CASES, golden};
-use crate::reference::measure::Ledger;
+use crate::reference::measure::Judge;
 use crate::reference::model::{Net, params_of};
 use crate::reference::random::Random;
 use crate::run::{Batch, cpu_outputs, decoded};
@@ -30,7 +30,7 @@ fn random_batch(shape: Shape, vocab: usize, random: &mut Random) -> Batch {
 
 /// Everything the cpu backend computes for a batch, against f64 and beside naive f32; all models together, since each
 /// is only one draw.
-fn compare(ledger: &mut Ledger, model: &Model, weights: &[f32], batch: &Batch) {
+fn compare(ledger: &mut Judge, model: &Model, weights: &[f32], batch: &Batch) {
     let name = "all models";
     let params = params_of(&model.table, weights);
     let (tokens, targets, time) = (&batch.tokens, &batch.targets, batch.shape.time);
@@ -53,7 +53,7 @@ fn compare(ledger: &mut Ledger, model: &Model, weights: &[f32], batch: &Batch) {
 
 #[test]
 fn golden_models_are_as_near_to_f64_as_naive_f32_is() {
-    let mut ledger = Ledger::default();
+    let mut ledger = Judge::default();
     for name in CASES {
         let g = golden(name);
         compare(&mut ledger, &g.model, &g.weights, &g.batch);
@@ -63,7 +63,7 @@ fn golden_models_are_as_near_to_f64_as_naive_f32_is() {
 
 #[test]
 fn every_head_size_is_as_near_to_f64_as_naive_f32_is() {
-    let mut ledger = Ledger::default();
+    let mut ledger = Judge::default();
     let mut random = Random::new(5);
     // Heads, their size, layers, sequences, T: 65 and 130 end one row and two behind a tile of queries.
     for (heads, size, layers, batch, time) in
@@ -93,7 +93,7 @@ fn every_head_size_is_as_near_to_f64_as_naive_f32_is() {
 
 #[test]
 fn generating_token_by_token_gives_the_logits_of_the_whole_sequence() {
-    let mut ledger = Ledger::default();
+    let mut ledger = Judge::default();
     for name in CASES {
         let g = golden(name);
         let (vocab, time) = (g.model.config.vocab_size, g.batch.shape.time);

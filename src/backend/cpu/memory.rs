@@ -184,14 +184,14 @@ pub fn for_row_blocks<const N: usize>(
 }
 
 /// A flat buffer, all of it allocated before the first step; tensors are ranges of it.
-pub struct Arena {
+pub struct FlatBuffer {
     buffer: Vec<f32>,
     /// What is used of it: from the start of a cache line. An allocation starts 16 bytes past one, and every vector would
     /// be in two.
     used: Range<usize>,
 }
 
-impl Arena {
+impl FlatBuffer {
     /// `len` zeros; pages are touched when first written.
     pub fn new(len: usize) -> Self {
         const LINE: usize = 64;
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "tensors overlap")]
     fn overlapping_borrows_are_refused() {
-        let mut arena = Arena::new(16);
+        let mut arena = FlatBuffer::new(16);
         let x = Act { offset: 0, cols: 4, ld: 4 };
         arena.borrow(2, [x], [x.from_row(1)]);
     }

@@ -31,7 +31,7 @@ use crate::stop;
 pub use adamw::average;
 pub use gemm::whole as whole_product;
 pub use linear::whole_gelu;
-use memory::Arena;
+use memory::FlatBuffer;
 use std::borrow::Cow;
 use std::time::Instant;
 
@@ -47,8 +47,8 @@ pub struct Cpu {
     v: Vec<f32>,
     /// The moving average of the weights, where one is kept, and its decay.
     ema: Option<(Vec<f32>, f64)>,
-    acts: Arena,
-    stats: Arena,
+    acts: FlatBuffer,
+    stats: FlatBuffer,
     /// Per-chunk sums of LayerNorm's weight gradients.
     partials: Vec<f32>,
     tokens: Vec<i32>,
@@ -108,8 +108,8 @@ impl Cpu {
             m: train(table.total),
             v: train(table.total),
             ema: None,
-            acts: Arena::new(workspace.acts_len),
-            stats: Arena::new(workspace.stats_len),
+            acts: FlatBuffer::new(workspace.acts_len),
+            stats: FlatBuffer::new(workspace.stats_len),
             partials: vec![0.0; partials_len(workspace)],
             tokens: Vec::new(),
             targets: Vec::new(),

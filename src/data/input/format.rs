@@ -3,7 +3,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::json::{self, Found};
+use super::json::{self, TextField};
 use crate::data::magic::{GZIP, Head, Kind, ZSTD};
 use crate::{Error, Result};
 
@@ -149,7 +149,7 @@ pub(super) fn detect(name: &Path, head: &[u8], whole: bool, field: &str) -> Form
 
 /// Of a file whose name says nothing: an object with a text where it is looked for.
 fn is_record(line: &[u8], field: &str) -> bool {
-    line.starts_with(b"{") && matches!(json::text_of(line, field), Ok(Found::Text(..)))
+    line.starts_with(b"{") && matches!(json::text_of(line, field), Ok(TextField::Text(..)))
 }
 
 /// The same of an object of which only the beginning is known.

@@ -5,7 +5,7 @@
 
 /// What a value holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum TextField {
     /// The text, and how many lone surrogates became U+FFFD.
     Text(String, usize),
     /// No text where it was looked for.
@@ -21,7 +21,7 @@ pub(super) struct Bad {
 }
 
 /// The text of a value that fills `bytes`: a string's own, or the string in the field `field` of an object.
-pub(super) fn text_of(bytes: &[u8], field: &str) -> Result<Found, Bad> {
+pub(super) fn text_of(bytes: &[u8], field: &str) -> Result<TextField, Bad> {
     let mut scan = Scan { bytes, at: 0 };
     scan.space();
     let found = match scan.peek() {
@@ -36,7 +36,7 @@ pub(super) fn text_of(bytes: &[u8], field: &str) -> Result<Found, Bad> {
     if scan.at < bytes.len() {
         return Err(scan.bad("something follows the value"));
     }
-    found.map_or(Ok(Found::None), |string| scan.text(&string))
+    found.map_or(Ok(TextField::None), |string| scan.text(&string))
 }
 
 /// The first keys of an object; none of anything else.
@@ -46,7 +46,7 @@ pub(super) fn keys(bytes: &[u8], most: usize) -> Vec<String> {
     scan.space();
     // Whoever asks has scanned it before; where it is no object after all, there is nothing to say.
     let _ = scan.members(|scan, key| {
-        if let (true, Ok(Found::Text(key, _))) = (keys.len() < most, scan.text(key)) {
+        if let (true, Ok(TextField::Text(key, _))) = (keys.len() < most, scan.text(key)) {
             keys.push(key);
         }
         scan.skip()
@@ -141,7 +141,7 @@ impl Scan<'_> {
         if !key.escaped {
             return &self.bytes[key.start..key.end] == field.as_bytes();
         }
-        matches!(self.text(key), Ok(Found::Text(key, _)) if key == field)
+        matches!(self.text(key), Ok(TextField::Text(key, _)) if key == field)
     }
 
     fn key(&mut self) -> Result<Span, Bad> {
@@ -237,13 +237,13 @@ impl Scan<'_> {
     }
 
     /// A string without its escapes.
-    fn text(&self, span: &Span) -> Result<Found, Bad> {
+    fn text(&self, span: &Span) -> Result<TextField, Bad> {
         let raw = &self.bytes[span.start..span.end];
         let utf8 = |bytes: Vec<u8>| {
             String::from_utf8(bytes).map_err(|_| Bad { what: "the text is not UTF-8", at: span.start })
         };
         if !span.escaped {
-            return Ok(Found::Text(utf8(raw.to_vec())?, 0));
+            return Ok(TextField::Text(utf8(raw.to_vec())?, 0));
         }
         let (mut out, mut lone, mut at) = (Vec::with_capacity(raw.len()), 0, 0);
         loop {
@@ -272,7 +272,7 @@ impl Scan<'_> {
             out.push(byte);
             at += 2;
         }
-        Ok(Found::Text(utf8(out)?, lone))
+        Ok(TextField::Text(utf8(out)?, lone))
     }
 }
 

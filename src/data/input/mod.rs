@@ -19,7 +19,7 @@ pub use tally::Tally;
 
 use crate::{Error, Result};
 use find::Finder;
-use json::Found;
+use json::TextField;
 use open::{Opened, Unfit, read_text};
 use options::InputFile;
 use records::{Next, Records};
@@ -247,12 +247,12 @@ impl Current {
             }
             let value = self.records.value.as_slice();
             match json::text_of(value.strip_prefix(b"\xef\xbb\xbf").unwrap_or(value), field) {
-                Ok(Found::Text(text, 0)) => return Ok(Some(text)),
-                Ok(Found::Text(text, _)) => {
+                Ok(TextField::Text(text, 0)) => return Ok(Some(text)),
+                Ok(TextField::Text(text, _)) => {
                     mended.add("documents with lone surrogates, which became U+FFFD", self.place());
                     return Ok(Some(text));
                 }
-                Ok(Found::None) => {
+                Ok(TextField::None) => {
                     let keys = json::keys(value, 8);
                     let place = self.place();
                     self.fault.get_or_insert_with(|| without_text(&place, &keys, field));

@@ -24,12 +24,12 @@ use std::cell::{OnceCell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 
-pub use self::probe::{DriverState, Gpu, probe};
+pub use self::probe::{DriverState, GpuInfo, probe};
 
 /// One GPU. Every call makes its context the thread's current one, so a device may move between threads.
 pub struct Cuda {
     driver: &'static Driver,
-    gpu: Gpu,
+    gpu: GpuInfo,
     /// The first failure; every later call repeats it.
     failure: OnceCell<String>,
     arena: Option<(CUdeviceptr, Arena)>,
@@ -74,12 +74,12 @@ impl Cuda {
     }
 
     /// The GPU, if it can be used, and the driver's version.
-    fn find(index: usize, toolkit: &Toolkit) -> Result<(&'static Driver, Gpu, i32)> {
+    fn find(index: usize, toolkit: &Toolkit) -> Result<(&'static Driver, GpuInfo, i32)> {
         let driver = api::driver().map_err(|why| Error::refused(probe::no_driver(why)))?;
         let version = probe::start(driver).map_err(Error::refused)?;
         let mut gpus = probe::gpus(driver).map_err(Error::refused)?;
         if index >= gpus.len() {
-            let there: Vec<_> = gpus.iter().map(Gpu::title).collect();
+            let there: Vec<_> = gpus.iter().map(GpuInfo::title).collect();
             return Err(Error::refused(format!("no cuda:{index}: there is {}", there.join(", "))));
         }
         let gpu = gpus.swap_remove(index);

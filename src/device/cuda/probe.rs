@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char};
 
 /// A GPU, as the driver describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gpu {
+pub struct GpuInfo {
     /// `N` of `cuda:N`.
     pub index: usize,
     /// `NVIDIA H200`.
@@ -30,7 +30,7 @@ pub struct DriverState {
     /// The CUDA version it supports.
     pub driver_version: Option<String>,
     /// Every GPU that this process can see.
-    pub gpus: Vec<Gpu>,
+    pub gpus: Vec<GpuInfo>,
     /// Why each of them cannot run the kernels of this build, where it cannot.
     #[serde(skip)]
     pub unusable: Vec<Option<String>>,
@@ -134,7 +134,7 @@ pub fn start(driver: &Driver) -> Result<i32, String> {
 }
 
 /// Every GPU that this process can see.
-pub fn gpus(driver: &Driver) -> Result<Vec<Gpu>, String> {
+pub fn gpus(driver: &Driver) -> Result<Vec<GpuInfo>, String> {
     let mut count = 0;
     // SAFETY: the driver has been started; one number is returned.
     driver.check("cuDeviceGetCount", unsafe { (driver.cuDeviceGetCount)(&mut count) })?;
@@ -144,7 +144,7 @@ pub fn gpus(driver: &Driver) -> Result<Vec<Gpu>, String> {
     (0..count).map(|index| gpu(driver, index)).collect()
 }
 
-fn gpu(driver: &Driver, index: i32) -> Result<Gpu, String> {
+fn gpu(driver: &Driver, index: i32) -> Result<GpuInfo, String> {
     let (mut device, mut memory, mut name) = (0, 0, [0 as c_char; 256]);
     // SAFETY: each call writes one value, or a string of at most the given length.
     unsafe {
@@ -161,7 +161,7 @@ fn gpu(driver: &Driver, index: i32) -> Result<Gpu, String> {
     let major = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
     let shared = attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
-    Ok(Gpu {
+    Ok(GpuInfo {
         index: index as usize,
         // SAFETY: the last byte of the array is zero, whatever was written.
         name: unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned(),
@@ -197,7 +197,7 @@ impl Toolkit {
     }
 }
 
-impl Gpu {
+impl GpuInfo {
     /// `cuda:0 (NVIDIA H200)`.
     pub fn title(&self) -> String {
         format!("cuda:{} ({})", self.index, self.name)
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn old_drivers_and_old_gpus_are_refused() {
-        let gpu = |major, minor| Gpu {
+        let gpu = |major, minor| GpuInfo {
             index: 0,
             name: "G".into(),
             compute_capability: [major, minor],

@@ -4,7 +4,7 @@ use super::super::gemm::SEPARATE;
 use super::super::{
     Arena, Counters, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream, SyncSite,
 };
-use super::machine::Machine;
+use super::machine::Executor;
 use super::memory::Memory;
 use super::queue::{Command, Position, Streams};
 use super::seen::Seen;
@@ -27,7 +27,7 @@ const EPILOGUE: &str = "epilogue";
 /// runs after it, and [`Device::synchronize`] returns its error; once it has, so does everything else.
 pub struct EmulatedDevice {
     pub(super) settings: EmulatedSettings,
-    pub(super) machine: Machine,
+    pub(super) machine: Executor,
     pub(super) streams: Streams,
     seen: Seen,
     pub(super) events: Vec<Option<Position>>,
@@ -48,7 +48,7 @@ impl EmulatedDevice {
     /// One without memory, or why there is none in this build.
     pub fn new(settings: EmulatedSettings) -> Result<Self> {
         Ok(Self {
-            machine: Machine::new(settings.mode.clone())?,
+            machine: Executor::new(settings.mode.clone())?,
             streams: Streams::new(settings.streams),
             seen: Seen::default(),
             events: Vec::new(),

@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Bytes at the start of the workspace that a product is sure to overwrite.
 const SCRATCHED: usize = 64 << 10;
 
-pub struct Machine {
+pub struct Executor {
     mode: Mode,
     pub memory: Memory,
     pub pinned: Vec<Vec<u8>>,
@@ -26,7 +26,7 @@ pub struct Machine {
     pub failure: Option<String>,
 }
 
-impl Machine {
+impl Executor {
     /// One without memory.
     pub fn new(mode: Mode) -> Result<Self> {
         Ok(Self {
@@ -41,7 +41,7 @@ impl Machine {
         })
     }
 
-    /// Runs a command, or not, after a failure. Device memory stays open until [`Machine::rest`].
+    /// Runs a command, or not, after a failure. Device memory stays open until [`Executor::rest`].
     pub fn run(&mut self, command: &Command) {
         if self.failure.is_none()
             && let Err(e) = self.perform(command)

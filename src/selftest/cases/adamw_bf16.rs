@@ -10,7 +10,7 @@ use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::{Random, philox};
 use crate::selftest::judge::{Activations, Expected, bf16s};
 use crate::selftest::launch::{Input, Program, given, half_values, halves, values};
-use crate::selftest::rig::{Found, On, draw, gather, of};
+use crate::selftest::rig::{On, RowRun, draw, gather, of};
 
 /// One update of a matrix with gaps, which has no master weights, and a vector that has them and ends inside of a group of
 /// four, after `applied` others.
@@ -136,7 +136,7 @@ impl Case for AdamWBf16 {
         true
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let [w, m, v, g] = self.buffers();
         let vector = PARAMS[1].place;
         let masters = &w[vector.offset..];

@@ -8,7 +8,7 @@ use crate::reference::measure::Stored::Approximate;
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
 use crate::selftest::naive;
-use crate::selftest::rig::{Found, On, Places, Rig, both, draw, of};
+use crate::selftest::rig::{On, Places, Rig, RowRun, both, draw, of};
 
 /// Causal attention of whole sequences.
 #[derive(Clone, Copy)]
@@ -90,7 +90,7 @@ impl Case for Attention {
         self.wide
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (rows, [values, _]) = (self.s.rows(), self.inputs());
         let mut places = Places::default();
         let (qkv, out) = (places.view(rows, 3 * self.channels()), places.view(rows, self.channels()));
@@ -146,7 +146,7 @@ impl Case for AttentionBackward {
         self.0.wide
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (case, [values, gradient]) = (self.0, self.0.inputs());
         let (rows, c) = (case.s.rows(), case.channels());
         let mut places = Places::default();
@@ -205,7 +205,7 @@ impl Case for Decode {
         self.0.text()
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (case, [values, _]) = (self.0, self.0.inputs());
         let mut places = Places::default();
         let (qkv, out) = (places.view(case.s.time, 3 * case.channels()), places.act(1, case.channels()));

@@ -10,7 +10,7 @@ use crate::reference::measure::Stored::{Bf16, F32};
 use crate::reference::random::{Random, philox};
 use crate::selftest::judge::{Activations, Expected, Outputs};
 use crate::selftest::launch::{Input, Program, given, half_values, halves, poison, run, values};
-use crate::selftest::rig::{Found, On, draw, of};
+use crate::selftest::rig::{On, RowRun, draw, of};
 use std::f64::consts::TAU;
 
 /// Launches `program` and looks at the buffers that it leaves.
@@ -18,9 +18,9 @@ pub fn found(
     device: Box<dyn Device>,
     program: &Program,
     outputs: impl FnOnce(&[Vec<u8>]) -> Outputs,
-) -> Result<Found> {
+) -> Result<RowRun> {
     let buffers = run(device, program)?;
-    Ok(Found { outputs: outputs(&buffers), kernels: vec![program.kernel.to_owned()] })
+    Ok(RowRun { outputs: outputs(&buffers), kernels: vec![program.kernel.to_owned()] })
 }
 
 /// `n` values of bf16 as f32.
@@ -46,7 +46,7 @@ impl Case for Cast {
         true
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let inputs = vec![halves(&self.x()), poison::<f32>(self.0), Input::Long(self.0 as u64)];
         let grid = [self.0.div_ceil(4096) as u32, 1, 1];
         let program = Program { kernel: self.op(), grid, threads: 256, shared_bytes: 0, inputs };
@@ -126,7 +126,7 @@ impl Case for Philox {
         true
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let mut inputs = vec![poison::<u32>(self.n), Input::Long(self.n as u64)];
         inputs.extend([Input::Long(SEED), Input::Long(STREAM)]);
         if self.draw == Draw::Normal {
@@ -190,7 +190,7 @@ impl Case for ResidualAdd {
         true
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let [a, b, first, second] = self.terms().map(|x| halves(&x));
         let bias = |i: usize, values| if i < self.biases { values } else { Input::Null };
         let ld = || Input::Long(self.cols as u64);
@@ -233,7 +233,7 @@ impl Case for RotaryBackward {
         true
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let Rotary { s, heads, first } = self.0;
         let d = dims(s, heads);
         let tables = Tables::new(first + s.time, heads.rotary, d.base);

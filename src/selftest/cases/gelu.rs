@@ -8,7 +8,7 @@ use crate::reference::ops::{column_sums, gelu, linear, linear_bwd_weight};
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
 use crate::selftest::naive::weight_gradient;
-use crate::selftest::rig::{Found, On, Places, both, draw, of, row, scatter};
+use crate::selftest::rig::{On, Places, RowRun, both, draw, of, row, scatter};
 
 /// `rows` rows of `cols` GELUs.
 #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ impl Case for Up {
         format!("{} x {INPUTS} x {} {}", self.rows, self.cols, self.name())
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let v = self.values();
         let mut places = Places::summing(self.cols);
         let (x, saved) = (places.act(self.rows, INPUTS), places.act(self.rows, self.cols));
@@ -126,7 +126,7 @@ impl Case for UpBackward {
         format!("{} x {} {}", self.0.rows, self.0.cols, self.0.name())
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (case, v) = (self.0, self.0.values());
         let mut places = Places::summing(case.cols);
         let (x, saved) = (places.act(case.rows, INPUTS), places.act(case.rows, case.cols));

@@ -8,7 +8,7 @@ use crate::reference::random::Random;
 use crate::reference::{Float, cast};
 use crate::selftest::judge::{Activations, Expected, bf16s};
 use crate::selftest::naive::weight_gradient;
-use crate::selftest::rig::{Found, On, Places, both, draw, of, row, scatter};
+use crate::selftest::rig::{On, Places, RowRun, both, draw, of, row, scatter};
 
 /// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,7 +153,7 @@ impl Case for Linear {
         self.rows >= 2048
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (rows, v) = (self.rows, self.values());
         let mut places = Places::summing(self.inputs.max(self.outputs));
         let (x, y) = (places.view(rows, self.inputs), places.view(rows, self.outputs));

@@ -6,7 +6,7 @@ use crate::reference::measure::Stored::Approximate;
 use crate::reference::ops::cross_entropy;
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
-use crate::selftest::rig::{Found, On, Places, both, draw, of};
+use crate::selftest::rig::{On, Places, RowRun, both, draw, of};
 
 /// The last `rows` rows of a batch that has [`BEFORE`] more.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ impl Case for Loss {
         format!("{} x {}{gradient}{masked}", self.rows, self.vocab)
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (values, targets) = self.inputs();
         let mut places = Places::default();
         let (logits, loss) = (places.act(self.rows, self.vocab), places.stat(self.rows, 1));

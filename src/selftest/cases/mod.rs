@@ -11,7 +11,7 @@ pub mod tokens;
 pub mod update;
 
 use super::judge::{Activations, Expected};
-use super::rig::{Found, On};
+use super::rig::{On, RowRun};
 use crate::Result;
 
 /// One operation on one shape. Its inputs depend on its fields alone.
@@ -33,7 +33,7 @@ pub trait Case: Sync {
         self.optional()
     }
     /// Issues it there.
-    fn run(&self, on: On) -> Result<Found>;
+    fn run(&self, on: On) -> Result<RowRun>;
     /// What it must leave by the reference, where activations are kept in this.
     fn expect(&self, storage: Activations) -> Vec<Expected>;
 }

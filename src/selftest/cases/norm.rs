@@ -7,7 +7,7 @@ use crate::reference::measure::Stored::F32;
 use crate::reference::ops::{add, layernorm, layernorm_bwd, moments};
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
-use crate::selftest::rig::{EPS, Found, On, Places, Rig, both, draw, of, row, scatter};
+use crate::selftest::rig::{EPS, On, Places, Rig, RowRun, both, draw, of, row, scatter};
 
 /// `norms` norms of `[rows, cols]`.
 #[derive(Clone, Copy)]
@@ -119,7 +119,7 @@ impl Case for Norms {
         format!("{} x {}", self.rows, self.cols)
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (mut rig, t) = self.rig(on, &self.inputs())?;
         match (&t.norms[..], &t.y[..]) {
             (&[a, b], &[y0, y1]) => rig.ops().layernorm_pair(self.s(), t.x, [a, b], [y0, y1], t.stats),
@@ -150,7 +150,7 @@ impl Case for NormsBackward {
         self.0.shape()
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (case, inputs) = (self.0, self.0.inputs());
         let (mut rig, t) = case.rig(on, &inputs)?;
         rig.write_act(t.dx, &inputs.dx)?;

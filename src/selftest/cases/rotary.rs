@@ -5,7 +5,7 @@ use crate::ops::{Heads, Shape};
 use crate::reference::attention::{Dims, rotary};
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
-use crate::selftest::rig::{BASE, Found, On, Places, draw, of};
+use crate::selftest::rig::{BASE, On, Places, RowRun, draw, of};
 
 /// Sequences, their heads, and the position of the first row.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ impl Case for Rotary {
         format!("{} x {} x {} x {}, {} rotate{first}", s.batch, s.time, h.count, h.size, h.rotary)
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let mut places = Places::default();
         places.heads = Some(self.heads);
         let qkv = places.view(self.s.rows(), dims(self.s, self.heads).width());

@@ -6,7 +6,7 @@ use crate::reference::measure::Stored::F32;
 use crate::reference::ops::{add, embedding, embedding_bwd};
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
-use crate::selftest::rig::{Found, On, Places, draw, gather, of, scatter};
+use crate::selftest::rig::{On, Places, RowRun, draw, gather, of, scatter};
 
 /// Rows of a table by token, the same copied, and a tensor of zeros.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ impl Case for Embedding {
         self.text()
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let mut places = Places::default();
         let (x, zeros) = (places.view(self.rows, self.cols), places.act(self.rows, self.cols));
         let copy = places.view(self.rows, self.cols);
@@ -93,7 +93,7 @@ impl Case for EmbeddingBackward {
         self.of.text() + if self.accumulate { ", added" } else { "" }
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let (case, [_, dx_values, before]) = (self.of, self.of.values());
         let mut places = Places::default();
         let dx = places.view(case.rows, case.cols);

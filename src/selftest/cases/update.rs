@@ -7,7 +7,7 @@ use crate::reference::measure::Stored::F32;
 use crate::reference::optimizer::{Moments, adamw, ema};
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
-use crate::selftest::rig::{Found, On, Places, both, gather, of, scatter};
+use crate::selftest::rig::{On, Places, RowRun, both, gather, of, scatter};
 
 /// One update of tensors of every kind: after `applied` others, and with a gradient that is not a number it
 /// must change nothing.
@@ -91,7 +91,7 @@ impl Case for AdamW {
         format!("{} tensors, step {}{}", TENSORS.len(), self.applied + 1, if self.bad { ", NaN" } else { "" })
     }
 
-    fn run(&self, on: On) -> Result<Found> {
+    fn run(&self, on: On) -> Result<RowRun> {
         let mut places = Places::default();
         let tensors: Vec<Matrix> = TENSORS.iter().map(|&(r, c, gap, ..)| places.matrix(r, c, gap)).collect();
         places.params.clone_from(&tensors);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 fn text(json: &str) -> Option<String> {
     match text_of(json.as_bytes(), "text") {
-        Ok(Found::Text(text, 0)) => Some(text),
+        Ok(TextField::Text(text, 0)) => Some(text),
         _ => None,
     }
 }
@@ -38,7 +38,7 @@ fn lone_surrogates_become_replacement_characters() {
         (r"\udfff\ud800", "\u{fffd}\u{fffd}", 2),
     ] {
         let json = format!("{{\"text\":\"{escapes}\"}}");
-        assert_eq!(text_of(json.as_bytes(), "text"), Ok(Found::Text(expected.into(), lone)), "{escapes}");
+        assert_eq!(text_of(json.as_bytes(), "text"), Ok(TextField::Text(expected.into(), lone)), "{escapes}");
     }
 }
 
@@ -55,7 +55,7 @@ fn what_has_no_text_and_what_is_not_json() {
         r#"{"x":{"text":"t"}}"#,
         r#"["t"]"#,
     ] {
-        assert_eq!(text_of(json.as_bytes(), "text"), Ok(Found::None), "{json}");
+        assert_eq!(text_of(json.as_bytes(), "text"), Ok(TextField::None), "{json}");
     }
     for (json, what) in [
         ("", "ends too early"),
@@ -80,7 +80,7 @@ fn what_has_no_text_and_what_is_not_json() {
     }
     assert_eq!(text_of(b"{\"text\":\"\xff\"}", "text").unwrap_err().what, "the text is not UTF-8");
     // Of a field that is not read, even that does not matter.
-    assert_eq!(text_of(b"{\"x\":\"\xff\",\"text\":\"t\"}", "text"), Ok(Found::Text("t".into(), 0)));
+    assert_eq!(text_of(b"{\"x\":\"\xff\",\"text\":\"t\"}", "text"), Ok(TextField::Text("t".into(), 0)));
     assert_eq!(keys(br#" {"a":1,"b\n":[{"x":2}],"c":3}"#, 2), ["a", "b\n"]);
 }
 
@@ -95,7 +95,7 @@ proptest! {
     fn all_that_serde_reads_is_read_alike(text in "(\\PC|[\"\\\\\n\t]){0,40}", json in arbitrary()) {
         let value = serde_json::json!({ "a": json, "text": text, "b": [json] });
         for written in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
-            prop_assert_eq!(text_of(written.as_bytes(), "text"), Ok(Found::Text(text.clone(), 0)));
+            prop_assert_eq!(text_of(written.as_bytes(), "text"), Ok(TextField::Text(text.clone(), 0)));
             // Anything cut off is bad, and never more than that.
             for end in 0..written.len() {
                 prop_assert!(text_of(&written.as_bytes()[..end], "text").is_err());
