@@ -3,6 +3,34 @@
 use crate::{Error, Result};
 use std::io::{ErrorKind, Write};
 
+/// What the library says to whoever runs it ([`log`]) as lines on stderr: how the program listens. Without this nothing is
+/// printed, and another program may listen in its own way.
+pub fn show_log() {
+    // An error where somebody listens already, which is as well.
+    if log::set_logger(&Lines).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+}
+
+struct Lines;
+
+impl log::Log for Lines {
+    /// Ours alone: other crates have their own ideas of what is worth a line.
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
+    }
+
+    fn log(&self, record: &log::Record) {
+        match record.level() {
+            _ if !self.enabled(record.metadata()) => {}
+            log::Level::Warn => note(&format!("warning: {}", record.args())),
+            _ => note(&record.args().to_string()),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 /// A line on stderr; where nobody listens it is dropped.
 pub fn note(line: &str) {
     // One write, so that lines of several threads do not mix.

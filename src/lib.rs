@@ -70,6 +70,9 @@
 //! Everything that can fail returns [`Error`], whose message says what was found, what was expected and what to do. Its
 //! variant decides the exit code of the process ([`Error::exit_code`]): 1 refused, nothing was changed; 2 failed, of the
 //! machine; 3 stopped on request, with everything done saved; 4 not reproducible.
+//!
+//! What the library has to tell beside its results, warnings and the progress of a run, goes to [`mod@log`]: a program that
+//! listens decides what becomes of it, [`console::show_log`] prints it as the command does. On a terminal long work draws a bar.
 pub mod average;
 pub mod backend;
 pub mod bench;

@@ -3,6 +3,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    rewarm::console::show_log();
     let cli = match rewarm::cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(mut answer) => {

@@ -231,3 +231,22 @@ fn links_of_the_pages_lead_to_files() {
     }
     assert!(links > 100 && dead.is_empty(), "{links} links, dead ones: {dead:#?}");
 }
+
+/// What the library has to say goes through `log`, for whoever listens: only the program writes on stdout and stderr, and
+/// the end of a process by a signal. (`reference` judges inside of tests.)
+#[test]
+fn only_the_program_prints() {
+    let prints = ["src/cli", "src/main.rs", "src/console.rs", "src/stop.rs", "src/reference"];
+    let mut loud = Vec::new();
+    let files = WalkDir::new("src").into_iter().map(|entry| entry.unwrap().into_path());
+    for file in files.filter(|file| file.extension().is_some_and(|e| e == "rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let found = ["console::", "println!(", "print!("].iter().find(|word| code.contains(**word));
+        if let Some(word) = found.filter(|_| !prints.iter().any(|place| file.starts_with(place))) {
+            loud.push(format!("{}: {word}", file.display()));
+        }
+    }
+    assert!(loud.is_empty(), "{loud:#?}");
+}

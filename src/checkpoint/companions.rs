@@ -1,7 +1,6 @@
 //! What lies beside the weights of a model and is not computed with: the tokenizer's files, settings of generation,
 //! licences, code. Checkpoints, exports and averages carry it along unchanged.
 use super::hf_config::JSON_MAX;
-use crate::console::note;
 use crate::data::{END_OF_TEXT, TextTokenizer};
 use crate::files::storage::{Disk, Storage, read_small};
 use crate::model::ModelConfig;
@@ -98,11 +97,11 @@ impl Companions {
         let now: BTreeSet<String> = self.tokenizer.iter().map(|file| file.0.clone()).collect();
         let gone: Vec<&str> = before.difference(&now).map(String::as_str).collect();
         if !gone.is_empty() {
-            note(&format!(
+            log::info!(
                 "note: {} takes the place of the model's tokenizer, whose {} are left out of checkpoints",
                 path.display(),
                 gone.join(", ")
-            ));
+            );
         }
         Ok(())
     }

@@ -8,7 +8,6 @@ use xxhash_rust::xxh3::Xxh3;
 use super::shard::{Format, Shard, prefix_of};
 use super::source;
 use super::tokenized::TokenizedInfo;
-use crate::console::note;
 use crate::{Error, Result};
 
 /// An ordered list of opened shards.
@@ -91,10 +90,10 @@ impl Corpus {
 fn tell_oddities(shards: &[Shard]) {
     const TOLD: usize = 5;
     let mut odd = shards.iter().filter_map(Shard::oddity);
-    odd.by_ref().take(TOLD).for_each(|oddity| note(&format!("warning: {oddity}")));
+    odd.by_ref().take(TOLD).for_each(|oddity| log::warn!("{oddity}"));
     match odd.count() {
         0 => {}
-        more => note(&format!("warning: {more} more shards are odd; `rewarm data verify` lists them")),
+        more => log::warn!("{more} more shards are odd; `rewarm data verify` lists them"),
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::console::note;
 use crate::{Error, Result};
 
 /// What lies below a folder.
@@ -27,7 +26,7 @@ impl LeftOut {
     pub(crate) fn tell(&self, folder: &Path) {
         for (why, (count, first)) in &self.0 {
             let more = if *count > 1 { " and others" } else { "" };
-            note(&format!("{}: left out: {count} × {why} ({}{more})", folder.display(), first.display()));
+            log::info!("{}: left out: {count} × {why} ({}{more})", folder.display(), first.display());
         }
     }
 }

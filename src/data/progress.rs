@@ -78,12 +78,7 @@ impl Progress {
                 let rate = self.done as f64 / start.elapsed().as_secs_f64();
                 let of =
                     if self.total > 0 { format!(" of {}", HumanBytes(self.total)) } else { String::new() };
-                crate::console::note(&format!(
-                    "{}: {}{of}, {}/s",
-                    self.label,
-                    HumanBytes(self.done),
-                    HumanBytes(rate as u64)
-                ));
+                log::info!("{}: {}{of}, {}/s", self.label, HumanBytes(self.done), HumanBytes(rate as u64));
             }
             Shown::Lines { .. } => {}
         }

@@ -16,7 +16,7 @@ pub use recipe::{DemoRun, Recipe};
 pub use rust_text::{RustText, split_rust};
 
 use crate::files::write_whole;
-use crate::{Error, Result, console};
+use crate::{Error, Result};
 use corpus::{Side, read_folder, select};
 use std::path::Path;
 use std::time::Instant;
@@ -174,11 +174,11 @@ impl Stages {
     }
 
     fn next(&mut self, title: &str) {
-        console::note(&format!("[{:5.1} s] {title}", self.total()));
+        log::info!("[{:5.1} s] {title}", self.total());
     }
 
     fn note(&self, text: &str) {
-        console::note(&format!("          {text}"));
+        log::info!("          {text}");
     }
 
     fn total(&self) -> f64 {

@@ -3,7 +3,6 @@
 use super::source::OpenModel;
 use crate::checkpoint::{Fingerprints, Manifest};
 use crate::config::{Config, DataStart};
-use crate::console::note;
 use crate::model::Precision;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -57,13 +56,13 @@ pub fn first_sample(
 pub fn tell_precision(source: &OpenModel, precision: Precision, keep: bool) {
     let (dir, what) = (source.dir().display(), if keep { "weights and moments" } else { "weights" });
     match (source.precision(), precision) {
-        (Precision::Mixed, Precision::Bf16) => note(&format!(
+        (Precision::Mixed, Precision::Bf16) => log::info!(
             "note: train.precision is \"bf16\": the {what} in {dir} are rounded to bf16, but not the weights of norms and \
              biases"
-        )),
-        (Precision::Bf16, Precision::Mixed) if source.manifest().is_some() => note(&format!(
+        ),
+        (Precision::Bf16, Precision::Mixed) if source.manifest().is_some() => log::info!(
             "note: the {what} in {dir} were kept in bf16 (train.precision); from here on they are f32"
-        )),
+        ),
         _ => {}
     }
 }

@@ -5,7 +5,6 @@ use crate::checkpoint::{
     Disk, LOCK, LOG, Manifest, RunLock, Storage, clean, create_run_dir, find_newest, list_steps,
 };
 use crate::config::{Config, Difference, DifferenceKind, resume_differences};
-use crate::console::note;
 use crate::files::is_draft;
 use crate::stop::shell_word;
 use crate::{Error, Result};
@@ -53,14 +52,14 @@ impl Claim {
     /// Makes it the directory of this run: what an earlier one left is cleared, its log set aside.
     pub fn keep(mut self) -> Result<RunLock> {
         if let Some(earlier) = self.earlier.take() {
-            note(&earlier);
+            log::info!("{}", earlier);
         }
         let log = self.dir.join(LOG);
         if last_step(&log).is_some() {
             let numbered = |n: u32| self.dir.join(format!("{}{n}{}", ASIDE[0], ASIDE[1]));
             let aside = (1..).map(numbered).find(|path| !path.exists()).expect("a number is free");
             fs::rename(&log, &aside).map_err(Error::io("set aside", &log))?;
-            note(&format!("note: its log is now {}", aside.display()));
+            log::info!("note: its log is now {}", aside.display());
         }
         clear(&self.dir)?;
         self.created.clear();

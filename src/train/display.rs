@@ -1,7 +1,6 @@
 //! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
 use super::left::readable;
 use super::metrics::StepMetrics;
-use crate::console::note;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -48,14 +47,14 @@ impl Display {
             return;
         }
         self.printed = Some(Instant::now());
-        note(&format!("step {}/{}  {text}", m.step, self.total));
+        log::info!("step {}/{}  {text}", m.step, self.total);
     }
 
     /// A line of its own.
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => note(text),
+            None => log::info!("{}", text),
         }
     }
 

@@ -2,7 +2,6 @@
 use super::claim::STOP;
 use super::display::Display;
 use super::session::Session;
-use crate::console::note;
 use crate::stop::{self, shell_word};
 use crate::{Error, Result};
 
@@ -69,10 +68,9 @@ impl Session {
     pub(super) fn remove_stop_file(&self) {
         let path = self.config.run_dir.join(STOP);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => note(&format!(
-                "warning: cannot delete {}: {e}; delete it, or the run is not resumed",
-                path.display()
-            )),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                log::warn!("cannot delete {}: {e}; delete it, or the run is not resumed", path.display())
+            }
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
 use super::progress::Progress;
 use super::replan::{self, Resumed, resumed_config};
 use super::run_config::{CONFIG, wanted_config};
-use super::session::{Plan, Session};
+use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
 use super::sources::{keep_tokenizer, resumed_fingerprint};
 use crate::backend;
@@ -197,14 +197,11 @@ impl Session {
             progress,
             saved: (state.step > 0).then_some(state.step),
             state,
-            base_config,
-            extra_files,
+            carried: Carried { base_config, extra_files },
             metrics,
             memory,
             choices: GemmChoices::default(),
-            finished: None,
-            save_tried: Instant::now(),
-            left: TimeLeft::default(),
+            clock: Clock { finished: None, save_tried: Instant::now(), left: TimeLeft::default() },
             _lock: lock,
         })
     }

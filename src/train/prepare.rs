@@ -4,7 +4,6 @@ use super::deal::Deal;
 use super::evaluate::Evaluation;
 use crate::backend;
 use crate::config::{Config, Optim};
-use crate::console::note;
 use crate::data::Sources;
 use crate::device::Device;
 use crate::model::{Model, Purpose};
@@ -32,9 +31,9 @@ pub fn settle_chunk_rows(
         None => most,
     };
     if rows < most {
-        note(&format!(
+        log::info!(
             "head.chunk_rows is {rows} in this run: {most}, the default, need more memory than is free"
-        ));
+        );
     }
     config.head.chunk_rows = Some(rows);
     Ok(rows)

@@ -5,7 +5,6 @@ use super::run_config::{CONFIG, OVERRIDE, saved_config, wanted_config};
 use super::session::Session;
 use crate::checkpoint::RunState;
 use crate::config::{Config, DifferenceKind, resume_differences};
-use crate::console::note;
 use crate::files::write_whole;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -43,7 +42,7 @@ pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan:
     for d in resume_differences(saved, &config.to_json()) {
         match d.kind {
             DifferenceKind::Free if d.key == "run_dir" => {} // moved, or named from another place
-            DifferenceKind::Free => note(&format!("{}: {} was {}", d.key, d.new, d.old)),
+            DifferenceKind::Free => log::info!("{}: {} was {}", d.key, d.new, d.old),
             DifferenceKind::Plan if replan => {
                 replanned.push(format!("{} is {}, was {}", d.key, d.new, d.old))
             }
@@ -60,7 +59,7 @@ pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan:
             refused.join("; ")
         )));
     }
-    replanned.iter().for_each(|line| note(&format!("override: {line}")));
+    replanned.iter().for_each(|line| log::info!("override: {line}"));
     let before = (!replanned.is_empty()).then(|| saved_config(saved, run_dir, &[])).transpose()?;
     Ok(Resumed { config, before })
 }
@@ -79,10 +78,11 @@ fn accepted(run_dir: &Path, state: &RunState) -> Result<Option<Value>> {
         return Ok(None); // of an earlier run here, or carried by the checkpoint
     }
     if found.step > state.step {
-        note(&format!(
-            "warning: the plan was overridden at step {}; steps {1} to {0} are done again, under the new plan",
-            found.step, state.step
-        ));
+        log::warn!(
+            "the plan was overridden at step {}; steps {1} to {0} are done again, under the new plan",
+            found.step,
+            state.step
+        );
     }
     Ok(Some(found.run_config))
 }
@@ -123,22 +123,23 @@ impl Session {
         let old = (before.compile_schedule(seq_len, previous)?, before.quantities(seq_len)?);
         let was = self.settings_of(&old.0, &old.1, step);
         let is = self.settings_of(&self.plan.schedule, &self.plan.quantities, step);
-        note(&format!("override: the rate of step {step} was {:e}, is {:e}", was.lr, is.lr));
+        log::info!("override: the rate of step {step} was {:e}, is {:e}", was.lr, is.lr);
         for (what, was, is) in [
             ("weight decay", was.weight_decay, is.weight_decay),
             ("beta1", was.betas[0], is.betas[0]),
             ("beta2", was.betas[1], is.betas[1]),
         ] {
             if was != is {
-                note(&format!("override: {what} of step {step} was {was}, is {is}"));
+                log::info!("override: {what} of step {step} was {was}, is {is}");
             }
         }
         let ends = [old.1.steps, self.plan.quantities.steps];
         if ends[0] != ends[1] {
-            note(&format!(
+            log::info!(
                 "override: the run had {} steps, has {}; lengths in percent and what fills the run are of these",
-                ends[0], ends[1]
-            ));
+                ends[0],
+                ends[1]
+            );
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ impl Session {
         let _held = stop::hold();
         stop::listen_to_file(self.config.run_dir.join(STOP)); // there was none when the run was locked
         let mut display = Display::new(self.state.step, self.plan.quantities.steps);
-        self.save_tried = Instant::now();
+        self.clock.save_tried = Instant::now();
         let ended = self.train(&mut display).map_err(|end| self.leave(end, &display));
         display.finish();
         self.remove_stop_file();
@@ -126,7 +126,7 @@ impl Session {
     fn save_is_due(&self, step: u64) -> bool {
         match self.config.checkpoint.every {
             Cadence::Steps(every) => step.is_multiple_of(every),
-            Cadence::Time(TimeSpan(every)) => self.save_tried.elapsed() >= every,
+            Cadence::Time(TimeSpan(every)) => self.clock.save_tried.elapsed() >= every,
         }
     }
 
@@ -181,10 +181,10 @@ impl Session {
             }
         };
         // While it was waiting for its predecessor it was not computed.
-        let began = self.finished.map_or(started, |finished| finished.max(started));
+        let began = self.clock.finished.map_or(started, |finished| finished.max(started));
         let took = began.elapsed();
-        self.finished = Some(Instant::now());
-        self.left.step(tokens, took);
+        self.clock.finished = Some(Instant::now());
+        self.clock.left.step(tokens, took);
         self.learn(&result);
         self.state.step += 1;
         self.state.applied += u64::from(result.applied);
@@ -206,7 +206,7 @@ impl Session {
             applied: result.applied,
         };
         self.metrics.log(&metrics)?;
-        display.step(&metrics, self.left.seconds(self.ahead()));
+        display.step(&metrics, self.clock.left.seconds(self.ahead()));
         self.keep_choices()?;
         Ok(result)
     }
@@ -260,7 +260,7 @@ impl Session {
             results.push(result);
         }
         self.progress.owes_evaluation = false;
-        self.left.evaluation = started.elapsed();
+        self.clock.left.evaluation = started.elapsed();
         Ok(results)
     }
 
@@ -273,15 +273,15 @@ impl Session {
             config: &self.model.config,
             table: &self.model.table,
             state: &self.state,
-            base_config: self.base_config.as_ref(),
-            extra_files: &self.extra_files,
+            base_config: self.carried.base_config.as_ref(),
+            extra_files: &self.carried.extra_files,
         };
         let keep = self.config.checkpoint.keep;
         let saved = save(&Disk, &self.config.run_dir, &snapshot, &mut *self.ops, keep);
-        self.save_tried = Instant::now();
+        self.clock.save_tried = Instant::now();
         let saved = saved?;
         self.saved = Some(self.state.step);
-        self.left.save = started.elapsed();
+        self.clock.left.save = started.elapsed();
         if let Some(warning) = saved.warning {
             display.line(&format!("warning: {warning}"));
         }

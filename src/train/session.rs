@@ -26,6 +26,24 @@ pub(super) struct Plan {
     pub shares_from: u64,
 }
 
+/// What goes with the weights into every checkpoint.
+pub(super) struct Carried {
+    /// `config.json` of an imported model, whose unknown keys are kept.
+    pub base_config: Option<Value>,
+    /// The tokenizer's files, and those of the model started from.
+    pub extra_files: Vec<(String, Vec<u8>)>,
+}
+
+/// When things were last done, in this process.
+pub(super) struct Clock {
+    /// The end of the last step.
+    pub finished: Option<Instant>,
+    /// When it was last tried to save one.
+    pub save_tried: Instant,
+    /// How long what lies ahead takes.
+    pub left: TimeLeft,
+}
+
 /// A run that is ready to take its next step.
 pub struct Session {
     pub(super) config: Config,
@@ -41,22 +59,15 @@ pub struct Session {
     pub(super) state: RunState,
     /// What else goes on from step to step.
     pub(super) progress: Progress,
-    /// `config.json` of an imported model, whose unknown keys are kept.
-    pub(super) base_config: Option<Value>,
-    /// The files that go with the weights into every checkpoint: the tokenizer's, and those of the model started from.
-    pub(super) extra_files: Vec<(String, Vec<u8>)>,
+    pub(super) carried: Carried,
     pub(super) metrics: Metrics,
     /// What was allocated.
     pub memory: MemoryPlan,
     /// Algorithms of matrix products as they were written down.
     pub(super) choices: GemmChoices,
-    /// When the last step was finished.
-    pub(super) finished: Option<Instant>,
     /// The step that is on disk.
     pub(super) saved: Option<u64>,
-    /// When it was last tried to save one.
-    pub(super) save_tried: Instant,
-    pub(super) left: TimeLeft,
+    pub(super) clock: Clock,
     /// Held as long as the run lives.
     pub(super) _lock: RunLock,
 }

@@ -49,7 +49,7 @@ impl OpenModel {
         }
         if path.join("config.json").exists() {
             let model = HfModel::open(path)?;
-            model.notes.iter().for_each(|note| crate::console::note(&format!("note: {note}")));
+            model.notes.iter().for_each(|note| log::info!("note: {note}"));
             return Ok(Self::HuggingFace { dir: path.to_path_buf(), model: Box::new(model) });
         }
         if checkpoint::list_steps(&Disk, path)?.is_empty() {
@@ -82,11 +82,7 @@ impl OpenModel {
     pub fn newest(run_dir: &Path) -> Result<Self> {
         let found = checkpoint::find_newest(&Disk, run_dir)?;
         for rejected in &found.rejected {
-            crate::console::note(&format!(
-                "warning: {} is not used: {}",
-                rejected.dir.display(),
-                rejected.reason
-            ));
+            log::warn!("{} is not used: {}", rejected.dir.display(), rejected.reason);
         }
         Self::step(found.dir, found.manifest)
     }

@@ -3,7 +3,6 @@ use super::evaluate::Evaluation;
 use super::source::OpenModel;
 use crate::checkpoint::{Companions, NamedFile};
 use crate::config::{Config, HELDOUT, MixtureSource};
-use crate::console::note;
 use crate::data::{self, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
@@ -79,12 +78,12 @@ fn warn_of_training_data(set: &str, corpus: &Corpus, sources: &Sources) {
     };
     let found = corpus.shards().iter().find_map(|shard| Some((shard.path(), trained(shard)?)));
     if let Some((path, source)) = found {
-        note(&format!(
-            "warning: the validation set {set:?} reads {}, which is trained on (source {:?}); data.validation_fraction \
+        log::warn!(
+            "the validation set {set:?} reads {}, which is trained on (source {:?}); data.validation_fraction \
              holds documents out",
             path.display(),
             source.name
-        ));
+        );
     }
 }
 
