@@ -1,5 +1,5 @@
 //! `[batch]`: how many sequences a step takes.
-use super::limits::refuse;
+use super::refuse::refuse;
 use crate::schedule::{BatchPlan, LrScaling, RunSize, TokenCount};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

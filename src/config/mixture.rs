@@ -1,6 +1,6 @@
 //! `[[data.mixture]]`: training data of several sources, replay being one of them.
 use super::Config;
-use super::limits::refuse;
+use super::refuse::refuse;
 use crate::Result;
 use crate::data::{Dealt, Shares};
 use crate::schedule::{Quantity, RawPhase, RunSize};

@@ -1,5 +1,5 @@
 //! What a configuration means, and the refusal of what it cannot mean.
-use super::limits::refuse;
+use super::refuse::refuse;
 use super::*;
 use crate::backend::check_precision;
 use crate::device;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 mod checks;
 mod device;
-mod machine;
+mod executor;
 mod memory;
 mod product;
 mod queue;

@@ -35,7 +35,7 @@ fn qkv(random: &mut Random, d: Dims, sigma: f64) -> Vec<f32> {
 
 #[test]
 fn rotary_forward() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(31));
+    let (mut judge, mut random) = (Judge::default(), Random::new(31));
     for (i, time) in TIMES.into_iter().enumerate() {
         for size in SIZES {
             for part in [0, size / 4, size] {
@@ -54,7 +54,7 @@ fn rotary_forward() {
                 let (mut naive, mut exact) = (values.clone(), cast(&values));
                 rotary::<f32>(d, &mut naive, first, 1.0);
                 rotary::<f64>(d, &mut exact, first, 1.0);
-                ledger.check("rotary", &format!("{d:?}"), &found, &naive, &exact, d.width());
+                judge.check("rotary", &format!("{d:?}"), &found, &naive, &exact, d.width());
                 // Values and what does not rotate keep their bits.
                 for (j, (x, y)) in found.chunks(size).zip(values.chunks(size)).enumerate() {
                     let still = if j % 3 == 2 { 0 } else { part };
@@ -63,7 +63,7 @@ fn rotary_forward() {
             }
         }
     }
-    ledger.close();
+    judge.close();
 }
 
 /// The dimensions of every head in another order.
@@ -97,7 +97,7 @@ fn naive(d: Dims, qkv: &[f32], dout: &[f32], [order, back]: &[Vec<usize>; 2]) ->
 
 #[test]
 fn attention_and_its_gradient() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(32));
+    let (mut judge, mut random) = (Judge::default(), Random::new(32));
     for time in TIMES {
         for size in SIZES {
             // The extreme ones are judged with those of other shapes, so each of these needs one draw only.
@@ -134,8 +134,8 @@ fn attention_and_its_gradient() {
                 let mut check = |what: &str, x: &[f32], which: usize, exact: &[f64], cols: usize| {
                     let naive: Vec<&[f32]> = naive.iter().map(|n| &n[which][..]).collect();
                     match naive[..] {
-                        [naive] => ledger.check(what, &name, x, naive, exact, cols),
-                        _ => ledger.check_pooled(&format!("{what}{kind}"), &name, x, &naive, exact, cols),
+                        [naive] => judge.check(what, &name, x, naive, exact, cols),
+                        _ => judge.check_pooled(&format!("{what}{kind}"), &name, x, &naive, exact, cols),
                     }
                 };
                 check("attention", &rig.get(out, rows), 0, &exact_out, c);
@@ -145,12 +145,12 @@ fn attention_and_its_gradient() {
             }
         }
     }
-    ledger.close();
+    judge.close();
 }
 
 #[test]
 fn attention_of_one_query_against_a_cache() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(33));
+    let (mut judge, mut random) = (Judge::default(), Random::new(33));
     for size in SIZES {
         for sigma in [1.0, EXTREME] {
             let d = Dims { batch: 1, heads: 8, ..dims(513, size) };
@@ -175,9 +175,9 @@ fn attention_of_one_query_against_a_cache() {
                 let exact = attend::<f64>(past, &cast(seen), 0, position, 0).0;
                 let kind = if sigma == 1.0 { "" } else { ", extreme scores" };
                 let name = format!("{past:?}");
-                ledger.check_pooled(&format!("decode{kind}"), &name, &rig.get(out, 1), &naive, &exact, c);
+                judge.check_pooled(&format!("decode{kind}"), &name, &rig.get(out, 1), &naive, &exact, c);
             }
         }
     }
-    ledger.close();
+    judge.close();
 }

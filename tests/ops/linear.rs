@@ -103,7 +103,7 @@ impl Case {
 
 #[test]
 fn linear_with_every_epilogue() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(21));
+    let (mut judge, mut random) = (Judge::default(), Random::new(21));
     for sizes in drawn() {
         let mut case = Case::new(sizes, &mut random);
         let rows = case.shape.rows();
@@ -120,15 +120,15 @@ fn linear_with_every_epilogue() {
             case.rig.run(writes, |cpu| cpu.linear(shape, x, w, some, from, y));
             let (naive, exact) = (case.exact(biases, residual), case.exact(biases, residual));
             let what = format!("linear, {biases} biases{}", if residual { ", residual" } else { "" });
-            ledger.check(&what, &case.name, &case.rig.get(y, rows), &naive, &exact, sizes.3);
+            judge.check(&what, &case.name, &case.rig.get(y, rows), &naive, &exact, sizes.3);
         }
     }
-    ledger.close();
+    judge.close();
 }
 
 #[test]
 fn linear_gelu_and_its_gradient() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(22));
+    let (mut judge, mut random) = (Judge::default(), Random::new(22));
     // No model has GELU over the vocabulary; and a single number near the root of the derivative has no scale that an
     // error could be relative to.
     for sizes in drawn().filter(|s| (2..1000).contains(&s.3)) {
@@ -144,7 +144,7 @@ fn linear_gelu_and_its_gradient() {
             let values = |x: &[(f32, f32)]| x.iter().map(|x| x.0).collect::<Vec<_>>();
             let exact_values: Vec<f64> = exact.iter().map(|x| x.0).collect();
             let found = case.rig.get(y, rows);
-            ledger.check(
+            judge.check(
                 &format!("linear_gelu {kind:?}"),
                 &case.name,
                 &found,
@@ -160,10 +160,10 @@ fn linear_gelu_and_its_gradient() {
             let naive: Vec<f32> = naive.iter().zip(&dy).map(|(g, d)| g.1 * d).collect();
             let exact: Vec<f64> = exact.iter().zip(&dy).map(|(g, &d)| g.1 * f64::from(d)).collect();
             let found = case.rig.get(y, rows);
-            ledger.check(&format!("gelu_bwd {kind:?}"), &case.name, &found, &naive, &exact, sizes.3);
+            judge.check(&format!("gelu_bwd {kind:?}"), &case.name, &found, &naive, &exact, sizes.3);
         }
     }
-    ledger.close();
+    judge.close();
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_copy_has_equal_bits() {
 
 #[test]
 fn linear_gradients() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(23));
+    let (mut judge, mut random) = (Judge::default(), Random::new(23));
     for sizes in drawn() {
         let mut case = Case::new(sizes, &mut random);
         let rows = case.shape.rows();
@@ -221,10 +221,10 @@ fn linear_gradients() {
             let naive = linear_bwd_weight::<f32>(&dys, &xs, outputs, inputs);
             let exact = linear_bwd_weight::<f64>(&cast(&dys), &cast(&xs), outputs, inputs);
             let name = format!("{} accumulate {accumulate}", case.name);
-            ledger.check("linear_bwd_weight", &name, &case.rig.gradient(w), &naive, &exact, inputs);
+            judge.check("linear_bwd_weight", &name, &case.rig.gradient(w), &naive, &exact, inputs);
             let (naive, exact) = (column_sums(&dys, outputs), column_sums(&cast(&dys), outputs));
             for place in &grads[1..] {
-                ledger.check("bias", &name, &case.rig.gradient(*place), &naive, &exact, outputs);
+                judge.check("bias", &name, &case.rig.gradient(*place), &naive, &exact, outputs);
             }
         }
         let dx = x;
@@ -234,7 +234,7 @@ fn linear_gradients() {
         case.rig.run(writes, |cpu| cpu.linear_bwd_input(shape, y, w, dx));
         let naive = linear_bwd_input(dy, &case.w_rows, inputs);
         let exact = linear_bwd_input::<f64>(&cast(dy), &cast(&case.w_rows), inputs);
-        ledger.check("linear_bwd_input", &case.name, &case.rig.get(dx, rows), &naive, &exact, inputs);
+        judge.check("linear_bwd_input", &case.name, &case.rig.get(dx, rows), &naive, &exact, inputs);
     }
-    ledger.close();
+    judge.close();
 }

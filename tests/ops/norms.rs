@@ -98,7 +98,7 @@ impl<const N: usize> Case<N> {
     /// Runs forward, and backward twice: onto poison, then added to that.
     fn check(
         mut self,
-        ledger: &mut Judge,
+        judge: &mut Judge,
         random: &mut Random,
         forward: impl Fn(Places<N>, &mut dyn Ops),
         backward: impl Fn(Places<N>, &mut dyn Ops, bool),
@@ -111,7 +111,7 @@ impl<const N: usize> Case<N> {
         self.rig.run(writes, |cpu| forward(at, cpu));
         for n in 0..N {
             let y = self.rig.get(at.y[n], count);
-            ledger.check(&what("y"), &shape, &y, &self.forward(n), &self.forward(n), cols);
+            judge.check(&what("y"), &shape, &y, &self.forward(n), &self.forward(n), cols);
         }
         let start: Vec<f32> = random.normals(count * cols, 0.0, 1.0);
         self.rig.set(at.dx, &start);
@@ -125,11 +125,11 @@ impl<const N: usize> Case<N> {
             self.rig.run(writes, |cpu| backward(at, cpu, accumulate));
             let (naive, exact) = (self.backward::<f32>(&start, &dys), self.backward::<f64>(&start, &dys));
             let found = self.rig.get(at.dx, count);
-            ledger.check(&what("dx"), &shape, &found, &naive[0], &exact[0], cols);
+            judge.check(&what("dx"), &shape, &found, &naive[0], &exact[0], cols);
             for (i, place) in grads.iter().enumerate() {
                 let found = self.rig.gradient(*place);
                 let tensor = if i % 2 == 0 { "dweight" } else { "dbias" };
-                ledger.check(&what(tensor), &shape, &found, &naive[i + 1], &exact[i + 1], cols);
+                judge.check(&what(tensor), &shape, &found, &naive[i + 1], &exact[i + 1], cols);
             }
         }
     }
@@ -159,28 +159,28 @@ fn drawn() -> impl Iterator<Item = (Kind, Shape, usize)> {
 
 #[test]
 fn layernorm_alone() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(11));
+    let (mut judge, mut random) = (Judge::default(), Random::new(11));
     for (kind, shape, cols) in drawn() {
         Case::<1>::new(kind, shape, cols, &mut random).check(
-            &mut ledger,
+            &mut judge,
             &mut random,
             |at, cpu| cpu.layernorm(at.shape, at.x, at.norms[0], at.y[0], at.stats),
             |at, cpu, add| cpu.layernorm_bwd(at.shape, at.x, at.stats, at.norms[0], at.y[0], at.dx, add),
         );
     }
-    ledger.close();
+    judge.close();
 }
 
 #[test]
 fn layernorm_pair() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(12));
+    let (mut judge, mut random) = (Judge::default(), Random::new(12));
     for (kind, shape, cols) in drawn() {
         Case::<2>::new(kind, shape, cols, &mut random).check(
-            &mut ledger,
+            &mut judge,
             &mut random,
             |at, cpu| cpu.layernorm_pair(at.shape, at.x, at.norms, at.y, at.stats),
             |at, cpu, add| cpu.layernorm_pair_bwd(at.shape, at.x, at.stats, at.norms, at.y, at.dx, add),
         );
     }
-    ledger.close();
+    judge.close();
 }

@@ -62,7 +62,7 @@ const GROUPS: [(f64, f64); 4] = [(1.0, 0.1), (1.0, 0.0), (0.5, 0.1), (0.0, 0.1)]
 
 #[test]
 fn adamw_updates_every_tensor_and_no_gap() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(52));
+    let (mut judge, mut random) = (Judge::default(), Random::new(52));
     // With weights of 0 the update itself is compared, not lost behind the weight's rounding.
     for (applied, sigma) in [(1, 0.02), (2, 0.0), (1000, 0.02)] {
         let mut layout = Layout::default();
@@ -111,7 +111,7 @@ fn adamw_updates_every_tensor_and_no_gap() {
             adamw(&mut exact, &cast(&g), step, lr_mult, decay);
             let name = format!("{p:?} applied {applied}");
             let mut check = |what: &str, flat: &[f32], naive: &[f32], exact: &[f64]| {
-                ledger.check(what, &name, &gather(flat, *p), naive, exact, naive.len());
+                judge.check(what, &name, &gather(flat, *p), naive, exact, naive.len());
             };
             check(if sigma == 0.0 { "adamw update" } else { "adamw w" }, &state.w, &naive.w, &exact.w);
             check("adamw m", &state.m, &naive.m, &exact.m);
@@ -120,5 +120,5 @@ fn adamw_updates_every_tensor_and_no_gap() {
         }
         assert!(outside.iter().all(|x| x.is_nan()), "the poison between tensors was overwritten");
     }
-    ledger.close();
+    judge.close();
 }

@@ -59,7 +59,7 @@ const LOSSES: [(usize, usize, usize, f64); 8] = [
 
 #[test]
 fn cross_entropy_and_its_gradient() {
-    let (mut ledger, mut random) = (Judge::default(), Random::new(42));
+    let (mut judge, mut random) = (Judge::default(), Random::new(42));
     let drawn = LOSSES.into_iter().flat_map(|case| std::iter::repeat_n(case, draws(case.0 * case.1)));
     for (batch, time, vocab, sigma) in drawn {
         // The chunk starts behind two rows that belong to another one.
@@ -85,19 +85,19 @@ fn cross_entropy_and_its_gradient() {
             let writes = Writes { acts, stats: &[(at, rows)], ..Writes::default() };
             rig.run(writes, |cpu| cpu.cross_entropy(shape, logits, first, at, gradient));
             let found = rig.cpu.read_stat(at, rows).unwrap();
-            ledger.check("loss", &name, &found, &naive_loss, &exact_loss, rows);
+            judge.check("loss", &name, &found, &naive_loss, &exact_loss, rows);
             let ignored = targets.iter().zip(&found).filter(|(t, _)| **t < 0);
             assert!(ignored.into_iter().all(|(_, loss)| *loss == 0.0));
         }
         // Where the target has nearly all of the probability, its gradient is what is left of 1 - 1.
         let found = rig.get(logits, rows);
         if sigma == 1.0 {
-            ledger.check("dlogits", &name, &found, &naive_d, &exact_d, vocab);
+            judge.check("dlogits", &name, &found, &naive_d, &exact_d, vocab);
         } else {
-            ledger.check_pooled("dlogits, extreme", &name, &found, &[&naive_d], &exact_d, vocab);
+            judge.check_pooled("dlogits, extreme", &name, &found, &[&naive_d], &exact_d, vocab);
         }
     }
-    ledger.close();
+    judge.close();
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn random_batch(shape: Shape, vocab: usize, random: &mut Random) -> Batch {
 
 /// Everything the cpu backend computes for a batch, against f64 and beside naive f32; all models together, since each
 /// is only one draw.
-fn compare(ledger: &mut Judge, model: &Model, weights: &[f32], batch: &Batch) {
+fn compare(judge: &mut Judge, model: &Model, weights: &[f32], batch: &Batch) {
     let name = "all models";
     let params = params_of(&model.table, weights);
     let (tokens, targets, time) = (&batch.tokens, &batch.targets, batch.shape.time);
@@ -41,29 +41,29 @@ fn compare(ledger: &mut Judge, model: &Model, weights: &[f32], batch: &Batch) {
     let naive_g = naive.gradient(&naive_f, tokens, targets, time);
     let found = cpu_outputs(model, weights, batch);
     let rows = batch.shape.rows();
-    ledger.check("logits", name, &found.logits, &naive_f.logits, &exact_f.logits, exact_f.logits.len());
-    ledger.check("losses", name, &found.losses, &naive_g.losses, &exact_g.losses, rows);
+    judge.check("logits", name, &found.logits, &naive_f.logits, &exact_f.logits, exact_f.logits.len());
+    judge.check("losses", name, &found.losses, &naive_g.losses, &exact_g.losses, rows);
     for p in &model.table.params {
         let tensor = p.name.rsplit_once("layers.").map_or(p.name.as_str(), |(_, n)| &n[2..]);
         let exact = &exact_g.params[&p.name];
         let (x, n) = (&found.gradients[&p.name], &naive_g.params[&p.name]);
-        ledger.check(tensor, name, x, n, exact, exact.len());
+        judge.check(tensor, name, x, n, exact, exact.len());
     }
 }
 
 #[test]
 fn golden_models_are_as_near_to_f64_as_naive_f32_is() {
-    let mut ledger = Judge::default();
+    let mut judge = Judge::default();
     for name in CASES {
         let g = golden(name);
-        compare(&mut ledger, &g.model, &g.weights, &g.batch);
+        compare(&mut judge, &g.model, &g.weights, &g.batch);
     }
-    ledger.close();
+    judge.close();
 }
 
 #[test]
 fn every_head_size_is_as_near_to_f64_as_naive_f32_is() {
-    let mut ledger = Judge::default();
+    let mut judge = Judge::default();
     let mut random = Random::new(5);
     // Heads, their size, layers, sequences, T: 65 and 130 end one row and two behind a tile of queries.
     for (heads, size, layers, batch, time) in
@@ -85,15 +85,15 @@ fn every_head_size_is_as_near_to_f64_as_naive_f32_is() {
             let model = Model::new(config);
             let weights = random_weights(&model, &mut random);
             let batch = random_batch(Shape { batch, time }, 101, &mut random);
-            compare(&mut ledger, &model, &weights, &batch);
+            compare(&mut judge, &model, &weights, &batch);
         }
     }
-    ledger.close();
+    judge.close();
 }
 
 #[test]
 fn generating_token_by_token_gives_the_logits_of_the_whole_sequence() {
-    let mut ledger = Judge::default();
+    let mut judge = Judge::default();
     for name in CASES {
         let g = golden(name);
         let (vocab, time) = (g.model.config.vocab_size, g.batch.shape.time);
@@ -103,8 +103,8 @@ fn generating_token_by_token_gives_the_logits_of_the_whole_sequence() {
         let naive = Net::<f32>::new(&g.model.config, &params).forward(tokens, time).logits;
         let whole = &cpu_outputs(&g.model, &g.weights, &g.batch).logits[..time * vocab];
         let stepwise = decoded(&g.model, &g.weights, tokens);
-        ledger.check("logits, whole sequence", "all models", whole, &naive, &exact, exact.len());
-        ledger.check("logits, token by token", "all models", &stepwise, &naive, &exact, exact.len());
+        judge.check("logits, whole sequence", "all models", whole, &naive, &exact, exact.len());
+        judge.check("logits, token by token", "all models", &stepwise, &naive, &exact, exact.len());
     }
-    ledger.close();
+    judge.close();
 }

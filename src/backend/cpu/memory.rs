@@ -229,7 +229,7 @@ impl FlatBuffer {
         }
         let base = self.buffer[self.used.clone()].as_mut_ptr();
         // SAFETY: inside the buffer (`check`), written views are disjoint from all others (above), and all of
-        // them borrow the arena exclusively.
+        // them borrow the buffer exclusively.
         let view = |a: Act| unsafe { base.add(a.offset) };
         let read = |a: Act| Rows { ptr: view(a), rows, cols: a.cols, ld: a.ld, life: PhantomData };
         let write = |a: Act| RowsMut { ptr: view(a), rows, cols: a.cols, ld: a.ld, life: PhantomData };
@@ -243,7 +243,7 @@ impl FlatBuffer {
         check(self.values().len(), read.0.offset, read.1, read.0.cols, read.0.ld);
         check(self.values().len(), write.0.offset, write.1, write.0.cols, write.0.ld);
         let base = self.buffer[self.used.clone()].as_mut_ptr();
-        // SAFETY: inside the buffer and disjoint (above); both borrow the arena exclusively.
+        // SAFETY: inside the buffer and disjoint (above); both borrow the buffer exclusively.
         let (r, w) = unsafe { (base.add(read.0.offset), base.add(write.0.offset)) };
         (
             Rows { ptr: r, rows: read.1, cols: read.0.cols, ld: read.0.ld, life: PhantomData },
@@ -285,8 +285,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "tensors overlap")]
     fn overlapping_borrows_are_refused() {
-        let mut arena = FlatBuffer::new(16);
+        let mut buffer = FlatBuffer::new(16);
         let x = Act { offset: 0, cols: 4, ld: 4 };
-        arena.borrow(2, [x], [x.from_row(1)]);
+        buffer.borrow(2, [x], [x.from_row(1)]);
     }
 }

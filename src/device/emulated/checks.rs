@@ -16,7 +16,7 @@ impl EmulatedDevice {
 
     /// Fails once the host has seen an error.
     pub(super) fn alive(&self) -> Result<()> {
-        if self.reported { self.machine.check() } else { Ok(()) }
+        if self.reported { self.executor.check() } else { Ok(()) }
     }
 
     /// Its number.
@@ -44,8 +44,8 @@ impl EmulatedDevice {
 
     /// Both ends of a copy.
     pub(super) fn check_copy(&self, what: &str, pinned: Pinned, at: usize, span: Span) -> Result<()> {
-        self.machine.memory.check(what, span)?;
-        let host = self.machine.pinned.get(pinned.0).map_or(0, Vec::len);
+        self.executor.memory.check(what, span)?;
+        let host = self.executor.pinned.get(pinned.0).map_or(0, Vec::len);
         let fits = at.checked_add(span.bytes).is_some_and(|end| end <= host);
         fits.then_some(()).ok_or_else(|| {
             let bytes = span.bytes;

@@ -4,7 +4,7 @@ use super::super::gemm::SEPARATE;
 use super::super::{
     Arena, Counters, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream, SyncSite,
 };
-use super::machine::Executor;
+use super::executor::Executor;
 use super::memory::Memory;
 use super::queue::{Command, Position, Streams};
 use super::seen::Seen;
@@ -27,7 +27,7 @@ const EPILOGUE: &str = "epilogue";
 /// runs after it, and [`Device::synchronize`] returns its error; once it has, so does everything else.
 pub struct EmulatedDevice {
     pub(super) settings: EmulatedSettings,
-    pub(super) machine: Executor,
+    pub(super) executor: Executor,
     pub(super) streams: Streams,
     seen: Seen,
     pub(super) events: Vec<Option<Position>>,
@@ -48,7 +48,7 @@ impl EmulatedDevice {
     /// One without memory, or why there is none in this build.
     pub fn new(settings: EmulatedSettings) -> Result<Self> {
         Ok(Self {
-            machine: Executor::new(settings.mode.clone())?,
+            executor: Executor::new(settings.mode.clone())?,
             streams: Streams::new(settings.streams),
             seen: Seen::default(),
             events: Vec::new(),
@@ -71,7 +71,7 @@ impl EmulatedDevice {
 
     /// What launches counted, with [`Mode::count`](crate::device::Mode::count).
     pub fn counters(&self) -> &Counters {
-        &self.machine.counters
+        &self.executor.counters
     }
 
     fn give(&mut self, on: usize, command: Command) -> Result<()> {
@@ -90,8 +90,8 @@ impl EmulatedDevice {
     }
 
     fn advance(&mut self) -> Result<()> {
-        self.streams.advance(&mut |c| self.machine.run(c));
-        self.machine.rest()
+        self.streams.advance(&mut |c| self.executor.run(c));
+        self.executor.rest()
     }
 }
 
@@ -106,7 +106,7 @@ impl Device for EmulatedDevice {
 
     fn memory(&self) -> Result<[u64; 2]> {
         if let Some(total) = self.settings.memory_bytes {
-            return Ok([total.saturating_sub(self.machine.memory.used()), total]);
+            return Ok([total.saturating_sub(self.executor.memory.used()), total]);
         }
         let (total, available) = machine::memory();
         let unknown = || Error::failed("cannot tell how much memory this machine has");
@@ -115,12 +115,12 @@ impl Device for EmulatedDevice {
 
     fn kernel(&self, name: &str) -> Result<Kernel> {
         self.not_captured("looking up a kernel")?;
-        self.machine.memory.kernel(name)
+        self.executor.memory.kernel(name)
     }
 
     fn allocate(&mut self, arena: &Arena) -> Result<()> {
         self.not_captured("allocation")?;
-        if self.machine.memory.used() > 0 {
+        if self.executor.memory.used() > 0 {
             return Err(Error::refused("device memory is allocated once"));
         }
         let [free, total] = self.memory()?;
@@ -136,12 +136,12 @@ impl Device for EmulatedDevice {
                 mib(needed - free),
             )));
         }
-        self.machine.memory = Memory::new(arena)?;
+        self.executor.memory = Memory::new(arena)?;
         Ok(())
     }
 
     fn address(&self, offset: usize) -> u64 {
-        self.machine.memory.address() + offset as u64
+        self.executor.memory.address() + offset as u64
     }
 
     fn stream(&mut self) -> Result<Stream> {
@@ -166,7 +166,7 @@ impl Device for EmulatedDevice {
         self.not_captured("asking for a time")?;
         let stamp = |event: Event| {
             let never = || Error::refused("an event that has not happened, or that does not keep its time");
-            self.machine.stamps.get(&event.0).copied().ok_or_else(never)
+            self.executor.stamps.get(&event.0).copied().ok_or_else(never)
         };
         let (first, last) = (stamp(first)?, stamp(last)?);
         Ok(last.saturating_duration_since(first).as_secs_f64())
@@ -174,12 +174,12 @@ impl Device for EmulatedDevice {
 
     fn pinned(&mut self, bytes: usize) -> Result<Pinned> {
         self.not_captured("allocation")?;
-        self.machine.pinned.push(vec![POISON; bytes]);
-        Ok(Pinned(self.machine.pinned.len() - 1))
+        self.executor.pinned.push(vec![POISON; bytes]);
+        Ok(Pinned(self.executor.pinned.len() - 1))
     }
 
     fn host(&mut self, pinned: Pinned) -> &mut [u8] {
-        &mut self.machine.pinned[pinned.0]
+        &mut self.executor.pinned[pinned.0]
     }
 
     fn launch(&mut self, on: Stream, launch: Launch) -> Result<()> {
@@ -190,7 +190,7 @@ impl Device for EmulatedDevice {
     }
 
     fn set_workspace(&mut self, workspace: Span) {
-        self.machine.workspace = Some(workspace);
+        self.executor.workspace = Some(workspace);
     }
 
     fn plan(&mut self, shape: &GemmShape, operands: Span) -> Result<()> {
@@ -206,12 +206,12 @@ impl Device for EmulatedDevice {
                 "planning product {shape} while the host has not waited for all work on stream {stream}"
             )));
         }
-        let device = self.machine.memory.open()?;
+        let device = self.executor.memory.open()?;
         device.poison(operands);
-        if let Some(workspace) = self.machine.workspace {
+        if let Some(workspace) = self.executor.workspace {
             device.poison(workspace);
         }
-        self.machine.rest()
+        self.executor.rest()
     }
 
     fn plan_epilogue(&mut self, shape: &GemmShape, operands: Span, instead: Launch) -> Result<bool> {
@@ -251,12 +251,12 @@ impl Device for EmulatedDevice {
 
     fn gemm(&mut self, on: Stream, gemm: Gemm) -> Result<()> {
         let on = self.find_stream(on)?;
-        product::check(&self.machine.memory, &gemm)?;
+        product::check(&self.executor.memory, &gemm)?;
         if !self.planned.contains(&gemm.shape) {
             return Err(Error::refused(format!("product {}: not planned", gemm.shape)));
         }
-        if let Some(workspace) = self.machine.workspace {
-            self.machine.memory.check("workspace", workspace)?;
+        if let Some(workspace) = self.executor.workspace {
+            self.executor.memory.check("workspace", workspace)?;
         }
         self.give(on, Command::Gemm(gemm))
     }
@@ -275,7 +275,7 @@ impl Device for EmulatedDevice {
 
     fn fill(&mut self, on: Stream, span: Span, value: u8) -> Result<()> {
         let on = self.find_stream(on)?;
-        self.machine.memory.check("fill", span)?;
+        self.executor.memory.check("fill", span)?;
         self.give(on, Command::Fill(span, value))
     }
 
@@ -316,12 +316,12 @@ impl Device for EmulatedDevice {
             return Ok(());
         }
         if let Some(position) = recorded {
-            self.streams.force(position, &mut |c| self.machine.run(c));
+            self.streams.force(position, &mut |c| self.executor.run(c));
             self.seen.synchronize(event);
             self.advance()?;
         }
-        self.reported = self.machine.failure.is_some();
-        self.machine.check()
+        self.reported = self.executor.failure.is_some();
+        self.executor.check()
     }
 
     fn begin_capture(&mut self, on: Stream) -> Result<()> {
@@ -352,6 +352,6 @@ impl Device for EmulatedDevice {
     }
 
     fn launches(&self) -> u64 {
-        self.machine.launches
+        self.executor.launches
     }
 }
