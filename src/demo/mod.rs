@@ -7,7 +7,6 @@ mod page;
 mod phases;
 mod recipe;
 mod registry;
-mod rust_pieces;
 mod rust_text;
 
 pub use options::Options;

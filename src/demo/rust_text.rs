@@ -1,5 +1,5 @@
 //! A Rust file as two texts: the code without its comments, and the prose of its doc comments without their markers.
-use super::rust_pieces::{Piece, pieces};
+use ra_ap_rustc_lexer::{FrontmatterAllowed, TokenKind, tokenize};
 
 /// The two texts of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,43 +13,38 @@ pub struct RustText {
 /// Separates code and prose.
 pub fn split_rust(source: &str) -> RustText {
     let source = source.replace("\r\n", "\n");
-    let mut code = Code::default();
-    let mut docs = Docs::default();
-    for piece in pieces(&source) {
-        match piece {
-            Piece::Code(text) => {
-                docs.interrupted |= !text.trim().is_empty() || text.matches('\n').count() > 1;
-                code.push(text);
+    let (mut code, mut docs) = (Code::default(), Docs::default());
+    let mut rest = source.as_str();
+    for token in tokenize(&source, FrontmatterAllowed::No) {
+        let text;
+        (text, rest) = rest.split_at(token.len as usize);
+        match token.kind {
+            TokenKind::Whitespace => {
+                docs.interrupted |= text.matches('\n').count() > 1;
+                code.space(text);
             }
-            Piece::Literal(text) => {
-                docs.interrupted = true;
-                code.literal(text);
-            }
-            Piece::Line(text) => {
+            // The markers of doc comments are three bytes long.
+            TokenKind::LineComment { doc_style } => {
                 code.cut = true;
-                if let Some(doc) = text.strip_prefix("///").filter(|t| !t.starts_with('/')) {
-                    docs.line(doc);
-                } else if let Some(doc) = text.strip_prefix("//!") {
-                    docs.line(doc);
+                if doc_style.is_some() {
+                    docs.line(&text[3..]);
                 }
             }
-            Piece::Block(text) => {
+            TokenKind::BlockComment { doc_style, .. } => {
                 code.cut = true;
-                if let Some(doc) = block_doc(text) {
+                if doc_style.is_some() {
                     docs.interrupted = true;
-                    doc.lines().for_each(|line| docs.line(strip_star(line)));
+                    let inner = text.strip_suffix("*/").unwrap_or(text);
+                    inner[3..].lines().for_each(|line| docs.line(strip_star(line)));
                 }
+            }
+            _ => {
+                docs.interrupted = true;
+                code.token(text);
             }
         }
     }
     RustText { code: code.finish(), prose: without_code_blocks(&docs.text) }
-}
-
-/// The content of `/** */` and `/*! */`; `/**/` and `/***` are plain comments.
-fn block_doc(text: &str) -> Option<&str> {
-    let inner = text.strip_suffix("*/").unwrap_or(text);
-    let doc = inner.strip_prefix("/**").filter(|t| !t.starts_with('*') && !t.is_empty());
-    doc.or_else(|| inner.strip_prefix("/*!"))
 }
 
 fn strip_star(line: &str) -> &str {
@@ -82,29 +77,22 @@ struct Code {
 }
 
 impl Code {
-    fn push(&mut self, text: &str) {
-        for part in text.split_inclusive('\n') {
-            match part.strip_suffix('\n') {
-                Some(rest) => {
-                    self.append(rest);
-                    self.end_line();
-                }
-                None => self.append(part),
+    fn space(&mut self, text: &str) {
+        for (i, part) in text.split('\n').enumerate() {
+            if i > 0 {
+                self.end_line();
             }
+            self.line.push_str(part);
         }
     }
 
-    fn append(&mut self, text: &str) {
+    /// As it is; a string may have newlines.
+    fn token(&mut self, text: &str) {
         // A comment separates what it stands between.
         let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
         if self.cut && joins(self.line.chars().next_back()) && joins(text.chars().next()) {
             self.line.push(' ');
         }
-        self.line.push_str(text);
-    }
-
-    /// As it is, newlines included.
-    fn literal(&mut self, text: &str) {
         self.line.push_str(text);
     }
 
@@ -178,6 +166,47 @@ mod tests {
         let source = "//! Module.\n\n// note\nfn f() { // why\n    /* gone */\n    a/**/b; // \"x\"\n\n\n    \
                       let s = \"// kept  \";\n}\n";
         assert_eq!(split_rust(source).code, "fn f() {\n    a b;\n\n    let s = \"// kept  \";\n}\n");
+    }
+
+    #[test]
+    fn comments_nest() {
+        for (source, code) in [
+            ("a /* b /* c */ d */ e // f\n//g", "a  e\n"),
+            ("a /* open /* */", "a\n"),
+            ("a / b /", "a / b /\n"),
+        ] {
+            assert_eq!(split_rust(source).code, code, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_only_seems_a_comment_stays() {
+        for code in [
+            r##"let s = "// kept";"##,
+            r##"let s = "\"// kept";"##,
+            r##"let s = "\\";"##,
+            r###"let s = r"\";"###,
+            r###"let s = r#"// "kept" /* "#;"###,
+            r###"let s = br##"// "# /* "##;"###,
+            r##"let s = b"//";"##,
+            r###"let s = cr#"//"#;"###,
+            r##"for"a//""##,
+            "let s = \"a\n// kept\n\";",
+            "let c = '\"';",
+            "let c = '\\'';",
+            "let c = '\\\\';",
+            "let c = '\\u{2f}';",
+            "let c = b'\"';",
+            "let c = 'é';",
+            "fn f<'a>(x: &'a str) {}",
+            "'outer: loop { break 'outer }",
+            "let r#type = 1;",
+        ] {
+            assert_eq!(split_rust(&format!("{code} // \"gone' 'a")).code, format!("{code}\n"));
+        }
+        for open in ["\"never closed // kept", "r#\"never closed // kept\"", "\"ends in \\"] {
+            assert_eq!(split_rust(open).code, format!("{open}\n"));
+        }
     }
 
     #[test]
