@@ -1,5 +1,6 @@
 //! A run that starts from a checkpoint of another: where it goes on in its data, and what its precision makes of the
 //! weights.
+use super::run_config::SavedKeys;
 use super::source::OpenModel;
 use crate::checkpoint::{Fingerprints, Manifest};
 use crate::config::{Config, DataStart};
@@ -25,15 +26,15 @@ pub fn first_sample(
             start.from.display()
         )));
     };
-    let saved = |key: &str| state.run_config["data"][key].clone();
-    let saved_seq_len = saved("seq_len").as_u64().unwrap_or(model.max_position_embeddings as u64);
+    let saved = SavedKeys::of(&state.run_config)?.data;
+    let saved_seq_len = saved.seq_len.unwrap_or(model.max_position_embeddings);
     let pairs: [(&str, Value, Value); 4] = [
         ("the fingerprint of the corpus", json!(state.fingerprints.corpus), json!(fingerprints.corpus)),
         ("seed", json!(state.seed), json!(config.seed)),
         ("data.seq_len", json!(saved_seq_len), json!(seq_len)),
         (
             "data.validation_fraction",
-            json!(saved("validation_fraction").as_f64()),
+            json!(saved.validation_fraction),
             json!(config.data.validation_fraction),
         ),
     ];
@@ -53,9 +54,9 @@ pub fn first_sample(
 }
 
 /// Says what becomes of weights, and of moments where they are kept, that come in another precision.
-pub fn tell_precision(source: &OpenModel, precision: Precision, keep: bool) {
+pub fn tell_precision(source: &OpenModel, precision: Precision, keep: bool) -> Result<()> {
     let (dir, what) = (source.dir().display(), if keep { "weights and moments" } else { "weights" });
-    match (source.precision(), precision) {
+    match (source.precision()?, precision) {
         (Precision::Mixed, Precision::Bf16) => log::info!(
             "note: train.precision is \"bf16\": the {what} in {dir} are rounded to bf16, but not the weights of norms and \
              biases"
@@ -65,4 +66,5 @@ pub fn tell_precision(source: &OpenModel, precision: Precision, keep: bool) {
         ),
         _ => {}
     }
+    Ok(())
 }

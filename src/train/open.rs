@@ -86,7 +86,7 @@ impl Session {
             extra: Progress::after(previous_lr).to_json(),
         };
         if let Some(source) = &source {
-            tell_precision(source, parts.config.precision, keep);
+            tell_precision(source, parts.config.precision, keep)?;
         }
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);

@@ -1,7 +1,7 @@
 //! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user
 //! insists, another plan of rates, decays, betas and length.
 use super::parts::Parts;
-use super::run_config::{CONFIG, OVERRIDE, saved_config, wanted_config};
+use super::run_config::{CONFIG, OVERRIDE, SavedKeys, saved_config, wanted_config};
 use super::session::Session;
 use crate::checkpoint::RunState;
 use crate::config::{Config, DifferenceKind, resume_differences};
@@ -36,8 +36,7 @@ pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan:
     let mut config = wanted_config(&state.run_config, run_dir, sets)?;
     let accepted = accepted(run_dir, state)?;
     let saved = accepted.as_ref().unwrap_or(&state.run_config);
-    let settled = saved["head"]["chunk_rows"].as_u64().map(|rows| rows as usize);
-    config.head.chunk_rows = config.head.chunk_rows.or(settled);
+    config.head.chunk_rows = config.head.chunk_rows.or(SavedKeys::of(saved)?.head.chunk_rows);
     let (mut refused, mut replanned) = (Vec::new(), Vec::new());
     for d in resume_differences(saved, &config.to_json()) {
         match d.kind {

@@ -1,6 +1,6 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
-use super::run_config::wanted_config;
+use super::run_config::{SavedKeys, wanted_config};
 use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, hf_config};
 use crate::config::Config;
 use crate::model::{ModelConfig, ParamTable, Precision, TokenIds};
@@ -129,12 +129,12 @@ impl OpenModel {
     }
 
     /// What its weights were kept in. Our files hold f32 in any case.
-    pub fn precision(&self) -> Precision {
-        let bf16 = match self {
-            Self::HuggingFace { model, .. } => model.dtype == checkpoint::Dtype::Bf16,
-            Self::Step { manifest, .. } => manifest.state.run_config["train"]["precision"] == "bf16",
-        };
-        if bf16 { Precision::Bf16 } else { Precision::Mixed }
+    pub fn precision(&self) -> Result<Precision> {
+        match self {
+            Self::HuggingFace { model, .. } if model.dtype == checkpoint::Dtype::Bf16 => Ok(Precision::Bf16),
+            Self::HuggingFace { .. } => Ok(Precision::Mixed),
+            Self::Step { manifest, .. } => Ok(SavedKeys::of(&manifest.state.run_config)?.train.precision),
+        }
     }
 
     /// The manifest, if it is a checkpoint of ours.
