@@ -1,17 +1,18 @@
 //! The three floating-point formats of checkpoints and their exact conversions to and from f32.
-use crate::{Error, Result};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use safetensors::Dtype as FileDtype;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, VariantNames};
 
 // Tensors are copied as bytes; both formats of files are little endian.
 const _: () =
     assert!(cfg!(target_endian = "little"), "checkpoints are little endian, and so must the host be");
 
 /// How the elements of a tensor are stored in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Dtype {
     /// IEEE single precision.
     F32,
@@ -121,21 +122,6 @@ impl Dtype {
             rounded.extend_from_slice(bytemuck::cast_slice(bits));
         }
         Ok(rounded)
-    }
-}
-
-/// A user's word for a format, as in `--dtype bf16`.
-impl std::str::FromStr for Dtype {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "f16" => Ok(Self::F16),
-            "bf16" => Ok(Self::Bf16),
-            _ => Self::from_torch_name(text)
-                .ok_or_else(|| Error::refused(format!("dtype {text:?} is unknown; choose f32, f16 or bf16"))),
-        }
     }
 }
 

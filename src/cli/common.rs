@@ -1,5 +1,8 @@
 //! What several commands do.
 use crate::{Error, Result};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::str::FromStr;
+use strum::VariantNames;
 
 /// Runs `f` on a pool of `threads` threads (0: all cores); everything it computes in parallel runs there.
 pub fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
@@ -8,6 +11,14 @@ pub fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> Result<R> + Sen
         .build()
         .map_err(|e| Error::failed(format!("cannot start {threads} threads: {e}")))?;
     pool.install(f)
+}
+
+/// An argument that is one of an enum's names, which help, completions and refusals list.
+pub fn one_of<T>() -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = strum::ParseError> + VariantNames + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(T::VARIANTS).try_map(|name| name.parse())
 }
 
 /// Prints a value as one line of JSON.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::common::one_of;
 use crate::config::Config;
 use crate::data::{
     Corpus, Documents, InputOptions, Inputs, Inspection, Progress, TextFormat, TextTokenizer, TokenizedInfo,
@@ -55,7 +56,7 @@ pub struct TokenizeArgs {
     #[arg(long, default_value = "text")]
     field: String,
     /// How documents lie in files: auto (by name and content), text (a file is one), jsonl (a line is one), json.
-    #[arg(long, default_value_t = TextFormat::Auto)]
+    #[arg(long, default_value_t = TextFormat::Auto, value_parser = one_of::<TextFormat>())]
     format: TextFormat,
 }
 

@@ -1,9 +1,10 @@
 //! `rewarm export`: a checkpoint as a Hugging Face directory.
+use super::common::one_of;
+use crate::Result;
 use crate::checkpoint::{self, Dtype};
 use crate::model::ParamTable;
 use crate::ops::{HostState, Part};
 use crate::train::OpenModel;
-use crate::{Error, Result};
 use std::path::PathBuf;
 
 /// Arguments of `rewarm export`.
@@ -17,8 +18,8 @@ pub struct ExportArgs {
     #[arg(long)]
     ema: bool,
     /// Element type of the weights [default: that of the model, f32 for checkpoints]
-    #[arg(long, value_parser = ["f32", "f16", "bf16"])]
-    dtype: Option<String>,
+    #[arg(long, value_parser = one_of::<Dtype>())]
+    dtype: Option<Dtype>,
     /// Largest weight file, such as 2GB, 500MB or 5GiB, or in bytes; more are split and indexed
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
     max_shard_bytes: u64,
@@ -32,13 +33,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 }
 
 fn write(args: &ExportArgs, source: &OpenModel) -> Result<()> {
-    let dtype = match args.dtype.as_deref() {
-        None => source.dtype(),
-        Some("f32") => Dtype::F32,
-        Some("f16") => Dtype::F16,
-        Some("bf16") => Dtype::Bf16,
-        Some(other) => return Err(Error::refused(format!("--dtype {other}: expected f32, f16 or bf16"))),
-    };
+    let dtype = args.dtype.unwrap_or(source.dtype());
     let config = source.config();
     let table = ParamTable::new(config);
     let mut values = HostState::of_weights(vec![0.0; table.total]);

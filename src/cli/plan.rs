@@ -1,5 +1,5 @@
 //! `rewarm plan`: what a run needs, without starting it.
-use super::common::{print_json, with_threads};
+use super::common::{one_of, print_json, with_threads};
 use super::work::sizes_of;
 use crate::backend::MemoryPlan;
 use crate::bench::Ceilings;
@@ -46,10 +46,12 @@ pub struct PlanArgs {
     #[arg(long, value_name = "ROWS", requires = "preset")]
     chunk_rows: Option<usize>,
     /// What the backward pass computes again, with --preset
-    #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Recompute::None)]
+    #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Recompute::None,
+        value_parser = one_of::<Recompute>())]
     recompute: Recompute,
-    /// What weights and moments are kept in, mixed or bf16, with --preset
-    #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Precision::Mixed)]
+    /// What weights and moments are kept in, with --preset
+    #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Precision::Mixed,
+        value_parser = one_of::<Precision>())]
     precision: Precision,
     /// A GPU of the table, which need not be here: h200, h100-sxm, a100-80gb, rtx-4090, ...
     #[arg(long, value_name = "NAME", conflicts_with = "device")]

@@ -85,19 +85,11 @@ struct PlotArgs {
     output: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum, strum::AsRefStr)]
+#[strum(serialize_all = "lowercase")]
 enum Axis {
     Steps,
     Tokens,
-}
-
-impl Axis {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Steps => "steps",
-            Self::Tokens => "tokens",
-        }
-    }
 }
 
 /// Runs the command.
@@ -140,7 +132,7 @@ fn plot(args: &PlotArgs) -> Result<()> {
         }
         return print(&draw(&curves, args.x));
     };
-    let mut chart = rate_chart(args.x.name(), curves);
+    let mut chart = rate_chart(args.x.as_ref(), curves);
     if any_base_rate {
         chart.title = format!("Learning rate ({BASE_RATE})");
     }
@@ -207,5 +199,5 @@ fn curves(args: &PlotArgs) -> Result<(Vec<Series>, bool)> {
 /// In colours where a person sees them and wants them (<https://no-color.org>).
 fn draw(curves: &[Series], x: Axis) -> String {
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    braille(curves, PLOT.1, PLOT.0, x.name(), color)
+    braille(curves, PLOT.1, PLOT.0, x.as_ref(), color)
 }

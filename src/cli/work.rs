@@ -1,5 +1,6 @@
 //! The arguments that say what is measured: a model, and for `bench train`, `bench checkpoint` and `profile` its training
 //! steps.
+use super::common::one_of;
 use crate::backend::check_precision;
 use crate::bench::{Workload, memory_available};
 use crate::config::{Config, Optim};
@@ -41,7 +42,7 @@ pub struct ModelArgs {
     chunk_rows: Option<usize>,
     /// What weights and moments are kept in: mixed (f32 master weights and moments), bf16 (both in bf16, rounded
     /// stochastically; GPUs)
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, value_name = "WHAT", value_parser = one_of::<Precision>())]
     precision: Option<Precision>,
     /// Threads; 0: all cores
     #[arg(long)]
@@ -56,8 +57,8 @@ pub struct WorkArgs {
     /// Micro-batches of a step
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
-    /// What the backward pass computes again: none, cheap, block
-    #[arg(long, value_name = "WHAT")]
+    /// What the backward pass computes again
+    #[arg(long, value_name = "WHAT", value_parser = one_of::<Recompute>())]
     recompute: Option<Recompute>,
     /// Never let a product of a GPU sum the gradient of a bias (cuBLASLt's BGRADB)
     #[arg(long)]

@@ -8,6 +8,7 @@ use crate::optim::GroupRule;
 use crate::schedule::{Quantities, Quantity, RawPhase};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use strum::VariantNames;
 
 /// `[model]`: what is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +24,9 @@ pub struct Model {
 }
 
 /// What becomes of the optimizer state of the model a run starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum OptimizerStart {
     /// Moments start from zero.
     #[default]
@@ -34,8 +36,9 @@ pub enum OptimizerStart {
 }
 
 /// Where in the data a run begins that starts from a checkpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum DataStart {
     /// At the first sample of its order.
     #[default]

@@ -4,7 +4,11 @@
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
 use super::kind::{ABOVE_0, AT_LEAST_0, BELOW_1, INSIDE_1, Kind, Kind::*, SHARE, UP_TO_1};
+use super::sections::{DataStart, OptimizerStart};
+use crate::model::{Init, Precision, Recompute};
+use crate::ops::Gelu;
 use crate::schedule::catalogue::{PRESETS, SHAPES, WARMUPS};
+use strum::VariantNames;
 
 /// A key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +93,7 @@ pub(crate) const KEYS: &[Key] = &[
         "base of the rotary frequencies"),
     key("model.layer_norm_eps", Number(AT_LEAST_0), "1e-5", Fixed,
         "ε of the norms"),
-    key("model.gelu", Choice(&["erf", "tanh"]), "\"erf\"", Fixed,
+    key("model.gelu", Choice(Gelu::VARIANTS), "\"erf\"", Fixed,
         "`\"erf\"` (as Hugging Face loads Pythia) or `\"tanh\"` (as Pythia was trained); also allowed together with \
          `[start]`"),
     key("model.use_parallel_residual", Flag, "true", Fixed,
@@ -104,14 +108,14 @@ pub(crate) const KEYS: &[Key] = &[
         "carried in `config.json`"),
     key("model.eos_token_id", Token, "0", Fixed,
         "carried in `config.json`"),
-    key("model.init", Choice(&["small", "normal"]), "\"small\"", Fixed,
+    key("model.init", Choice(Init::VARIANTS), "\"small\"", Fixed,
         "`\"small\"`: small_init and wang_init (Pythia up to 2.8B); `\"normal\"`: N(0, `initializer_range`)"),
 
     key("start.from", Text, NONE, Fixed,
         "a Hugging Face directory, a run directory (its newest valid step), or a `step-*` directory"),
-    key("start.optimizer", Choice(&["reset", "keep"]), "\"reset\"", Fixed,
+    key("start.optimizer", Choice(OptimizerStart::VARIANTS), "\"reset\"", Fixed,
         "`\"keep\"` takes the moments over; needs a checkpoint of ours"),
-    key("start.data", Choice(&["restart", "continue"]), "\"restart\"", Fixed,
+    key("start.data", Choice(DataStart::VARIANTS), "\"restart\"", Fixed,
         "`\"continue\"`: begin behind the last sample of the checkpoint, in the same order; needs a checkpoint of \
          ours and the same data, seed and sequence length"),
 
@@ -242,10 +246,10 @@ pub(crate) const KEYS: &[Key] = &[
         "length of the run in optimizer steps"),
     key("train.tokens", Tokens, "required, or `train.steps`", Plan,
         "length of the run in tokens, as in `tokens = \"10M\"`"),
-    key("train.recompute", Choice(&["none", "cheap", "block"]), "\"none\"", Free,
+    key("train.recompute", Choice(Recompute::VARIANTS), "\"none\"", Free,
         "what the backward pass computes again to save memory, with equal bits: nothing, the outputs of norms and \
          GELU (`\"cheap\"`), or all of a block but its output product (`\"block\"`)"),
-    key("train.precision", Choice(&["mixed", "bf16"]), "\"mixed\"", Fixed,
+    key("train.precision", Choice(Precision::VARIANTS), "\"mixed\"", Fixed,
         "what weights and moments are kept in: f32 (`\"mixed\"`), or, on a GPU, bf16 rounded stochastically \
          (`\"bf16\"`)"),
     key("train.ema", Number(INSIDE_1), NONE, Fixed,

@@ -1,8 +1,9 @@
 //! How one token is stored in a shard.
-use std::fmt;
+use strum::Display;
 
 /// The integer type of stored tokens. All files are little endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Dtype {
     /// Megatron code 1.
     U8,
@@ -85,20 +86,6 @@ fn widen<const N: usize>(
         *slot = value as u32;
     }
     Ok(())
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::U8 => "u8",
-            Self::I8 => "i8",
-            Self::U16 => "u16",
-            Self::I16 => "i16",
-            Self::U32 => "u32",
-            Self::I32 => "i32",
-            Self::I64 => "i64",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct ShardInspection {
     /// The file of tokens.
     pub path: String,
     /// The layout.
-    pub format: &'static str,
+    pub format: String,
     /// The stored integer type.
     pub dtype: String,
     /// Number of tokens.
@@ -92,7 +92,7 @@ pub fn inspect(corpus: &Corpus, tokenizer: Option<&TextTokenizer>) -> Result<Ins
 fn describe(shard: &Shard) -> ShardInspection {
     ShardInspection {
         path: shard.path().display().to_string(),
-        format: shard.format().name(),
+        format: shard.format().to_string(),
         dtype: shard.dtype().to_string(),
         tokens: shard.tokens(),
         documents: shard.documents(),

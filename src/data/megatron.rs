@@ -15,6 +15,8 @@
 //! | 34 + 12N + 8M | i8 × N | modes, written by Megatron multimodal only, not read |
 use std::path::{Path, PathBuf};
 
+use strum::Display;
+
 use super::dtype::Dtype;
 use super::map::{BLOCK_BYTES, LazyMap, Opening, WHOLE_BYTES};
 use crate::{Error, Result};
@@ -44,21 +46,14 @@ pub(crate) struct Index {
 }
 
 /// The arrays of a `.idx`, named as errors name them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Display)]
 pub(crate) enum Field {
+    #[strum(serialize = "sequence length")]
     Size,
+    #[strum(serialize = "sequence pointer")]
     Pointer,
+    #[strum(serialize = "document index")]
     Document,
-}
-
-impl Field {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Size => "sequence length",
-            Self::Pointer => "sequence pointer",
-            Self::Document => "document index",
-        }
-    }
 }
 
 impl Index {
@@ -217,9 +212,8 @@ impl Index {
     pub(crate) fn entry(&self, field: Field, i: u64) -> Result<i64> {
         let out_of_range = || {
             Error::refused(format!(
-                "{}: {} number {i} is past the end of the file; {REPAIR}",
-                self.path().display(),
-                field.name()
+                "{}: {field} number {i} is past the end of the file; {REPAIR}",
+                self.path().display()
             ))
         };
         let limit = match field {
@@ -240,9 +234,8 @@ impl Index {
     /// The message for an entry outside its bound.
     pub(crate) fn fault(&self, field: Field, i: u64, value: i64, bound: &str) -> Error {
         Error::refused(format!(
-            "{}: {} number {i} is {value}, expected {bound}; {REPAIR}",
-            self.path().display(),
-            field.name()
+            "{}: {field} number {i} is {value}, expected {bound}; {REPAIR}",
+            self.path().display()
         ))
     }
 

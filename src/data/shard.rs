@@ -1,6 +1,7 @@
 //! One file of tokens, memory-mapped, with bounds-checked access.
-use std::fmt;
 use std::path::{Path, PathBuf};
+
+use strum::Display;
 
 use super::dtype::{BadToken, Dtype};
 use super::map::{LazyMap, Opening};
@@ -8,12 +9,14 @@ use super::megatron::{Index, with_suffix};
 use super::{fingerprint, foreign, llmc, npy, verdict};
 use crate::{Error, Result};
 
-/// How a shard is laid out on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a shard is laid out on disk. Its name is part of fingerprints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Format {
     /// `.bin` + `.idx` of Megatron-LM and GPT-NeoX.
     Megatron,
     /// llm.c with a 1024-byte header.
+    #[strum(serialize = "llm.c")]
     LlmC,
     /// u16 tokens, nothing else.
     RawU16,
@@ -21,25 +24,6 @@ pub enum Format {
     RawU32,
     /// NumPy's, one array of integers.
     Npy,
-}
-
-impl Format {
-    /// The name used in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Megatron => "megatron",
-            Self::LlmC => "llm.c",
-            Self::RawU16 => "raw-u16",
-            Self::RawU32 => "raw-u32",
-            Self::Npy => "npy",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
 }
 
 /// An opened shard. Opening is O(1) in its size; files are mapped when first read.
@@ -85,7 +69,7 @@ impl Shard {
         };
         let files = std::iter::once(&file).chain(&idx);
         let identity = file.identity;
-        let fingerprint = fingerprint::of_shard(format.name(), dtype, tokens, files)?;
+        let fingerprint = fingerprint::of_shard(&format.to_string(), dtype, tokens, files)?;
         if let Some(index) = index.as_mut().filter(|index| !index.was_looked_at_whole()) {
             index.is_odd(verdict::recall(fingerprint));
         }

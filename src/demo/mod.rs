@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> Result<Demo> {
     stages.next("text from the models, and the report");
     let [prose, code] = prompts;
     let sample = |model, phase: DemoRun, prompt: String| {
-        let text = phases::continue_text(&dir.join(phase.name()), &prompt, options.seed)?;
+        let text = phases::continue_text(&dir.join(phase.as_ref()), &prompt, options.seed)?;
         Ok(Sample { model, prompt, text })
     };
     let samples = [

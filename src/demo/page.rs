@@ -19,7 +19,7 @@ type Runs = [(&'static str, (u8, u8, u8), RunLog); 3];
 
 /// The whole page.
 pub fn render(demo: &Demo, options: &Options, recipe: &Recipe) -> Result<String> {
-    let read = |phase: DemoRun| RunLog::read(&options.dir.join(phase.name()));
+    let read = |phase: DemoRun| RunLog::read(&options.dir.join(phase.as_ref()));
     let runs: Runs = [
         ("phase 1: upstream", GREY, read(DemoRun::Upstream)?),
         ("phase 2: constant rate", ORANGE, read(DemoRun::Constant)?),
@@ -51,7 +51,7 @@ pub fn render(demo: &Demo, options: &Options, recipe: &Recipe) -> Result<String>
     page.section("How it was made");
     page.facts(&facts(demo, options, recipe, &runs));
     for phase in [DemoRun::Upstream, DemoRun::Constant, DemoRun::Rewarmed] {
-        let name = format!("{}.toml", phase.name());
+        let name = format!("{}.toml", phase.as_ref());
         let path = options.dir.join(&name);
         page.listing(&name, &std::fs::read_to_string(&path).map_err(Error::io("read", &path))?);
     }

@@ -38,7 +38,7 @@ pub fn write_side(dir: &Path, name: &str, side: Side, tokenizer: &TextTokenizer)
 /// Writes the configuration of a phase and trains it.
 pub fn train(recipe: &Recipe, phase: DemoRun, dir: &Path, vocab_size: u32, seed: u64) -> Result<Summary> {
     let text = config(recipe, phase, dir, vocab_size, seed, rayon::current_num_threads());
-    let path = dir.join(phase.name()).with_extension("toml");
+    let path = dir.join(phase.as_ref()).with_extension("toml");
     write_whole(&path, text.as_bytes())?;
     Session::start(Config::from_toml_str(&text, &[])?)?.run()
 }

@@ -82,8 +82,9 @@ impl Recipe {
     }
 }
 
-/// The three runs, by the names of their directories.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The three runs; their names are those of directories and of stems of configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::AsRefStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum DemoRun {
     /// Upstream, from scratch.
     Upstream,
@@ -91,17 +92,6 @@ pub enum DemoRun {
     Constant,
     /// Downstream, warmed up to the peak of phase 1 again.
     Rewarmed,
-}
-
-impl DemoRun {
-    /// Directory of the run and stem of its configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Constant => "constant",
-            Self::Rewarmed => "rewarmed",
-        }
-    }
 }
 
 /// The configuration of a run: a file that `rewarm train` takes, too. `vocab_size` is the tokenizer's.
@@ -133,7 +123,7 @@ pub fn config(r: &Recipe, phase: DemoRun, dir: &Path, vocab_size: u32, seed: u64
          tokenizer = {tokenizer}\nvalidation = [\n  {{ name = \"upstream\", paths = [{up}] }},\n  {{ name = \
          \"downstream\", paths = [{down}] }},\n]\n\n[batch]\nsequences = {sequences}\n\n[schedule]\n{schedule}\n[train]\n\
          steps = {steps}\n\n[eval]\nevery = {every}\nsequences = {eval_sequences}\n\n[checkpoint]\nevery = {steps}\n",
-        run = path(phase.name()),
+        run = path(phase.as_ref()),
         train = data(train),
         seq_len = r.seq_len,
         tokenizer = data("tokenizer.json"),

@@ -37,13 +37,16 @@ pub enum Order {
 }
 
 /// The GPU that the emulated one pretends to be: what limits shared memory per block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum Capability {
     /// A100.
+    #[strum(serialize = "sm_80")]
     Sm80,
     /// RTX 30, A40: the smallest; every default must fit here.
+    #[strum(serialize = "sm_86")]
     Sm86,
     /// H100, H200.
+    #[strum(serialize = "sm_90")]
     Sm90,
 }
 
@@ -55,16 +58,6 @@ impl Capability {
             Self::Sm86 => 101_376,
             Self::Sm90 => 232_448,
         }
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sm80 => "sm_80",
-            Self::Sm86 => "sm_86",
-            Self::Sm90 => "sm_90",
-        })
     }
 }
 

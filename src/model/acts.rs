@@ -1,9 +1,7 @@
 //! The activations of a model by name, and which of them are kept until the backward pass.
-use crate::Error;
 use crate::ops::{Act, Stat};
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, VariantNames};
 
 /// What a workspace is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +16,11 @@ pub enum Purpose {
 
 /// What the backward pass computes again rather than keep from the forward pass, by the same operations on the same
 /// numbers: gradients are equal in bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Recompute {
     /// Nothing: every block keeps what its backward needs.
     #[default]
@@ -33,25 +34,6 @@ pub enum Recompute {
 impl Recompute {
     /// From the most memory to the least.
     pub const ALL: [Self; 3] = [Self::None, Self::Cheap, Self::Block];
-}
-
-impl fmt::Display for Recompute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::None => "none",
-            Self::Cheap => "cheap",
-            Self::Block => "block",
-        })
-    }
-}
-
-impl FromStr for Recompute {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let found = Self::ALL.into_iter().find(|r| r.to_string() == text);
-        found.ok_or_else(|| Error::refused(format!("{text:?} is not none, cheap or block")))
-    }
 }
 
 /// What the backward of one block computes first, because other blocks have overwritten it.

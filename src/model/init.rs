@@ -4,11 +4,13 @@ use crate::Result;
 use crate::ops::{HostState, Part, State};
 use crate::random::{BLOCK, draw_normal};
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How matrices start; biases are 0 and LayerNorm weights 1 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Init {
     /// small_init σ = √(2/(5C)), and wang_init σ = 2/(L·√C) for the two output matrices of a block, as Pythia
     /// up to 2.8B (Nguyen & Salazar 2019; GPT-NeoX `init_methods.py`).

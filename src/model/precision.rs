@@ -1,12 +1,13 @@
 //! What weights and moments are kept in.
-use crate::Error;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, VariantNames};
 
 /// What training keeps in which format. Gradients and sums are f32 in either; a GPU's products read bf16.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Precision {
     /// Master weights and moments in f32. The processor computes in f32, too.
     #[default]
@@ -22,23 +23,5 @@ impl Precision {
     /// For what is left out where it is the default.
     pub(crate) fn is_mixed(&self) -> bool {
         *self == Self::Mixed
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Mixed => "mixed",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let found = Self::ALL.into_iter().find(|p| p.to_string() == text);
-        found.ok_or_else(|| Error::refused(format!("{text:?} is not mixed or bf16")))
     }
 }

@@ -2,6 +2,7 @@
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use strum::{Display, VariantNames};
 
 /// Takes values piece by piece.
 pub type Sink<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
@@ -150,8 +151,9 @@ pub struct Heads {
 }
 
 /// The two forms of GELU in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Gelu {
     /// `x/2 · (1 + erf(x/√2))`: Hugging Face's `gelu`, how Pythia is loaded there.
     Erf,

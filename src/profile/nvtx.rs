@@ -120,7 +120,7 @@ impl Ranges {
             self.leave_layer();
             if self.phase != Some(phase) {
                 self.leave_all();
-                push(phase.name());
+                push(phase.as_ref());
                 self.phase = Some(phase);
             }
             if let Some(layer) = layer {

@@ -87,7 +87,7 @@ pub fn timeline(step: &Step) -> String {
     bar(&mut svg, step.seconds, [0.0, step.seconds], 0, "step", "#e5e7eb");
     for phase in step.calls.chunk_by(|a, b| a.phase == b.phase) {
         let time = [phase[0].time[0], phase[phase.len() - 1].time[1]];
-        bar(&mut svg, step.seconds, time, 1, phase[0].phase.name(), "#d1d5db");
+        bar(&mut svg, step.seconds, time, 1, phase[0].phase.as_ref(), "#d1d5db");
         for block in phase.chunk_by(|a, b| a.layer == b.layer) {
             if let Some(layer) = block[0].layer {
                 let time = [block[0].time[0], block[block.len() - 1].time[1]];

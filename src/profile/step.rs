@@ -2,10 +2,12 @@
 use crate::ops::Act;
 use crate::ops::cost::Cost;
 use serde::Serialize;
+use strum::AsRefStr;
 
 /// The parts of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, AsRefStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum StepPart {
     /// From the tokens to the last norm.
     Forward,
@@ -15,18 +17,6 @@ pub enum StepPart {
     Backward,
     /// Norm, clipping, AdamW.
     Optimizer,
-}
-
-impl StepPart {
-    /// As it is written in traces.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forward => "forward",
-            Self::Head => "head",
-            Self::Backward => "backward",
-            Self::Optimizer => "optimizer",
-        }
-    }
 }
 
 /// One operation.

@@ -30,7 +30,7 @@ fn of_step(step: &Step, name: &str, start: f64, events: &mut Vec<Value>) {
     let at = |time: [f64; 2]| time.map(|seconds| start + seconds);
     events.push(event(name, "step", OPERATIONS, at([0.0, step.seconds]), Value::Null));
     for phase in step.calls.chunk_by(|a, b| a.phase == b.phase) {
-        let (name, time) = (phase[0].phase.name(), at(around(phase)));
+        let (name, time) = (phase[0].phase.as_ref(), at(around(phase)));
         events.push(event(name, "phase", OPERATIONS, time, Value::Null));
         for block in phase.chunk_by(|a, b| a.layer == b.layer) {
             if let Some(layer) = block[0].layer {

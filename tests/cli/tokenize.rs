@@ -146,7 +146,7 @@ fn without_a_tokenizer_both_ways_are_shown() {
     line(&dir, "data tokenize DIR/b.jsonl -o DIR/new/z --vocab-size 300")
         .refused(&["new/tokenizer.json is there already", "leave --vocab-size out"]);
     line(&dir, "data tokenize DIR/a.txt -o DIR/new/z --format csv")
-        .one_error(&["csv", "auto, text, jsonl or json"]);
+        .one_error(&["csv", "auto, text, jsonl, json"]);
 }
 
 #[test]

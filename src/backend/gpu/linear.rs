@@ -85,7 +85,7 @@ impl Gpu {
             int(s.rows()),
             int(y.cols),
         ];
-        self.launch(&format!("gelu_fwd_{}", form(gelu)), column_grid(s.rows(), y.cols), 256, 0, args);
+        self.launch(&format!("gelu_fwd_{gelu}"), column_grid(s.rows(), y.cols), 256, 0, args);
     }
 
     /// Sums the columns of the new `dy` on its way.
@@ -96,7 +96,7 @@ impl Gpu {
         let partials = self.partials(chunks, cols);
         let mut args = vec![self.act(pre), long(pre.ld), self.act(dy), long(dy.ld)];
         args.extend([self.span(partials), int(rows), int(cols)]);
-        self.launch(&format!("gelu_bwd_{}", form(gelu)), column_grid(rows, cols), 256, COLUMN_SHARED, args);
+        self.launch(&format!("gelu_bwd_{gelu}"), column_grid(rows, cols), 256, COLUMN_SHARED, args);
         self.columns_summed(dy, partials, chunks);
     }
 
@@ -165,12 +165,5 @@ impl Gpu {
             shapes.push(shape);
         }
         self.summing.contains(&shape)
-    }
-}
-
-fn form(gelu: Gelu) -> &'static str {
-    match gelu {
-        Gelu::Erf => "erf",
-        Gelu::Tanh => "tanh",
     }
 }

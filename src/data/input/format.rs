@@ -1,14 +1,14 @@
 //! What a file is: by the name, by the bytes it begins with, or by what the user says.
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
+
+use strum::{Display, EnumString, VariantNames};
 
 use super::json::{self, TextField};
 use crate::data::magic::{GZIP, Head, Kind, ZSTD};
-use crate::{Error, Result};
 
 /// How documents lie in files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum Format {
     /// By name and content, each file on its own.
     #[default]
@@ -16,28 +16,10 @@ pub enum Format {
     /// A file is a document.
     Text,
     /// A line is a JSON object with a document, or a string.
+    #[strum(serialize = "jsonl")]
     JsonLines,
     /// An array of such objects or strings, one of them, or one after another, however they are broken into lines.
     Json,
-}
-
-const NAMES: [(&str, Format); 4] =
-    [("auto", Format::Auto), ("text", Format::Text), ("jsonl", Format::JsonLines), ("json", Format::Json)];
-
-impl FromStr for Format {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let found = NAMES.iter().find(|(known, _)| *known == name).map(|(_, format)| *format);
-        found
-            .ok_or_else(|| Error::refused(format!("the format {name:?}: expected auto, text, jsonl or json")))
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(NAMES.iter().find(|(_, format)| format == self).map_or("", |(name, _)| name))
-    }
 }
 
 /// What is packed in a way that is read here.
