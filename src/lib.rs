@@ -55,9 +55,9 @@
 //! 5. [`checkpoint`]: how a step is saved so that no crash can leave half of one, and Hugging Face in and out.
 //! 6. [`config`]: what may be said in a file, and what it means.
 //!
-//! [`mod@reference`] is naive f64 arithmetic that judges the others and shares no code with them. [`mod@bench`], [`profile`],
-//! [`perf`], [`report`], [`selftest`] and [`demo`] serve the commands of [`cli`]. The programs in `examples/` show training,
-//! schedules, checkpoints and shards by themselves.
+//! [`mod@reference`] is naive f64 arithmetic that judges the others and shares no code with them. [`mod@bench`], [`perf`] and
+//! [`selftest`] serve the commands of [`cli`], as modules do that nobody else needs. The programs in `examples/` show
+//! training, schedules, checkpoints and shards by themselves.
 //!
 //! # Units and shapes
 //!
@@ -81,23 +81,23 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod data;
-pub mod demo;
+mod demo;
 pub mod device;
-pub mod doctor;
+mod doctor;
 pub mod error;
 pub mod files;
-pub mod generate;
-pub mod machine;
+mod generate;
+mod machine;
 pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod perf;
-pub mod profile;
+mod profile;
 mod random;
 pub mod reference;
-pub mod report;
+mod report;
 pub mod schedule;
 pub mod selftest;
-pub mod stop;
+mod stop;
 pub mod train;
 pub use error::{Error, Result};

@@ -22,7 +22,7 @@ pub fn open(
 }
 
 /// As [`open`], on a device that is open; none: the processor, which keeps everything in f32.
-pub fn on(
+pub(crate) fn on(
     device: Option<Box<dyn Device>>,
     config: &ModelConfig,
     table: &ParamTable,
@@ -38,7 +38,7 @@ pub fn on(
 }
 
 /// Refuses a precision that the device has no arithmetic for.
-pub fn check_precision(name: DeviceName, precision: Precision) -> Result<()> {
+pub(crate) fn check_precision(name: DeviceName, precision: Precision) -> Result<()> {
     match (name, precision) {
         (DeviceName::Cpu, Precision::Bf16) => Err(Error::refused(
             "train.precision is \"bf16\" and the device is cpu, which keeps weights and moments in f32 only; remove \
@@ -49,7 +49,7 @@ pub fn check_precision(name: DeviceName, precision: Precision) -> Result<()> {
 }
 
 /// Bytes that a backend on this device (none: the processor) may allocate now; `None` where the system does not tell.
-pub fn free_memory(device: Option<&dyn Device>) -> Result<Option<u64>> {
+pub(crate) fn free_memory(device: Option<&dyn Device>) -> Result<Option<u64>> {
     match device {
         Some(device) => device.memory().map(|[free, _]| Some(free)),
         None => Ok(machine::memory().1),

@@ -1,4 +1,4 @@
-//! Measurements. Each is one [`Record`]: where and how it was made, every sample, and figures derived from them;
+//! Measurements. Each is one `Record`: where and how it was made, every sample, and figures derived from them;
 //! `docs/benchmarks.md` says what each key means.
 pub mod cases;
 mod ceilings;
@@ -15,13 +15,14 @@ mod trainer;
 pub mod turns;
 mod workload;
 
-pub use ceilings::Ceilings;
-pub use checkpoint::Checkpoints;
-pub use data::Reading;
-pub use fit::{check_fits, largest_micro, memory_available};
-pub use kernels::Kernels;
-pub use machine::{Load, Machine, peak_resident, reset_peak_resident, resident_above, since_process_start};
-pub use record::{Record, Summary, time_s};
-pub use train::{StepTimes, measure};
-pub use trainer::{Job, Tokens, Trainer};
-pub use workload::{Workload, precision_class};
+pub(crate) use ceilings::Ceilings;
+pub(crate) use checkpoint::Checkpoints;
+pub(crate) use data::Reading;
+pub(crate) use fit::{check_fits, largest_micro, memory_available};
+pub(crate) use kernels::Kernels;
+pub use machine::resident_above;
+pub(crate) use machine::{Load, Machine, peak_resident, reset_peak_resident, since_process_start};
+pub(crate) use record::{Record, Summary, time_s};
+pub(crate) use train::measure;
+pub(crate) use trainer::Trainer;
+pub(crate) use workload::{Workload, precision_class};

@@ -12,7 +12,6 @@ mod rust_text;
 pub use options::Options;
 pub use outcome::{Comparison, Demo, Row, Sample};
 pub use recipe::{DemoRun, Recipe};
-pub use rust_text::{RustText, split_rust};
 
 use crate::files::write_whole;
 use crate::{Error, Result};

@@ -17,17 +17,20 @@ mod step;
 mod sums;
 
 pub use arena::{Arena, RED_ZONE, Span};
-pub use cuda::{Cuda, DriverState, GpuInfo, probe as probe_cuda};
+pub use cuda::Cuda;
+pub(crate) use cuda::{DriverState, GpuInfo, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;
 pub use emulated::{Buffer, Emulated, EmulatedDevice, EmulatedSettings, StreamTiming};
 pub use gemm::{Epilogue, Gemm, GemmShape, Type};
-pub use gpu::{DRIVER_RESERVE, Device, Event, Graph, Launch, Pinned, Stream};
+pub(crate) use gpu::DRIVER_RESERVE;
+pub use gpu::{Device, Event, Graph, Launch, Pinned, Stream};
 pub use kernel::{Arg, Kernel};
 pub use mode::{Capability, Counters, Mode, Order, SyncSite, Timing, WarpOrder};
 pub use name::DeviceName;
-pub use open::{open, resolve};
+pub(crate) use open::{open, resolve};
 pub use step::{AdamSegment, AdamTables, AdamTile, StepRecord, adam_tables};
-pub use sums::{ColumnTable, MATRICES, SUMS, SumTable};
+pub use sums::{ColumnTable, SumTable};
+pub(crate) use sums::{MATRICES, SUMS};
 
 /// The fat binary of every file of `kernels/`, by its name without `.cu`; empty when built without nvcc.
-pub static FATBINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
+pub(crate) static FATBINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));

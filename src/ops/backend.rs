@@ -78,7 +78,7 @@ pub trait Backend: Ops + State {
     /// same in every step; frozen tensors are left out of all of it.
     fn update(&mut self, params: &[AdamParam], update: Update);
     /// Of the oldest step whose outcome was not yet asked for; waits for it. [`Error::Stopped`] where a request to stop
-    /// ([`crate::stop`]) left the step in the middle: then the state is that before it.
+    /// (`src/stop.rs`) left the step in the middle: then the state is that before it.
     fn outcome(&mut self) -> Result<Outcome>;
     /// Steps that should be in flight: issued, and their outcome not yet asked for.
     fn steps_in_flight(&self) -> usize;

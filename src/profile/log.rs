@@ -4,7 +4,7 @@ use super::step::{Call, Step, StepPart};
 use crate::device::DeviceName;
 use crate::model::Model;
 use crate::ops::cost::{self, Cost, Storage};
-use crate::ops::{Act, Matrix, Op, Timeline};
+use crate::ops::{Matrix, Op, Timeline};
 use crate::perf::ledger;
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -126,10 +126,10 @@ impl Log {
     }
 
     /// After it.
-    pub(super) fn end(&mut self, name: &'static str, cost: Cost, acts: Vec<Act>, marks: (usize, usize)) {
+    pub(super) fn end(&mut self, name: &'static str, cost: Cost, marks: (usize, usize)) {
         self.ranges.leave_operation();
         let (phase, layer, weight) = (self.phase, self.layer, self.weight);
-        let call = Call { name, weight, phase, layer, cost, acts, time: [0.0; 2] };
+        let call = Call { name, weight, phase, layer, cost, time: [0.0; 2] };
         self.calls.push((call, [marks.0, marks.1]));
     }
 

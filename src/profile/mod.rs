@@ -11,7 +11,7 @@ mod trace;
 
 pub use log::Log;
 pub use page::page;
-pub use step::{Call, Step, StepPart};
+pub use step::{Call, Step};
 pub use table::{Row, Table};
 pub use trace::trace;
 

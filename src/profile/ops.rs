@@ -25,7 +25,7 @@ impl Ops for Noting<'_> {
         }
         self.inner.issue(op);
         if let Some(marks) = first.zip(self.inner.mark()) {
-            self.log.end(op.name(), self.log.cost(op), op.acts(), marks);
+            self.log.end(op.name(), self.log.cost(op), marks);
         }
     }
 
@@ -50,7 +50,7 @@ impl Profiled<'_> {
         }
         call(self.inner);
         if let Some(marks) = first.zip(self.inner.mark()) {
-            self.log.end(name, cost, Vec::new(), marks);
+            self.log.end(name, cost, marks);
         }
     }
 }

@@ -1,5 +1,4 @@
 //! A profiled step: its operations, with their place in the model and their times.
-use crate::ops::Act;
 use crate::ops::cost::Cost;
 use serde::Serialize;
 use strum::AsRefStr;
@@ -32,8 +31,6 @@ pub struct Call {
     pub layer: Option<usize>,
     /// What it must move and compute at least.
     pub cost: Cost,
-    /// The activations that it reads and writes.
-    pub acts: Vec<Act>,
     /// Beginning and end, in seconds from the start of the step.
     pub time: [f64; 2],
 }

@@ -1,4 +1,5 @@
 //! A real small model, profiled.
+use super::step::StepPart;
 use super::*;
 use crate::bench::{Ceilings, Machine};
 use crate::config::Optim;

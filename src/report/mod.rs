@@ -10,7 +10,7 @@ mod series;
 
 pub use braille::braille;
 pub use chart::Chart;
-pub use log::{EvalPoint, RunLog, StepPoint};
+pub use log::RunLog;
 pub use origin::origin;
 pub use page::{Page, escape};
 pub use rates::{rate_chart, schedule_series};
