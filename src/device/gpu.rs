@@ -4,7 +4,7 @@
 //!
 //! All device memory is one arena, laid out before anything is allocated; a tensor is an offset into it. An error
 //! of the device names the kernel or the call; a device that has failed keeps failing with its first error.
-use super::{Arena, Arg, Gemm, GemmShape, Kernel, Span};
+use super::{Arena, Arg, Gemm, GemmShape, Kernel, Rows, Span};
 use crate::Result;
 use crate::ops::GemmChoices;
 
@@ -96,6 +96,10 @@ pub trait Device: Send {
     fn upload(&mut self, on: Stream, from: Pinned, at: usize, to: Span) -> Result<()>;
     /// To byte `at` of pinned memory.
     fn download(&mut self, on: Stream, from: Span, to: Pinned, at: usize) -> Result<()>;
+    /// From byte `at` of pinned memory, where the rows lie one behind the other.
+    fn upload_rows(&mut self, on: Stream, from: Pinned, at: usize, to: Rows) -> Result<()>;
+    /// To byte `at` of pinned memory, one row behind the other.
+    fn download_rows(&mut self, on: Stream, from: Rows, to: Pinned, at: usize) -> Result<()>;
     /// Every byte becomes `value`.
     fn fill(&mut self, on: Stream, span: Span, value: u8) -> Result<()>;
 

@@ -16,7 +16,7 @@ mod open;
 mod step;
 mod sums;
 
-pub use arena::{Arena, RED_ZONE, Span};
+pub use arena::{Arena, RED_ZONE, Rows, Span};
 pub use cuda::Cuda;
 pub(crate) use cuda::{DriverState, GpuInfo, probe as probe_cuda};
 pub use embedding::EmbeddingPlan;

@@ -87,9 +87,9 @@ impl Matrix {
         self.rows * self.cols
     }
 
-    /// Where `len` elements from row-major index `first` on lie, in order: rows, or everything where nothing lies
-    /// between them.
-    pub fn stretches(self, first: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+    /// `len` elements of it from row-major index `first` on, in order: what is left of a row, whole rows, the beginning
+    /// of one; all in one row where nothing lies between rows.
+    pub fn blocks(self, first: usize, len: usize) -> impl Iterator<Item = Matrix> {
         let row_len = if self.ld == self.cols { self.elements() } else { self.cols };
         let (mut at, end) = (first, first + len);
         assert!(end <= self.elements(), "elements {at}..{end} of {self:?}");
@@ -98,9 +98,25 @@ impl Matrix {
                 return None;
             }
             let (row, col) = (at / row_len, at % row_len);
-            let (start, count) = (self.offset + row * self.ld + col, (row_len - col).min(end - at));
-            at += count;
-            Some(start..start + count)
+            let (rows, cols) = match (end - at) / row_len {
+                whole @ 1.. if col == 0 => (whole, row_len),
+                _ => (1, (row_len - col).min(end - at)),
+            };
+            at += rows * cols;
+            Some(Self { offset: self.offset + row * self.ld + col, rows, cols, ld: self.ld.max(cols) })
+        })
+    }
+
+    /// From its first element to its last, with what lies between its rows.
+    pub fn extent(self) -> Range<usize> {
+        self.offset..self.offset + (self.rows - 1) * self.ld + self.cols
+    }
+
+    /// Where `len` elements from row-major index `first` on lie, in order: rows, or everything where nothing lies
+    /// between them.
+    pub fn stretches(self, first: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+        self.blocks(first, len).flat_map(|Self { offset, rows, cols, ld }| {
+            (0..rows).map(move |row| offset + row * ld..offset + row * ld + cols)
         })
     }
 
@@ -159,4 +175,30 @@ pub enum Gelu {
     Erf,
     /// `x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))`: `gelu_new`, how Pythia was trained.
     Tanh,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At every beginning and length: the elements in their order, in three pieces at most.
+    #[test]
+    fn blocks_are_the_elements_in_order() {
+        for (rows, cols, ld) in [(1, 7, 7), (4, 3, 3), (4, 3, 8), (1, 5, 9), (6, 1, 2)] {
+            let matrix = Matrix { offset: 100, rows, cols, ld };
+            let all: Vec<usize> = (0..rows * cols).map(|i| 100 + i / cols * ld + i % cols).collect();
+            for (first, end) in (0..=all.len()).flat_map(|end| (0..=end).map(move |first| (first, end))) {
+                let blocks: Vec<Matrix> = matrix.blocks(first, end - first).collect();
+                assert!(blocks.len() <= if ld == cols { 1 } else { 3 }, "{blocks:?}");
+                let row = |block: &Matrix, row: usize| {
+                    let start = block.offset + row * block.ld;
+                    start..start + block.cols
+                };
+                let found = blocks.iter().flat_map(|b| (0..b.rows).flat_map(move |r| row(b, r)));
+                assert!(found.eq(all[first..end].iter().copied()), "{matrix:?} {first}..{end}");
+                assert!(blocks.iter().all(|block| block.extent().end <= matrix.extent().end));
+                assert!(matrix.stretches(first, end - first).flatten().eq(all[first..end].iter().copied()));
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use rewarm::bench::resident_above;
 use rewarm::checkpoint::{
     Disk, Dtype, Fingerprints, HfModel, MAX_SHARD_BYTES, RunState, Snapshot, export, find_newest, load, save,
 };
-use rewarm::device::{EmulatedDevice, EmulatedSettings, StreamTiming};
+use rewarm::device::{EmulatedDevice, EmulatedSettings};
 use rewarm::model::{Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initialize, preset};
 use rewarm::ops::{Matrix, Part, Shape, State};
 use rewarm::perf::{gpus, plan};
@@ -43,9 +43,7 @@ fn measure(channels: usize, layers: usize, precision: Precision) {
     let threads = rayon::current_num_threads();
     let request = plan::Request { model: &model, shape, accumulation: 1, chunk_rows: None, target, threads };
     let planned = request.checkpoint_host_bytes() as u64;
-    // Copies of many rows one behind the other: opening the device's memory for each takes long.
-    let settings = EmulatedSettings { streams: StreamTiming::Lazy, ..EmulatedSettings::default() };
-    let device = Box::new(EmulatedDevice::new(settings).unwrap());
+    let device = Box::new(EmulatedDevice::new(EmulatedSettings::default()).unwrap());
     let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true).unwrap();
     let (config, table) = (&model.config, &model.table);
     let temp = tempfile::tempdir().unwrap();

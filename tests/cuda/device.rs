@@ -1,7 +1,9 @@
 //! The trait from opening to dropping; run by `every_call_against_a_fake_driver` in processes of their own.
 use half::bf16;
 use rewarm::Error;
-use rewarm::device::{Arena, Cuda, Device, Epilogue, Gemm, GemmShape, Launch, RED_ZONE, Span, Stream, Type};
+use rewarm::device::{
+    Arena, Cuda, Device, Epilogue, Gemm, GemmShape, Launch, RED_ZONE, Rows, Span, Stream, Type,
+};
 use rewarm::device::{Arg, Pinned};
 
 const KERNELS: &[(&str, &[u8])] = &[("nothing", b""), ("fake", b"FAKE, an odd length")];
@@ -109,6 +111,29 @@ fn work() {
     assert!(refused(rig.device.fill(on, outside, 0)).contains("outside of the arena"));
     assert!(refused(rig.device.upload(on, rig.host, (1 << 16) - 8, y)).contains("pinned"));
     assert!(refused(rig.device.allocate(&Arena::default())).contains("once"));
+
+    // Rows, in both directions: 4 of 5 bytes, 25 bytes apart.
+    let rows = Rows { first: y.part(6, 5), count: 4, pitch: 25 };
+    let there: Vec<u8> = (0..20).collect();
+    rig.device.host(rig.host)[9..29].copy_from_slice(&there);
+    rig.device.upload_rows(on, rig.host, 9, rows).unwrap();
+    let mut expected = vec![7; 100];
+    for (row, bytes) in there.chunks(5).enumerate() {
+        expected[6 + 25 * row..][..5].copy_from_slice(bytes);
+    }
+    assert_eq!(rig.read::<u8>(y), expected);
+    rig.device.download_rows(on, rows, rig.host, 200).unwrap();
+    rig.wait();
+    assert_eq!(rig.device.host(rig.host)[200..220], there);
+    for (bad, words) in [
+        (Rows { count: 4, pitch: 4, ..rows }, "4 rows of 5 bytes cannot begin every 4 bytes"),
+        (Rows { count: 0, ..rows }, "0 rows"),
+        (Rows { count: 1 << 20, ..rows }, "outside of the arena"),
+    ] {
+        assert!(refused(rig.device.upload_rows(on, rig.host, 0, bad)).contains(words));
+        assert!(refused(rig.device.download_rows(on, bad, rig.host, 0)).contains(words));
+    }
+    assert!(refused(rig.device.upload_rows(on, rig.host, (1 << 16) - 19, rows)).contains("pinned"));
 
     // Capture: nothing happens until the graph is replayed; its launches count then.
     rig.write(x, &[1f32; 4]);

@@ -141,6 +141,25 @@ API int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t n, void* s) {
     READY; Move m = {to, (void*)from, n, 0};
     return inside(from, n, 'd') && inside((uint64_t)to, n, 'h') ? submit(s, move, &m, sizeof m, 0) : INVALID;
 }
+typedef struct { size_t x, y; int kind; void* host; uint64_t device; void* array; size_t pitch; } Side;
+typedef struct { Side from, to; size_t width, height; } Rect;
+static int move_rows(void* p) {
+    Rect* r = p;
+    char* from = r->from.kind == 1 ? r->from.host : (char*)r->from.device;
+    char* to = r->to.kind == 1 ? r->to.host : (char*)r->to.device;
+    for (size_t i = 0; i < r->height; i++) memcpy(to + i * r->to.pitch, from + i * r->from.pitch, r->width);
+    return OK;
+}
+static int side_is_sound(const Side* s, size_t width, size_t height) {
+    if (s->x || s->y || s->array || (s->kind != 1 && s->kind != 2) || s->pitch < width || s->pitch >= 1u << 31) return 0;
+    return inside(s->kind == 1 ? (uint64_t)s->host : s->device, (height - 1) * s->pitch + width, s->kind == 1 ? 'h' : 'd');
+}
+API int cuMemcpy2DAsync_v2(const Rect* r, void* s) {
+    READY;
+    if (!r->width || !r->height || r->from.kind == r->to.kind) return INVALID;
+    if (!side_is_sound(&r->from, r->width, r->height) || !side_is_sound(&r->to, r->width, r->height)) return INVALID;
+    return submit(s, move_rows, (void*)r, sizeof *r, 0);
+}
 API int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void* s) {
     READY; Move m = {(void*)to, (void*)from, n, 0};
     if (to < from + n && from < to + n) return INVALID;

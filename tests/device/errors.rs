@@ -1,7 +1,7 @@
 //! Errors of commands come out where the host waits; mistakes of the host at once.
 use crate::rig::{N, cast, device, faulty, stream_and_event, timed, timings};
 use rewarm::Error;
-use rewarm::device::{Device, EmulatedDevice, EmulatedSettings, Span, StreamTiming};
+use rewarm::device::{Device, EmulatedDevice, EmulatedSettings, Rows, Span, StreamTiming};
 use rewarm::ops::GemmChoices;
 
 #[test]
@@ -52,6 +52,22 @@ fn mistakes_of_the_host_are_refused_at_once() {
     let error = d.upload(stream, pinned, 1, spans[1]).unwrap_err().to_string();
     assert_eq!(error, "upload: 64 bytes at 1 of 64 bytes of pinned memory");
     assert!(d.download(stream, spans[1], pinned, usize::MAX).is_err());
+    // Rows: beyond their span or the pinned memory, over each other, none, and more than can be counted.
+    let rows = |bytes, count, pitch| Rows { first: spans[0].part(0, bytes), count, pitch };
+    d.upload_rows(stream, pinned, 0, rows(4, 8, 8)).unwrap();
+    for (bad, at, words) in [
+        (rows(8, 8, 9), 0, "71 bytes at 0x0 are not part of a span"),
+        (rows(4, 2, 1 << 31), 0, "2 rows of 4 bytes cannot begin every 2147483648 bytes"),
+        (rows(4, 8, 8), 33, "32 bytes at 33 of 64 bytes of pinned memory"),
+        (rows(4, 2, 3), 0, "2 rows of 4 bytes cannot begin every 3 bytes"),
+        (rows(4, 0, 8), 0, "0 rows of 4 bytes"),
+        (rows(4, usize::MAX, 8), 0, "rows of 4 bytes cannot begin every 8 bytes"),
+    ] {
+        for result in [d.upload_rows(stream, pinned, at, bad), d.download_rows(stream, bad, pinned, at)] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(words), "{bad:?}: {error}");
+        }
+    }
     let mut launch = cast(&d, spans[0], spans[1]).unwrap();
     launch.threads = 512;
     assert!(d.launch(stream, launch.clone()).is_err());

@@ -1,6 +1,6 @@
 //! What runs when, and what an event stands for.
 use crate::rig::{N, cast, device, get, put, stream_and_event, timed, timings};
-use rewarm::device::{Device, StreamTiming};
+use rewarm::device::{Device, Rows, StreamTiming};
 
 #[test]
 fn a_stream_keeps_its_order() {
@@ -20,6 +20,32 @@ fn a_stream_keeps_its_order() {
             let expected = if i % 2 == 1 || i == 0 { 0xFF } else { (i / 2) as u8 };
             assert!(part.iter().all(|&b| b == expected), "{timing:?}: part {i} is {part:?}");
         }
+    }
+}
+
+/// In the order of the stream, and nothing but the rows.
+#[test]
+fn rows_are_copied_when_their_turn_comes() {
+    for timing in timings(1) {
+        let (mut d, spans) = device(timed(timing), &[100]);
+        let (stream, done) = stream_and_event(&mut d);
+        let [from, to] = [(); 2].map(|()| d.pinned(64).unwrap());
+        d.host(from).iter_mut().zip(1..).for_each(|(byte, i)| *byte = i);
+        let rows = Rows { first: spans[0].part(6, 5), count: 4, pitch: 20 };
+        d.fill(stream, spans[0], 0).unwrap();
+        d.upload_rows(stream, from, 3, rows).unwrap();
+        d.download_rows(stream, rows, to, 7).unwrap();
+        d.fill(stream, spans[0].part(0, 30), 99).unwrap();
+        d.record(done, stream).unwrap();
+        d.synchronize(done).unwrap();
+        let back: Vec<u8> = (4..24).collect();
+        assert_eq!(*d.host(to), [&[0xFF; 7][..], &back, &[0xFF; 37]].concat(), "{timing:?}");
+        let mut expected = vec![0; 100];
+        for (row, bytes) in back.chunks(5).enumerate() {
+            expected[6 + 20 * row..][..5].copy_from_slice(bytes);
+        }
+        expected[..30].fill(99);
+        assert_eq!(get(&mut d, stream, spans[0]), expected, "{timing:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 use super::held::{PIECE, Staging};
 use super::{Gpu, long};
 use crate::Result;
-use crate::device::{Arg, Span};
+use crate::device::{Arg, Rows, Span};
 use crate::model::Precision;
 use crate::ops::{Matrix, Part, Sink, State};
 use half::bf16;
@@ -14,21 +14,23 @@ const ELEMENTS: usize = PIECE / size_of::<f32>();
 /// Elements at multiples of which `cast_f32_bf16` may begin; tensors do.
 const ALIGN: usize = 64;
 
-/// Neighbours on the device, in the order of the flat buffers.
+/// Rows on the device, in the order of the flat buffers.
 struct Held {
-    span: Span,
+    rows: Rows,
     /// Whether they are f32, else bf16.
     wide: bool,
 }
 
 impl Held {
-    fn of(span: Span, elements: Range<usize>, wide: bool) -> Self {
+    /// Elements of a span.
+    fn of(span: Span, elements: Matrix, wide: bool) -> Self {
         let size = if wide { 4 } else { 2 };
-        Self { span: span.part(size * elements.start, size * elements.len()), wide }
+        let first = span.part(size * elements.offset, size * elements.cols);
+        Self { rows: Rows { first, count: elements.rows, pitch: size * elements.ld }, wide }
     }
 
     fn len(&self) -> usize {
-        self.span.bytes / if self.wide { 4 } else { 2 }
+        self.rows.bytes() / if self.wide { 4 } else { 2 }
     }
 }
 
@@ -64,8 +66,8 @@ impl State for Gpu {
             let held = self.held(part, place, first, values.len());
             self.upload_all(&held, values)?;
             if part == Part::Weights {
-                let stretches = place.stretches(first, values.len());
-                self.round_weights(stretches.reduce(|all, last| all.start..last.end).unwrap_or(0..0))?;
+                let blocks = place.blocks(first, values.len()).map(Matrix::extent);
+                self.round_weights(blocks.reduce(|all, last| all.start..last.end).unwrap_or(0..0))?;
             }
         }
         Ok(())
@@ -93,17 +95,22 @@ impl Gpu {
         let wide_moments = layout.precision == Precision::Mixed;
         let average = || layout.ema.expect("whoever keeps an average has memory for it");
         let mut held = Vec::new();
-        for stretch in place.stretches(first, len) {
+        for block in place.blocks(first, len) {
             match part {
-                Part::Weights => held.extend(layout.masters.cut(stretch).into_iter().map(
-                    |(weights, master)| match master {
-                        Some(at) => Held::of(layout.w32, at..at + weights.len(), true),
-                        None => Held::of(layout.w16, weights, false),
-                    },
-                )),
-                Part::First => held.push(Held::of(layout.m, stretch, wide_moments)),
-                Part::Second => held.push(Held::of(layout.v, stretch, wide_moments)),
-                Part::Average => held.push(Held::of(average(), stretch, true)),
+                Part::Weights => {
+                    held.extend(layout.masters.cut(block.extent()).into_iter().map(|(weights, master)| {
+                        // Of several rows, which are a matrix, all weights have master weights or none.
+                        let cols = if block.rows == 1 { weights.len() } else { block.cols };
+                        let of = |offset| Matrix { offset, cols, ..block };
+                        match master {
+                            Some(at) => Held::of(layout.w32, of(at), true),
+                            None => Held::of(layout.w16, of(weights.start), false),
+                        }
+                    }))
+                }
+                Part::First => held.push(Held::of(layout.m, block, wide_moments)),
+                Part::Second => held.push(Held::of(layout.v, block, wide_moments)),
+                Part::Average => held.push(Held::of(average(), block, true)),
             }
         }
         held
@@ -114,8 +121,8 @@ impl Gpu {
         let Staging { pinned, done } = self.staging;
         let mut at = 0;
         for held in held {
-            self.device.download(self.compute, held.span, pinned, at)?;
-            at += held.span.bytes;
+            self.device.download_rows(self.compute, held.rows, pinned, at)?;
+            at += held.rows.bytes();
         }
         self.device.record(done, self.compute)?;
         self.device.synchronize(done)?;
@@ -128,15 +135,15 @@ impl Gpu {
         let (mut at, mut left) = (0, values);
         for held in held {
             let (now, later) = left.split_at(held.len());
-            let bytes = &mut self.device.host(pinned)[at..][..held.span.bytes];
+            let bytes = &mut self.device.host(pinned)[at..][..held.rows.bytes()];
             if held.wide {
                 bytes.copy_from_slice(bytemuck::cast_slice(now));
             } else {
                 let bits: &mut [u16] = bytemuck::cast_slice_mut(bytes);
                 bits.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(now);
             }
-            self.device.upload(self.compute, pinned, at, held.span)?;
-            at += held.span.bytes;
+            self.device.upload_rows(self.compute, pinned, at, held.rows)?;
+            at += held.rows.bytes();
             left = later;
         }
         self.device.record(done, self.compute)?;
@@ -167,7 +174,7 @@ fn widen(bytes: &[u8], held: &[Held], values: &mut Vec<f32>) {
     values.clear();
     let mut at = 0;
     for held in held {
-        let (bytes, from) = (&bytes[at..][..held.span.bytes], values.len());
+        let (bytes, from) = (&bytes[at..][..held.rows.bytes()], values.len());
         values.resize(from + held.len(), 0.0);
         let target = &mut values[from..];
         if held.wide {
@@ -176,6 +183,6 @@ fn widen(bytes: &[u8], held: &[Held], values: &mut Vec<f32>) {
             let bits: &[u16] = bytemuck::cast_slice(bytes);
             bits.reinterpret_cast::<bf16>().convert_to_f32_slice(target);
         }
-        at += held.span.bytes;
+        at += bytes.len();
     }
 }

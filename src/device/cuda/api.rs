@@ -86,6 +86,7 @@ api! {
     cuMemcpyDtoH_v2(*mut c_void, cu::CUdeviceptr, usize);
     cuMemcpyHtoDAsync_v2(cu::CUdeviceptr, *const c_void, usize, cu::CUstream);
     cuMemcpyDtoHAsync_v2(*mut c_void, cu::CUdeviceptr, usize, cu::CUstream);
+    cuMemcpy2DAsync_v2(*const cu::CUDA_MEMCPY2D, cu::CUstream);
     cuMemcpyDtoDAsync_v2(cu::CUdeviceptr, cu::CUdeviceptr, usize, cu::CUstream);
     cuStreamCreate(*mut cu::CUstream, c_uint);
     cuStreamDestroy_v2(cu::CUstream);

@@ -1,7 +1,7 @@
 //! The calls of the trait, in its order.
 use super::Cuda;
 use crate::device::{
-    Arena, DRIVER_RESERVE, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream,
+    Arena, DRIVER_RESERVE, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Rows, Span, Stream,
 };
 use crate::ops::GemmChoices;
 use crate::{Error, Result};
@@ -170,6 +170,21 @@ impl Device for Cuda {
         // SAFETY: both sides are inside of allocations that live until this value is dropped.
         let code = unsafe { (self.driver.cuMemcpyDtoHAsync_v2)(host, device, from.bytes, self.queue(on)) };
         self.outcome(self.driver.check("cuMemcpyDtoHAsync", code))
+    }
+
+    fn upload_rows(&mut self, on: Stream, from: Pinned, at: usize, to: Rows) -> Result<()> {
+        // One row is no copy in two dimensions, and not bound to its pitch.
+        match to.count {
+            1 => self.upload(on, from, at, to.first),
+            _ => self.copy_rows(on, to, (from, at), true),
+        }
+    }
+
+    fn download_rows(&mut self, on: Stream, from: Rows, to: Pinned, at: usize) -> Result<()> {
+        match from.count {
+            1 => self.download(on, from.first, to, at),
+            _ => self.copy_rows(on, from, (to, at), false),
+        }
     }
 
     fn fill(&mut self, on: Stream, span: Span, value: u8) -> Result<()> {

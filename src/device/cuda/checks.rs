@@ -1,8 +1,9 @@
 //! What is checked before a call, launches, and what a failed wait says.
 use super::Cuda;
-use crate::device::{Launch, Pinned, Stream};
+use crate::device::{Launch, Pinned, Rows, Stream};
 use crate::{Error, Result};
-use cudarc::driver::sys::CUstream;
+use cudarc::driver::sys::CUmemorytype::{CU_MEMORYTYPE_DEVICE, CU_MEMORYTYPE_HOST};
+use cudarc::driver::sys::{CUDA_MEMCPY2D, CUstream};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
@@ -19,6 +20,43 @@ impl Cuda {
         }
         // SAFETY: within the allocation, as just checked.
         Ok(unsafe { memory.as_ptr().add(at) }.cast())
+    }
+
+    /// Copies between rows of the arena and pinned memory from byte `at` on, where they lie one behind the other.
+    pub(super) fn copy_rows(
+        &self,
+        on: Stream,
+        rows: Rows,
+        (pinned, at): (Pinned, usize),
+        to_device: bool,
+    ) -> Result<()> {
+        self.enter()?;
+        let device = self.place(rows.extent()?)?;
+        let host = self.host_part(pinned, at, rows.bytes())?;
+        let sides = [(CU_MEMORYTYPE_HOST, rows.first.bytes), (CU_MEMORYTYPE_DEVICE, rows.pitch)];
+        let [from, to] = if to_device { sides } else { [sides[1], sides[0]] };
+        let copy = CUDA_MEMCPY2D {
+            srcXInBytes: 0,
+            srcY: 0,
+            srcMemoryType: from.0,
+            srcHost: host,
+            srcDevice: device,
+            srcArray: null_mut(),
+            srcPitch: from.1,
+            dstXInBytes: 0,
+            dstY: 0,
+            dstMemoryType: to.0,
+            dstHost: host,
+            dstDevice: device,
+            dstArray: null_mut(),
+            dstPitch: to.1,
+            WidthInBytes: rows.first.bytes,
+            Height: rows.count,
+        };
+        // SAFETY: both sides are inside of allocations that live until this value is dropped, and of the two addresses
+        // of each the driver looks at the one of its type. It reads `copy` before it returns.
+        let code = unsafe { (self.driver.cuMemcpy2DAsync_v2)(&copy, self.queue(on)) };
+        self.outcome(self.driver.check("cuMemcpy2DAsync", code))
     }
 
     /// What a waiting call says after a failure: the failure is that of work it waited for.

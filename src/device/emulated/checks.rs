@@ -1,5 +1,5 @@
 //! What the host must not ask of an emulated device.
-use super::super::{Event, Pinned, Span, Stream, SyncSite};
+use super::super::{Event, Pinned, Rows, Stream, SyncSite};
 use super::EmulatedDevice;
 use super::queue::Position;
 use crate::{Error, Result};
@@ -43,12 +43,11 @@ impl EmulatedDevice {
     }
 
     /// Both ends of a copy.
-    pub(super) fn check_copy(&self, what: &str, pinned: Pinned, at: usize, span: Span) -> Result<()> {
-        self.executor.memory.check(what, span)?;
-        let host = self.executor.pinned.get(pinned.0).map_or(0, Vec::len);
-        let fits = at.checked_add(span.bytes).is_some_and(|end| end <= host);
+    pub(super) fn check_copy(&self, what: &str, pinned: Pinned, at: usize, rows: Rows) -> Result<()> {
+        self.executor.memory.check(what, rows.extent()?)?;
+        let (bytes, host) = (rows.bytes(), self.executor.pinned.get(pinned.0).map_or(0, Vec::len));
+        let fits = at.checked_add(bytes).is_some_and(|end| end <= host);
         fits.then_some(()).ok_or_else(|| {
-            let bytes = span.bytes;
             Error::refused(format!("{what}: {bytes} bytes at {at} of {host} bytes of pinned memory"))
         })
     }

@@ -2,7 +2,8 @@
 //! cannot reach, and calls for ordering that can be left out one by one.
 use super::super::gemm::SEPARATE;
 use super::super::{
-    Arena, Counters, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Span, Stream, SyncSite,
+    Arena, Counters, Device, Event, Gemm, GemmShape, Graph, Kernel, Launch, Pinned, Rows, Span, Stream,
+    SyncSite,
 };
 use super::executor::Executor;
 use super::memory::Memory;
@@ -262,12 +263,20 @@ impl Device for EmulatedDevice {
     }
 
     fn upload(&mut self, on: Stream, from: Pinned, at: usize, to: Span) -> Result<()> {
+        self.upload_rows(on, from, at, to.into())
+    }
+
+    fn download(&mut self, on: Stream, from: Span, to: Pinned, at: usize) -> Result<()> {
+        self.download_rows(on, from.into(), to, at)
+    }
+
+    fn upload_rows(&mut self, on: Stream, from: Pinned, at: usize, to: Rows) -> Result<()> {
         let on = self.find_stream(on)?;
         self.check_copy("upload", from, at, to)?;
         self.give(on, Command::Upload(from.0, at, to))
     }
 
-    fn download(&mut self, on: Stream, from: Span, to: Pinned, at: usize) -> Result<()> {
+    fn download_rows(&mut self, on: Stream, from: Rows, to: Pinned, at: usize) -> Result<()> {
         let on = self.find_stream(on)?;
         self.check_copy("download", to, at, from)?;
         self.give(on, Command::Download(from, to.0, at))

@@ -80,10 +80,16 @@ impl Executor {
                 }
             }
             &Command::Upload(pinned, at, to) => {
-                device.bytes_mut(to).copy_from_slice(&self.pinned[pinned][at..][..to.bytes]);
+                let mut host = &self.pinned[pinned][at..][..to.bytes()];
+                for row in to.each() {
+                    device.bytes_mut(row).copy_from_slice(host.split_off(..row.bytes).unwrap_or_default());
+                }
             }
             &Command::Download(from, pinned, at) => {
-                self.pinned[pinned][at..][..from.bytes].copy_from_slice(device.bytes(from));
+                let mut host = &mut self.pinned[pinned][at..][..from.bytes()];
+                for row in from.each() {
+                    host.split_off_mut(..row.bytes).unwrap_or_default().copy_from_slice(device.bytes(row));
+                }
             }
             &Command::Fill(span, value) => device.bytes_mut(span).fill(value),
             &Command::Stamp(event) => {

@@ -1,5 +1,5 @@
 //! Streams: queues of commands, and who runs when.
-use super::super::{Gemm, Launch, Span};
+use super::super::{Gemm, Launch, Rows, Span};
 use super::StreamTiming;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ pub enum Command {
     Launch(Launch),
     Gemm(Gemm),
     /// Number of pinned memory, first byte of it, device memory.
-    Upload(usize, usize, Span),
+    Upload(usize, usize, Rows),
     /// Device memory, number of pinned memory, first byte of it.
-    Download(Span, usize, usize),
+    Download(Rows, usize, usize),
     Fill(Span, u8),
     Wait(Position),
     /// Number of the event whose time it is.
