@@ -193,7 +193,7 @@ fn commit(storage: &dyn Storage, run_dir: &Path, tmp: &Path, dir: &Path, manifes
     if names.iter().any(|e| e.name == step_name(step)) {
         match load::verify(storage, dir) {
             // A resumed run reached the step again and got the same: it is saved already.
-            Ok(_) if is_manifest(storage, dir, manifest) => {
+            Ok(there) if is_same(storage, dir, &there, manifest) => {
                 return remove_tree(storage, tmp).map_err(Error::io("delete", tmp));
             }
             Ok(_) => {
@@ -217,8 +217,18 @@ fn commit(storage: &dyn Storage, run_dir: &Path, tmp: &Path, dir: &Path, manifes
     Ok(())
 }
 
-/// Whether `dir` holds this very manifest, byte for byte, and with it the hashes of all files.
-fn is_manifest(storage: &dyn Storage, dir: &Path, manifest: &Manifest) -> bool {
+/// Whether `dir`, whose manifest is `there`, holds the step of `manifest`: that very text, and with it the hashes of all
+/// files, or one in an earlier format, which has other hashes of the same files.
+fn is_same(storage: &dyn Storage, dir: &Path, there: &Manifest, manifest: &Manifest) -> bool {
     let text = manifest.to_text();
-    read_small(storage, &dir.join(MANIFEST), text.len()).is_ok_and(|there| there == text.as_bytes())
+    if there.format == FORMAT {
+        return read_small(storage, &dir.join(MANIFEST), text.len())
+            .is_ok_and(|there| there == text.as_bytes());
+    }
+    // Through text, as the other was: a number printed and read again may differ from itself in the last place.
+    let manifest = Manifest::from_text(text.as_bytes()).expect("what was written can be read");
+    there.model == manifest.model
+        && there.state == manifest.state
+        && there.files.keys().eq(manifest.files.keys())
+        && load::check_files(storage, dir, &manifest).is_ok()
 }

@@ -52,6 +52,28 @@ fn every_changed_byte_is_found() {
     println!("{bytes} changed bytes found");
 }
 
+/// A resumed run that reaches it again has saved it already; another state is refused, as is a file more.
+#[test]
+fn the_same_state_is_not_saved_again() {
+    let (disk, untouched) = (old(), old());
+    Run::at(5).save(&disk, &run_dir()).unwrap();
+    assert!(disk.tree() == untouched.tree(), "the earlier format stays");
+    let weight = |run: &mut Run| run.values.w[3] += 1.0;
+    let moment = |run: &mut Run| run.values.v[3] += 1.0;
+    let position = |run: &mut Run| run.state.sample += 1;
+    let tokenizer = |run: &mut Run| run.extra[0].1.push(b' ');
+    let more = |run: &mut Run| run.extra.push(("LICENSE".into(), b"free".to_vec()));
+    let less = |run: &mut Run| run.extra.clear();
+    let changes: [&dyn Fn(&mut Run); 6] = [&weight, &moment, &position, &tokenizer, &more, &less];
+    for change in changes {
+        let mut run = Run::at(5);
+        change(&mut run);
+        let error = run.save(&disk, &run_dir()).unwrap_err().to_string();
+        assert!(error.contains("is a valid checkpoint of another state of step 5"), "{error}");
+        assert!(disk.tree() == untouched.tree());
+    }
+}
+
 /// It is one of the two that stay, as long as it verifies.
 #[test]
 fn it_rotates_with_those_of_today() {
