@@ -4,7 +4,7 @@
 //! With checkpoints `θ₀ … θ_k` and weights `c_j` that sum to 1, the update between `θ_{i−1}` and `θ_i` counts
 //! `w_i = Σ_{j≥i} c_j`: a uniform average is a linear decay, and any decay is an average.
 use crate::checkpoint::HfModel;
-use crate::model::ParamTable;
+use crate::model::{Param, ParamTable};
 use crate::schedule::Curve;
 use crate::{Error, Result};
 
@@ -46,27 +46,26 @@ impl Method {
     }
 }
 
-/// The weighted sum of models of the same sizes into the flat buffer `w`, in f64, tensor by tensor.
-pub fn average(models: &[HfModel], weights: &[f64], table: &ParamTable, w: &mut [f32]) -> Result<()> {
-    assert!(models.len() == weights.len() && w.len() >= table.total);
-    models.iter().try_for_each(|model| model.check(table))?;
-    let (mut sum, mut rounded) = (Vec::new(), Vec::new());
-    for param in &table.params {
-        sum.clear();
-        sum.resize(param.shape.iter().product(), 0.0);
+/// The weighted sum of models of the same sizes, in f64, as tensors that are computed where they are read.
+///
+/// # Errors
+/// Refused when a model's files do not hold the tensors of `table`.
+pub fn average<'a>(
+    models: &'a [HfModel],
+    weights: &'a [f64],
+    table: &ParamTable,
+) -> Result<impl Fn(&Param, usize, &mut [f32]) -> Result<()> + Sync + use<'a>> {
+    assert_eq!(models.len(), weights.len(), "a weight for each");
+    let models = models.iter().map(|model| model.open_tensors(table)).collect::<Result<Vec<_>>>()?;
+    Ok(move |param: &Param, first: usize, values: &mut [f32]| {
+        let mut sums = vec![0.0; values.len()];
         for (model, weight) in models.iter().zip(weights) {
-            model.read(param, |first, values| {
-                for (sum, value) in sum[first..].iter_mut().zip(values) {
-                    *sum += weight * f64::from(*value);
-                }
-                Ok(())
-            })?;
+            model(param, first, values)?;
+            sums.iter_mut().zip(&*values).for_each(|(sum, value)| *sum += weight * f64::from(*value));
         }
-        rounded.clear();
-        rounded.extend(sum.iter().map(|x| *x as f32));
-        param.place.scatter(0, &rounded, w);
-    }
-    Ok(())
+        values.iter_mut().zip(sums).for_each(|(value, sum)| *value = sum as f32);
+        Ok(())
+    })
 }
 
 /// Refuses models that are not of the same sizes as the first.

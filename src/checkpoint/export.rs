@@ -5,9 +5,10 @@ use super::hf_config::{config_json, pretty};
 use super::huggingface::{INDEX, SINGLE};
 use super::output::write_file;
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
+use super::tensors::{Tensors, lend_tensor};
 use crate::files::storage::{Disk, Storage, remove_tree};
-use crate::model::{ModelConfig, ParamTable};
-use crate::ops::{Part, State};
+use crate::model::{ModelConfig, Param, ParamTable};
+use crate::ops::{Part, Sink};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,38 +18,63 @@ use std::path::{Path, PathBuf};
 /// Largest weight file by default, in bytes: transformers' own bound in version 4.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
-/// Writes `config.json`, the weights of `values` and what lies beside them into the new directory `dir`, whose parents need not
-/// exist: all of it or, on an error, nothing.
+/// What a directory is made of, beside its weights.
+#[derive(Clone, Copy)]
+pub struct Export<'a> {
+    /// Sizes of the model.
+    pub config: &'a ModelConfig,
+    /// Its tensors.
+    pub table: &'a ParamTable,
+    /// Format of the weights.
+    pub dtype: Dtype,
+    /// `config.json` of an imported model, whose unknown entries are kept.
+    pub base_config: Option<&'a Value>,
+    /// The directory whose [`Companions`] come along.
+    pub companions_from: Option<&'a Path>,
+    /// Bytes of data that a weight file holds at most, unless one tensor alone has more.
+    pub max_shard_bytes: u64,
+}
+
+/// Writes `config.json`, the weights, tensor by tensor, and what lies beside them into the new directory `dir`, whose
+/// parents need not exist: all of it or, on an error, nothing.
 ///
-/// A tied model is written without its output matrix, as transformers does. `base_config` is the
-/// `config.json` of an imported model, whose unknown entries are kept. The [`Companions`] of
-/// `companions_from` come along. Weight files hold at most `max_shard_bytes` of data each, unless
-/// one tensor alone has more.
+/// A tied model is written without its output matrix, as transformers does.
 ///
 /// # Errors
-/// Refused when `dir` exists. Failed when a weight is not finite in `dtype`, and on I/O.
-#[expect(clippy::too_many_arguments, reason = "each is one choice of the user's")]
-pub fn export(
-    dir: &Path,
-    config: &ModelConfig,
-    table: &ParamTable,
-    values: &mut dyn State,
-    dtype: Dtype,
-    base_config: Option<&Value>,
-    companions_from: Option<&Path>,
-    max_shard_bytes: u64,
-) -> Result<()> {
-    let json = pretty(&config_json(config, dtype, base_config));
-    let mut files = vec![("config.json".to_string(), json)];
+/// Refused when `dir` exists. Failed when a weight is not finite in the format, and on I/O.
+pub fn export<'a>(dir: &Path, export: &Export<'a>, weights: &Tensors) -> Result<()> {
+    let storage = &Disk;
+    let Export { config, table, dtype, base_config, companions_from, .. } = *export;
+    let mut files = vec![("config.json".to_string(), pretty(&config_json(config, dtype, base_config)))];
     if let Some(from) = companions_from {
         files.extend(Companions::read(from)?.into_files(config)?);
     }
-    let tensors: Vec<TensorSource> = table
-        .params
-        .iter()
-        .map(|p| TensorSource { name: p.name.clone(), shape: &p.shape, part: Part::Weights, place: p.place })
-        .collect();
-    export_to(&Disk, dir, (&tensors, values), dtype, &files, max_shard_bytes)
+    let source = |param: &'a Param| TensorSource { name: param.name.clone(), param, part: Part::Weights };
+    let tensors: Vec<TensorSource> = table.params.iter().map(source).collect();
+    let Target { name, parent, ground, missing } = Target::find(storage, dir)?;
+    let need = file_bytes(&tensors, dtype, &metadata());
+    let need = need + need / 50;
+    match storage.free_bytes(&ground).map_err(Error::io("ask for the free space of", &ground))? {
+        Some(free) if free < need => {
+            let text = format!("it needs {need} bytes and the disk has {free}; free some space");
+            return Err(Error::io("export to", dir)(io::Error::new(ErrorKind::StorageFull, text)));
+        }
+        _ => {}
+    }
+    let tmp = parent.join(format!("{name}.tmp-{}", std::process::id()));
+    let mut made = Vec::new();
+    let done = create_dirs(storage, &missing, &mut made)
+        .and_then(|()| storage.create_dir(&tmp).map_err(Error::input("create", &tmp)))
+        .and_then(|()| write_all(storage, &tmp, &files, (&tensors, weights), export))
+        .and_then(|()| storage.sync_dir(&tmp).map_err(Error::io("sync", &tmp)))
+        .and_then(|()| storage.rename(&tmp, dir).map_err(Error::io("rename to", dir)));
+    if let Err(error) = done {
+        // Best effort: the name says what a leftover is. A parent that somebody else uses by now is not empty.
+        let _ = remove_tree(storage, &tmp);
+        made.iter().rev().for_each(|dir| drop(storage.remove_dir(dir)));
+        return Err(error);
+    }
+    storage.sync_dir(&parent).map_err(Error::io("sync", &parent))
 }
 
 /// Refuses a directory that [`export`] would refuse, before there is anything to write.
@@ -81,41 +107,6 @@ impl Target {
         }
         Ok(Self { name, parent, ground, missing })
     }
-}
-
-/// [`export`] with its inputs in memory, on any storage.
-pub fn export_to(
-    storage: &dyn Storage,
-    dir: &Path,
-    (tensors, values): (&[TensorSource], &mut dyn State),
-    dtype: Dtype,
-    files: &[NamedFile],
-    max_shard_bytes: u64,
-) -> Result<()> {
-    let Target { name, parent, ground, missing } = Target::find(storage, dir)?;
-    let need = file_bytes(tensors, dtype, &metadata());
-    let need = need + need / 50;
-    match storage.free_bytes(&ground).map_err(Error::io("ask for the free space of", &ground))? {
-        Some(free) if free < need => {
-            let text = format!("it needs {need} bytes and the disk has {free}; free some space");
-            return Err(Error::io("export to", dir)(io::Error::new(ErrorKind::StorageFull, text)));
-        }
-        _ => {}
-    }
-    let tmp = parent.join(format!("{name}.tmp-{}", std::process::id()));
-    let mut made = Vec::new();
-    let done = create_dirs(storage, &missing, &mut made)
-        .and_then(|()| storage.create_dir(&tmp).map_err(Error::input("create", &tmp)))
-        .and_then(|()| write_all(storage, &tmp, (tensors, values), dtype, files, max_shard_bytes))
-        .and_then(|()| storage.sync_dir(&tmp).map_err(Error::io("sync", &tmp)))
-        .and_then(|()| storage.rename(&tmp, dir).map_err(Error::io("rename to", dir)));
-    if let Err(error) = done {
-        // Best effort: the name says what a leftover is. A parent that somebody else uses by now is not empty.
-        let _ = remove_tree(storage, &tmp);
-        made.iter().rev().for_each(|dir| drop(storage.remove_dir(dir)));
-        return Err(error);
-    }
-    storage.sync_dir(&parent).map_err(Error::io("sync", &parent))
 }
 
 /// The nearest directory above or at `dir` that exists, and those down to `dir` that do not, outermost first.
@@ -168,22 +159,22 @@ fn metadata() -> BTreeMap<&'static str, &'static str> {
 fn write_all(
     storage: &dyn Storage,
     tmp: &Path,
-    (tensors, values): (&[TensorSource], &mut dyn State),
-    dtype: Dtype,
     files: &[NamedFile],
-    max_shard_bytes: u64,
+    (tensors, weights): (&[TensorSource], &Tensors),
+    &Export { dtype, max_shard_bytes, .. }: &Export,
 ) -> Result<()> {
     write_files(storage, tmp, files)?;
+    let mut read = |tensor: &TensorSource, sink: Sink<'_>| lend_tensor(weights, tensor.param, sink);
     let shards = shards(tensors, dtype, max_shard_bytes);
     if shards.len() <= 1 {
         let single = tmp.join(SINGLE);
-        return write_tensors(storage, &single, tensors, values, dtype, &metadata()).map(|_| ());
+        return write_tensors(storage, &single, tensors, &mut read, dtype, &metadata()).map(|_| ());
     }
     let mut map = BTreeMap::new();
     let mut total = 0;
     for (number, shard) in shards.iter().enumerate() {
         let name = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
-        let (_, records) = write_tensors(storage, &tmp.join(&name), shard, values, dtype, &metadata())?;
+        let (_, records) = write_tensors(storage, &tmp.join(&name), shard, &mut read, dtype, &metadata())?;
         total += records.values().map(|r| r.bytes).sum::<u64>();
         map.extend(records.into_keys().map(|tensor| (tensor, name.clone())));
     }
@@ -215,7 +206,7 @@ fn shards<'a, 'b>(
     dtype: Dtype,
     max_shard_bytes: u64,
 ) -> Vec<&'b [TensorSource<'a>]> {
-    let bytes = |t: &TensorSource| (t.place.elements() * dtype.bytes()) as u64;
+    let bytes = |t: &TensorSource| (t.param.place.elements() * dtype.bytes()) as u64;
     let mut shards = Vec::new();
     let (mut start, mut size) = (0, 0);
     for (i, tensor) in tensors.iter().enumerate() {

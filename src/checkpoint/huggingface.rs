@@ -3,9 +3,10 @@ use super::dtype::Dtype;
 use super::foreign::{adapter, describe};
 use super::hf_config::{HfConfig, open_config, read_json};
 use super::safetensors::TensorFile;
+use super::tensors::{Tensors, load_tensors};
 use crate::files::storage::{Disk, Storage};
 use crate::model::{ModelConfig, Param, ParamTable};
-use crate::ops::{Part, State};
+use crate::ops::{Part, State, draw_in_order};
 use crate::{Error, Result};
 use safetensors::Dtype as FileDtype;
 use safetensors::tensor::TensorInfo;
@@ -131,43 +132,39 @@ impl HfModel {
     /// Reads every weight into those of `into`, piece by piece.
     ///
     /// # Errors
-    /// Refused, with the names and shapes, when a tensor is missing, unknown, of another shape or format, or
-    /// not finite, and when a tied model stores an output matrix that is not its embedding.
+    /// Those of [`HfModel::open_tensors`], and of reading.
     pub fn load_weights(&self, table: &ParamTable, into: &mut dyn State) -> Result<()> {
-        let held = into.state_len(Part::Weights);
-        assert!(held >= table.total, "room for {held} of {} weights", table.total);
-        self.check(table)?;
+        load_tensors(&self.open_tensors(table)?, table, into, Part::Weights)
+    }
+
+    /// Its weights, to be read tensor by tensor. Whoever reads one that is not finite is refused it.
+    ///
+    /// # Errors
+    /// Refused, with the names and shapes, when a tensor is missing, unknown, or of another shape or format, and when a
+    /// tied model stores an output matrix that is not its embedding.
+    pub fn open_tensors(&self, table: &ParamTable) -> Result<Box<Tensors<'_>>> {
+        self.check_names(table)?;
+        table.params.iter().try_for_each(|param| self.check_shape(&param.name, &param.shape))?;
         if table.find(HEAD).is_none() && self.weights.has(HEAD) {
             self.check_shape(HEAD, &[table.embed.rows, table.embed.cols])?;
-            self.check_tied()?;
+            self.check_tied(table.embed.elements())?;
         }
-        table.params.iter().try_for_each(|param| {
-            self.read(param, |first, values| into.write_state(Part::Weights, param.place, first, values))
-        })
+        Ok(Box::new(|param, first, values| self.fill(param, first, values)))
     }
 
-    /// Refuses, with the names and shapes, tensors that are missing, unknown, or of another shape or format.
-    pub fn check(&self, table: &ParamTable) -> Result<()> {
-        self.check_names(table)?;
-        table.params.iter().try_for_each(|param| self.check_shape(&param.name, &param.shape))
-    }
-
-    /// Hands the values of one tensor, which [`HfModel::check`] has found, to `sink` piece by piece: the number of the
-    /// first, and the values. Refused where one is not finite.
-    pub fn read(&self, param: &Param, mut sink: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+    fn fill(&self, param: &Param, first: usize, values: &mut [f32]) -> Result<()> {
         let (file, stored) = self.weights.find(&param.name);
-        file.read(stored, |first, values| {
-            if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-                return Err(Error::refused(format!(
-                    "{}: {} element {} is {}; a model with such weights cannot be trained, take another copy",
-                    file.path().display(),
-                    param.name,
-                    first + i,
-                    values[i]
-                )));
-            }
-            sink(first, values)
-        })
+        file.fill(stored, first, values)?;
+        match values.iter().position(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(i) => Err(Error::refused(format!(
+                "{}: {} element {} is {}; a model with such weights cannot be trained, take another copy",
+                file.path().display(),
+                param.name,
+                first + i,
+                values[i]
+            ))),
+        }
     }
 
     /// Missing and unknown tensors, all of them in one message.
@@ -235,12 +232,12 @@ impl HfModel {
     }
 
     /// The stored output matrix of a tied model must be the embedding, bit for bit.
-    fn check_tied(&self) -> Result<()> {
+    fn check_tied(&self, elements: usize) -> Result<()> {
         let [(file, head), (other, embedding)] = [HEAD, EMBEDDING].map(|name| self.weights.find(name));
-        let (mut same, mut bytes) = (Vec::new(), Vec::new());
-        file.read(head, |first, values| {
+        let mut same = Vec::new();
+        draw_in_order(&|first, values| file.fill(head, first, values), elements, |first, values| {
             same.resize(values.len(), 0.0);
-            other.fill(embedding, first, &mut same, &mut bytes)?;
+            other.fill(embedding, first, &mut same)?;
             if values.iter().zip(&same).all(|(a, b)| a.to_bits() == b.to_bits()) {
                 return Ok(());
             }

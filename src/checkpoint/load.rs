@@ -2,8 +2,9 @@
 //! hashes do not prove.
 use super::blocks::hash_bytes;
 use super::manifest::Manifest;
-use super::names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name, step_of};
+use super::names::{EMA, FILES, LOG, MANIFEST, MODEL, OPTIMIZER, step_name, step_of};
 use super::safetensors::TensorFile;
+use super::tensors::{Tensors, load_tensors};
 use crate::files::storage::Storage;
 use crate::model::ParamTable;
 use crate::ops::{Part, State};
@@ -176,58 +177,42 @@ pub fn load(
             step_dir.display()
         ))
     })?;
-    load_file(storage, &step_dir.join(MODEL), table, into, &[("", Part::Weights)])?;
-    if moments {
-        let parts = [("m.", Part::First), ("v.", Part::Second)];
-        load_file(storage, &step_dir.join(OPTIMIZER), table, into, &parts)?;
+    let parts = [Part::Weights, Part::First, Part::Second];
+    for part in &parts[..if moments { 3 } else { 1 }] {
+        load_tensors(&open_tensors(storage, step_dir, table, *part)?, table, into, *part)?;
     }
     Ok(manifest)
 }
 
-/// Loads the moving average of the weights of a step directory, which was verified, into a part of `into`.
+/// Opens a part of a step directory, which was verified, to be read tensor by tensor.
 ///
 /// # Errors
-/// Refused when there is none, or it does not fit `table`.
-pub fn load_ema(
-    storage: &dyn Storage,
+/// Refused when there is none, as of the moving average that not every run keeps, or it does not fit `table`.
+pub fn open_tensors<'a>(
+    storage: &'a dyn Storage,
     step_dir: &Path,
     table: &ParamTable,
-    into: &mut dyn State,
     part: Part,
-) -> Result<()> {
-    let bad = |why: String| Error::refused(format!("{}: {why}", step_dir.display()));
-    let manifest = read_manifest(storage, step_dir).map_err(bad)?;
-    if !manifest.files.contains_key(EMA) {
-        return Err(bad("it has no moving average of the weights; runs with train.ema save one".into()));
-    }
-    load_file(storage, &step_dir.join(EMA), table, into, &[("ema.", part)])
-}
-
-/// Streams one file into the parts of its prefixes.
-fn load_file(
-    storage: &dyn Storage,
-    path: &Path,
-    table: &ParamTable,
-    into: &mut dyn State,
-    parts: &[(&str, Part)],
-) -> Result<()> {
-    let file = TensorFile::open(storage, path)?;
-    check_tensors(&file, table, parts)?;
-    for (prefix, part) in parts {
-        let held = into.state_len(*part);
-        assert!(held >= table.total, "{part:?} holds {held} of {} elements", table.total);
-        for param in &table.params {
-            let name = format!("{prefix}{}", param.name);
-            file.read(&name, |first, values| into.write_state(*part, param.place, first, values))?;
+) -> Result<Box<Tensors<'a>>> {
+    let held = FILES.into_iter().find_map(|(name, parts)| {
+        parts.iter().find(|(held, _)| *held == part).map(|(_, prefix)| (name, parts, *prefix))
+    });
+    let (name, parts, prefix) = held.expect("every part has a file");
+    if part == Part::Average {
+        let bad = |why: String| Error::refused(format!("{}: {why}", step_dir.display()));
+        if !read_manifest(storage, step_dir).map_err(bad)?.files.contains_key(EMA) {
+            return Err(bad("it has no moving average of the weights; runs with train.ema save one".into()));
         }
     }
-    Ok(())
+    let file = TensorFile::open(storage, &step_dir.join(name))?;
+    check_tensors(&file, table, parts)?;
+    Ok(Box::new(move |param, first, values| file.fill(&format!("{prefix}{}", param.name), first, values)))
 }
 
 /// Every tensor of the table is there once per prefix with its shape, and there are no others.
-fn check_tensors(file: &TensorFile, table: &ParamTable, parts: &[(&str, Part)]) -> Result<()> {
+fn check_tensors(file: &TensorFile, table: &ParamTable, parts: &[(Part, &str)]) -> Result<()> {
     let path = file.path().display();
-    for (prefix, _) in parts {
+    for (_, prefix) in parts {
         for param in &table.params {
             let name = format!("{prefix}{}", param.name);
             let found = file.info(&name).map(|i| (&i.shape, i.dtype));
@@ -253,7 +238,7 @@ fn check_tensors(file: &TensorFile, table: &ParamTable, parts: &[(&str, Part)]) 
     if names.len() != expected {
         let extra = names
             .iter()
-            .find(|n| !parts.iter().any(|(p, _)| n.strip_prefix(p).is_some_and(|n| table.find(n).is_some())));
+            .find(|n| !parts.iter().any(|(_, p)| n.strip_prefix(p).is_some_and(|n| table.find(n).is_some())));
         return Err(Error::refused(format!(
             "{path} has {} tensors, and the model has {expected}; {} is not among them",
             names.len(),

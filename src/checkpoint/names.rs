@@ -1,4 +1,5 @@
 //! Names of files and directories of a run, and which directories are whose.
+use crate::ops::Part;
 
 /// Weights of a step, under Hugging Face's names.
 pub const MODEL: &str = "model.safetensors";
@@ -6,6 +7,12 @@ pub const MODEL: &str = "model.safetensors";
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// Moving average of the weights of a step that has one: `ema.<name>`.
 pub const EMA: &str = "ema.safetensors";
+/// Which parts of the state the files of a step have, and what precedes the names of their tensors.
+pub const FILES: [(&str, &[(Part, &str)]); 3] = [
+    (MODEL, &[(Part::Weights, "")]),
+    (OPTIMIZER, &[(Part::First, "m."), (Part::Second, "v.")]),
+    (EMA, &[(Part::Average, "ema.")]),
+];
 /// What a step says of itself.
 pub const MANIFEST: &str = "manifest.json";
 /// The log of a run, whose presence says that steps were taken.

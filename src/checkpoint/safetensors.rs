@@ -1,12 +1,13 @@
 //! The safetensors format. The header is parsed and validated by the `safetensors` crate; the data are read
 //! with positioned reads instead of a mapping, so that a file that shrinks is an error, not a SIGBUS, and
-//! loading needs one megabyte beside its target. The writer is ours: sorted keys and fsync.
+//! any piece of a tensor can be read by itself. The writer is ours: sorted keys and fsync.
 use super::blocks::TensorHasher;
 use super::dtype::Dtype;
 use super::output::{FileRecord, Output, hex};
 use crate::error::one_line;
 use crate::files::storage::{ReadAt, Storage, read_exact_at};
-use crate::ops::{Matrix, Part, State};
+use crate::model::Param;
+use crate::ops::{Part, Sink};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,6 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// The format's own bound on headers.
 const HEADER_MAX: u64 = 100_000_000;
-/// Elements read at a time: small enough for the second cache, large enough for the disk.
-const READ_PIECE: usize = 1 << 18;
 /// Elements encoded at a time.
 const ENCODE_PIECE: usize = 1 << 16;
 
@@ -82,26 +81,11 @@ impl<'a> TensorFile<'a> {
         self.metadata.info(name)
     }
 
-    /// Hands the values of a tensor to `sink` in order, with the index of the first value of each piece.
-    ///
-    /// # Errors
-    /// Those of [`TensorFile::fill`]; `sink`'s.
-    pub fn read(&self, name: &str, mut sink: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
-        let elements = self.info(name).map_or(1, |info| info.shape.iter().product());
-        let (mut values, mut bytes) = (vec![0f32; READ_PIECE.min(elements)], Vec::new());
-        for first in (0..elements).step_by(READ_PIECE) {
-            let values = &mut values[..READ_PIECE.min(elements - first)];
-            self.fill(name, first, values, &mut bytes)?;
-            sink(first, values)?;
-        }
-        Ok(())
-    }
-
-    /// Fills `values` with those of a tensor from row-major index `first` on. `bytes` is room to use again.
+    /// Fills `values` with those of a tensor from row-major index `first` on.
     ///
     /// # Errors
     /// Refused when there is no such tensor or its format is not f32, f16, bf16 or f64; those of reading.
-    pub fn fill(&self, name: &str, first: usize, values: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+    pub fn fill(&self, name: &str, first: usize, values: &mut [f32]) -> Result<()> {
         let info = self.info(name).ok_or_else(|| {
             Error::refused(format!("{} has no tensor {name}; is it of another model?", self.path.display()))
         })?;
@@ -122,11 +106,11 @@ impl<'a> TensorFile<'a> {
         if dtype == Some(Dtype::F32) {
             return read_exact_at(&*self.source, bytemuck::cast_slice_mut(values), at).map_err(failed);
         }
-        bytes.resize(values.len() * size, 0);
-        read_exact_at(&*self.source, bytes, at).map_err(failed)?;
+        let mut bytes = vec![0; values.len() * size];
+        read_exact_at(&*self.source, &mut bytes, at).map_err(failed)?;
         match dtype {
-            Some(dtype) => dtype.decode(bytes, values),
-            None => round(bytes, values),
+            Some(dtype) => dtype.decode(&bytes, values),
+            None => round(&bytes, values),
         }
         Ok(())
     }
@@ -144,13 +128,14 @@ fn round(bytes: &[u8], values: &mut [f32]) {
 pub struct TensorSource<'a> {
     /// Name in the file.
     pub name: String,
-    /// Shape in the file.
-    pub shape: &'a [usize],
-    /// Which flat buffer it is in.
+    /// Its shape, and its place in the flat buffers.
+    pub param: &'a Param,
+    /// Which of them it is in.
     pub part: Part,
-    /// Its rows there.
-    pub place: Matrix,
 }
+
+/// Hands over the values of one tensor.
+pub type Values<'a> = &'a mut dyn FnMut(&TensorSource, Sink<'_>) -> Result<()>;
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,12 +187,12 @@ fn layout(tensors: &BTreeMap<&str, (&[usize], Dtype)>, metadata: &BTreeMap<&str,
 
 /// Bytes that [`write_tensors`] will write.
 pub fn file_bytes(tensors: &[TensorSource], dtype: Dtype, metadata: &BTreeMap<&str, &str>) -> u64 {
-    let entries = tensors.iter().map(|t| (t.name.as_str(), (t.shape, dtype))).collect();
+    let entries = tensors.iter().map(|t| (t.name.as_str(), (&t.param.shape[..], dtype))).collect();
     let (header, data) = layout(&entries, metadata);
     header.len() as u64 + data
 }
 
-/// Writes `tensors` of `values`, in the order of their names, to the new file `path`, and makes its contents durable.
+/// Writes `tensors` with their `values`, in the order of their names, to the new file `path`, and makes its contents durable.
 /// Equal tensors give equal bytes.
 ///
 /// # Errors
@@ -217,13 +202,13 @@ pub fn write_tensors(
     storage: &dyn Storage,
     path: &Path,
     tensors: &[TensorSource],
-    values: &mut dyn State,
+    values: Values<'_>,
     dtype: Dtype,
     metadata: &BTreeMap<&str, &str>,
 ) -> Result<(FileRecord, BTreeMap<String, TensorRecord>)> {
     let mut sorted: Vec<&TensorSource> = tensors.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let entries = sorted.iter().map(|t| (t.name.as_str(), (t.shape, dtype))).collect();
+    let entries = sorted.iter().map(|t| (t.name.as_str(), (&t.param.shape[..], dtype))).collect();
     let (head, _) = layout(&entries, metadata);
     let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut output = Output::create(storage, path)?;
@@ -232,10 +217,10 @@ pub fn write_tensors(
     for tensor in sorted {
         let record = TensorRecord {
             blocks: write_tensor(&mut output, tensor, values, dtype)?,
-            bytes: (tensor.place.elements() * dtype.bytes()) as u64,
+            bytes: (tensor.param.place.elements() * dtype.bytes()) as u64,
             dtype,
             file: file.clone(),
-            shape: tensor.shape.to_vec(),
+            shape: tensor.param.shape.clone(),
         };
         records.insert(tensor.name.clone(), record);
     }
@@ -247,11 +232,11 @@ pub fn write_tensors(
 fn write_tensor(
     output: &mut Output,
     tensor: &TensorSource,
-    values: &mut dyn State,
+    values: Values<'_>,
     dtype: Dtype,
 ) -> Result<Vec<String>> {
     let (mut blocks, mut rounded, mut first) = (TensorHasher::new(), Vec::new(), 0);
-    values.read_state(tensor.part, tensor.place, &mut |piece| {
+    values(tensor, &mut |piece| {
         for values in piece.chunks(ENCODE_PIECE) {
             let bytes = dtype
                 .encode(values, &mut rounded)
@@ -262,7 +247,7 @@ fn write_tensor(
         }
         Ok(())
     })?;
-    assert_eq!(first, tensor.place.elements(), "{} was handed over in full", tensor.name);
+    assert_eq!(first, tensor.param.place.elements(), "{} was handed over in full", tensor.name);
     Ok(blocks.finish())
 }
 

@@ -5,14 +5,14 @@
 use super::blocks::BLOCK_BYTES;
 use super::dtype::Dtype;
 use super::manifest::{FORMAT, Manifest, RunState};
-use super::names::{EMA, MANIFEST, MODEL, OPTIMIZER, is_plain_name, step_name, tmp_name};
+use super::names::{EMA, FILES, MANIFEST, MODEL, OPTIMIZER, is_plain_name, step_name, tmp_name};
 use super::output::{FileRecord, write_file};
 use super::rotate::{rotate, set_aside};
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
 use super::{hf_config, load};
 use crate::files::storage::{Storage, read_small, remove_tree};
 use crate::model::{ModelConfig, ParamTable};
-use crate::ops::{Part, State};
+use crate::ops::{Part, Sink, State};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -107,21 +107,16 @@ fn small_files(snapshot: &Snapshot) -> Result<BTreeMap<String, Vec<u8>>> {
 
 /// The files of tensors by name.
 fn tensor_files(table: &ParamTable, has_average: bool) -> Vec<(&'static str, Vec<TensorSource<'_>>)> {
-    let mut moments = tensors("m.", table, Part::First);
-    moments.extend(tensors("v.", table, Part::Second));
-    let mut files = vec![(MODEL, tensors("", table, Part::Weights)), (OPTIMIZER, moments)];
-    files.extend(has_average.then(|| (EMA, tensors("ema.", table, Part::Average))));
-    files
-}
-
-fn tensors<'a>(prefix: &str, table: &'a ParamTable, part: Part) -> Vec<TensorSource<'a>> {
-    let source = |p: &'a crate::model::Param| TensorSource {
-        name: format!("{prefix}{}", p.name),
-        shape: &p.shape,
-        part,
-        place: p.place,
+    let tensors = |(part, prefix): &(Part, &str)| {
+        let (part, prefix) = (*part, prefix.to_string());
+        (table.params.iter()).map(move |param| TensorSource {
+            name: prefix.clone() + &param.name,
+            param,
+            part,
+        })
     };
-    table.params.iter().map(source).collect()
+    let files = FILES.into_iter().filter(|(name, _)| has_average || *name != EMA);
+    files.map(|(name, parts)| (name, parts.iter().flat_map(tensors).collect())).collect()
 }
 
 /// transformers opens only files that say so.
@@ -164,9 +159,11 @@ fn write_step(
     storage.create_dir(tmp).map_err(Error::io("create", tmp))?;
     let mut files: BTreeMap<String, FileRecord> = BTreeMap::new();
     let mut records = BTreeMap::new();
+    let mut read =
+        |tensor: &TensorSource, sink: Sink<'_>| values.read_state(tensor.part, tensor.param.place, sink);
     for (name, tensors) in large {
         let (file, tensors) =
-            write_tensors(storage, &tmp.join(name), tensors, values, Dtype::F32, &metadata())?;
+            write_tensors(storage, &tmp.join(name), tensors, &mut read, Dtype::F32, &metadata())?;
         files.insert((*name).into(), file);
         records.extend(tensors);
     }

@@ -1,9 +1,8 @@
 //! `rewarm average`: one checkpoint out of several.
 use crate::average::{Method, average, check_same};
-use crate::checkpoint::{self, Disk, Dtype, HfModel, MAX_SHARD_BYTES, list_steps};
+use crate::checkpoint::{self, Disk, Dtype, Export, HfModel, MAX_SHARD_BYTES, list_steps};
 use crate::console::{note, print};
 use crate::model::ParamTable;
-use crate::ops::HostState;
 use crate::schedule::Curve;
 use crate::train::OpenModel;
 use crate::{Error, Result};
@@ -148,19 +147,14 @@ pub fn run(args: &AverageArgs) -> Result<()> {
     let newest = sources.last().expect("there are at least two");
     // A checkpoint of ours knows more of its model than config.json says.
     let (config, table) = (newest.config(), ParamTable::new(newest.config()));
-    let mut w = vec![0.0; table.total];
-    average(&models, &weights, &table, &mut w)?;
-    let (base, tokenizer) = (Some(newest.raw_config()), Some(newest.dir()));
-    let mut values = HostState::of_weights(w);
-    checkpoint::export(
-        &args.output,
+    let export = Export {
         config,
-        &table,
-        &mut values,
-        Dtype::F32,
-        base,
-        tokenizer,
-        MAX_SHARD_BYTES,
-    )?;
+        table: &table,
+        dtype: Dtype::F32,
+        base_config: Some(newest.raw_config()),
+        companions_from: Some(newest.dir()),
+        max_shard_bytes: MAX_SHARD_BYTES,
+    };
+    checkpoint::export(&args.output, &export, &average(&models, &weights, &table)?)?;
     print(&args.output.display().to_string())
 }

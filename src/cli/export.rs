@@ -1,9 +1,9 @@
 //! `rewarm export`: a checkpoint as a Hugging Face directory.
 use super::common::one_of;
 use crate::Result;
-use crate::checkpoint::{self, Dtype};
+use crate::checkpoint::{self, Dtype, Export};
 use crate::model::ParamTable;
-use crate::ops::{HostState, Part};
+use crate::ops::Part;
 use crate::train::OpenModel;
 use std::path::PathBuf;
 
@@ -36,16 +36,16 @@ fn write(args: &ExportArgs, source: &OpenModel) -> Result<()> {
     let dtype = args.dtype.unwrap_or(source.dtype());
     let config = source.config();
     let table = ParamTable::new(config);
-    let mut values = HostState::of_weights(vec![0.0; table.total]);
-    if args.ema {
-        source.load_ema(&table, &mut values, Part::Weights)?;
-    } else {
-        source.load(&table, &mut values, false)?;
-    }
-    let tokenizer = Some(source.dir());
-    let base = Some(source.raw_config());
-    let shard = args.max_shard_bytes;
-    checkpoint::export(&args.output, config, &table, &mut values, dtype, base, tokenizer, shard)
+    let weights = source.open_tensors(&table, if args.ema { Part::Average } else { Part::Weights })?;
+    let export = Export {
+        config,
+        table: &table,
+        dtype,
+        base_config: Some(source.raw_config()),
+        companions_from: Some(source.dir()),
+        max_shard_bytes: args.max_shard_bytes,
+    };
+    checkpoint::export(&args.output, &export, &weights)
 }
 
 /// A number of bytes as transformers' `max_shard_size` spells it: powers of 1000, or with an i of 1024, in any case.

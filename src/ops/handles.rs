@@ -7,6 +7,9 @@ use strum::{Display, VariantNames};
 /// Takes values piece by piece.
 pub type Sink<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
 
+/// Fills values with those from a row-major index on; asked by several threads at once, in any order.
+pub type Source<'a> = &'a (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync);
+
 /// `batch` sequences of `time` tokens: `batch · time` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {

@@ -11,11 +11,13 @@ mod calls;
 pub mod cost;
 mod handles;
 mod op;
+mod source;
 mod state;
 mod update;
 
 pub use backend::{Backend, GemmChoices, Ops, Timeline, Work};
-pub use handles::{Act, Gelu, Heads, Matrix, Norm, Shape, Sink, Stat, Vector};
+pub use handles::{Act, Gelu, Heads, Matrix, Norm, Shape, Sink, Source, Stat, Vector};
 pub use op::Op;
+pub use source::draw_in_order;
 pub use state::{HostState, Part, State};
 pub use update::{AdamParam, AdamSettings, AdamStep, Outcome, Update};

@@ -1,5 +1,6 @@
 //! What a run saves and loads: flat buffers, wherever they lie, read and written piece by piece.
-use super::handles::{Matrix, Sink};
+use super::handles::{Matrix, Sink, Source};
+use super::source::draw_in_order;
 use crate::Result;
 
 /// One of the flat buffers, all laid out by the parameter table.
@@ -41,6 +42,11 @@ pub trait State {
     /// Overwrites the values at `place` from row-major index `first` on. Where the state is kept in bf16, it rounds to
     /// nearest.
     fn write_state(&mut self, part: Part, place: Matrix, first: usize, values: &[f32]) -> Result<()>;
+
+    /// Overwrites all values at `place` with those of `source`.
+    fn fill_state(&mut self, part: Part, place: Matrix, source: Source<'_>) -> Result<()> {
+        draw_in_order(source, place.elements(), |first, values| self.write_state(part, place, first, values))
+    }
 
     /// A copy of all of it on the host, for models that are small beside its memory.
     fn state(&mut self) -> Result<HostState> {

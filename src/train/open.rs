@@ -15,7 +15,7 @@ use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
 use super::sources::{keep_tokenizer, resumed_fingerprint};
 use crate::backend;
-use crate::checkpoint::{RunLock, RunState};
+use crate::checkpoint::{RunLock, RunState, load_tensors};
 use crate::config::{Config, OptimizerStart};
 use crate::data::Mixture;
 use crate::device::{self, Device, DeviceName};
@@ -133,7 +133,7 @@ impl Session {
             source.load(&model.table, ops, true)?;
             let Some(decay) = ema else { return Ok(()) };
             ops.keep_ema(decay)?;
-            source.load_ema(&model.table, ops, Part::Average)
+            load_tensors(&source.open_tensors(&model.table, Part::Average)?, &model.table, ops, Part::Average)
         })?;
         session.choices = choices;
         if let Some(before) = &before {

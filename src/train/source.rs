@@ -1,7 +1,7 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
 use super::run_config::{SavedKeys, wanted_config};
-use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, hf_config};
+use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, Tensors, hf_config};
 use crate::config::Config;
 use crate::model::{ModelConfig, ParamTable, Precision, TokenIds};
 use crate::ops::{Part, State};
@@ -152,14 +152,16 @@ impl OpenModel {
         self.manifest().map(of).transpose()
     }
 
-    /// Loads the moving average of the weights, which only our checkpoints may have, into a part of `into`.
-    pub fn load_ema(&self, table: &ParamTable, into: &mut dyn State, part: Part) -> Result<()> {
+    /// Its weights, or the moving average of them, which only our checkpoints may have, to be read tensor by tensor.
+    pub fn open_tensors(&self, table: &ParamTable, part: Part) -> Result<Box<Tensors<'_>>> {
         match self {
+            Self::HuggingFace { model, .. } if part == Part::Weights => model.open_tensors(table),
             Self::HuggingFace { dir, .. } => Err(Error::refused(format!(
                 "{} is one model; a step of a run with train.ema has a moving average beside its weights",
                 dir.display()
             ))),
-            Self::Step { dir, .. } => checkpoint::load_ema(&Disk, dir, table, into, part),
+            // Hashes were compared when it was opened.
+            Self::Step { dir, .. } => checkpoint::open_tensors(&Disk, dir, table, part),
         }
     }
 

@@ -109,7 +109,8 @@ impl Run {
         checkpoint::verify(storage, dir).map_err(|why| format!("{}: {why}", dir.display()))?;
         let manifest =
             checkpoint::load(storage, dir, &self.table, &mut into, true).map_err(|e| e.to_string())?;
-        checkpoint::load_ema(storage, dir, &self.table, &mut into, Part::Average)
+        checkpoint::open_tensors(storage, dir, &self.table, Part::Average)
+            .and_then(|ema| checkpoint::load_tensors(&ema, &self.table, &mut into, Part::Average))
             .map_err(|e| e.to_string())?;
         let (found, mine) = (&into, &self.values);
         let same = |a: &[f32], b: &[f32]| {

@@ -1,7 +1,7 @@
 //! What lies beside the weights: carried along unchanged, exchanged with the tokenizer it belongs to, and completed so
 //! that transformers opens a tokenizer of ours as it is.
-use crate::{config, values, weights, write_model};
-use rewarm::checkpoint::{Companions, Dtype, MAX_SHARD_BYTES, export};
+use crate::{config, plain, tensors, weights, write_model};
+use rewarm::checkpoint::{Companions, Dtype, Export, MAX_SHARD_BYTES, export};
 use rewarm::data::TextTokenizer;
 use rewarm::model::{ModelConfig, ParamTable, TokenIds};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn export_from(from: &Path, to: &Path, config: &ModelConfig) {
     let table = ParamTable::new(config);
     let w = weights(&table);
-    export(to, config, &table, &mut values(&w), Dtype::F32, None, Some(from), MAX_SHARD_BYTES).unwrap();
+    export(to, &Export { companions_from: Some(from), ..plain(config, &table) }, &tensors(&w)).unwrap();
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Tokens that start and end a text, as transformers 5.24 reads them: `null`, absent, one and several are four
 //! different things, and all of them come out of an export as they went in.
-use crate::{config, values, weights};
+use crate::{config, plain, tensors, weights};
 use rewarm::checkpoint::hf_config::{end_tokens, parse_config};
-use rewarm::checkpoint::{Dtype, MAX_SHARD_BYTES, config_json, export};
+use rewarm::checkpoint::{Dtype, Export, config_json, export};
 use rewarm::model::{ParamTable, TokenIds};
 use serde_json::{Value, json};
 use std::fs;
@@ -38,8 +38,8 @@ fn ids_leave_as_they_came() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("out");
         let w = weights(&table);
-        export(&dir, &parsed.model, &table, &mut values(&w), Dtype::F32, Some(&raw), None, MAX_SHARD_BYTES)
-            .unwrap();
+        let plan = Export { base_config: Some(&raw), ..plain(&parsed.model, &table) };
+        export(&dir, &plan, &tensors(&w)).unwrap();
         let written: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
         for key in ["eos_token_id", "bos_token_id"] {
             assert_eq!(written.get(key), raw.get(key), "{key}");

@@ -7,8 +7,8 @@ mod names;
 mod refusals;
 
 use rewarm::checkpoint::hf_config::parse_config;
-use rewarm::checkpoint::{Dtype, HfModel, MAX_SHARD_BYTES, config_json, export, read_config};
-use rewarm::model::{ModelConfig, ParamTable, preset};
+use rewarm::checkpoint::{Dtype, Export, HfModel, MAX_SHARD_BYTES, config_json, export, read_config};
+use rewarm::model::{ModelConfig, Param, ParamTable, preset};
 use rewarm::ops::{Gelu, HostState};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as FileDtype, TensorView, serialize};
@@ -33,13 +33,30 @@ fn weights(table: &ParamTable) -> Vec<f32> {
     (0..table.total).map(value).collect()
 }
 
-fn values(w: &[f32]) -> HostState {
-    HostState::of_weights(w.to_vec())
+/// The tensors of a flat buffer, as an export reads them.
+fn tensors(w: &[f32]) -> impl Fn(&Param, usize, &mut [f32]) -> rewarm::Result<()> + Sync {
+    |param, first, values| {
+        values.copy_from_slice(&param.gather(w)[first..][..values.len()]);
+        Ok(())
+    }
+}
+
+/// Weights of f32 in one file, with nothing beside them.
+fn plain<'a>(config: &'a ModelConfig, table: &'a ParamTable) -> Export<'a> {
+    Export {
+        config,
+        table,
+        dtype: Dtype::F32,
+        base_config: None,
+        companions_from: None,
+        max_shard_bytes: MAX_SHARD_BYTES,
+    }
 }
 
 fn write_model(dir: &Path, config: &ModelConfig, dtype: Dtype, max_shard_bytes: u64) {
     let table = ParamTable::new(config);
-    export(dir, config, &table, &mut values(&weights(&table)), dtype, None, None, max_shard_bytes).unwrap();
+    let plan = Export { dtype, max_shard_bytes, ..plain(config, &table) };
+    export(dir, &plan, &tensors(&weights(&table))).unwrap();
 }
 
 fn load(dir: &Path) -> Result<(HfModel, ParamTable, Vec<f32>), String> {
@@ -98,17 +115,13 @@ fn every_format_comes_back_byte_for_byte() {
                 for param in &table.params {
                     assert_eq!(param.gather(&w), param.gather(&weights(&table)), "{}", param.name);
                 }
-                export(
-                    &b,
-                    &model.config,
-                    &table,
-                    &mut values(&w),
-                    model.dtype,
-                    Some(&model.raw_config),
-                    None,
-                    shard,
-                )
-                .unwrap();
+                let plan = Export {
+                    dtype: model.dtype,
+                    base_config: Some(&model.raw_config),
+                    max_shard_bytes: shard,
+                    ..plain(&model.config, &table)
+                };
+                export(&b, &plan, &tensors(&w)).unwrap();
                 for entry in fs::read_dir(&a).unwrap() {
                     let name = entry.unwrap().file_name();
                     let same = fs::read(a.join(&name)).unwrap() == fs::read(b.join(&name)).unwrap();
@@ -143,8 +156,14 @@ fn golden_directories_round_trip() {
         let temp = tempfile::tempdir().unwrap();
         let out = temp.path().join("out");
         let shard = if dir.join("model.safetensors").exists() { MAX_SHARD_BYTES } else { 60_000 };
-        let base = Some(&model.raw_config);
-        export(&out, &model.config, &table, &mut values(&w), model.dtype, base, Some(&dir), shard).unwrap();
+        let plan = Export {
+            dtype: model.dtype,
+            base_config: Some(&model.raw_config),
+            companions_from: Some(&dir),
+            max_shard_bytes: shard,
+            ..plain(&model.config, &table)
+        };
+        export(&out, &plan, &tensors(&w)).unwrap();
         let known = |t: &Tensors| -> Tensors {
             t.iter().filter(|(n, _)| table.find(n).is_some()).map(|(n, s)| (n.clone(), s.clone())).collect()
         };
@@ -168,12 +187,13 @@ fn golden_directories_round_trip() {
 #[test]
 fn an_export_replaces_nothing_and_leaves_nothing_behind() {
     let temp = tempfile::tempdir().unwrap();
-    let table = ParamTable::new(&config());
+    let config = config();
+    let table = ParamTable::new(&config);
     let mut w = weights(&table);
     let dir = temp.path().join("m");
     fs::create_dir(&dir).unwrap();
     let again = |w: &[f32], dir: &Path, dtype| {
-        export(dir, &config(), &table, &mut values(w), dtype, None, None, MAX_SHARD_BYTES).unwrap_err()
+        export(dir, &Export { dtype, ..plain(&config, &table) }, &tensors(w)).unwrap_err()
     };
     assert_eq!(again(&w, &dir, Dtype::F32).exit_code(), 1);
     fs::remove_dir(&dir).unwrap();

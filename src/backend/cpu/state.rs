@@ -1,7 +1,7 @@
 //! The flat buffers, lent as they are.
 use super::Cpu;
 use crate::Result;
-use crate::ops::{Matrix, Part, Sink, State};
+use crate::ops::{Matrix, Part, Sink, Source, State};
 
 impl Cpu {
     fn part(&self, part: Part) -> &[f32] {
@@ -35,5 +35,9 @@ impl State for Cpu {
     fn write_state(&mut self, part: Part, place: Matrix, first: usize, values: &[f32]) -> Result<()> {
         place.scatter(first, values, self.part_mut(part));
         Ok(())
+    }
+
+    fn fill_state(&mut self, part: Part, place: Matrix, source: Source<'_>) -> Result<()> {
+        place.draw(source, self.part_mut(part))
     }
 }
