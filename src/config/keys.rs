@@ -1,9 +1,10 @@
 //! The check of a file or an override by the table of keys, and the answer to a key that does not exist.
 use super::elsewhere::{ELSEWHERE, SHARES};
-use super::kind::ARGUMENTS;
-use super::kind::Kind::{self, *};
 use super::table::{KEYS, Key, OnResume, REQUIRED};
 use crate::error::one_line;
+use crate::schedule::catalogue::arguments;
+use crate::schedule::kind::Kind::{self, *};
+use crate::schedule::kind::describe;
 use crate::{Error, Result};
 use toml::{Table, Value};
 
@@ -25,7 +26,7 @@ pub(super) fn kind_of(known: &str) -> Option<Kind> {
     let argument = || {
         let known = as_listed(known);
         let name = known.strip_prefix("schedule.phases[].").or(known.strip_prefix("schedule."))?;
-        ARGUMENTS.iter().find(|(argument, _)| *argument == name).map(|(_, kind)| *kind)
+        arguments().find(|argument| argument.name == name).map(|argument| argument.kind)
     };
     listed(known).map(|key| key.kind).or_else(argument)
 }
@@ -46,7 +47,7 @@ pub(super) fn on_resume(shown: &str) -> OnResume {
 
 /// All keys of the file, arguments of schedules as keys of `[schedule]`.
 fn all_keys() -> impl Iterator<Item = String> {
-    let arguments = ARGUMENTS.iter().map(|(key, _)| format!("schedule.{key}"));
+    let arguments = arguments().map(|argument| format!("schedule.{}", argument.name));
     KEYS.iter().map(|key| key.name.to_owned()).chain(arguments)
 }
 
@@ -73,7 +74,7 @@ fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
                 other => {
                     return Err(Error::refused(format!(
                         "{origin}: {shown} is {}; it is a section, write its keys under [{shown}]",
-                        super::kind::describe(other)
+                        describe(other)
                     )));
                 }
             }
@@ -82,8 +83,8 @@ fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
         let Some(kind) = kind_of(&known) else {
             return Err(unknown(&shown, &known, value, origin));
         };
-        kind.check(value)
-            .map_err(|wrong| Error::refused(format!("{origin}: {shown} {wrong}{}", such_as(&known, kind))))?;
+        kind.read(value, &shown)
+            .map_err(|wrong| Error::refused(format!("{origin}: {wrong}{}", such_as(&known, kind))))?;
         if let (Tables | Phases, Value::Array(entries)) = (kind, value) {
             for (i, entry) in entries.iter().enumerate() {
                 check_entry(entry, &format!("{shown}[{i}]"), &format!("{known}[]"), origin)?;
@@ -97,7 +98,7 @@ fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
 fn such_as(known: &str, kind: Kind) -> String {
     let default = listed(known).map(|key| key.default).filter(|default| default.parse::<Value>().is_ok());
     match (kind, default) {
-        (Count(_) | Size | Number(_) | Pair(_), Some(default)) => format!(", such as {default}"),
+        (Whole(_) | Number(_) | Pair(_), Some(default)) => format!(", such as {default}"),
         _ => String::new(),
     }
 }

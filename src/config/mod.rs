@@ -5,7 +5,6 @@
 mod batch;
 mod elsewhere;
 mod keys;
-mod kind;
 mod layers;
 mod mixture;
 mod page;
@@ -38,12 +37,6 @@ use crate::schedule::{Quantities, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
-
-/// Whether a named schedule or a shape can have an argument of this name.
-#[cfg(test)]
-pub(crate) fn is_schedule_argument(name: &str) -> bool {
-    kind::ARGUMENTS.iter().any(|(key, _)| *key == name)
-}
 
 /// A validated run configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,11 +3,16 @@
 //! Everything that is said about a key is derived from here: the check of a file and of `--set`, the answer to a key that
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
-use super::kind::{ABOVE_0, AT_LEAST_0, BELOW_1, INSIDE_1, Kind, Kind::*, SHARE, UP_TO_1};
+use super::Cadence;
 use super::sections::{DataStart, OptimizerStart};
+use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
 use crate::ops::Gelu;
-use crate::schedule::catalogue::{PRESETS, SHAPES, WARMUPS};
+use crate::schedule::catalogue::{SCHEDULE, SHAPE, WARMUP_SHAPE};
+use crate::schedule::kind::{Kind, Kind::*, parsed, unfit};
+use crate::schedule::range::{
+    ABOVE_0, AT_LEAST_0, BELOW_1, FROM_0, FROM_2, INSIDE_1, SHARE, SIZE, U32, UP_TO_1,
+};
 use strum::VariantNames;
 
 /// A key of the configuration.
@@ -57,35 +62,51 @@ const fn key(
     Key { name, kind, default, on_resume, meaning }
 }
 
+/// A [`DeviceName`].
+const DEVICE: Kind = {
+    const EXPECTED: &str = r#""cpu", "cuda:0" (or another number), "emulated" or "auto""#;
+    let read = |value: &toml::Value, at: &str| match value.as_str().map(str::parse::<DeviceName>) {
+        Some(Ok(_)) => Ok(value.clone()),
+        _ => Err(unfit(value, at, EXPECTED)),
+    };
+    Read(read, EXPECTED)
+};
+
+/// A [`Cadence`].
+const CADENCE: Kind = {
+    const EXPECTED: &str = r#"a number of steps, or a time such as "30m""#;
+    Read(|value, at| parsed::<Cadence>(value, at, EXPECTED), EXPECTED)
+};
+
 /// Every key, in the order of the sections of a file. A test holds this list and [`super::RawConfig`] together. Arguments
-/// of schedules stand in `kind::ARGUMENTS`; the keys of a phase, which all lists of phases share, in `schedule.phases[]`.
+/// of schedules stand in the catalogue; the keys of a phase, which all lists of phases share, in `schedule.phases[]`.
 #[rustfmt::skip] // two lines each
 pub(crate) const KEYS: &[Key] = &[
     key("run_dir", Text, REQUIRED, Free,
         "directory of the run: new, empty but for scripts and logs of a job, or with a run that ended before its \
          first checkpoint"),
-    key("seed", Count(0), "1234", Fixed,
+    key("seed", Whole(FROM_0), "1234", Fixed,
         "key of the initial weights, the data order and the split"),
-    key("threads", Count(0), "0", Free,
+    key("threads", Whole(FROM_0), "0", Free,
         "worker threads; 0: all cores"),
-    key("device", Device, "\"cpu\"", Free,
+    key("device", DEVICE, "\"cpu\"", Free,
         "`\"cpu\"`; `\"cuda:0\"`, an NVIDIA GPU by its number; `\"emulated\"`, the GPU's kernels on the processor \
          (for tests: slow); `\"auto\"`, the first GPU that works, else the processor"),
 
     key("model.preset", Text, NONE, Fixed,
         "`pythia-14m`, `-31m`, `-70m`, `-160m`, `-410m`, `-1b`, `-1.4b`, `-2.8b`, `-6.9b`, `-12b`; further keys \
          override its sizes"),
-    key("model.vocab_size", Count(0), "preset", Fixed,
+    key("model.vocab_size", Whole(FROM_0), "preset", Fixed,
         "rows of the embedding"),
-    key("model.hidden_size", Count(0), "preset", Fixed,
+    key("model.hidden_size", Whole(FROM_0), "preset", Fixed,
         "width of the residual stream, a multiple of the heads"),
-    key("model.num_hidden_layers", Count(0), "preset", Fixed,
+    key("model.num_hidden_layers", Whole(FROM_0), "preset", Fixed,
         "blocks"),
-    key("model.num_attention_heads", Count(0), "preset", Fixed,
+    key("model.num_attention_heads", Whole(FROM_0), "preset", Fixed,
         "heads"),
-    key("model.intermediate_size", Count(0), "4 × hidden", Fixed,
+    key("model.intermediate_size", Whole(FROM_0), "4 × hidden", Fixed,
         "width of the MLP"),
-    key("model.max_position_embeddings", Count(0), "2048", Fixed,
+    key("model.max_position_embeddings", Whole(FROM_0), "2048", Fixed,
         "longest sequence"),
     key("model.rotary_pct", Number(AT_LEAST_0), "0.25", Fixed,
         "share of each head that rotates; must give an even number of dimensions"),
@@ -104,9 +125,9 @@ pub(crate) const KEYS: &[Key] = &[
         "output matrix = embedding"),
     key("model.initializer_range", Number(AT_LEAST_0), "0.02", Fixed,
         "σ of `init = \"normal\"`"),
-    key("model.bos_token_id", Token, "0", Fixed,
+    key("model.bos_token_id", Whole(U32), "0", Fixed,
         "carried in `config.json`"),
-    key("model.eos_token_id", Token, "0", Fixed,
+    key("model.eos_token_id", Whole(U32), "0", Fixed,
         "carried in `config.json`"),
     key("model.init", Choice(Init::VARIANTS), "\"small\"", Fixed,
         "`\"small\"`: small_init and wang_init (Pythia up to 2.8B); `\"normal\"`: N(0, `initializer_range`)"),
@@ -136,7 +157,7 @@ pub(crate) const KEYS: &[Key] = &[
         "instead: its share of all tokens"),
     key("data.mixture[].fraction_phases", Phases, NONE, Plan,
         "how the fraction changes, as `[[schedule.phases]]`"),
-    key("data.seq_len", Size, "all the model takes", Fixed,
+    key("data.seq_len", Whole(SIZE), "all the model takes", Fixed,
         "tokens of a sequence"),
     key("data.validation_fraction", Number(BELOW_1), "0", Fixed,
         "share of the training documents held out as the set `heldout`; of every source of a mixture as \
@@ -151,20 +172,20 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.validation[].paths", Texts, REQUIRED, Free,
         "its shards, as in `data.train`"),
 
-    key("batch.sequences", Size, "8", Fixed,
+    key("batch.sequences", Whole(SIZE), "8", Fixed,
         "sequences of an optimizer step; where it grows, in the end"),
-    key("batch.micro", Size, "the largest that divides every size", FreeOnCpu,
+    key("batch.micro", Whole(SIZE), "the largest that divides every size", FreeOnCpu,
         "sequences computed at once; memory grows with it, results do not change but for the rounding of a GPU"),
-    key("batch.ramp.start", Count(0), NONE, Fixed,
+    key("batch.ramp.start", Whole(FROM_0), NONE, Fixed,
         "growth of the batch from this size: Megatron's `--rampup-batch-size`"),
-    key("batch.ramp.increment", Count(0), NONE, Fixed,
+    key("batch.ramp.increment", Whole(FROM_0), NONE, Fixed,
         "in steps of so many sequences"),
-    key("batch.ramp.samples", Count(0), NONE, Fixed,
+    key("batch.ramp.samples", Whole(FROM_0), NONE, Fixed,
         "over so many samples"),
     key("batch.stages", Tables, NONE, Fixed,
         "instead: a list of sizes; behind the last one comes `batch.sequences` (Megatron's \
          `--step-batch-size-schedule`)"),
-    key("batch.stages[].sequences", Size, REQUIRED, Fixed,
+    key("batch.stages[].sequences", Whole(SIZE), REQUIRED, Fixed,
         "sequences of a step of the stage"),
     key("batch.stages[].until", Tokens, REQUIRED, Fixed,
         "the token at which the next stage begins"),
@@ -200,7 +221,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("optim.groups[].decay_follows_rate", Flag, NONE, Fixed,
         "multiplies the decay by rate / peak rate (AdamC, arXiv:2506.02285)"),
 
-    key("schedule.name", Entry(&[SHAPES, PRESETS]), "\"cosine\"", Plan,
+    key("schedule.name", SCHEDULE, "\"cosine\"", Plan,
         "a shape or a preset of the catalogue, with its arguments beside it, as in `name = \"wsd\", decay = \"20%\"`"),
     key("schedule.lr", Number(AT_LEAST_0), REQUIRED, Plan,
         "peak rate"),
@@ -214,7 +235,7 @@ pub(crate) const KEYS: &[Key] = &[
         "length of the warmup"),
     key("schedule.warmup_from", Rate, "0", Plan,
         "rate to start from; `\"previous\"`: the last rate of the run in `start.from`"),
-    key("schedule.warmup_shape", Shape(&[WARMUPS]), "\"linear\"", Plan,
+    key("schedule.warmup_shape", WARMUP_SHAPE, "\"linear\"", Plan,
         "a warmup of the catalogue, or a table with arguments: `{shape = \"poly\", power = 2}`"),
     key("schedule.warmup_convention", Choice(&["zero_based", "one_based", "floor_one", "inclusive"]), "\"zero_based\"", Plan,
         "rate of step s of W is s/W (Megatron, Hugging Face); `\"one_based\"`: (s+1)/W (torchtitan, llm.c); \
@@ -231,7 +252,7 @@ pub(crate) const KEYS: &[Key] = &[
         "that framework's own arguments"),
     key("schedule.phases", Phases, NONE, Plan,
         "instead of `name`: a list"),
-    key("schedule.phases[].shape", Entry(&[SHAPES]), REQUIRED, Plan,
+    key("schedule.phases[].shape", SHAPE, REQUIRED, Plan,
         "a shape of the catalogue, with its arguments beside it"),
     key("schedule.phases[].length", Length, "what the others leave", Plan,
         "length of the phase; one may leave it out"),
@@ -242,7 +263,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("schedule.phases[].part", Pair(AT_LEAST_0), "[0, 1]", Plan,
         "`[0, 0.5]` follows the first half of a shape whose ends are `from` and `to`"),
 
-    key("train.steps", Count(0), "required, or `train.tokens`", Plan,
+    key("train.steps", Whole(FROM_0), "required, or `train.tokens`", Plan,
         "length of the run in optimizer steps"),
     key("train.tokens", Tokens, "required, or `train.steps`", Plan,
         "length of the run in tokens, as in `tokens = \"10M\"`"),
@@ -257,16 +278,16 @@ pub(crate) const KEYS: &[Key] = &[
     key("train.separate_bias_gradients", Flag, "false", Fixed,
         "on a GPU, whether gradients of biases are always summed by a kernel of their own; it decides about bits"),
 
-    key("eval.every", Count(0), "100", Free,
+    key("eval.every", Whole(FROM_0), "100", Free,
         "steps between evaluations; 0: only before the first and after the last"),
-    key("eval.sequences", Count(0), "64", Free,
+    key("eval.sequences", Whole(FROM_0), "64", Free,
         "sequences of each set, evenly spread; 0: all"),
-    key("checkpoint.every", Cadence, "500", Free,
+    key("checkpoint.every", CADENCE, "500", Free,
         "steps between checkpoints, or time (`\"30m\"`, `\"1h30m\"`: s, m, h, d), which changes no result; the last \
          step is saved anyway"),
-    key("checkpoint.keep", Count(2), "3", Free,
+    key("checkpoint.keep", Whole(FROM_2), "3", Free,
         "newest checkpoints that stay; at least 2, so that one is whole while the other is written"),
-    key("head.chunk_rows", Size, "1024", Fixed,
+    key("head.chunk_rows", Whole(SIZE), "1024", Fixed,
         "rows of logits in memory at once, part of the arithmetic; 16384 on a GPU, less where memory is short, unless \
          it is given"),
 ];

@@ -1,48 +1,45 @@
 //! Every shape, warmup and preset: what it computes, what it takes, where it comes from and what it is for.
 //!
-//! A configuration is checked against these tables, `rewarm schedule list` prints them, and `docs/schedules.md`, which
+//! A configuration is read by these tables, `rewarm schedule list` prints them, and `docs/schedules.md`, which
 //! follows, is generated from them (`rewarm schedule list --markdown > docs/schedules.md`).
 #![doc = include_str!("../../docs/schedules.md")]
-mod entries;
+mod arguments;
+mod entry;
 mod page;
+mod plans;
+mod presets;
+mod shapes;
+mod warmups;
 
-pub use entries::{PRESETS, SHAPES, WARMUPS};
+use super::kind::{Kind, unfit};
+use crate::Result;
+pub use arguments::{Argument, ArgumentDefault};
+pub use entry::{Entry, Named};
+pub(super) use entry::{Motion, WARMUP, Warmup};
 pub use page::{example, listing, markdown};
+pub use presets::PRESETS;
+pub use shapes::SHAPES;
+use toml::Value;
+pub use warmups::WARMUPS;
 
-/// One named thing.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// As a configuration writes it.
-    pub name: &'static str,
-    /// Arguments without which it has no meaning.
-    pub required: &'static [&'static str],
-    /// Arguments with a default.
-    pub optional: &'static [&'static str],
-    /// Arguments of the drawing, as lines of TOML.
-    pub example: &'static str,
-    /// What it computes.
-    pub formula: &'static str,
-    /// Paper or program.
-    pub source: &'static str,
-    /// When to use it.
-    pub purpose: &'static str,
+/// A whole schedule.
+pub(crate) const SCHEDULE: Kind = Kind::Read(|value, at| name(&[SHAPES, PRESETS], value, at), NAME);
+/// A shape whose arguments stand beside it.
+pub(crate) const SHAPE: Kind = Kind::Read(|value, at| name(&[SHAPES], value, at), NAME);
+/// A warmup with its arguments.
+pub(crate) const WARMUP_SHAPE: Kind = Kind::Read(
+    |value, at| Named::read(value, WARMUPS, at).map(|warmup| warmup.to_value()),
+    entry::NAME_OR_TABLE,
+);
+
+const NAME: &str = r#"a name of `rewarm schedule list`, such as "cosine""#;
+
+fn name(lists: &[&'static [Entry]], value: &Value, at: &str) -> Result<Value> {
+    let name = value.as_str().ok_or_else(|| unfit(value, at, NAME))?;
+    entry::find(lists, name, at).map(|_| value.clone())
 }
 
-impl Entry {
-    /// Whether it takes the argument.
-    pub fn takes(&self, argument: &str) -> bool {
-        self.required.contains(&argument) || self.optional.contains(&argument)
-    }
-}
-
-/// The entry of a whole schedule.
-pub fn named(name: &str) -> Option<&'static Entry> {
-    SHAPES.iter().chain(PRESETS).find(|entry| entry.name == name)
-}
-
-/// The name most like `name`, where one is near.
-pub fn nearest(name: &str, entries: &[&'static [Entry]]) -> Option<&'static str> {
-    let names = entries.iter().flat_map(|list| list.iter()).map(|entry| entry.name);
-    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
-    names.min_by_key(|known| distance(known)).filter(|known| distance(known) <= 1 + name.len() / 3)
+/// The arguments that may stand in `[schedule]` or in a phase; a name may come up several times.
+pub(crate) fn arguments() -> impl Iterator<Item = &'static Argument> {
+    SHAPES.iter().chain(PRESETS).flat_map(|entry| entry.arguments)
 }

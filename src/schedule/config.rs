@@ -1,7 +1,8 @@
 //! The `[schedule]` section: as written ([`RawSchedule`]) and as meant ([`ScheduleConfig`]).
-use super::{Length, Named, Plan, Rate, WarmupConvention, WarmupShape};
+use super::catalogue::Named;
+use super::{Counter, Length, Rate, WarmupConvention};
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Table, Value};
 
 /// `[schedule]` as written; absent keys are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct RawSchedule {
     /// Rate the warmup starts from.
     pub warmup_from: Option<Rate>,
     /// The warmup's shape: a name, or a table with a `shape` and its arguments.
-    pub warmup_shape: Option<Named<WarmupShape>>,
+    pub warmup_shape: Option<Value>,
     /// Counting of the warmup's steps.
     pub warmup_convention: Option<WarmupConvention>,
     /// What comes behind the phases.
@@ -71,27 +72,6 @@ pub enum Tail {
     Error,
 }
 
-/// What the schedule counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Counter {
-    /// Steps, whether their update was made or not.
-    #[default]
-    Attempted,
-    /// Updates that were made: a skipped step repeats its rate, as in DeepSpeed's and NeoX's fp16 training.
-    Applied,
-}
-
-impl Counter {
-    /// What is counted behind so many attempted steps, or samples of them, of which `skipped` updated nothing.
-    pub fn count(self, attempted: u64, skipped: u64) -> u64 {
-        match self {
-            Self::Attempted => attempted,
-            Self::Applied => attempted - skipped,
-        }
-    }
-}
-
 /// A complete and sensible `[schedule]`; lengths are still in the user's units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleConfig {
@@ -109,7 +89,7 @@ pub struct ScheduleConfig {
     /// Rate the warmup starts from (default 0).
     pub warmup_from: Rate,
     /// Its shape.
-    pub warmup_shape: WarmupShape,
+    pub warmup_shape: Named,
     /// Counting of the warmup's steps.
     pub warmup_convention: WarmupConvention,
     /// What follows the warmup.
@@ -118,4 +98,32 @@ pub struct ScheduleConfig {
     pub tail: Tail,
     /// What is counted.
     pub counter: Counter,
+}
+
+/// What follows the warmup.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// A shape from `lr` to `min_lr` at the end of the run, or a preset.
+    Named(Named),
+    /// A list of phases.
+    Phases(Vec<PhaseConfig>),
+    /// Another framework's schedule ([`super::compat`]) and its arguments.
+    Style(String, Table),
+}
+
+/// One phase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PhaseConfig {
+    /// How the rate moves.
+    pub shape: Named,
+    /// How long; one phase may leave it out and takes the rest of the run.
+    pub length: Option<Length>,
+    /// Rate to start from.
+    pub from: Rate,
+    /// Rate to reach; required except for shapes that stay (`constant`), have points (`table`) or approach a rate
+    /// without an end (0 unless given).
+    pub to: Option<Rate>,
+    /// The progress of the shape at the start and at the end of the phase: `[0, 1]` is all of it. `from` and `to`
+    /// are the ends of the whole shape.
+    pub part: [f64; 2],
 }

@@ -6,70 +6,6 @@ use std::collections::VecDeque;
 
 mod rules;
 
-/// The arguments of `plateau`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Plateau {
-    /// On the rate, each time the loss has stopped falling.
-    pub factor: f64,
-    /// So many observations in a row without an improvement are borne.
-    pub patience: u32,
-    /// After a reduction so many observations do not count.
-    pub pause: u32,
-    /// An improvement is a loss below `best·(1 − threshold)`.
-    pub threshold: f64,
-    /// An observation is the mean training loss of so many updates.
-    pub window: u32,
-    /// A reduction of the rate by no more than this is left out.
-    pub eps: f64,
-}
-
-impl Default for Plateau {
-    fn default() -> Self {
-        Self { factor: 0.1, patience: 10, pause: 0, threshold: 1e-4, window: 100, eps: 0.0 }
-    }
-}
-
-/// The arguments of `greedy`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Greedy {
-    /// On the rate when the loss does not fall; its inverse while it does.
-    pub factor: f64,
-    /// So many updates in a row of the same kind are waited for.
-    pub patience: u32,
-    /// After a reduction so many updates do not count.
-    pub pause: u32,
-    /// After an increase so many updates do not count.
-    pub pause_up: u32,
-    /// An improvement is a loss below `best − threshold`.
-    pub threshold: f64,
-    /// The loss is the mean of so many updates.
-    pub window: u32,
-    /// The highest factor.
-    pub ceiling: f64,
-    /// After so many reductions at the lowest rate everything begins again.
-    pub reset_after: u32,
-    /// A change of the rate by no more than this is left out.
-    pub eps: f64,
-}
-
-impl Default for Greedy {
-    fn default() -> Self {
-        Self {
-            factor: 0.95,
-            patience: 10,
-            pause: 0,
-            pause_up: 0,
-            threshold: 1e-6,
-            window: 50,
-            ceiling: 1.0,
-            reset_after: 500,
-            eps: 0.0,
-        }
-    }
-}
-
 /// What moves the factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Feedback {
@@ -77,41 +13,6 @@ pub enum Feedback {
     Plateau(PlateauRule),
     /// Up while the loss falls, down while it does not.
     Greedy(GreedyRule),
-}
-
-impl Plateau {
-    /// The rule for a rate that stays at `lr` and goes no lower than `min_lr`.
-    pub(super) fn rule(&self, lr: f64, min_lr: f64) -> Feedback {
-        Feedback::Plateau(PlateauRule {
-            factor: self.factor,
-            patience: self.patience,
-            cooldown: self.pause,
-            better: Better { relative: self.threshold, ..Better::default() },
-            window: self.window,
-            lowest: min_lr / lr,
-            floor: min_lr,
-            eps: self.eps / lr,
-        })
-    }
-}
-
-impl Greedy {
-    /// The rule for a rate that stays at `lr` and goes no lower than `min_lr`.
-    pub(super) fn rule(&self, lr: f64, min_lr: f64) -> Feedback {
-        Feedback::Greedy(GreedyRule {
-            factor: self.factor,
-            patience: self.patience,
-            cooldown: self.pause,
-            warmup: self.pause_up,
-            better: Better { absolute: self.threshold, ..Better::default() },
-            window: self.window,
-            lowest: min_lr / lr,
-            floor: min_lr,
-            highest: self.ceiling,
-            eps: self.eps / lr,
-            reset_after: self.reset_after,
-        })
-    }
 }
 
 impl Feedback {

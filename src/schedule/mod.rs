@@ -1,45 +1,40 @@
 //! Learning rates: the only place where a rate is computed.
 //!
 //! A schedule is a hold and a warmup (both may be absent), then phases `(length, shape, from, to)`, then a tail. What a
-//! configuration names ([`Shape`], [`Preset`]) compiles to a list of [`Phase`]s, each following a [`Curve`].
+//! configuration names ([`catalogue`]) compiles to a list of [`Phase`]s, each following a [`Curve`].
 //! [`Schedule::lr`] is a pure function of the step, in f64, so a schedule has no state to save and resumes exactly;
-//! the two schedules that look at the loss ([`Plateau`], [`Greedy`]) keep their small state apart from it.
+//! schedules that look at the loss ([`Feedback`]) keep their small state apart from it.
 mod batch;
 pub mod catalogue;
-mod check;
 pub mod compat;
 mod compile;
 mod config;
+mod counting;
 mod curve;
-mod draft;
 mod feedback;
+pub(crate) mod kind;
+mod leg;
 mod phase;
-mod phase_config;
-mod plan;
-mod preset;
+mod pieces;
 mod quantity;
+pub(crate) mod range;
 mod refine;
-mod shape;
 pub mod show;
 #[cfg(test)]
 mod tests;
 mod units;
 mod validate;
-mod warmup;
 
 pub use batch::{BatchPlan, LrScaling};
-pub use config::{Counter, RawPhase, RawSchedule, ScheduleConfig, Tail};
+pub use config::{PhaseConfig, Plan, RawPhase, RawSchedule, ScheduleConfig, Tail};
+pub use counting::{Counter, WarmupConvention};
 pub use curve::Curve;
-pub use feedback::{Better, Feedback, FeedbackState, Greedy, GreedyRule, Plateau, PlateauRule};
+pub use feedback::{Better, Feedback, FeedbackState, GreedyRule, PlateauRule};
 pub use phase::Phase;
-pub use phase_config::{Named, PhaseConfig};
-pub use plan::{Infinite, Plan, Preset, Spacing};
 pub use quantity::{Quantities, Quantity, Settings, Varying};
 pub use refine::{Optimizer, Refined};
-pub use shape::{Interpolation, Shape};
 pub(crate) use units::Scalar;
 pub use units::{Length, Rate, RunSize, TokenCount};
-pub use warmup::{WarmupConvention, WarmupShape};
 
 /// A schedule in steps: what a [`ScheduleConfig`] means for a run of known length.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,19 +32,10 @@ impl Phase {
         Self { start, curve, origin: start as f64, length, stairs: 0.0, from, to, floor: 0.0 }
     }
 
-    /// `rate` from `start` on.
-    pub fn constant(start: u64, rate: f64) -> Self {
-        Self::new(start, 1.0, Curve::Constant, rate, rate)
-    }
-
     /// The rate at a step, which may be a fraction.
     pub fn rate(&self, step: f64) -> f64 {
-        self.curve.rate(self.climbed(step - self.origin), self.length, self.from, self.to).max(self.floor)
-    }
-
-    /// `n` steps of the curve, down to the stair that they are on.
-    pub(super) fn climbed(&self, n: f64) -> f64 {
-        if self.stairs > 0.0 { (n / self.stairs).floor() * self.stairs } else { n }
+        let n = climbed(step - self.origin, self.stairs);
+        self.curve.rate(n, self.length, self.from, self.to).max(self.floor)
     }
 
     /// The highest rate that the curve can have.
@@ -52,4 +43,9 @@ impl Phase {
         let to = if self.curve == Curve::Constant { self.from } else { self.to };
         self.from.max(to).max(self.floor)
     }
+}
+
+/// `n` steps of a curve, down to the stair that they are on; `stairs` is 0 where there are none.
+pub(super) fn climbed(n: f64, stairs: f64) -> f64 {
+    if stairs > 0.0 { (n / stairs).floor() * stairs } else { n }
 }

@@ -1,5 +1,6 @@
 //! What is scheduled besides the rate: weight decay, betas and the batch, and what a step takes from all of them.
-use super::{BatchPlan, Length, LrScaling, Rate, RawPhase, RawSchedule, RunSize, Schedule};
+use super::leg::{Course, Stretch};
+use super::{BatchPlan, Counter, LrScaling, RawPhase, RunSize, Schedule, compile, validate};
 use crate::{Error, Result};
 use serde::Serialize;
 
@@ -19,21 +20,15 @@ impl Quantity {
         if phases.is_empty() {
             return Ok(Self { base, schedule: None });
         }
-        if base == 0.0 {
+        if !(base.is_finite() && base > 0.0) {
             return Err(Error::refused(format!(
-                "{key} is given, and the value that it changes is 0; give its largest value there, and lower ones in the phases"
+                "{key} is given, and the value that it changes is {base}; give its largest value there, and lower ones in the phases"
             )));
         }
-        let raw = RawSchedule {
-            lr: Some(base),
-            min_lr: Some(Rate::Value(0.0)),
-            warmup: Some(Length::Steps(0)),
-            phases: Some(phases.to_vec()),
-            ..RawSchedule::default()
-        };
-        let schedule = raw.validate().and_then(|config| config.compile(run, None));
-        // A schedule names its own phases.
-        let schedule = schedule.map_err(|e| Error::refused(e.to_string().replace("schedule.phases", key)))?;
+        run.check()?;
+        let legs = compile::list(&validate::list(phases, key)?, key, &Stretch::behind(0.0, base, 0.0, run))?;
+        let course = Course::new(run.steps).warmed_up(base, 0.0).follow(&legs)?;
+        let schedule = course.finish(None).schedule(run.steps, Counter::Attempted);
         Ok(Self { base, schedule: Some(schedule) })
     }
 
@@ -133,15 +128,6 @@ impl Quantities {
             beta1,
             beta2,
         }
-    }
-}
-
-impl RawPhase {
-    /// Whether its length in steps depends on the tokens or sequences of a step.
-    pub fn has_token_lengths(&self) -> bool {
-        let phases = Some(vec![self.clone()]);
-        let raw = RawSchedule { lr: Some(1.0), phases, ..RawSchedule::default() };
-        raw.validate().is_ok_and(|config| config.has_token_lengths())
     }
 }
 

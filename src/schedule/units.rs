@@ -23,6 +23,19 @@ pub struct RunSize {
     pub samples_per_step: u64,
 }
 
+impl RunSize {
+    /// Refuses a run without steps, or of empty ones.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.steps == 0 || self.tokens_per_step == 0 || self.samples_per_step == 0 {
+            return Err(Error::refused(format!(
+                "the run has {} steps of {} tokens in {} sequences; a schedule needs at least one of each",
+                self.steps, self.tokens_per_step, self.samples_per_step
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// What [`Length`] accepts, for messages.
 pub(crate) const LENGTH_FORMS: &str =
     r#"a whole number of steps, or a string such as "1%", "500 steps", "1K samples" or "2M tokens""#;
@@ -50,6 +63,11 @@ impl Length {
             Self::Samples(n) => n as f64 / run.samples_per_step as f64,
             Self::Percent(p) => p * run.steps as f64 / 100.0,
         }
+    }
+
+    /// Whether there is nothing of it.
+    pub(super) fn is_zero(self) -> bool {
+        matches!(self, Self::Steps(0) | Self::Tokens(0) | Self::Samples(0) | Self::Percent(0.0))
     }
 
     /// Reads `"1%"`, `"500 steps"`, `"1K samples"`, `"2M tokens"`; suffixes `K`, `M`, `B`, `T` are powers of 1000.

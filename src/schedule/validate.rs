@@ -1,9 +1,8 @@
 //! From `[schedule]` as written to what it means, and back.
-use super::catalogue::{self, Entry, PRESETS, SHAPES};
-use super::phase_config::written;
+use super::catalogue::{Motion, Named, PRESETS, SHAPES, WARMUP, WARMUPS, Warmup};
 use super::*;
 use crate::{Error, Result};
-use serde::Deserialize;
+use serde::Serialize;
 use toml::{Table, Value};
 
 impl RawSchedule {
@@ -22,9 +21,8 @@ impl RawSchedule {
             return Err(Error::refused(format!("schedule.lr is {lr}; it must be positive, such as 1e-3")));
         }
         let min_lr = self.lowest(&plan, lr)?;
-        let (warmup, warmup_from, warmup_shape) = plan.warmup();
-        let warmup_shape = self.warmup_shape.map_or(warmup_shape, |named| named.0);
-        warmup_shape.check("schedule.warmup_shape")?;
+        let (warmup, warmup_from, warmup_shape) = plan.warmup()?;
+        let warmup_shape = warmup_named(self.warmup_shape.as_ref().unwrap_or(&warmup_shape.into()))?;
         let warmup_from = self.warmup_from.unwrap_or(warmup_from);
         warmup_from.check("schedule.warmup_from")?;
         let pre_hold_lr = self.pre_hold_lr.unwrap_or(Rate::Value(0.0));
@@ -71,7 +69,7 @@ impl RawSchedule {
             pre_hold_lr: Rate::Value(0.0),
             warmup: Length::Steps(0),
             warmup_from: Rate::Value(0.0),
-            warmup_shape: WarmupShape::Linear,
+            warmup_shape: warmup_named(&"linear".into())?,
             warmup_convention: WarmupConvention::ZeroBased,
             plan: Plan::Style(style.clone(), self.style_args.clone().unwrap_or_default()),
             tail: Tail::Hold,
@@ -95,11 +93,6 @@ impl RawSchedule {
                 "schedule.min_lr is {min_lr}, schedule.lr is {lr}; min_lr must be in 0..=lr, leave it out for the default"
             )));
         }
-        if *plan == Plan::Preset(Preset::D2z) && min_lr > 0.0 {
-            return Err(Error::refused(format!(
-                "schedule.min_lr is {min_lr} and schedule.name is \"d2z\", which decays to zero; remove min_lr, or take \"linear\""
-            )));
-        }
         Ok(min_lr)
     }
 
@@ -108,22 +101,7 @@ impl RawSchedule {
             return self.phase_list(phases).map(Plan::Phases);
         }
         let name = self.name.as_deref().unwrap_or("cosine");
-        let Some(entry) = catalogue::named(name) else {
-            let near = catalogue::nearest(name, &[SHAPES, PRESETS]);
-            let hint = near.map_or(String::new(), |near| format!(" (did you mean {near:?}?)"));
-            return Err(Error::refused(format!(
-                "schedule.name is {name:?}, which is unknown{hint}; `rewarm schedule list` prints what there is, such as \"cosine\" or \"wsd\", anything else is schedule.phases"
-            )));
-        };
-        check_arguments(entry, &self.args, "schedule", "schedule.name")?;
-        let plan = if SHAPES.iter().any(|shape| shape.name == name) {
-            tagged("shape", name, &self.args).map(Plan::Shape)
-        } else {
-            tagged("name", name, &self.args).map(Plan::Preset)
-        };
-        let plan = plan.map_err(|e| Error::refused(format!("schedule: {e}")))?;
-        plan.check()?;
-        Ok(plan)
+        Named::new(&[SHAPES, PRESETS], name, &self.args, "schedule", "schedule.name").map(Plan::Named)
     }
 
     fn phase_list(&self, phases: &[RawPhase]) -> Result<Vec<PhaseConfig>> {
@@ -136,32 +114,40 @@ impl RawSchedule {
         if phases.is_empty() {
             return Err(Error::refused("schedule.phases is empty; list a phase or give schedule.name"));
         }
-        if phases.iter().filter(|phase| phase.length.is_none()).count() > 1 {
-            return Err(Error::refused(
-                "schedule.phases has several entries without a length; only one can take the rest of the run",
-            ));
-        }
-        phases.iter().enumerate().map(|(i, phase)| phase.validate(&format!("schedule.phases[{i}]"))).collect()
+        list(phases, "schedule.phases")
     }
 }
 
+/// The phases of the list `key`.
+pub(super) fn list(phases: &[RawPhase], key: &str) -> Result<Vec<PhaseConfig>> {
+    if phases.iter().filter(|phase| phase.length.is_none()).count() > 1 {
+        return Err(Error::refused(format!(
+            "{key} has several entries without a length; only one can take the rest of the run"
+        )));
+    }
+    phases.iter().enumerate().map(|(i, phase)| phase.validate(&format!("{key}[{i}]"))).collect()
+}
+
+fn warmup_named(value: &Value) -> Result<Named> {
+    Named::read(value, WARMUPS, "schedule.warmup_shape")
+}
+
 impl RawPhase {
+    /// Whether its length in steps depends on the tokens of a step.
+    pub fn has_token_lengths(&self) -> bool {
+        self.validate("").is_ok_and(|phase| has_token_lengths(&phase.to_raw()))
+    }
+
     /// `at` is the path of the entry, for messages.
     fn validate(&self, at: &str) -> Result<PhaseConfig> {
         let name = self.shape.get("shape").and_then(Value::as_str).unwrap_or_default();
-        let Some(entry) = SHAPES.iter().find(|entry| entry.name == name) else {
-            return Err(unknown_shape(name, &format!("{at}.shape")));
-        };
-        check_arguments(entry, &self.shape, at, &format!("{at}.shape"))?;
-        let shape: Shape =
-            tagged("shape", name, &self.shape).map_err(|e| Error::refused(format!("{at}: {e}")))?;
-        shape.check(at)?;
-        let stays = matches!(shape, Shape::Constant | Shape::Table { .. });
+        let shape = Named::new(&[SHAPES], name, &self.shape, at, &format!("{at}.shape"))?;
+        let motion = shape.entry.motion;
         match self.to {
-            Some(_) if stays => Err(Error::refused(format!(
+            Some(_) if motion == Motion::Stays => Err(Error::refused(format!(
                 "{at}.to is given but shape {name:?} has no rate to go to; remove `to`"
             ))),
-            None if !stays && !shape.approaches() => {
+            None if matches!(motion, Motion::Arrives | Motion::Cycles) => {
                 Err(Error::refused(format!("{at}.to is missing; give the rate that the phase ends at")))
             }
             Some(Rate::Previous) => Err(Error::refused(format!(
@@ -179,47 +165,29 @@ impl RawPhase {
                 part[0], part[1]
             )));
         }
-        if self.part.is_some() && !shape.has_parts() {
+        if self.part.is_some() && motion != Motion::Arrives {
             return Err(Error::refused(format!("{at}.part is given but shape {name:?} has none; remove it")));
         }
         Ok(PhaseConfig { shape, length: self.length, from, to: self.to, part })
     }
 }
 
-/// A preset or shape from its name and its arguments; the error is the reason only.
-fn tagged<T: for<'a> Deserialize<'a>>(tag: &str, name: &str, args: &Table) -> Result<T, String> {
-    let mut table = args.clone();
-    table.insert(tag.to_owned(), name.into());
-    T::deserialize(Value::Table(table)).map_err(|e| e.message().to_owned())
-}
-
-/// Refuses arguments that `entry` does not take, and the absence of those it needs. `at` is where they are written,
-/// `chosen_by` the key that chose the entry.
-fn check_arguments(entry: &Entry, args: &Table, at: &str, chosen_by: &str) -> Result<()> {
-    let name = entry.name;
-    if let Some(key) = args.keys().find(|key| *key != "shape" && !entry.takes(key)) {
-        let takers: Vec<String> = SHAPES
-            .iter()
-            .chain(PRESETS)
-            .filter(|other| other.takes(key))
-            .map(|other| format!("{:?}", other.name))
-            .collect();
-        return Err(Error::refused(format!(
-            "{at}.{key} is given but {chosen_by} is {name:?}; it belongs to {}, remove one of them",
-            takers.join(", ")
-        )));
+impl Plan {
+    /// The default of `min_lr`.
+    fn min_lr(&self, lr: f64) -> f64 {
+        match self {
+            Self::Named(named) => (named.entry.min_lr)(lr),
+            Self::Phases(_) | Self::Style(..) => 0.0,
+        }
     }
-    match entry.required.iter().find(|key| !args.contains_key(**key)) {
-        Some(key) => Err(Error::refused(format!("{at}.{key} is missing; {chosen_by} = {name:?} needs it"))),
-        None => Ok(()),
-    }
-}
 
-fn unknown_shape(name: &str, key: &str) -> Error {
-    let near = catalogue::nearest(name, &[SHAPES]);
-    let hint = near.map_or(String::new(), |near| format!("did you mean {near:?}? "));
-    let known: Vec<&str> = SHAPES.iter().map(|entry| entry.name).collect();
-    Error::refused(format!("{key} is {name:?}; {hint}known are {}", known.join(", ")))
+    /// The default warmup.
+    fn warmup(&self) -> Result<Warmup> {
+        match self {
+            Self::Named(named) => (named.entry.warmup)(named),
+            Self::Phases(_) | Self::Style(..) => Ok(WARMUP),
+        }
+    }
 }
 
 impl ScheduleConfig {
@@ -234,13 +202,15 @@ impl ScheduleConfig {
                 ..RawSchedule::default()
             };
         }
+        let default_shape = self.plan.warmup().ok().map(|(.., name)| Value::from(name));
         let mut raw = RawSchedule {
             lr: Some(self.lr),
             min_lr: Some(Rate::Value(self.min_lr)),
             pre_hold: (self.pre_hold != Length::Steps(0)).then_some(self.pre_hold),
             warmup: Some(self.warmup),
             warmup_from: Some(self.warmup_from),
-            warmup_shape: (self.warmup_shape != self.plan.warmup().2).then_some(Named(self.warmup_shape)),
+            warmup_shape: Some(self.warmup_shape.to_value())
+                .filter(|shape| Some(shape) != default_shape.as_ref()),
             warmup_convention: Some(self.warmup_convention),
             tail: (self.tail != Tail::Hold).then_some(self.tail),
             counter: (self.counter != Counter::Attempted).then_some(self.counter),
@@ -248,13 +218,9 @@ impl ScheduleConfig {
         };
         raw.pre_hold_lr = raw.pre_hold.map(|_| self.pre_hold_lr);
         match &self.plan {
-            Plan::Shape(shape) => {
-                raw.args = written(shape);
-                raw.name = raw.args.remove("shape").and_then(|name| name.as_str().map(str::to_owned));
-            }
-            Plan::Preset(preset) => {
-                raw.args = Table::try_from(preset).expect("presets are enums of numbers and strings");
-                raw.name = raw.args.remove("name").and_then(|name| name.as_str().map(str::to_owned));
+            Plan::Named(named) => {
+                raw.name = Some(named.entry.name.to_owned());
+                raw.args = named.written();
             }
             Plan::Phases(phases) => raw.phases = Some(phases.iter().map(PhaseConfig::to_raw).collect()),
             Plan::Style(..) => unreachable!("returned above"),
@@ -264,17 +230,22 @@ impl ScheduleConfig {
 
     /// Whether its steps depend on the tokens of a step.
     pub fn has_token_lengths(&self) -> bool {
-        fn any(value: &Value) -> bool {
-            match value {
-                Value::String(text) => matches!(Length::parse(text), Ok(Length::Tokens(_))),
-                Value::Array(list) => list.iter().any(any),
-                Value::Table(table) => table.iter().any(|(_, value)| any(value)),
-                _ => false,
-            }
-        }
-        let tokens = matches!(self.plan, Plan::Preset(Preset::PowerTokens { .. }));
-        tokens || any(&Value::try_from(self.to_raw()).expect("a section of a configuration has a TOML form"))
+        let tokens = matches!(&self.plan, Plan::Named(named) if named.entry.counts_tokens);
+        tokens || has_token_lengths(&self.to_raw())
     }
+}
+
+/// Whether a length of it is one of tokens.
+fn has_token_lengths(written: &impl Serialize) -> bool {
+    fn any(value: &Value) -> bool {
+        match value {
+            Value::String(text) => matches!(Length::parse(text), Ok(Length::Tokens(_))),
+            Value::Array(list) => list.iter().any(any),
+            Value::Table(table) => table.iter().any(|(_, value)| any(value)),
+            _ => false,
+        }
+    }
+    any(&Value::try_from(written).expect("a section of a configuration has a TOML form"))
 }
 
 impl PhaseConfig {
@@ -284,7 +255,7 @@ impl PhaseConfig {
             from: Some(self.from),
             to: self.to,
             part: (self.part != [0.0, 1.0]).then_some(self.part),
-            shape: written(&self.shape),
+            shape: self.shape.to_table(),
         }
     }
 }

@@ -125,11 +125,11 @@ fn a_function_in_python_is_refused_with_what_to_do() {
 fn what_looks_at_the_loss_names_the_argument_and_the_rule() {
     let cases = [
         ("torch:ReduceLROnPlateau", "factor = 0.5", "schedule.args.lr is missing"),
-        ("torch:ReduceLROnPlateau", "lr = 0", "a number above 0"),
+        ("torch:ReduceLROnPlateau", "lr = 0", "a finite number above 0"),
         (
             "torch:ReduceLROnPlateau",
             "lr = 1\nfactor = 1",
-            "schedule.args.factor is 1; torch:ReduceLROnPlateau expects a number above 0 and below 1",
+            "schedule.args.factor is 1; torch:ReduceLROnPlateau expects a finite number above 0 and below 1",
         ),
         ("torch:ReduceLROnPlateau", "lr = 1\nmode = \"low\"", "one of [\"min\", \"max\"]"),
         ("torch:ReduceLROnPlateau", "lr = 1\nthreshold_mode = \"x\"", "one of [\"rel\", \"abs\"]"),
@@ -152,7 +152,7 @@ fn what_looks_at_the_loss_names_the_argument_and_the_rule() {
         ),
         ("optax:contrib.reduce_on_plateau", "", "schedule.args.learning_rate is missing"),
         ("optax:contrib.reduce_on_plateau", "learning_rate = 1\nrtol = 0", "and atol are both 0"),
-        ("optax:contrib.reduce_on_plateau", "learning_rate = 1\nrtol = 2", "a share between 0 and 1"),
+        ("optax:contrib.reduce_on_plateau", "learning_rate = 1\nrtol = 2", "a finite number from 0 to 1"),
         (
             "optax:contrib.reduce_on_plateau",
             "learning_rate = 1\npatience = 0",

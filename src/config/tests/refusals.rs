@@ -112,6 +112,16 @@ fn impossible_combinations_are_refused_by_key() {
             "shorten",
         ),
         ("optim.beta1_phases=[{shape=\"linaer\", to=0.5}]", "optim.beta1_phases[0].shape", "\"linear\""),
+        (
+            "optim.beta1_phases=[{shape=\"constant\"}, {shape=\"constant\"}]",
+            "optim.beta1_phases has several",
+            "only one",
+        ),
+        (
+            "optim.beta2_phases=[{shape=\"table\", x=[5, 5], y=[0.9, 0.9]}]",
+            "optim.beta2_phases[0].x[1]",
+            "must increase",
+        ),
         ("optim.beta1_phases=[{to=0.5}]", "optim.beta1_phases[0].shape is missing", "shape"),
         ("batch.lr_scaling=sqrt", "batch.lr_scaling", "[batch.ramp]"),
         ("batch.ramp={start=2}", "batch.ramp.increment is 0", "divide the growth"),

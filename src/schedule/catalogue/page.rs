@@ -1,8 +1,9 @@
 //! The tables for people: a line each in a terminal, a section each in `docs/schedules.md`.
-use super::{Entry, PRESETS, SHAPES, WARMUPS};
+use super::{Argument, ArgumentDefault, Entry, PRESETS, SHAPES, WARMUPS};
 use crate::schedule::compat::{STYLES, Style};
 use crate::schedule::{RawSchedule, RunSize, Schedule, ScheduleConfig, show};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Characters of a small curve.
@@ -46,6 +47,9 @@ const SECTIONS: [Section; 3] = [
         whole: false,
     },
 ];
+
+const ARGUMENTS: &str =
+    "\n## Arguments\n\nWhat each accepts, wherever it occurs.\n\n| argument | a value |\n|---|---|\n";
 
 fn named(entry: &Entry) -> String {
     format!("name = {:?}\nlr = 1\nwarmup = \"5%\"\n{}", entry.name, entry.example)
@@ -124,6 +128,10 @@ pub fn markdown() -> Result<String> {
             let _ = writeln!(out, "- Source: {}.\n- For: {}.", entry.source, entry.purpose); // as above
         }
     }
+    out.push_str(ARGUMENTS);
+    for (name, argument) in arguments_by_name() {
+        let _ = writeln!(out, "| `{name}` | {} |", argument.kind.expected()); // as above
+    }
     out.push_str(
         "\n## Other frameworks\n\n`style = \"hf:cosine\"` in `[schedule]` and that framework's own arguments in `[schedule.args]`, by the \
          names, with the defaults and the counting that it gave them; lengths that it takes from its own run are the \
@@ -146,6 +154,12 @@ pub fn markdown() -> Result<String> {
     Ok(out)
 }
 
+/// Every argument once.
+fn arguments_by_name() -> BTreeMap<&'static str, &'static Argument> {
+    let entries = SECTIONS.iter().flat_map(|section| section.entries);
+    entries.flat_map(|entry| entry.arguments).map(|argument| (argument.name, argument)).collect()
+}
+
 /// Other frameworks' schedules and the curves of their examples.
 fn styles() -> impl Iterator<Item = (&'static Style, String)> {
     STYLES.iter().map(|style| (style, style.show().map_or(String::new(), |it| show::sparkline(&it, CURVE))))
@@ -157,9 +171,12 @@ fn on_a_line(style: &Style) -> String {
 }
 
 fn arguments(entry: &Entry) -> String {
-    let required = entry.required.iter().map(|name| format!("`{name}` (required)"));
-    let optional = entry.optional.iter().map(|name| format!("`{name}`"));
-    required.chain(optional).collect::<Vec<_>>().join(", ")
+    let shown = |argument: &Argument| match argument.default {
+        ArgumentDefault::Required => format!("`{}` (required)", argument.name),
+        ArgumentDefault::Value(default) => format!("`{}` (`{default}`)", argument.name),
+        ArgumentDefault::Words(words) => format!("`{}` ({words})", argument.name),
+    };
+    entry.arguments.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// Of the peak.
@@ -170,10 +187,8 @@ fn share(of_peak: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Preset, Shape, WarmupShape};
-    use serde::{Deserialize, Serialize};
     use std::collections::BTreeSet;
-    use toml::{Table, Value};
+    use toml::Table;
 
     #[test]
     fn the_document_is_up_to_date() {
@@ -201,29 +216,39 @@ mod tests {
         }
     }
 
-    /// An argument that the table has and the type does not would be dropped without a word.
+    /// Whatever key of `[schedule]` it is, its kind is looked up by its name alone.
     #[test]
-    fn the_tables_and_the_types_agree() {
-        fn keys<T: Serialize + for<'a> Deserialize<'a>>(tag: &str, entry: &Entry) -> BTreeSet<String> {
-            let mut table: Table = toml::from_str(entry.example).unwrap();
-            table.insert(tag.into(), entry.name.into());
-            // What is optional without a default is written only where it is given; all of that are lengths.
-            for key in ["every", "fall", "timescale"] {
-                table.entry(key).or_insert(Value::Integer(7));
-            }
-            let value = T::deserialize(Value::Table(table)).unwrap();
-            let written = Table::try_from(&value).unwrap();
-            written.keys().filter(|key| *key != tag).cloned().collect()
+    fn an_argument_means_the_same_wherever_it_occurs() {
+        let all = || SHAPES.iter().chain(PRESETS).chain(WARMUPS).flat_map(|entry| entry.arguments);
+        for argument in all() {
+            let alike = all().filter(|other| other.name == argument.name);
+            let kinds: BTreeSet<String> = alike.map(|other| other.kind.expected()).collect();
+            assert_eq!(kinds.len(), 1, "{}: {kinds:?}", argument.name);
         }
-        let lists = [("shape", SHAPES), ("name", PRESETS), ("shape", WARMUPS)];
-        let readers = [keys::<Shape>, keys::<Preset>, keys::<WarmupShape>];
-        for ((tag, entries), keys) in lists.into_iter().zip(readers) {
-            for entry in entries {
-                let told: BTreeSet<String> =
-                    entry.required.iter().chain(entry.optional).map(|key| (*key).to_owned()).collect();
-                assert_eq!(keys(tag, entry), told, "{}", entry.name);
-                let unknown = told.iter().find(|key| !crate::config::is_schedule_argument(key));
-                assert_eq!(unknown, None, "{}: no configuration may have it", entry.name);
+    }
+
+    /// One that no function of its entry asks for would be dropped without a word.
+    #[test]
+    fn every_argument_changes_the_schedule() {
+        let others =
+            ["0.3", "2.5", "7", "\"7%\"", "\"hold\"", "\"log\"", "\"square\"", "[\"30%\", \"60%\", \"90%\"]"];
+        for section in SECTIONS {
+            for entry in section.entries {
+                let example: Table = entry.example.parse().unwrap();
+                let with = |args: &Table| {
+                    let lines: Vec<String> =
+                        args.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+                    compiled(&(section.example)(&Entry { example: lines.join("\n").leak(), ..*entry }))
+                };
+                let schedule = with(&example).unwrap().1;
+                for argument in entry.arguments {
+                    let changes = |other: &&str| {
+                        let mut args = example.clone();
+                        args.insert(argument.name.into(), other.parse().unwrap());
+                        with(&args).is_ok_and(|(_, changed)| changed != schedule)
+                    };
+                    assert!(others.iter().any(changes), "{}.{}", entry.name, argument.name);
+                }
             }
         }
     }

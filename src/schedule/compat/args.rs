@@ -1,4 +1,6 @@
 //! Another framework's arguments, read by the names that it gave them.
+use crate::schedule::kind::number;
+use crate::schedule::range::{ABOVE_0, AT_LEAST_0, BELOW_0, FROM_0, FROM_1, INSIDE_1, Range, SHARE};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use toml::{Table, Value};
@@ -61,19 +63,24 @@ impl Args {
         value.ok_or_else(|| self.refused(name, format!("is missing; {} requires it: {expected}", self.style)))
     }
 
-    /// A finite number in `range`, where it is given.
-    fn number_in(&self, name: &'static str, expected: &str, allowed: fn(f64) -> bool) -> Result<Option<f64>> {
+    /// A number in `range`, where it is given.
+    fn find(&self, name: &'static str, range: Range) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        match number(value).filter(|x| x.is_finite() && allowed(*x)) {
+        match number(value).filter(|x| range.has(*x)) {
             Some(x) => Ok(Some(x + 0.0)), // -0 is 0
-            None => Err(self.wrong(name, value, expected)),
+            None => Err(self.wrong(name, value, range.words)),
         }
+    }
+
+    /// The same, where it must be given.
+    fn need(&self, name: &'static str, range: Range) -> Result<f64> {
+        let found = self.find(name, range)?;
+        self.required(name, found, range.words)
     }
 
     /// A learning rate.
     pub fn rate(&self, name: &'static str) -> Result<f64> {
-        let rate = self.rate_or_none(name)?;
-        self.required(name, rate, RATE)
+        self.need(name, AT_LEAST_0)
     }
 
     /// A learning rate that has a default.
@@ -83,7 +90,7 @@ impl Args {
 
     /// A learning rate that can be absent.
     pub fn rate_or_none(&self, name: &'static str) -> Result<Option<f64>> {
-        self.number_in(name, RATE, |x| x >= 0.0)
+        self.find(name, AT_LEAST_0)
     }
 
     /// A rate that a schedule decays to: at most `top`, whose name is `top_name`.
@@ -100,19 +107,17 @@ impl Args {
 
     /// A number above 0.
     pub fn positive(&self, name: &'static str) -> Result<f64> {
-        let number = self.number_in(name, POSITIVE, |x| x > 0.0)?;
-        self.required(name, number, POSITIVE)
+        self.need(name, ABOVE_0)
     }
 
     /// A number above 0 that has a default.
     pub fn positive_or(&self, name: &'static str, default: f64) -> Result<f64> {
-        Ok(self.number_in(name, POSITIVE, |x| x > 0.0)?.unwrap_or(default))
+        Ok(self.find(name, ABOVE_0)?.unwrap_or(default))
     }
 
     /// A number below 0, without its sign.
     pub fn negative(&self, name: &'static str) -> Result<f64> {
-        let number = self.number_in(name, "a number below 0", |x| x < 0.0)?;
-        Ok(-self.required(name, number, "a number below 0")?)
+        Ok(-self.need(name, BELOW_0)?)
     }
 
     /// A share in `0..=1` that has a default.
@@ -122,19 +127,18 @@ impl Args {
 
     /// A share in `0..=1` that can be absent.
     pub fn share_or_none(&self, name: &'static str) -> Result<Option<f64>> {
-        self.number_in(name, "a share between 0 and 1", |x| (0.0..=1.0).contains(&x))
+        self.find(name, SHARE)
     }
 
     /// A factor that makes less of what it is multiplied with, and has a default.
     pub fn reduction_or(&self, name: &'static str, default: f64) -> Result<f64> {
-        let factor = self.number_in(name, "a number above 0 and below 1", |x| x > 0.0 && x < 1.0)?;
-        Ok(factor.unwrap_or(default))
+        Ok(self.find(name, INSIDE_1)?.unwrap_or(default))
     }
 
     /// A whole number of steps, samples or the like, as f64 since progress is computed in it.
     pub fn count(&self, name: &'static str) -> Result<f64> {
         let count = self.count_or_none(name)?;
-        self.required(name, count, COUNT)
+        self.required(name, count, FROM_0.words)
     }
 
     /// [`Args::count`] with a default.
@@ -144,18 +148,25 @@ impl Args {
 
     /// [`Args::count`] that can be absent.
     pub fn count_or_none(&self, name: &'static str) -> Result<Option<f64>> {
-        self.number_in(name, COUNT, |x| (0.0..=MOST).contains(&x) && x.fract() == 0.0)
+        self.not_more(name, self.find(name, FROM_0)?)
     }
 
     /// [`Args::count`] of at least 1.
     pub fn some(&self, name: &'static str) -> Result<f64> {
         let count = self.some_or_none(name)?;
-        self.required(name, count, SOME)
+        self.required(name, count, FROM_1.words)
     }
 
     /// [`Args::some`] that can be absent.
     pub fn some_or_none(&self, name: &'static str) -> Result<Option<f64>> {
-        self.number_in(name, SOME, |x| (1.0..=MOST).contains(&x) && x.fract() == 0.0)
+        self.not_more(name, self.find(name, FROM_1)?)
+    }
+
+    fn not_more(&self, name: &str, count: Option<f64>) -> Result<Option<f64>> {
+        match count {
+            Some(x) if x > MOST => Err(self.refused(name, format!("is {x}; give at most {MOST}"))),
+            count => Ok(count),
+        }
     }
 
     /// A text that is not empty.
@@ -189,25 +200,23 @@ impl Args {
 
     /// A list of numbers above 0, which is not empty.
     pub fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>> {
-        self.numbers_in(name, "a list of positive numbers, which is not empty", |x| x > 0.0)
+        self.numbers_in(name, ABOVE_0)
     }
 
     /// The same with numbers of at least 0.
     pub fn numbers_from_0(&self, name: &'static str) -> Result<Option<Vec<f64>>> {
-        self.numbers_in(name, "a list of numbers of at least 0, which is not empty", |x| x >= 0.0)
+        self.numbers_in(name, AT_LEAST_0)
     }
 
-    fn numbers_in(
-        &self,
-        name: &'static str,
-        expected: &str,
-        allowed: fn(f64) -> bool,
-    ) -> Result<Option<Vec<f64>>> {
+    fn numbers_in(&self, name: &'static str, range: Range) -> Result<Option<Vec<f64>>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let list: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(number).collect());
-        match list.filter(|list| !list.is_empty() && list.iter().all(|x| allowed(*x) && *x <= MOST)) {
+        match list.filter(|list| !list.is_empty() && list.iter().all(|x| range.has(*x) && *x <= MOST)) {
             Some(list) => Ok(Some(list)),
-            None => Err(self.wrong(name, value, expected)),
+            None => {
+                let expected = format!("a list that is not empty, each entry {}", range.words);
+                Err(self.wrong(name, value, &expected))
+            }
         }
     }
 
@@ -269,13 +278,5 @@ impl Args {
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
-    value.as_float().or(value.as_integer().map(|n| n as f64))
-}
-
 /// Far above any run, and exact in f64.
 const MOST: f64 = 1e15;
-const RATE: &str = "a number of at least 0";
-const POSITIVE: &str = "a number above 0";
-const COUNT: &str = "a whole number of at least 0";
-const SOME: &str = "a whole number of at least 1";

@@ -5,9 +5,9 @@
 //! `last_batch_iteration = i − 1`. The two that count `last_batch_iteration + 1` have update `i` at their step `i`.
 //! In fp16 it does not step behind a skipped update: `schedule.counter = "applied"`.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, at};
 use super::torch::rate_only;
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 pub(super) fn warmup_lr(args: &Args, _: &RunSize) -> Result<Pieces> {

@@ -1,9 +1,9 @@
 //! epfml/schedules-and-scaling (Hägele et al. 2024, arXiv:2405.18392): `src/optim/utils.py` and `src/main.py`, by
 //! `--scheduler`. Update `i` uses step `i`; the warmup starts at a hundredth.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, at};
 use super::torch::OneCycle;
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 fn common(args: &Args, run: &RunSize) -> Result<(f64, f64, f64)> {

@@ -6,8 +6,8 @@
 //! update later. `window`, which torch has not, is the number of updates whose mean loss makes one call.
 use super::args::Args;
 use super::parts::Part;
-use super::pieces::Pieces;
 use crate::Result;
+use crate::schedule::pieces::Pieces;
 use crate::schedule::{Better, Feedback, GreedyRule, PlateauRule, RunSize};
 
 /// The base rate all along, times the factor of `rule`.

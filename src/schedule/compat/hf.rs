@@ -3,8 +3,8 @@
 //! Update `i` uses step `i`; `num_training_steps` is the run's length unless given, as in its Trainer. Cosines do not
 //! stop behind it.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 /// What most of them take.

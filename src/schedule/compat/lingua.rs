@@ -1,8 +1,8 @@
 //! lingua: `lingua/optim.py`, by `optim.scheduler`, with `optim`'s arguments. Update `i` uses step `i`; `n_steps` is the
 //! run's length.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, after, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, after, at};
 use crate::schedule::{Curve, RunSize};
 
 /// Without a warmup.

@@ -2,8 +2,8 @@
 //! update, and the last of them sets the rate: update `i` uses `A·i + A − 1` of `A` times as many, or `i + 1 − 1/A`.
 //! `max_tokens` are taken to be the run's, so that no micro-batch is left over.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 /// litgpt has one schedule, without a name.

@@ -1,8 +1,8 @@
 //! llm.c: `llmc/schedulers.h`, by the scheduler's type. Update `i` uses `i + 1` in the warmup and `i` behind it. It
 //! computes in f32, to some 1e-7.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 struct Common {

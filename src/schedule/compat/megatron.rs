@@ -3,8 +3,8 @@
 //! Update `i` uses step `i`, which it counts in samples: a warmup given as a fraction need not end at a whole step. The
 //! bounds belong to what comes before them.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, after};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, after};
 use crate::schedule::{Curve, RunSize};
 
 struct Common<'a> {

@@ -19,17 +19,16 @@ mod olmo;
 mod olmo_lists;
 mod optax;
 mod parts;
-mod pieces;
 mod refined;
 mod styles;
 mod torch;
 mod torch_lists;
 mod torchtitan;
 
+use super::pieces::Pieces;
 use super::{Counter, RunSize, Schedule};
 use crate::{Error, Result};
 use args::Args;
-use pieces::Pieces;
 pub use styles::STYLES;
 use toml::Table;
 
@@ -77,9 +76,7 @@ impl Style {
         let args = Args::new(self.name, "schedule.args".into(), args);
         let pieces = (self.build)(&args, run)?;
         args.finish()?;
-        let warmup_steps = pieces::at(pieces.warmup).min(run.steps);
-        let phases = Schedule::new(pieces.phases, warmup_steps, run.steps, Counter::Attempted);
-        let schedule = Schedule { feedback: pieces.feedback, ..phases };
+        let schedule = pieces.schedule(run.steps, Counter::Attempted);
         if !schedule.peak().is_finite() {
             return Err(Error::refused(format!(
                 "schedule.args make {} grow beyond all numbers within {} steps; let it grow more slowly",

@@ -1,7 +1,7 @@
 //! nanochat: `scripts/base_train.py`, `get_lr_multiplier`, whose rate `lr` is that of a group. Update `i` uses step `i`.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, after, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, after, at};
 use crate::schedule::{Curve, RunSize};
 
 /// nanochat has one schedule, without a name.

@@ -1,7 +1,7 @@
 //! nanotron: `src/nanotron/helpers.py`, `lr_scheduler_builder`, by `lr_decay_style`. Update `i` uses step `i`.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, after, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, after, at};
 use crate::schedule::{Curve, RunSize};
 
 pub(super) fn cosine(args: &Args, run: &RunSize) -> Result<Pieces> {

@@ -3,8 +3,8 @@
 //!
 //! Update `i` uses step `i`; the warmup is a share of the decay's length and need not end at a whole step.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, after};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, after};
 use crate::schedule::{Curve, RunSize};
 
 /// GPT-NeoX's digits of ln 2.

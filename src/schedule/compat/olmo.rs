@@ -2,8 +2,8 @@
 //!
 //! Its trainer counts a step before it asks for the rate: update `i` uses step `i + 1`. Steps are OLMo-core's here.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, after, at, half_cosine};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, after, at, half_cosine};
 use crate::schedule::{Curve, RunSize};
 
 /// A length given as itself, under its deprecated name, or as a share of `of`.

@@ -1,8 +1,8 @@
 //! OLMo-core's schedulers that are lists: `src/olmo_core/optim/scheduler.py`, as in [`super::olmo`].
 use super::args::Args;
 use super::parts::Part;
-use super::pieces::{Piece, Pieces, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 pub(super) fn composable(args: &Args, _: &RunSize) -> Result<Pieces> {

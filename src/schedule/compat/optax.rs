@@ -1,8 +1,8 @@
 //! optax: `optax/schedules/_schedule.py`. Update `i` uses count `i`.
 use super::args::Args;
 use super::parts::{Part, boundaries, in_sequence};
-use super::pieces::{Piece, Pieces, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 pub(super) fn constant_schedule(args: &Args, _: &RunSize) -> Result<Pieces> {

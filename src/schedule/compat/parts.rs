@@ -1,10 +1,10 @@
 //! Schedules that are lists of others: `[[schedule.args.schedulers]]`, each entry with a `style` of the same framework
 //! and that style's arguments.
 use super::args::Args;
-use super::pieces::Pieces;
 use super::{Style, find_for};
 use crate::Result;
 use crate::schedule::RunSize;
+use crate::schedule::pieces::Pieces;
 
 /// An entry of such a list.
 pub(super) struct Part {

@@ -1,8 +1,8 @@
 //! Refined schedules (Defazio et al. 2023, arXiv:2310.07831): from the file that `rewarm schedule refine` wrote, and the
 //! fits that the authors drew into their figures, `(1 − t)^p` behind a warmup.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, Refined, RunSize};
 use std::path::Path;
 

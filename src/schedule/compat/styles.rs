@@ -1,6 +1,6 @@
 //! The table of styles: what they are called, what computes them, and how they are shown.
-use super::pieces::Pieces;
 use super::*;
+use crate::schedule::pieces::Pieces;
 
 const fn style(
     name: &'static str,

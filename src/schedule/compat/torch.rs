@@ -3,8 +3,8 @@
 //! Update `i` uses epoch `i`. Most of torch's schedulers compute each rate from the one before; these are the closed
 //! forms, which they approximate to some 1e-13.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, after, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, after, at};
 use crate::schedule::{Curve, RunSize};
 
 /// Restarts that are worth a phase each.

@@ -5,10 +5,10 @@
 //! multiply it, a cosine draws it towards its lowest rate, and the others set it anew.
 use super::args::Args;
 use super::parts::{Part, boundaries, in_sequence};
-use super::pieces::{Pieces, at};
 use super::torch::milestones;
 use crate::Result;
 use crate::schedule::RunSize;
+use crate::schedule::pieces::{Pieces, at};
 use std::f64::consts::PI;
 
 /// A chain has no formula: its rates are kept one by one, in some 100 bytes each.

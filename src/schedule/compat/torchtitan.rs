@@ -2,8 +2,8 @@
 //!
 //! Update `i` uses step `i + 1`, and one step behind the last the rate would be at its end.
 use super::args::Args;
-use super::pieces::{Piece, Pieces, at};
 use crate::Result;
+use crate::schedule::pieces::{Piece, Pieces, at};
 use crate::schedule::{Curve, RunSize};
 
 pub(super) fn linear(args: &Args, run: &RunSize) -> Result<Pieces> {

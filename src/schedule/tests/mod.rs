@@ -201,15 +201,41 @@ fn min_lr_is_a_floor_after_the_warmup() {
 #[test]
 fn defaults_are_those_of_pythia_and_survive_a_round_trip() {
     let config = RawSchedule { lr: Some(1e-3), ..RawSchedule::default() }.validate().unwrap();
-    assert_eq!(
-        (config.min_lr, config.warmup, &config.plan),
-        (1e-4, Length::Percent(1.0), &Plan::Shape(Shape::plain_cosine()))
-    );
+    assert_eq!((config.min_lr, config.warmup), (1e-4, Length::Percent(1.0)));
+    let Plan::Named(cosine) = &config.plan else { panic!("{:?}", config.plan) };
+    assert_eq!(cosine.entry.name, "cosine");
+    assert_eq!(cosine.args, args([("theta", 1.0), ("cycles", 0.5)]));
     for raw in
         [raw("cosine"), raw("constant"), wsd("one_minus_sqrt"), listed(vec![phase("constant", None, None)])]
     {
         let config = raw.validate().unwrap();
         assert_eq!(config.to_raw().validate().unwrap(), config);
+    }
+}
+
+/// A shape's defaults are left out unless it cannot do without an argument, a preset's are written: a resume compares them.
+#[test]
+fn a_resolved_section_is_written_as_earlier_runs_wrote_it() {
+    for (given, written) in [
+        ("name = \"poly\"\npower = 2", ""),
+        ("name = \"cosine\"\ncycles = 2", "cycles = 2.0\n"),
+        ("name = \"cyclic\"\nrise = \"5 steps\"", "rise = 5\nper_cycle = 1.0\nper_step = 1.0\n"),
+        (
+            "name = \"table\"\nx = [\"5.0%\"]\ny = [1]",
+            "x = [\"5%\"]\ny = [1.0]\ninterpolation = \"linear\"\n",
+        ),
+        ("name = \"inv_sqrt_cooldown\"", "decay = \"10%\"\n"),
+        (
+            "name = \"wsd\"\ndecay_shape = {shape = \"poly\", power = 2}",
+            "decay = \"10%\"\ndecay_shape = \"poly\"\n",
+        ),
+        (
+            "name = \"infinite_inv_sqrt\"\nanneal_shape = {shape = \"poly\", power = 3}",
+            "steepness = 10.0\nconstant_lr = \"55%\"\ncooldown = \"60%\"\nanneal = \"10%\"\n\n[anneal_shape]\nshape = \"poly\"\npower = 3.0\n",
+        ),
+    ] {
+        let raw: RawSchedule = toml::from_str(&format!("lr = 1\n{given}")).unwrap();
+        assert_eq!(toml::to_string(&raw.validate().unwrap().to_raw().args).unwrap(), written, "{given}");
     }
 }
 

@@ -99,17 +99,16 @@ fn any_named() -> impl Strategy<Value = RawSchedule> {
 
 /// At most 30 % of the run.
 fn any_warmup() -> impl Strategy<Value = RawSchedule> {
-    use WarmupShape::*;
+    let plain = vec!["linear", "cosine", "one_minus_sqrt", "quadratic", "log", "exp", "constant"];
+    let saturating = toml::Value::Table(args([("shape", "saturating"), ("timescale", "1%")]));
     let shapes = prop_oneof![
-        Just(Linear),
-        Just(Cosine),
-        Just(OneMinusSqrt),
-        Just(Quadratic),
-        (0.2..4.0f64).prop_map(|power| Poly { power }),
-        Just(Log),
-        Just(Exp),
-        Just(Constant),
-        Just(Saturating { timescale: Length::Percent(1.0) }),
+        7 => prop::sample::select(plain).prop_map(toml::Value::from),
+        1 => (0.2..4.0f64).prop_map(|power| {
+            let mut poly = args([("shape", "poly")]);
+            poly.insert("power".into(), power.into());
+            poly.into()
+        }),
+        1 => Just(saturating),
     ];
     let conventions = prop::sample::select(vec![
         WarmupConvention::ZeroBased,
@@ -121,7 +120,7 @@ fn any_warmup() -> impl Strategy<Value = RawSchedule> {
         |(shape, convention, warmup, hold, from)| RawSchedule {
             warmup: Some(Length::Percent(warmup.into())),
             warmup_from: Some(Rate::OfPeak(100.0 * from)),
-            warmup_shape: Some(Named(shape)),
+            warmup_shape: Some(shape),
             warmup_convention: Some(convention),
             pre_hold: (hold > 0).then_some(Length::Percent(hold.into())),
             ..RawSchedule::default()

@@ -96,7 +96,7 @@ fn impossible_schedules_are_refused_by_key_with_a_remedy() {
         ("lr = 1\nphases = [{shape = \"wsd\"}]", "schedule.phases[0].shape", "\"linear\""),
         ("lr = 1\nwarmup_shape = \"quadratik\"", "schedule.warmup_shape", "\"quadratic\"?"),
         ("lr = 1\nname = \"wsd\"\ndecay_shape = \"lin\"", "schedule.decay_shape", "\"linear\""),
-        ("lr = 1\nname = \"wsd\"\ndecay_shape = \"cyclic\"", "schedule.decay_shape", "\"rise\""),
+        ("lr = 1\nname = \"wsd\"\ndecay_shape = \"cyclic\"", "schedule.decay_shape", "does not decay"),
         ("lr = 1\nname = \"wsd\"\ndecay_shape = \"constant\"", "schedule.decay_shape", "does not decay"),
         ("lr = 1\ntail = \"last\"", "schedule.tail", "\"hold\""),
         ("lr = 1\ncounter = \"skipped\"", "schedule.counter", "\"applied\""),
@@ -108,6 +108,11 @@ fn impossible_schedules_are_refused_by_key_with_a_remedy() {
         ("lr = 1\nname = \"cyclic\"", "schedule.rise is missing", "needs it"),
         ("lr = 1\nname = \"power_tokens\"", "schedule.scale is missing", "needs it"),
         (
+            "lr = 1\nname = \"wsd\"\ndecay_shape = \"exp_halflife\"",
+            "schedule.decay_shape.half_life is missing",
+            "needs it",
+        ),
+        (
             "lr = 1\nphases = [{shape = \"exp_halflife\"}]",
             "schedule.phases[0].half_life is missing",
             "needs it",
@@ -117,20 +122,20 @@ fn impossible_schedules_are_refused_by_key_with_a_remedy() {
             "schedule.phases[0].power",
             "\"poly\"",
         ),
-        ("lr = 1\nwarmup_shape = {shape = \"poly\"}", "schedule.warmup_shape", "\"power\""),
-        ("lr = 1\nwarmup_shape = {shape = \"linear\", power = 2}", "schedule.warmup_shape", "does not take"),
-        ("lr = 1\nwarmup_shape = {shape = \"poly\", power = 0}", "schedule.warmup_shape.power", "positive"),
+        ("lr = 1\nwarmup_shape = {shape = \"poly\"}", "schedule.warmup_shape.power is missing", "needs it"),
+        ("lr = 1\nwarmup_shape = {shape = \"linear\", power = 2}", "schedule.warmup_shape.power", "\"poly\""),
+        ("lr = 1\nwarmup_shape = {shape = \"poly\", power = 0}", "schedule.warmup_shape.power", "above 0"),
         (
             "lr = 1\nwarmup_shape = {shape = \"saturating\", timescale = 0}",
             "schedule.warmup_shape.timescale",
-            "give a length",
+            "a length above 0",
         ),
         ("lr = 1\nwarmup_shape = {power = 2}", "schedule.warmup_shape", "no `shape`"),
-        ("lr = 1\nname = \"poly\"\npower = 0", "schedule.power", "positive"),
+        ("lr = 1\nname = \"poly\"\npower = 0", "schedule.power", "above 0"),
         ("lr = 1\nname = \"poly\"\npower = \"2\"", "schedule.power", "number"),
         ("lr = 1\nname = \"exp_gamma\"\ngamma = 1.1", "schedule.gamma", "at most 1"),
         ("lr = 1\nname = \"sgdr\"\nperiod_factor = 0.5", "schedule.period_factor", "at least 1"),
-        ("lr = 1\nname = \"sgdr\"\nperiod = 0", "schedule.period", "give a length"),
+        ("lr = 1\nname = \"sgdr\"\nperiod = 0", "schedule.period", "a length above 0"),
         ("lr = 1\nname = \"wsd_s\"\nperiods = 0", "schedule.periods", "at least 1"),
         ("lr = 1\nname = \"plateau\"\nfactor = 1", "schedule.factor", "below 1"),
         ("lr = 1\nname = \"plateau\"\neps = -1", "schedule.eps", "at least 0"),
@@ -139,7 +144,7 @@ fn impossible_schedules_are_refused_by_key_with_a_remedy() {
         (
             "lr = 1\nname = \"wsd\"\ndecay_shape = {shape = \"poly\", power = 0}",
             "schedule.decay_shape.power",
-            "positive",
+            "above 0",
         ),
         // Tables.
         ("lr = 1\nname = \"table\"\nx = [0, 5]\ny = [1]", "schedule.x has 2 points", "at least one"),
@@ -195,6 +200,10 @@ fn numbers_that_are_none_are_refused() {
             ..raw("cosine")
         },
         RawSchedule { args: args([("power", f64::INFINITY)]), ..raw("poly") },
+        RawSchedule {
+            warmup_shape: Some(toml::Value::Table("shape = \"poly\"\npower = inf".parse().unwrap())),
+            ..raw("cosine")
+        },
         listed(vec![phase("linear", None, Some(-1.0))]),
         listed(vec![RawPhase { from: Some(Rate::OfPeak(f64::NAN)), ..phase("linear", None, Some(0.0)) }]),
     ] {

@@ -1,5 +1,5 @@
-//! Schedules put together from phases, in the counter of the framework that they come from.
-use crate::schedule::{Curve, Feedback, Phase};
+//! Schedules put together from phases: ours from a [`super::leg::Course`], another framework's in its own counter.
+use super::{Counter, Curve, Feedback, Phase, Schedule};
 use std::f64::consts::PI;
 
 /// Phases in the order in which they were added.
@@ -24,7 +24,7 @@ pub(super) struct Piece {
 impl Pieces {
     /// A line from `from` at step 0 to `to` at step `steps`; nothing when there are none.
     pub fn ramp(steps: f64, from: f64, to: f64) -> Self {
-        Self::rise(steps, Piece { curve: Curve::Ramp, origin: 0.0, length: steps, from, to })
+        Self::rise(steps, Piece::new(Curve::Ramp, 0.0, steps, from, to))
     }
 
     /// `piece` as a warmup of `steps`; nothing when there are none.
@@ -48,8 +48,7 @@ impl Pieces {
 
     /// `rate` from the step `start` on.
     pub fn hold(self, start: u64, rate: f64) -> Self {
-        let (origin, length) = (0.0, 1.0);
-        self.then(start, Piece { curve: Curve::Constant, origin, length, from: rate, to: rate })
+        self.then(start, Piece::constant(rate))
     }
 
     /// The piece that was added last moves at every `steps`-th step only.
@@ -80,6 +79,12 @@ impl Pieces {
         pieces
     }
 
+    /// The schedule of a run of `total` steps.
+    pub fn schedule(self, total: u64, counter: Counter) -> Schedule {
+        let warmup_steps = at(self.warmup).min(total);
+        Schedule { feedback: self.feedback, ..Schedule::new(self.phases, warmup_steps, total, counter) }
+    }
+
     /// The phases of a framework that counts the first update as 1.
     pub fn counted_from_one(mut self) -> Self {
         for phase in &mut self.phases {
@@ -94,6 +99,11 @@ impl Piece {
     /// `curve` over `length` steps from `origin`.
     pub fn new(curve: Curve, origin: f64, length: f64, from: f64, to: f64) -> Self {
         Self { curve, origin, length, from, to }
+    }
+
+    /// `rate` all along.
+    pub fn constant(rate: f64) -> Self {
+        Self::new(Curve::Constant, 0.0, 1.0, rate, rate)
     }
 
     /// `cycles` cosine periods over `length` steps; frameworks that do not stop at the end go on until the step
