@@ -79,7 +79,9 @@ impl ScheduleConfig {
                 vec![Leg::hold(rise.length, Some(rise.to))]
             }
             WarmupConvention::FloorOne => {
-                let first = leg.curve.rate(1.0, whole, rise.from.unwrap_or_default(), rise.to);
+                let from = rise.from.unwrap_or_default();
+                leg.check(from)?;
+                let first = leg.curve.rate(1.0, whole, from, rise.to);
                 let length = rise.length - 1.0;
                 vec![Leg::hold(1.0, Some(first)), Leg { of: Some((1.0, whole)), length, ..leg }]
             }

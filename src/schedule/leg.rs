@@ -103,7 +103,7 @@ impl Leg {
     }
 
     /// Refuses what the formula cannot do between these two rates.
-    fn check(&self, from: f64) -> Result<()> {
+    pub fn check(&self, from: f64) -> Result<()> {
         let (to, key) = (self.to, &self.key);
         let needs_both = matches!(self.curve, Curve::Geometric | Curve::Harmonic);
         if needs_both && (from <= 0.0 || to <= 0.0) {

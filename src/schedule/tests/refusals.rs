@@ -71,6 +71,11 @@ fn impossible_schedules_are_refused_by_key_with_a_remedy() {
         ("lr = 1\npre_hold = 9\npre_hold_lr = \"previous\"", "schedule.pre_hold_lr", "start.from"),
         ("lr = 1\npre_hold_lr = 0.1", "schedule.pre_hold_lr", "schedule.pre_hold"),
         ("lr = 1\nwarmup_shape = \"exp\"", "schedule.warmup_from is", "positive"),
+        (
+            "lr = 1\nwarmup_shape = \"exp\"\nwarmup_convention = \"floor_one\"",
+            "schedule.warmup_from is",
+            "positive",
+        ),
         ("lr = 1\nname = \"exp_to\"\nmin_lr = 0", "schedule.min_lr is 0", "two positive rates"),
         ("lr = 1\nname = \"harmonic\"\nmin_lr = 0", "schedule.min_lr is 0", "two positive rates"),
         // Decays to a rate above their start.
