@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// How much each checkpoint counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
-    /// All the same.
+    /// All checkpoints count the same.
     Sma,
     /// In proportion to its place: 1, 2, …, the newest most.
     Wma,

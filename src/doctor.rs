@@ -7,13 +7,13 @@ use std::fmt;
 /// Facts about the program and the machine it runs on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Version of rewarm.
+    /// Version of rewarm, as in Cargo.toml.
     pub version: &'static str,
     /// What it was built from, where that is known.
     pub commit: Option<&'static str>,
-    /// Operating system.
+    /// Name of the operating system.
     pub os: &'static str,
-    /// Processor architecture.
+    /// Architecture of the processor.
     pub arch: &'static str,
     /// Threads the process may use at once; 0 if the system does not tell.
     pub cores: usize,
@@ -23,7 +23,7 @@ pub struct Report {
     pub memory_total: Option<u64>,
     /// Bytes of memory available now; `None` if unknown.
     pub memory_available: Option<u64>,
-    /// Devices by name.
+    /// Every device that `device` can name, and what is said of it.
     pub devices: Vec<DeviceReport>,
     /// Driver, GPUs and libraries, and what of them is missing.
     pub cuda: DriverState,

@@ -49,7 +49,7 @@ pub struct Idle {
 
 /// When to stop by the clock.
 pub struct Deadline {
-    /// The moment.
+    /// The moment at which it was asked.
     pub at: Instant,
     /// As it was given, a span of time.
     pub given: String,

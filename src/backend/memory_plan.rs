@@ -3,11 +3,11 @@
 /// Bytes of each kind of memory a backend allocates.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MemoryPlan {
-    /// Weights.
+    /// Bytes of weights, with master weights where there are any.
     pub weights: usize,
-    /// Gradients.
+    /// Bytes of gradients.
     pub gradients: usize,
-    /// Both moments.
+    /// Bytes of both moments.
     pub moments: usize,
     /// The moving average of the weights.
     pub ema: usize,

@@ -82,7 +82,7 @@ pub fn chunk_rows(
     halves.take_while(|rows| *rows >= LEAST_CHUNK_ROWS).find(fits).unwrap_or(LEAST_CHUNK_ROWS)
 }
 
-/// What [`open`] allocates.
+/// The bytes that [`open`] allocates, by kind.
 pub fn memory_plan(
     name: DeviceName,
     config: &ModelConfig,

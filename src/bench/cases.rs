@@ -15,11 +15,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// One block of a model with the activations of a micro-batch, and room for more of an operation's operands.
 pub struct Cases {
-    /// With one block.
+    /// The model cut down to one block.
     pub model: Model,
-    /// Of a micro-batch.
+    /// Sequences of a micro-batch.
     pub shape: Shape,
-    /// Its activations.
+    /// Where its activations lie.
     pub ws: Workspace,
     /// Elements that the copies of an operation's operands are to exceed.
     pub rotated: usize,
@@ -29,7 +29,7 @@ pub struct Cases {
     params: Vec<AdamParam>,
 }
 
-/// One operation.
+/// An operation as a step issues it, and what it is called in the table.
 pub struct Case {
     /// As a profile has it.
     pub name: &'static str,
@@ -39,13 +39,13 @@ pub struct Case {
     pub run: Run,
 }
 
-/// Issues an operation.
+/// Issues one operation of a step.
 pub type Issue = fn(&At, &mut dyn Ops);
 
 /// What a case times.
 #[derive(Clone, Copy)]
 pub enum Run {
-    /// An operation.
+    /// An operation of the forward or backward pass.
     Op(Issue),
     /// The end of a step.
     Update,
@@ -61,7 +61,7 @@ impl Run {
         seen.0
     }
 
-    /// Issues it.
+    /// Issues what is timed, once.
     pub fn issue(self, at: &At, ops: &mut dyn Backend) {
         match self {
             Self::Op(issue) => issue(at, ops),
@@ -108,13 +108,13 @@ impl Ops for Seen {
 /// What an operation is issued on.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
-    /// The model.
+    /// The model with one block.
     pub model: &'a Model,
-    /// Of the micro-batch.
+    /// Sequences of the micro-batch.
     pub s: Shape,
     /// Of the head's first chunk of it.
     pub chunk: Shape,
-    /// Activations.
+    /// Where its activations lie.
     pub ws: &'a Workspace,
     p: &'a Layer,
     a: &'a LayerActs,

@@ -13,7 +13,7 @@ pub struct Checkpoints {
     pub workload: Workload,
     /// A folder of the file system that is measured; a new folder in it is made, and removed again.
     pub dir: PathBuf,
-    /// How often.
+    /// How many checkpoints are saved and loaded.
     pub repeats: usize,
 }
 

@@ -14,9 +14,9 @@ const TIME: Duration = Duration::from_millis(500);
 /// Batches read cold; the files are opened anew for each.
 const COLD_SAMPLES: usize = 10;
 
-/// What is read.
+/// Shards and how they are read.
 pub struct Reading {
-    /// Shards.
+    /// The shards, as [`crate::data::Corpus::open`] takes them.
     pub shards: Vec<String>,
     /// Tokens of a sequence.
     pub seq_len: usize,

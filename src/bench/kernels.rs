@@ -23,17 +23,17 @@ const SAMPLE_S: f64 = 1e-3;
 /// Buffers used in turn hold at least this: three times the L2 of an H200 (60 MB), 1.4 times that of a B200.
 const GPU_CACHES: usize = 180 << 20;
 
-/// What is timed.
+/// Which operations are timed, of which model, on which device.
 pub struct Kernels {
     /// Name of the model.
     pub model: String,
-    /// Its sizes.
+    /// Sizes of the model.
     pub sizes: ModelConfig,
-    /// Where.
+    /// The device that computes.
     pub device: DeviceName,
     /// What weights and moments are kept in.
     pub precision: Precision,
-    /// Of a micro-batch.
+    /// Sequences of a micro-batch.
     pub shape: Shape,
     /// Rows of logits at once.
     pub chunk_rows: usize,

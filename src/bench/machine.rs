@@ -14,7 +14,7 @@ pub struct Machine {
     pub cores: Option<usize>,
     /// Bytes that the process may use.
     pub memory_bytes: Option<u64>,
-    /// System and release.
+    /// Operating system and its release.
     pub os: String,
     /// Where a GPU was measured.
     pub gpu: Option<String>,
@@ -120,7 +120,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Until now.
+    /// What was used up to now.
     pub fn now() -> Self {
         Self { at: Instant::now(), ticks: Self::read() }
     }

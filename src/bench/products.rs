@@ -12,7 +12,7 @@ const SECONDS: f64 = 0.6;
 /// `c[m, n] = a·b`.
 #[derive(Clone, Copy)]
 pub struct Product {
-    /// m, n, k.
+    /// `m`, `n` and `k` of the product.
     pub size: [usize; 3],
     /// Whether a and b are stored transposed.
     transposed: [bool; 2],

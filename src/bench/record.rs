@@ -11,23 +11,23 @@ use std::time::{Duration, Instant};
 pub struct Record {
     /// The command that measured.
     pub tool: String,
-    /// Of rewarm.
+    /// Version of rewarm, as in Cargo.toml.
     pub version: &'static str,
     /// What it was built from, where that is known.
     pub commit: Option<&'static str>,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Where.
+    /// The machine that it was measured on.
     pub machine: Machine,
-    /// What was measured.
+    /// Name of what was measured.
     pub name: String,
     /// Everything that was chosen.
     pub settings: Value,
-    /// Of the samples.
+    /// Unit of the samples.
     pub unit: &'static str,
-    /// In order.
+    /// The samples in the order in which they were taken.
     pub samples: Vec<f64>,
-    /// Of the samples.
+    /// Quantiles of the samples.
     pub summary: Summary,
     /// Units at the ends of the names.
     pub derived: Value,
@@ -63,11 +63,11 @@ impl Record {
 /// The middle of samples and how far they spread: values that half, a fifth and four fifths of them do not exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// 50 %.
+    /// The median of the samples.
     pub median: f64,
-    /// 20 %.
+    /// The 20th percentile of the samples.
     pub p20: f64,
-    /// 80 %.
+    /// The 80th percentile of the samples.
     pub p80: f64,
 }
 

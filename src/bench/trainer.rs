@@ -62,9 +62,9 @@ impl Tokens {
 
 /// Everything of a step but the backend that computes it.
 pub struct Job {
-    /// What is trained.
+    /// The model that is trained.
     pub model: Model,
-    /// Its activations.
+    /// Where its activations lie.
     pub workspace: Workspace,
     params: Vec<AdamParam>,
     workload: Workload,
@@ -88,9 +88,9 @@ impl Job {
 
 /// A model on a device, about to be trained.
 pub struct Trainer {
-    /// The steps.
+    /// The steps that are timed.
     pub job: Job,
-    /// What computes them.
+    /// The backend that computes them.
     pub ops: Box<dyn Backend>,
 }
 

@@ -49,7 +49,7 @@ impl<'a> Turns<'a> {
         Self { cases, views, cost: cases.cost(case.run) }
     }
 
-    /// Sets of operands.
+    /// Number of sets of operands that take turns.
     pub fn sets(&self) -> usize {
         self.views.len()
     }

@@ -6,14 +6,14 @@ use crate::model::{Model, ModelConfig, Precision, Purpose, Recompute, Workspace}
 use crate::ops::Shape;
 use serde_json::{Value, json};
 
-/// What is trained.
+/// A model, a batch and a device: what `bench train` trains and `profile` looks at.
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// Of the model, for the record.
     pub model: String,
-    /// Its sizes.
+    /// Sizes of the model.
     pub sizes: ModelConfig,
-    /// Where.
+    /// The device that trains.
     pub device: DeviceName,
     /// Tokens of a sequence.
     pub time: usize,
@@ -31,7 +31,7 @@ pub struct Workload {
     pub chunk_rows: Option<usize>,
     /// Bytes that the device can give; `None` where the system does not tell.
     pub available: Option<u64>,
-    /// Of the update.
+    /// Settings of the update.
     pub optim: config::Optim,
     /// Token shards; none: random tokens.
     pub data: Vec<String>,
@@ -47,7 +47,7 @@ pub fn precision_class(device: DeviceName, precision: Precision) -> &'static str
 }
 
 impl Workload {
-    /// A micro-batch.
+    /// Sequences of a micro-batch.
     pub fn shape(&self) -> Shape {
         Shape { batch: self.micro, time: self.time }
     }
@@ -62,7 +62,7 @@ impl Workload {
         self.sizes.flops_per_token(self.time) * self.tokens_per_step() as f64
     }
 
-    /// The model.
+    /// The model of these sizes.
     pub fn model(&self) -> Model {
         Model::new(self.sizes.clone())
             .with_precision(self.precision)
@@ -84,14 +84,14 @@ impl Workload {
         })
     }
 
-    /// What it allocates.
+    /// Bytes that a backend allocates for it.
     pub fn memory(&self) -> MemoryPlan {
         let table = self.model().table;
         let threads = rayon::current_num_threads();
         backend::memory_plan(self.device, &self.sizes, &table, &self.workspace(), threads)
     }
 
-    /// For the record.
+    /// Its settings, for the record of a measurement.
     pub fn settings(&self) -> Value {
         let data = if self.data.is_empty() { json!("synthetic") } else { json!(self.data) };
         json!({

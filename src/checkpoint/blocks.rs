@@ -18,12 +18,12 @@ pub struct TensorHasher {
 }
 
 impl TensorHasher {
-    /// Of nothing yet.
+    /// The hashes of no bytes yet.
     pub fn new() -> Self {
         Self { hash: Xxh3::new(), bytes: 0, done: Vec::new() }
     }
 
-    /// Appends `bytes`.
+    /// Appends `bytes` to what is hashed.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = usize::try_from(BLOCK_BYTES - self.bytes).unwrap_or(usize::MAX);

@@ -23,7 +23,7 @@ pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 pub struct Export<'a> {
     /// Sizes of the model.
     pub config: &'a ModelConfig,
-    /// Its tensors.
+    /// Where its tensors lie in the flat buffers.
     pub table: &'a ParamTable,
     /// Format of the weights.
     pub dtype: Dtype,
@@ -84,7 +84,7 @@ pub fn check_new(dir: &Path) -> Result<()> {
 
 /// Where a new directory goes.
 struct Target {
-    /// Its name.
+    /// Its name in the file.
     name: String,
     /// The directory that will hold it.
     parent: PathBuf,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// An object, the file it is from, and the key it is under there (empty at the top).
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
-    /// The entries.
+    /// The entries of the JSON object.
     pub object: &'a Map<String, Value>,
     /// Names the file in messages.
     pub origin: &'a str,
@@ -42,17 +42,17 @@ impl<'a> Fields<'a> {
         self.object.get(key).map(|v| read(v).ok_or_else(|| self.unexpected(key, expected))).transpose()
     }
 
-    /// A string.
+    /// The string at `key`, where there is one; an error where there is something else.
     pub fn text(&self, key: &str) -> Result<Option<&'a str>> {
         self.typed(key, "a string", Value::as_str)
     }
 
-    /// A number.
+    /// The number at `key`, where there is one; an error where there is something else.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.typed(key, "a number", Value::as_f64)
     }
 
-    /// True or false.
+    /// The boolean at `key`, where there is one; an error where there is something else.
     pub fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.typed(key, "true or false", Value::as_bool)
     }

@@ -18,7 +18,7 @@ pub(super) const JSON_MAX: u64 = 256 << 20;
 /// What a `config.json` says.
 #[derive(Clone, Debug)]
 pub struct HfConfig {
-    /// Its model, validated.
+    /// Sizes and constants of the model, validated.
     pub model: ModelConfig,
     /// What it says of the format of the weights.
     pub dtype: Option<Dtype>,

@@ -21,7 +21,7 @@ pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// The output matrix, which a tied model may or may not store.
 const HEAD: &str = "embed_out.weight";
-/// The embedding.
+/// Name of the embedding in a GPTNeoXForCausalLM.
 const EMBEDDING: &str = "gpt_neox.embed_in.weight";
 /// Buffers of old files, recomputed here: the causal mask, its fill value, the rotary frequencies.
 const OLD_BUFFERS: [&str; 3] =
@@ -53,7 +53,7 @@ struct Weights {
 struct Stored {
     /// Index of its file.
     file: usize,
-    /// Its name there.
+    /// Its name in the file.
     name: String,
 }
 

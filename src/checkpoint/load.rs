@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 /// The newest checkpoint that verified.
 #[derive(Debug)]
 pub struct Found {
-    /// Its directory.
+    /// The step directory.
     pub dir: PathBuf,
-    /// What it is.
+    /// Its manifest, whose lengths and hashes hold.
     pub manifest: Manifest,
     /// Newer ones that did not verify, to be shown to the user.
     pub rejected: Vec<Rejected>,
@@ -26,9 +26,9 @@ pub struct Found {
 /// A checkpoint that is not used.
 #[derive(Debug)]
 pub struct Rejected {
-    /// Its directory.
+    /// The step directory.
     pub dir: PathBuf,
-    /// Why.
+    /// Why it cannot be loaded.
     pub reason: String,
 }
 

@@ -33,7 +33,7 @@ pub struct RunState {
     pub applied: u64,
     /// Data position: samples consumed.
     pub sample: u64,
-    /// Tokens consumed.
+    /// Tokens trained on up to and with the step.
     pub tokens: u64,
     /// Key of every random number.
     pub seed: u64,
@@ -70,9 +70,9 @@ pub struct Manifest {
     pub format: u64,
     /// Bytes of a block of a tensor; its last one may be shorter.
     pub block_bytes: u64,
-    /// The model's configuration.
+    /// Sizes and constants of the model.
     pub model: ModelConfig,
-    /// The run's state.
+    /// Where the run stands.
     pub state: RunState,
     /// Every file but the manifest, by name.
     pub files: BTreeMap<String, FileRecord>,

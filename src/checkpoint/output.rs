@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRecord {
-    /// Length.
+    /// Length of the file in bytes.
     pub bytes: u64,
     /// Where tensors begin that have hashes of their own, of every byte up to the end of the file, in the order of their
     /// names; `None` in a file without such.
@@ -24,7 +24,7 @@ pub fn hex(hash: u128) -> String {
     format!("{hash:032x}")
 }
 
-/// A new file.
+/// A file that is written once, from its start, through a buffer.
 pub struct Output<'a> {
     sink: Box<dyn Sink + 'a>,
     path: PathBuf,
@@ -41,7 +41,7 @@ impl<'a> Output<'a> {
         Ok(Self { sink, path: path.into(), buffer: Vec::new(), piece, written: 0 })
     }
 
-    /// Appends `bytes`.
+    /// Appends `bytes` to the file.
     pub fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(self.piece - self.buffer.len()));

@@ -66,7 +66,7 @@ impl<'a> TensorFile<'a> {
         Ok(Self { source, path: path.into(), metadata, data_start: 8 + header_bytes })
     }
 
-    /// Where it lies.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -149,7 +149,7 @@ pub struct TensorRecord {
     pub dtype: Dtype,
     /// The file of the checkpoint it is in.
     pub file: String,
-    /// Row-major shape.
+    /// Its shape, row-major.
     pub shape: Vec<usize>,
 }
 

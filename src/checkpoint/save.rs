@@ -38,7 +38,7 @@ pub struct Snapshot<'a> {
 /// A step that is durable.
 #[derive(Debug)]
 pub struct Saved {
-    /// Its directory.
+    /// The step directory.
     pub dir: PathBuf,
     /// Bytes of its files.
     pub bytes: u64,

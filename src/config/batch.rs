@@ -37,7 +37,7 @@ pub struct Batch {
     pub sequences: usize,
     /// Sequences per forward and backward; divides the sequences of every step.
     pub micro: usize,
-    /// Smaller steps before.
+    /// How sizes grow up to that.
     pub growth: Growth,
     /// What smaller steps do to the rate; `None`: nothing.
     pub lr_scaling: Option<LrScaling>,
@@ -46,9 +46,9 @@ pub struct Batch {
 /// How the sequences of a step grow up to [`Batch::sequences`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// They do not.
+    /// Every step has the same size.
     None,
-    /// In equal steps.
+    /// From a small size in equal increments over so many samples.
     Ramp(BatchRamp),
     /// By a list, whose ends increase.
     Stages(Vec<BatchStage>),

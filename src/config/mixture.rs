@@ -24,7 +24,7 @@ const STEPS_MAX: u64 = 1 << 22;
 pub struct MixtureSource {
     /// Name in metrics and reports.
     pub name: String,
-    /// Corpus specifications.
+    /// Its corpora, as [`crate::data::Corpus::open`] takes them.
     pub paths: Vec<String>,
     /// Tokens in proportion to the other weights; by default 1.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -49,33 +49,33 @@ pub struct Config {
     pub threads: usize,
     /// Where the run computes.
     pub device: DeviceName,
-    /// `[model]`.
+    /// `[model]`: sizes, or the model to start from.
     pub model: Model,
     /// `[start]`; `None`: from scratch.
     pub start: Option<Start>,
-    /// `[data]`.
+    /// `[data]`: corpora, split and sequence length.
     pub data: Data,
-    /// `[batch]`.
+    /// `[batch]`: sequences of a step and of a micro-batch.
     pub batch: Batch,
-    /// `[optim]`.
+    /// `[optim]`: AdamW, clipping and groups.
     pub optim: Optim,
-    /// `[schedule]`.
+    /// `[schedule]`: the learning rate.
     pub schedule: ScheduleConfig,
-    /// `[train]`: its length.
+    /// Length of the run, from `[train]`.
     pub train: Budget,
-    /// `train.recompute`.
+    /// `train.recompute`: what the backward computes again.
     pub recompute: Recompute,
-    /// `train.precision`.
+    /// `train.precision`: what weights and moments are kept in.
     pub precision: Precision,
     /// `train.ema`: decay of the moving average of the weights, where one is kept.
     pub ema: Option<f64>,
-    /// `train.separate_bias_gradients`.
+    /// `train.separate_bias_gradients`: whether a kernel of its own sums them.
     pub separate_bias_gradients: bool,
-    /// `[eval]`.
+    /// `[eval]`: how often, and on how much.
     pub eval: Eval,
-    /// `[checkpoint]`.
+    /// `[checkpoint]`: how often, and how many stay.
     pub checkpoint: Checkpoint,
-    /// `[head]`.
+    /// `[head]`: rows of logits at once.
     pub head: Head,
 }
 

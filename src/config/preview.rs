@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// What is known of a run's plan.
 pub struct Preview {
-    /// Its rates.
+    /// The rates of the run.
     pub schedule: Schedule,
     /// What else is scheduled.
     pub quantities: Quantities,

@@ -17,27 +17,27 @@ pub struct RawConfig {
     pub seed: u64,
     /// Worker threads; 0: all cores.
     pub threads: usize,
-    /// Device by name.
+    /// `device`, by its name.
     pub device: DeviceName,
-    /// `[model]`.
+    /// `[model]` as written.
     pub model: RawModel,
-    /// `[start]`.
+    /// `[start]` as written.
     pub start: RawStart,
-    /// `[data]`.
+    /// `[data]` as written.
     pub data: RawData,
-    /// `[batch]`.
+    /// `[batch]` as written.
     pub batch: RawBatch,
-    /// `[optim]`.
+    /// `[optim]`, whose keys all have defaults.
     pub optim: Optim,
-    /// `[schedule]`.
+    /// `[schedule]` as written.
     pub schedule: RawSchedule,
-    /// `[train]`.
+    /// `[train]` as written.
     pub train: RawTrain,
-    /// `[eval]`.
+    /// `[eval]`, whose keys all have defaults.
     pub eval: Eval,
-    /// `[checkpoint]`.
+    /// `[checkpoint]`, whose keys all have defaults.
     pub checkpoint: Checkpoint,
-    /// `[head]`.
+    /// `[head]` as written.
     pub head: RawHead,
 }
 
@@ -69,7 +69,7 @@ pub struct RawModel {
     /// Name of a published Pythia model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// Initialisation.
+    /// How weights are drawn, where none are loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<Init>,
     /// Explicit fields of [`crate::model::ModelConfig`], by its names; they override the preset.
@@ -90,7 +90,7 @@ pub struct RawHead {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawStart {
-    /// A trained model.
+    /// Directory of the trained model.
     pub from: Option<PathBuf>,
     /// What becomes of its optimizer state.
     pub optimizer: Option<OptimizerStart>,
@@ -112,9 +112,9 @@ pub struct RawData {
     pub seq_len: Option<usize>,
     /// Share of training documents set aside.
     pub validation_fraction: f64,
-    /// `tokenizer.json`.
+    /// `tokenizer.json`, or the folder that has it.
     pub tokenizer: Option<PathBuf>,
-    /// Named validation sets.
+    /// Further validation sets, each with a name.
     pub validation: Vec<ValidationSet>,
 }
 
@@ -122,9 +122,9 @@ pub struct RawData {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTrain {
-    /// Optimizer steps.
+    /// Length of the run in optimizer steps.
     pub steps: Option<u64>,
-    /// Training tokens.
+    /// Length of the run in training tokens.
     pub tokens: Option<TokenCount>,
     /// What the backward pass computes again.
     pub recompute: Recompute,

@@ -64,11 +64,11 @@ pub struct Start {
 pub struct ValidationSet {
     /// Name in metrics and reports.
     pub name: String,
-    /// Corpus specifications.
+    /// Its corpora, as [`crate::data::Corpus::open`] takes them.
     pub paths: Vec<String>,
 }
 
-/// `[data]`.
+/// `[data]`, with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {
     /// Corpus specifications to train on; empty where there is a mixture.
@@ -110,15 +110,15 @@ pub struct Optim {
     pub betas: [f64; 2],
     /// Added to the root of the second moment; positive.
     pub eps: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay, times the rate.
     pub weight_decay: f64,
     /// How it changes, as phases of a schedule with it as the peak; the decays of groups change with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weight_decay_phases: Vec<RawPhase>,
-    /// How β₁ changes.
+    /// Phases of β₁; none where it is constant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub beta1_phases: Vec<RawPhase>,
-    /// How β₂ changes.
+    /// Phases of β₂; none where it is constant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub beta2_phases: Vec<RawPhase>,
     /// Largest global gradient norm; 0: no clipping.
@@ -184,13 +184,13 @@ impl Optim {
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
-    /// Optimizer steps.
+    /// A number of optimizer steps.
     Steps(u64),
     /// Training tokens; the run takes the steps that hold at least as many.
     Tokens(u64),
 }
 
-/// `[eval]`.
+/// `[eval]`, with defaults filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eval {
@@ -206,7 +206,7 @@ impl Default for Eval {
     }
 }
 
-/// `[checkpoint]`.
+/// `[checkpoint]`, with defaults filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {

@@ -20,7 +20,7 @@ use strum::VariantNames;
 pub(crate) struct Key {
     /// Its dotted name; `[]` stands for an entry of an array of tables.
     pub name: &'static str,
-    /// What it accepts.
+    /// The kind and range that it accepts.
     pub kind: Kind,
     /// What it is where it is not given: [`REQUIRED`], [`NONE`], a TOML value (which a test compares with what the types
     /// say), or words. An entry of an array of tables cannot do without the required ones.

@@ -10,7 +10,7 @@ const VOCAB_MAX: u32 = 1 << 31;
 /// B sequences of T tokens and the tokens that follow each. Reused from step to step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Inputs [B, T].
+    /// Input tokens, `[B, T]`.
     pub tokens: Vec<i32>,
     /// Targets [B, T]: `targets[b, t]` follows `tokens[b, t]` in the data.
     pub targets: Vec<i32>,

@@ -26,7 +26,7 @@ pub(crate) struct Claim {
 /// What came of one try.
 enum Tried {
     Taken(Claim),
-    /// By whom.
+    /// Another process writes there; the text says which.
     Busy(String),
 }
 

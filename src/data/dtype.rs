@@ -5,19 +5,19 @@ use strum::Display;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display)]
 #[strum(serialize_all = "lowercase")]
 pub enum Dtype {
-    /// Megatron code 1.
+    /// One unsigned byte: Megatron's code 1.
     U8,
-    /// Megatron code 2.
+    /// One signed byte: Megatron's code 2.
     I8,
     /// Megatron code 8, llm.c GPT-2, `raw-u16`.
     U16,
-    /// Megatron code 3.
+    /// Two signed bytes: Megatron's code 3.
     I16,
-    /// llm.c Llama-3, `raw-u32`.
+    /// Four unsigned bytes: llm.c's files of Llama 3, and `raw-u32:`.
     U32,
-    /// Megatron code 4.
+    /// Four signed bytes: Megatron's code 4.
     I32,
-    /// Megatron code 5.
+    /// Eight signed bytes: Megatron's code 5.
     I64,
 }
 
@@ -26,12 +26,12 @@ pub enum Dtype {
 pub struct BadToken {
     /// Index into the slice that was read.
     pub index: usize,
-    /// The stored value.
+    /// The value as it is stored, which is no token id.
     pub value: i64,
 }
 
 impl Dtype {
-    /// Bytes per token.
+    /// Bytes that one token takes in the file.
     pub const fn bytes(self) -> u64 {
         match self {
             Self::U8 | Self::I8 => 1,

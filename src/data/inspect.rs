@@ -25,7 +25,7 @@ pub struct Inspection {
     pub fingerprint: String,
     /// Bytes of text per token, where `data tokenize` made all shards.
     pub bytes_per_token: Option<f64>,
-    /// Tokens per document.
+    /// Quantiles of the tokens per document.
     pub lengths: LengthQuantiles,
     /// The first tokens of the first shard.
     pub first_tokens: Vec<u32>,
@@ -38,22 +38,22 @@ pub struct Inspection {
 pub struct ShardInspection {
     /// The file of tokens.
     pub path: String,
-    /// The layout.
+    /// Name of the layout, such as `megatron`.
     pub format: String,
     /// The stored integer type.
     pub dtype: String,
-    /// Number of tokens.
+    /// Number of tokens in the file.
     pub tokens: u64,
-    /// Number of documents.
+    /// Number of documents in the file.
     pub documents: u64,
 }
 
 /// Tokens per document: the smallest length that at least that share of the documents does not exceed.
 #[derive(Clone, Debug, Serialize)]
 pub struct LengthQuantiles {
-    /// Documents looked at.
+    /// Number of documents that the quantiles are of.
     pub sampled: u64,
-    /// Shortest.
+    /// Tokens of the shortest document.
     pub min: u64,
     /// 1 % are not longer.
     pub p01: u64,
@@ -65,7 +65,7 @@ pub struct LengthQuantiles {
     pub p75: u64,
     /// 99 % are not longer.
     pub p99: u64,
-    /// Longest.
+    /// Tokens of the longest document.
     pub max: u64,
 }
 

@@ -26,12 +26,12 @@ impl LazyMap {
         &self.path
     }
 
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.bytes
     }
 
-    /// The whole file.
+    /// All bytes of the file; an error where it has become shorter meanwhile.
     pub(crate) fn all(&self) -> Result<&[u8]> {
         if let Some(map) = self.map.get() {
             return Ok(map);
@@ -66,7 +66,7 @@ impl LazyMap {
 pub(crate) struct Opening<'a> {
     pub(crate) path: &'a Path,
     file: File,
-    /// Size in bytes.
+    /// Size of the file in bytes, when it was opened.
     pub(crate) bytes: u64,
     /// Device and number of the file there.
     pub(crate) identity: (u64, u64),

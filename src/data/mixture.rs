@@ -64,7 +64,7 @@ impl Sources {
         self.list.len() > 1
     }
 
-    /// What they read.
+    /// The corpora of all sources, in order.
     pub fn corpora(&self) -> impl Iterator<Item = &Corpus> {
         self.list.iter().map(|source| &**source.order.corpus())
     }
@@ -92,7 +92,7 @@ impl Mixture {
         Self { sources, shares, cursor }
     }
 
-    /// The sources.
+    /// The sources and how their documents are split.
     pub fn sources(&self) -> &Sources {
         &self.sources
     }
@@ -112,7 +112,7 @@ impl Mixture {
         self.cursor = cursor;
     }
 
-    /// Where it is.
+    /// Where each source stands.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }

@@ -32,7 +32,7 @@ impl Progress {
         Self { label: "", total: 0, done: 0, follows: None, shown: Shown::Nothing }
     }
 
-    /// `total` in bytes.
+    /// A bar over `total` bytes, named `label`.
     pub fn bytes(label: &'static str, total: u64) -> Self {
         let now = Instant::now();
         let shown = if std::io::stderr().is_terminal() {

@@ -90,7 +90,7 @@ impl Shard {
         self.bin.path()
     }
 
-    /// The layout.
+    /// The layout that the file was recognised as.
     pub fn format(&self) -> Format {
         self.format
     }

@@ -103,12 +103,12 @@ impl Shares {
         Ok(Self { unit, stretches, origin })
     }
 
-    /// Number of sources.
+    /// Number of sources that share the samples.
     pub fn sources(&self) -> usize {
         self.origin.taken.len()
     }
 
-    /// Where they begin.
+    /// What each source had given where these shares begin.
     pub fn origin(&self) -> &Dealt {
         &self.origin
     }

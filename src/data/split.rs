@@ -87,7 +87,7 @@ struct Piece {
 /// Where a token of a stream is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Index into `Corpus::shards`.
+    /// Index of the shard in `Corpus::shards`.
     pub shard: usize,
     /// Document inside the shard.
     pub document: u64,

@@ -25,7 +25,7 @@ pub struct TokenizedInfo {
     pub dtype: String,
     /// Bytes of text (UTF-8, after JSON is decoded) that became tokens: of the documents written.
     pub input_bytes: u64,
-    /// Documents written.
+    /// Number of documents that were written.
     pub documents: u64,
     /// Documents left out because their text gives no token.
     #[serde(default)]

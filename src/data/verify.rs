@@ -25,7 +25,7 @@ const LISTED: usize = 200;
 const RUN_TOKENS: u64 = 1 << 23;
 const RUN_BYTES: usize = 1 << 26;
 
-/// What `verify` found.
+/// What [`verify`] found in a shard.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verification {
     /// Shards read, the ones that do not open included.
@@ -43,7 +43,7 @@ pub struct Verification {
     pub content_hash: Option<String>,
     /// The first faults, at most 20 of each shard and 200 in all.
     pub faults: Vec<Fault>,
-    /// All faults.
+    /// Number of all faults, of which `faults` lists the first.
     pub faults_total: u64,
     /// What is odd about shards and no fault; at most 200.
     pub oddities: Vec<String>,

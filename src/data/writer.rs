@@ -74,12 +74,12 @@ impl ShardWriter {
         self.dtype
     }
 
-    /// Documents so far.
+    /// Number of documents written so far.
     pub fn documents(&self) -> u64 {
         self.sizes.len() as u64
     }
 
-    /// Tokens so far.
+    /// Number of tokens written so far.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }

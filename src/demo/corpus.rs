@@ -17,11 +17,11 @@ const LETTERS_MIN: f64 = 0.5;
 /// One side: upstream or downstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// Documents trained on.
+    /// Documents that are trained on.
     pub train: Vec<String>,
     /// Documents that are never trained on.
     pub validation: Vec<String>,
-    /// Bytes of both.
+    /// Bytes of both lists together.
     pub bytes: u64,
     /// XXH3-128 of both; who has the same number trains on the same bytes.
     pub hash: u128,

@@ -1,7 +1,7 @@
 //! What the demo is asked for.
 use std::path::PathBuf;
 
-/// What to do.
+/// What the demo is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where data, runs and report go.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Loss of one model on both sides.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Which model.
+    /// Name of the model.
     pub name: String,
     /// On upstream documents that were held out.
     pub upstream: EvalResult,
@@ -28,7 +28,7 @@ impl Row {
 /// The table of the demo.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// After phase 1.
+    /// Losses after the first phase.
     pub before: Row,
     /// Continued at a constant rate.
     pub constant: Row,
@@ -114,24 +114,24 @@ fn signed(x: f64) -> String {
 /// A beginning and how a model continued it.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Which model.
+    /// Name of the model that continued it.
     pub model: &'static str,
-    /// The beginning.
+    /// The beginning that all models continue.
     pub prompt: String,
     /// All of it, prompt included.
     pub text: String,
 }
 
-/// A finished demo.
+/// A finished demo: its numbers and where they are.
 #[derive(Clone, Debug)]
 pub struct Demo {
-    /// The numbers.
+    /// The numbers of all models.
     pub outcome: Comparison,
     /// What the models write.
     pub samples: [Sample; 2],
-    /// The page.
+    /// Where the page is.
     pub report: PathBuf,
-    /// The whole demo.
+    /// Seconds that the whole demo took.
     pub seconds: f64,
     pub(super) facts: Vec<(&'static str, String)>,
 }

@@ -17,7 +17,7 @@ const SMOOTH_STEPS: usize = 15;
 /// Name, colour and log of the three runs.
 type Runs = [(&'static str, (u8, u8, u8), RunLog); 3];
 
-/// The whole page.
+/// The whole page as HTML.
 pub fn render(demo: &Demo, options: &Options, recipe: &Recipe) -> Result<String> {
     let read = |phase: DemoRun| RunLog::read(&options.dir.join(phase.as_ref()));
     let runs: Runs = [

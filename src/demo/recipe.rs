@@ -11,11 +11,11 @@ pub struct Recipe {
     pub tokenizer_bytes: usize,
     /// Tokens of the vocabulary.
     pub vocab_size: u32,
-    /// Layers.
+    /// Number of blocks.
     pub layers: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Attention heads.
+    /// Number of attention heads.
     pub heads: usize,
     /// Tokens of a sequence.
     pub seq_len: usize,
@@ -86,7 +86,7 @@ impl Recipe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::AsRefStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum DemoRun {
-    /// Upstream, from scratch.
+    /// The upstream data, from scratch.
     Upstream,
     /// Downstream, at the rate that phase 1 ended with.
     Constant,

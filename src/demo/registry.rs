@@ -32,7 +32,7 @@ const VENDOR: &str = "vendor";
 /// Larger files are tables and generated code.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
-/// The documents found.
+/// The documents that were found, and where.
 #[derive(Debug, Default)]
 pub struct Sources {
     /// Markdown files and the doc comments of Rust files.

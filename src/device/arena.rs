@@ -12,7 +12,7 @@ const PITCH_MAX: usize = i32::MAX as usize;
 pub struct Span {
     /// First byte, from the start of the arena.
     pub offset: usize,
-    /// How many.
+    /// Bytes that it takes.
     pub bytes: usize,
 }
 

@@ -42,7 +42,7 @@ impl<T> Clone for Buffer<T> {
 impl<T> Copy for Buffer<T> {}
 
 impl<T> Buffer<T> {
-    /// Elements.
+    /// Number of elements.
     #[allow(clippy::len_without_is_empty, reason = "no buffer is asked whether it is empty")]
     pub fn len(&self) -> usize {
         self.len
@@ -177,7 +177,7 @@ impl Emulated {
 
 #[cfg(not(emulated_kernels))]
 impl Emulated {
-    /// None.
+    /// The kernels of a build without the emulated device: none.
     pub fn kernels() -> Vec<&'static str> {
         Vec::new()
     }

@@ -5,9 +5,9 @@ use std::fmt;
 /// Type of the elements of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Type {
-    /// `CUDA_R_16BF`.
+    /// bf16, `CUDA_R_16BF`.
     Bf16,
-    /// `CUDA_R_32F`.
+    /// f32, `CUDA_R_32F`.
     F32,
 }
 
@@ -24,7 +24,7 @@ impl Type {
 /// What happens to the product before it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Epilogue {
-    /// `CUBLASLT_EPILOGUE_DEFAULT`.
+    /// Nothing but the product, `CUBLASLT_EPILOGUE_DEFAULT`.
     None,
     /// `CUBLASLT_EPILOGUE_BIAS`: `bias[i]` is added to row `i` of D; bf16.
     Bias,
@@ -38,9 +38,9 @@ pub enum Epilogue {
 /// `D [m, n] = epilogue(op(A) [m, k] · op(B) [k, n] + beta · C [m, n])`, accumulated in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GemmShape {
-    /// Rows of D.
+    /// Rows of D, column-major as in all of cuBLASLt.
     pub m: usize,
-    /// Columns of D.
+    /// Columns of D, and of C.
     pub n: usize,
     /// Length of the inner products.
     pub k: usize,
@@ -50,15 +50,15 @@ pub struct GemmShape {
     pub transpose_b: bool,
     /// Elements between columns of A.
     pub lda: usize,
-    /// Of B.
+    /// Leading dimension of B, in elements.
     pub ldb: usize,
     /// Of C, which may be D.
     pub ldc: usize,
-    /// Of D.
+    /// Leading dimension of D, in elements.
     pub ldd: usize,
     /// Of C and D; A and B are bf16.
     pub output: Type,
-    /// 0 or 1.
+    /// Factor on C: 0, which leaves it unread, or 1.
     pub beta: u8,
     /// What happens to the product.
     pub epilogue: Epilogue,
@@ -121,15 +121,15 @@ impl GemmShape {
 /// A product. Addresses are device addresses; `c` is `d` where it accumulates in place or `beta` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemm {
-    /// Sizes and types.
+    /// Sizes, types and epilogue.
     pub shape: GemmShape,
-    /// A.
+    /// Device address of A.
     pub a: u64,
-    /// B.
+    /// Device address of B.
     pub b: u64,
-    /// C.
+    /// Device address of C.
     pub c: u64,
-    /// D.
+    /// Device address of D.
     pub d: u64,
     /// What the epilogue reads or writes; 0 without one.
     pub bias: u64,

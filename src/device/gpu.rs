@@ -31,9 +31,9 @@ pub const DRIVER_RESERVE: u64 = 1 << 30;
 /// One launch of a kernel.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// What runs.
+    /// The kernel that runs.
     pub kernel: Kernel,
-    /// Blocks.
+    /// Blocks in x, y and z.
     pub grid: [u32; 3],
     /// Threads of a block.
     pub threads: u32,
@@ -59,9 +59,9 @@ pub trait Device: Send {
     fn allocate(&mut self, arena: &Arena) -> Result<()>;
     /// Device address of a byte of the arena.
     fn address(&self, offset: usize) -> u64;
-    /// A new stream.
+    /// Makes a stream; what is given to it happens in order, and beside other streams.
     fn stream(&mut self) -> Result<Stream>;
-    /// A new event.
+    /// Makes an event, which has not happened yet.
     fn event(&mut self) -> Result<Event>;
     /// A new event that also keeps when it happened.
     fn timer(&mut self) -> Result<Event>;
@@ -73,7 +73,7 @@ pub trait Device: Send {
     /// Its bytes. Whether copies from or to it have happened is for events to say.
     fn host(&mut self, pinned: Pinned) -> &mut [u8];
 
-    /// Launches a kernel.
+    /// Puts a launch behind what `on` was given before.
     fn launch(&mut self, on: Stream, launch: Launch) -> Result<()>;
     /// Scratch memory of every product: products on different streams must not overlap in time.
     fn set_workspace(&mut self, workspace: Span);
@@ -90,7 +90,7 @@ pub trait Device: Send {
     fn choices(&self) -> GemmChoices;
     /// Uses these choices; refused as not reproducible where they are another device's.
     fn adopt(&mut self, choices: &GemmChoices) -> Result<()>;
-    /// A matrix product.
+    /// Puts a matrix product behind what `on` was given before; it must have been planned.
     fn gemm(&mut self, on: Stream, gemm: Gemm) -> Result<()>;
     /// From byte `at` of pinned memory; the host's bytes are read when the copy happens.
     fn upload(&mut self, on: Stream, from: Pinned, at: usize, to: Span) -> Result<()>;
@@ -120,9 +120,9 @@ pub trait Device: Send {
 
     /// From now on work on this stream is noted instead of done; allocating and synchronising are errors.
     fn begin_capture(&mut self, on: Stream) -> Result<()>;
-    /// What was noted.
+    /// Ends what `begin_capture` began; nothing of what was noted has run.
     fn end_capture(&mut self, on: Stream) -> Result<Graph>;
-    /// Does it.
+    /// Puts all that was noted behind what `on` was given before.
     fn replay(&mut self, on: Stream, graph: Graph) -> Result<()>;
 
     /// Kernels and matrix products so far, those of graphs included.

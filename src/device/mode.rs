@@ -6,9 +6,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum WarpOrder {
-    /// Lowest first.
+    /// Of those that can run, the one with the lowest index.
     Forward,
-    /// Highest first.
+    /// Of those that can run, the one with the highest index.
     Reverse,
     /// Drawn anew for every block.
     Random,
@@ -28,9 +28,9 @@ pub enum Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Order {
-    /// By index.
+    /// Blocks run in ascending order of their index.
     Forward,
-    /// By index, backwards.
+    /// Blocks run in descending order of their index.
     Reverse,
     /// A permutation given by the seed.
     Shuffled,
@@ -39,13 +39,13 @@ pub enum Order {
 /// The GPU that the emulated one pretends to be: what limits shared memory per block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum Capability {
-    /// A100.
+    /// Compute capability 8.0, as an A100 has.
     #[strum(serialize = "sm_80")]
     Sm80,
     /// RTX 30, A40: the smallest; every default must fit here.
     #[strum(serialize = "sm_86")]
     Sm86,
-    /// H100, H200.
+    /// Compute capability 9.0, as an H100 and an H200 have.
     #[strum(serialize = "sm_90")]
     Sm90,
 }
@@ -66,15 +66,15 @@ impl Capability {
 pub struct Mode {
     /// Of warps and lanes.
     pub schedule: WarpOrder,
-    /// Of asynchronous copies.
+    /// When asynchronous copies arrive.
     pub timing: Timing,
-    /// Of blocks.
+    /// In which order blocks run.
     pub order: Order,
     /// OS threads that share the grid.
     pub os_threads: u32,
-    /// The GPU imitated.
+    /// The compute capability that is imitated.
     pub capability: Capability,
-    /// Of everything random.
+    /// Seed of every order and moment that is random.
     pub seed: u64,
     /// Count traffic and bank conflicts; costs time.
     pub count: bool,
@@ -121,7 +121,7 @@ pub struct SyncSite {
     pub file: String,
     /// Line of the call.
     pub line: u32,
-    /// The primitive.
+    /// The primitive that is left out.
     pub what: String,
 }
 
@@ -153,17 +153,17 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Read and written.
+    /// Bytes of global memory that were read and written.
     pub fn bytes(&self) -> u64 {
         self.bytes_read + self.bytes_written
     }
 
-    /// Read and written.
+    /// Sectors of 32 bytes of global memory that were read and written.
     pub fn sectors(&self) -> u64 {
         self.sectors_read + self.sectors_written
     }
 
-    /// Adds another launch.
+    /// Adds the counts of another launch.
     pub fn add(&mut self, other: &Self) {
         self.bytes_read += other.bytes_read;
         self.bytes_written += other.bytes_written;

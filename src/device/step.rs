@@ -12,7 +12,7 @@ const QUADS: usize = 2048;
 pub struct StepRecord {
     /// Learning rate before the multipliers of the tensors.
     pub rate: f64,
-    /// β₁, β₂.
+    /// β₁ and β₂, the decays of the two moments.
     pub betas: [f64; 2],
     /// ε, added after the square root.
     pub eps: f64,
@@ -36,7 +36,7 @@ pub struct StepRecord {
     pub applied: u64,
     /// 1 where the norm is not finite: the update changes nothing.
     pub skip: i32,
-    /// Zero.
+    /// Fills the record up to a multiple of 8 bytes; always 0.
     pub reserved: i32,
 }
 
@@ -65,7 +65,7 @@ pub struct AdamTile {
 
 /// The tables of an update; a grid has a block per tile.
 pub struct AdamTables {
-    /// One per tensor.
+    /// A segment for each tensor, in the order of the flat buffers.
     pub segments: Vec<AdamSegment>,
     /// Those of trained tensors, then those of frozen ones.
     pub tiles: Vec<AdamTile>,

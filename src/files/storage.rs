@@ -33,7 +33,7 @@ pub trait Storage: Sync {
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the entries of a directory survive a loss of power.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Deletes a file.
+    /// Deletes a file; an error where there is none.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Deletes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
@@ -60,7 +60,7 @@ pub trait Sink {
 
 /// A file being read.
 pub trait ReadAt: Send + Sync {
-    /// Its length.
+    /// Length of the file in bytes.
     fn bytes(&self) -> u64;
     /// Reads some bytes at `offset`, as `pread(2)` does.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;

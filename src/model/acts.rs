@@ -6,7 +6,7 @@ use strum::{Display, EnumString, VariantNames};
 /// What a workspace is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Forward and backward.
+    /// Forward and backward, with so much kept for the latter.
     Train(Recompute),
     /// Forward only: layers share their buffers.
     Evaluate,

@@ -16,7 +16,7 @@ pub enum Init {
     /// up to 2.8B (Nguyen & Salazar 2019; GPT-NeoX `init_methods.py`).
     #[default]
     Small,
-    /// N(0, `initializer_range`).
+    /// Every matrix from N(0, `initializer_range`²).
     Normal,
 }
 

@@ -26,7 +26,7 @@ pub use workspace::Workspace;
 /// A model without its weights: what to compute, and where the parameters lie.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// Sizes.
+    /// Sizes and constants of the model.
     pub config: ModelConfig,
     /// Places of the parameters.
     pub table: ParamTable,

@@ -9,34 +9,34 @@ const ALIGN: usize = 64;
 /// The parameters of one block.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
-    /// `input_layernorm`.
+    /// The norm in front of attention, `input_layernorm`.
     pub norm_attn: Norm,
-    /// `post_attention_layernorm`.
+    /// The norm in front of the MLP, `post_attention_layernorm`.
     pub norm_mlp: Norm,
     /// `[3C, C]`, rows interleaved per head: q, k, v of head 0, then of head 1, …
     pub qkv: Matrix,
-    /// `[3C]`.
+    /// Bias of the joint product, `[3C]`, where attention has biases.
     pub qkv_bias: Option<Vector>,
     /// `[C, C+F]`: `dense` and `dense_4h_to_h` side by side, so that the parallel block's output is one GEMM.
     pub out: Matrix,
     /// The first `C` columns of `out`.
     pub dense: Matrix,
-    /// `[C]`.
+    /// Bias of attention's output, `[C]`, where attention has biases.
     pub dense_bias: Option<Vector>,
-    /// `dense_h_to_4h`, `[F, C]`.
+    /// First product of the MLP, `dense_h_to_4h`, `[F, C]`.
     pub up: Matrix,
-    /// `[F]`.
+    /// Bias of the first product, `[F]`.
     pub up_bias: Vector,
     /// The last `F` columns of `out`.
     pub down: Matrix,
-    /// `[C]`.
+    /// Bias of the second product, `[C]`.
     pub down_bias: Vector,
 }
 
 /// One named tensor, as checkpoints and optimizer groups see it.
 #[derive(Clone, Debug)]
 pub struct Param {
-    /// Hugging Face's name.
+    /// Its name in Hugging Face's layout.
     pub name: String,
     /// `[rows, cols]` or `[len]`.
     pub shape: Vec<usize>,
@@ -67,7 +67,7 @@ impl Param {
 /// Every tensor of a model, in the order of Hugging Face's names, with typed handles for the model's code.
 #[derive(Clone, Debug)]
 pub struct ParamTable {
-    /// All tensors.
+    /// All tensors in the order of the flat buffers.
     pub params: Vec<Param>,
     /// Elements of a flat buffer of weights or moments.
     pub total: usize,
@@ -75,11 +75,11 @@ pub struct ParamTable {
     /// behind it. It is added to the embedding's at the end of a step, which keeps the order of additions
     /// independent of how the batch was split.
     pub grad_total: usize,
-    /// `embed_in`, `[V, C]`.
+    /// The embedding, `embed_in`, `[V, C]`.
     pub embed: Matrix,
     /// One entry per block.
     pub layers: Vec<Layer>,
-    /// `final_layer_norm`.
+    /// The norm in front of the head, `final_layer_norm`.
     pub final_norm: Norm,
     /// `embed_out`, `[V, C]`; the embedding itself when tied.
     pub head: Matrix,

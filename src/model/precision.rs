@@ -17,7 +17,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Both.
+    /// Both precisions.
     pub const ALL: [Self; 2] = [Self::Mixed, Self::Bf16];
 
     /// For what is left out where it is the default.

@@ -17,7 +17,7 @@ pub enum TokenIds {
 }
 
 impl TokenIds {
-    /// All of them.
+    /// All of the ids.
     pub fn as_slice(&self) -> &[u32] {
         match self {
             Self::None => &[],
@@ -33,13 +33,13 @@ impl TokenIds {
 pub struct ModelConfig {
     /// `V`: rows of the embedding, padding included.
     pub vocab_size: usize,
-    /// `C`.
+    /// `C`, the width of the residual stream.
     pub hidden_size: usize,
-    /// `L`.
+    /// `L`, the number of blocks.
     pub num_hidden_layers: usize,
-    /// `H`.
+    /// `H`, the number of heads of each block.
     pub num_attention_heads: usize,
-    /// `F`, usually `4·C`.
+    /// `F`, the width of the MLP, usually `4·C`.
     pub intermediate_size: usize,
     /// Longest sequence the model was made for.
     pub max_position_embeddings: usize,
@@ -66,7 +66,7 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// `D`.
+    /// `D = C/H`, the elements of a head.
     pub fn head_size(&self) -> usize {
         self.hidden_size / self.num_attention_heads
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 pub struct Trained(BTreeSet<usize>);
 
 impl Trained {
-    /// Every tensor.
+    /// Every tensor of the table is trained.
     pub fn all(table: &ParamTable) -> Self {
         Self(table.params.iter().map(|p| p.place.offset).collect())
     }

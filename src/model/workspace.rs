@@ -10,7 +10,7 @@ pub struct Workspace {
     pub shape: Shape,
     /// What it is for.
     pub purpose: Purpose,
-    /// `C`.
+    /// `C`, the width of the residual stream.
     pub channels: usize,
     /// One entry per block.
     pub layers: Vec<LayerActs>,
@@ -24,9 +24,9 @@ pub struct Workspace {
     pub chunk_rows: usize,
     /// Loss of each row, `[R, 1]`.
     pub loss: Stat,
-    /// Present when training.
+    /// Gradients of activations, where there is a backward.
     pub grads: Option<GradActs>,
-    /// Elements of activations.
+    /// Elements of all activations together.
     pub acts_len: usize,
     /// Elements of per-row values.
     pub stats_len: usize,

@@ -6,37 +6,37 @@ use super::{Act, Gelu, Heads, Matrix, Norm, Op, Ops, Shape, Stat, Vector};
     reason = "the tensors of one fused operation, in the order of its variant"
 )]
 impl dyn Ops + '_ {
-    /// [`Op::Embedding`].
+    /// Issues [`Op::Embedding`].
     pub fn embedding(&mut self, s: Shape, w: Matrix, x: Act) {
         self.issue(&Op::Embedding { s, w, x });
     }
 
-    /// [`Op::EmbeddingBwd`].
+    /// Issues [`Op::EmbeddingBwd`].
     pub fn embedding_bwd(&mut self, s: Shape, dx: Act, w: Matrix, accumulate: bool) {
         self.issue(&Op::EmbeddingBwd { s, dx, w, accumulate });
     }
 
-    /// [`Op::Zero`].
+    /// Issues [`Op::Zero`].
     pub fn zero(&mut self, s: Shape, x: Act) {
         self.issue(&Op::Zero { s, x });
     }
 
-    /// [`Op::Copy`].
+    /// Issues [`Op::Copy`].
     pub fn copy(&mut self, s: Shape, from: Act, to: Act) {
         self.issue(&Op::Copy { s, from, to });
     }
 
-    /// [`Op::LayerNorm`].
+    /// Issues [`Op::LayerNorm`].
     pub fn layernorm(&mut self, s: Shape, x: Act, norm: Norm, y: Act, stats: Stat) {
         self.issue(&Op::LayerNorm { s, x, norm, y, stats });
     }
 
-    /// [`Op::LayerNormPair`].
+    /// Issues [`Op::LayerNormPair`].
     pub fn layernorm_pair(&mut self, s: Shape, x: Act, norms: [Norm; 2], y: [Act; 2], stats: Stat) {
         self.issue(&Op::LayerNormPair { s, x, norms, y, stats });
     }
 
-    /// [`Op::LayerNormBwd`].
+    /// Issues [`Op::LayerNormBwd`].
     pub fn layernorm_bwd(
         &mut self,
         s: Shape,
@@ -50,7 +50,7 @@ impl dyn Ops + '_ {
         self.issue(&Op::LayerNormBwd { s, x, stats, norm, dy, dx, accumulate });
     }
 
-    /// [`Op::LayerNormPairBwd`].
+    /// Issues [`Op::LayerNormPairBwd`].
     pub fn layernorm_pair_bwd(
         &mut self,
         s: Shape,
@@ -64,7 +64,7 @@ impl dyn Ops + '_ {
         self.issue(&Op::LayerNormPairBwd { s, x, stats, norms, dy, dx, accumulate });
     }
 
-    /// [`Op::Linear`].
+    /// Issues [`Op::Linear`].
     pub fn linear(
         &mut self,
         s: Shape,
@@ -77,7 +77,7 @@ impl dyn Ops + '_ {
         self.issue(&Op::Linear { s, x, w, bias, residual, y });
     }
 
-    /// [`Op::LinearGelu`].
+    /// Issues [`Op::LinearGelu`].
     pub fn linear_gelu(
         &mut self,
         s: Shape,
@@ -92,22 +92,22 @@ impl dyn Ops + '_ {
         self.issue(&Op::LinearGelu { s, x, w, bias, gelu, saved, y, again });
     }
 
-    /// [`Op::GeluAgain`].
+    /// Issues [`Op::GeluAgain`].
     pub fn gelu_again(&mut self, s: Shape, gelu: Gelu, saved: Act, y: Act) {
         self.issue(&Op::GeluAgain { s, gelu, saved, y });
     }
 
-    /// [`Op::GeluBwd`].
+    /// Issues [`Op::GeluBwd`].
     pub fn gelu_bwd(&mut self, s: Shape, gelu: Gelu, saved: Act, dy: Act) {
         self.issue(&Op::GeluBwd { s, gelu, saved, dy });
     }
 
-    /// [`Op::LinearBwdInput`].
+    /// Issues [`Op::LinearBwdInput`].
     pub fn linear_bwd_input(&mut self, s: Shape, dy: Act, w: Matrix, dx: Act) {
         self.issue(&Op::LinearBwdInput { s, dy, w, dx });
     }
 
-    /// [`Op::LinearBwdWeight`].
+    /// Issues [`Op::LinearBwdWeight`].
     pub fn linear_bwd_weight(
         &mut self,
         s: Shape,
@@ -120,17 +120,17 @@ impl dyn Ops + '_ {
         self.issue(&Op::LinearBwdWeight { s, dy, x, w, bias, accumulate });
     }
 
-    /// [`Op::Rotary`].
+    /// Issues [`Op::Rotary`].
     pub fn rotary(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
         self.issue(&Op::Rotary { s, heads, qkv, first });
     }
 
-    /// [`Op::Attention`].
+    /// Issues [`Op::Attention`].
     pub fn attention(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
         self.issue(&Op::Attention { s, heads, qkv, out, lse });
     }
 
-    /// [`Op::AttentionBwd`].
+    /// Issues [`Op::AttentionBwd`].
     pub fn attention_bwd(
         &mut self,
         s: Shape,
@@ -144,17 +144,17 @@ impl dyn Ops + '_ {
         self.issue(&Op::AttentionBwd { s, heads, qkv, out, lse, dout, dqkv });
     }
 
-    /// [`Op::AttentionDecode`].
+    /// Issues [`Op::AttentionDecode`].
     pub fn attention_decode(&mut self, heads: Heads, qkv: Act, position: usize, out: Act) {
         self.issue(&Op::AttentionDecode { heads, qkv, position, out });
     }
 
-    /// [`Op::CrossEntropy`].
+    /// Issues [`Op::CrossEntropy`].
     pub fn cross_entropy(&mut self, s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool) {
         self.issue(&Op::CrossEntropy { s, logits, first_row, loss, gradient });
     }
 
-    /// [`Op::AddGradient`].
+    /// Issues [`Op::AddGradient`].
     pub fn add_gradient(&mut self, from: Matrix, to: Matrix) {
         self.issue(&Op::AddGradient { from, to });
     }

@@ -10,7 +10,7 @@ use super::{Heads, Shape};
 pub struct Cost {
     /// Bytes read and written.
     pub bytes: f64,
-    /// Floating-point operations.
+    /// Floating-point operations; a multiplication and its addition are two.
     pub flops: f64,
 }
 
@@ -19,7 +19,7 @@ impl Cost {
         Self { bytes: bytes as f64, flops: flops as f64 }
     }
 
-    /// Both.
+    /// The cost of doing both, one after the other.
     pub fn plus(self, other: Self) -> Self {
         Self { bytes: self.bytes + other.bytes, flops: self.flops + other.flops }
     }
@@ -76,12 +76,12 @@ pub fn bias_grad(s: Shape, cols: usize, e: usize) -> Cost {
     Cost::new(s.rows() * cols * e, s.rows() * cols)
 }
 
-/// In and out.
+/// [`super::Op::Copy`]: reads and writes `[rows, cols]` elements of `e` bytes.
 pub fn copy(s: Shape, cols: usize, e: usize) -> Cost {
     Cost::new(2 * s.rows() * cols * e, 0)
 }
 
-/// Zeros out.
+/// [`super::Op::Zero`]: writes `[rows, cols]` elements of `e` bytes.
 pub fn zero(s: Shape, cols: usize, e: usize) -> Cost {
     Cost::new(s.rows() * cols * e, 0)
 }
@@ -164,7 +164,7 @@ pub fn cross_entropy_long(s: Shape, vocab: usize, e: usize) -> Cost {
     Cost::new(s.rows() * (3 * vocab * e + 8), 5 * s.rows() * vocab)
 }
 
-/// The losses alone.
+/// The losses of logits `[rows, vocab]` of `e` bytes, without their gradients.
 pub fn cross_entropy_fwd(s: Shape, vocab: usize, e: usize) -> Cost {
     Cost::new(s.rows() * (vocab * e + 8), 3 * s.rows() * vocab)
 }
@@ -174,7 +174,7 @@ pub fn add_gradient(elements: usize) -> Cost {
     Cost::new(12 * elements, elements)
 }
 
-/// Gradients in.
+/// The norm of so many gradients in f32, each read once.
 pub fn global_norm(elements: usize) -> Cost {
     Cost::new(4 * elements, 2 * elements)
 }

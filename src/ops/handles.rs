@@ -13,14 +13,14 @@ pub type Source<'a> = &'a (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync);
 /// `batch` sequences of `time` tokens: `batch · time` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// `B`.
+    /// `B`, the number of sequences.
     pub batch: usize,
-    /// `T`.
+    /// `T`, the number of tokens of each sequence.
     pub time: usize,
 }
 
 impl Shape {
-    /// `B·T`.
+    /// `B·T`, the number of rows of every activation.
     pub fn rows(self) -> usize {
         self.batch * self.time
     }
@@ -30,7 +30,7 @@ impl Shape {
 /// starts at element `offset + i·ld`. The rows come from the [`Shape`] of the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Act {
-    /// First element.
+    /// Index of its first element in the buffer of activations.
     pub offset: usize,
     /// Elements of a row.
     pub cols: usize,
@@ -53,9 +53,9 @@ impl Act {
 /// f32 values kept per row (LayerNorm's mean and rstd, attention's log-sum-exp, losses): `[rows, cols]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// First element.
+    /// Index of its first element in the buffer of per-row values.
     pub offset: usize,
-    /// Values per row.
+    /// Values per row: 1 for a loss, 2 for mean and deviation, `H` for attention.
     pub cols: usize,
 }
 
@@ -69,11 +69,11 @@ impl Stat {
 /// A matrix `[rows, cols]` inside the flat buffers of weights and gradients, row `i` at `offset + i·ld`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matrix {
-    /// First element.
+    /// Index of its first element in the flat buffers.
     pub offset: usize,
-    /// Output features.
+    /// Output features: rows of a weight as PyTorch stores it.
     pub rows: usize,
-    /// Input features.
+    /// Input features: columns of a weight as PyTorch stores it.
     pub cols: usize,
     /// Elements between the starts of two rows.
     pub ld: usize,
@@ -85,7 +85,7 @@ impl Matrix {
         Self { offset, rows: 1, cols: len, ld: len }
     }
 
-    /// Elements.
+    /// Number of its elements, `rows·cols`.
     pub fn elements(self) -> usize {
         self.rows * self.cols
     }
@@ -142,18 +142,18 @@ impl Matrix {
 /// A vector of `len` elements inside the flat buffers of weights and gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vector {
-    /// First element.
+    /// Index of its first element in the flat buffers.
     pub offset: usize,
-    /// Elements.
+    /// Number of its elements.
     pub len: usize,
 }
 
 /// Weight and bias of one LayerNorm, each `[C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Norm {
-    /// Scale.
+    /// Scale `γ`, `[C]`.
     pub weight: Vector,
-    /// Shift.
+    /// Shift `β`, `[C]`.
     pub bias: Vector,
 }
 
@@ -161,9 +161,9 @@ pub struct Norm {
 /// `rotary` dimensions of q and k rotate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// `H`.
+    /// `H`, the number of heads.
     pub count: usize,
-    /// `D`.
+    /// `D`, the elements of a head; `H·D = C`.
     pub size: usize,
     /// Dimensions that rotate; even.
     pub rotary: usize,

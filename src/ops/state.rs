@@ -6,7 +6,7 @@ use crate::Result;
 /// One of the flat buffers, all laid out by the parameter table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Weights.
+    /// The weights: masters in f32, or, where none are kept, bf16.
     Weights,
     /// First moments; none unless training.
     First,
@@ -17,7 +17,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// All of them.
+    /// All parts, in the order in which a checkpoint writes them.
     pub const ALL: [Self; 4] = [Self::Weights, Self::First, Self::Second, Self::Average];
 
     /// What one element of it is.
@@ -72,18 +72,18 @@ pub trait State {
 /// The state on the host. A part that there is not is empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostState {
-    /// [`Part::Weights`].
+    /// The weights, [`Part::Weights`], in f32.
     pub w: Vec<f32>,
-    /// [`Part::First`].
+    /// The first moments, [`Part::First`]; empty unless training.
     pub m: Vec<f32>,
-    /// [`Part::Second`].
+    /// The second moments, [`Part::Second`]; empty unless training.
     pub v: Vec<f32>,
-    /// [`Part::Average`].
+    /// The moving average, [`Part::Average`]; empty where none is kept.
     pub ema: Vec<f32>,
 }
 
 impl HostState {
-    /// Weights alone.
+    /// A state of weights without moments and without an average.
     pub fn of_weights(w: Vec<f32>) -> Self {
         Self { w, ..Self::default() }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// AdamW without its learning rate, which `schedule/` owns.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamSettings {
-    /// β₁, β₂.
+    /// β₁ and β₂, the decays of the two moments.
     pub betas: [f64; 2],
     /// ε, added after the square root.
     pub eps: f64,
@@ -88,7 +88,7 @@ pub struct AdamStep {
     pub lr: f64,
     /// Factors on the decay of tensors, and of those whose decay follows the rate.
     pub decay_scale: [f64; 2],
-    /// β₁, β₂.
+    /// β₁ and β₂, the decays of the two moments.
     pub betas: [f64; 2],
     /// ε, added after the square root.
     pub eps: f64,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupRule {
-    /// Name with wildcards.
+    /// Name of the tensors in Hugging Face's layout, with `*` for any text.
     pub pattern: String,
     /// Multiplies the learning rate; 1 when absent, and 0 freezes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

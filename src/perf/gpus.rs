@@ -2,7 +2,7 @@
 //! guessed.
 use crate::{Error, Result};
 
-/// One GPU.
+/// What NVIDIA states of a GPU.
 #[derive(Debug, PartialEq)]
 pub struct GpuSpec {
     /// Name on our command line.
@@ -11,9 +11,9 @@ pub struct GpuSpec {
     pub device_names: &'static [&'static str],
     /// Peak of bf16 products with f32 sums, 10¹² FLOP/s, dense: data sheets print twice as much, for sparse matrices.
     pub bf16_tflops: f64,
-    /// Compute capability.
+    /// Compute capability, major and minor.
     pub capability: [u8; 2],
-    /// Streaming multiprocessors.
+    /// Number of streaming multiprocessors.
     pub sms: usize,
     /// Memory, GiB, as CUDA reports it: less than the name on the box.
     pub memory_gib: f64,
@@ -156,7 +156,7 @@ pub const GPUS: &[GpuSpec] = &[
 ];
 
 impl GpuSpec {
-    /// Bytes of memory.
+    /// Bytes of its memory.
     pub fn memory_bytes(&self) -> u64 {
         (self.memory_gib * (1u64 << 30) as f64) as u64
     }

@@ -31,10 +31,10 @@ pub enum Kind {
     Update,
 }
 
-/// One operation.
+/// One operation of a step and what it costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LedgerRow {
-    /// What limits it.
+    /// What limits its speed.
     pub kind: Kind,
     /// What it moves and computes.
     pub cost: Cost,
@@ -43,7 +43,7 @@ pub struct LedgerRow {
 /// Operations in the order of their issue.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// The operations.
+    /// The operations in the order of their issue.
     pub entries: Vec<LedgerRow>,
     /// Whose columns were summed on the way.
     summed: Option<Act>,

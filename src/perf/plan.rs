@@ -31,7 +31,7 @@ pub struct Target {
     pub device: DeviceName,
     /// Bytes that a run may allocate there, where that is known.
     pub free: Option<u64>,
-    /// Its peaks.
+    /// Its peaks, where the table knows it.
     pub spec: Option<&'static GpuSpec>,
     /// Of a processor, where they were measured.
     pub rates: Option<Rates>,
@@ -73,24 +73,24 @@ impl Target {
 
 /// A run, as far as its plan goes.
 pub struct Request<'a> {
-    /// The model.
+    /// The model that is trained.
     pub model: &'a Model,
-    /// Of a micro-batch.
+    /// Sequences of a micro-batch.
     pub shape: Shape,
     /// Micro-batches of a step.
     pub accumulation: usize,
     /// Rows of logits at once, where somebody chose them.
     pub chunk_rows: Option<usize>,
-    /// Where.
+    /// The device that trains.
     pub target: Target,
-    /// Of the processor.
+    /// Threads of the processor.
     pub threads: usize,
 }
 
 /// What one value of `train.recompute` means.
 #[derive(Clone, Debug, Serialize)]
 pub struct Choice {
-    /// The value.
+    /// The value of `train.recompute`.
     pub recompute: Recompute,
     /// Bytes by kind, at the micro-batch that was asked for.
     pub memory_bytes: MemoryPlan,

@@ -19,17 +19,17 @@ const CALIBRATION: f64 = 0.90;
 /// Seconds of a step by what limits it, and what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// Matrix products.
+    /// Seconds of matrix products.
     pub products_s: f64,
-    /// Attention.
+    /// Seconds of attention.
     pub attention_s: f64,
     /// Operations limited by memory.
     pub memory_s: f64,
-    /// Cross-entropy.
+    /// Seconds of cross-entropy over the logits.
     pub logits_s: f64,
     /// Norm of the gradients and AdamW.
     pub update_s: f64,
-    /// Gaps between kernels.
+    /// Seconds between kernels, in which nothing runs.
     pub gaps_s: f64,
     /// The sum over the calibration: what to plan with.
     pub step_s: f64,

@@ -23,10 +23,10 @@ use ops::Profiled;
 use std::ops::Range;
 use std::time::Instant;
 
-/// Profiled steps.
+/// What was noted of each profiled step.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// In order.
+    /// The steps in order.
     pub steps: Vec<Step>,
     /// Host seconds of each step, profiled.
     pub profiled_s: Vec<f64>,

@@ -111,7 +111,7 @@ impl Ranges {
         Self { attached: attached(), phase: None, layer: None }
     }
 
-    /// An operation begins.
+    /// Opens a range for an operation, and those of its part and layer where they begin.
     pub fn enter(&mut self, phase: StepPart, layer: Option<usize>, name: &str, weight: &str) {
         if !self.attached {
             return;
@@ -131,7 +131,7 @@ impl Ranges {
         push(format!("{name} {weight}").trim_end());
     }
 
-    /// It ends.
+    /// Closes the range of an operation.
     pub fn leave_operation(&self) {
         if self.attached {
             pop();
@@ -144,7 +144,7 @@ impl Ranges {
         }
     }
 
-    /// The step ends.
+    /// Closes all ranges at the end of a step.
     pub fn leave_all(&mut self) {
         self.leave_layer();
         if self.phase.take().is_some() {

@@ -14,11 +14,11 @@ pub enum StepPart {
     Head,
     /// From the last norm back to the embedding, what is computed again included.
     Backward,
-    /// Norm, clipping, AdamW.
+    /// Norm, clipping and AdamW.
     Optimizer,
 }
 
-/// One operation.
+/// One operation of a step: when it ran and what it costs.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// Its name in the vocabulary, and the weight it multiplies with.
@@ -36,7 +36,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// `linear qkv`.
+    /// The operation and its weight, such as `linear qkv`.
     pub fn label(&self) -> String {
         format!("{} {}", self.name, self.weight).trim_end().to_owned()
     }
@@ -50,9 +50,9 @@ impl Call {
 /// A profiled step; times are in seconds from its start, on the clock of the device.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// All of it.
+    /// Seconds of the whole step.
     pub seconds: f64,
-    /// In order.
+    /// Its operations in the order of their issue.
     pub calls: Vec<Call>,
     /// Kernels and products of a GPU, with beginning and end.
     pub launches: Vec<(String, [f64; 2])>,

@@ -8,9 +8,9 @@ use std::fmt;
 /// All calls of one operation in the profiled steps.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Operation and weight.
+    /// The operation and the weight that it uses.
     pub name: String,
-    /// In a step.
+    /// How often it occurs in a step.
     pub calls_per_step: f64,
     /// Of a step, in seconds.
     pub total_s: f64,
@@ -22,9 +22,9 @@ pub struct Row {
     pub bytes: f64,
     /// Of a call, at least.
     pub flops: f64,
-    /// Bytes per second.
+    /// Bytes per second, in 10⁹, of the bytes that its cost counts.
     pub gb_per_s: f64,
-    /// FLOPs per second.
+    /// Floating-point operations per second, in 10⁹.
     pub gflop_per_s: f64,
     /// The least time at the ceilings / the time taken.
     pub share_of_roofline: f64,
@@ -33,11 +33,11 @@ pub struct Row {
 /// Where the time of the steps went, most of it first.
 #[derive(Clone, Debug, Serialize)]
 pub struct Table {
-    /// Profiled steps.
+    /// Number of profiled steps.
     pub steps: usize,
     /// Median step in seconds, on the clock of the device.
     pub step_s: f64,
-    /// Operations.
+    /// A row for each operation, most of the time first.
     pub rows: Vec<Row>,
     /// Kernels and products of a GPU; no cost is known of them by themselves.
     pub launches: Vec<Row>,
@@ -45,7 +45,7 @@ pub struct Table {
     pub gaps_share: f64,
     /// Seconds of a step between operations.
     pub gaps_s: f64,
-    /// Of the device.
+    /// What the device can do at best.
     pub ceilings: Ceilings,
     /// Host seconds of the median plain step, and of the median profiled step.
     pub plain_and_profiled_s: [f64; 2],
@@ -61,7 +61,7 @@ struct Sum {
 }
 
 impl Table {
-    /// Sums up.
+    /// Sums up what the profiled steps took, operation by operation.
     pub fn new(profile: &Profile, ceilings: Ceilings) -> Self {
         let steps = &profile.steps;
         let of_steps: f64 = steps.iter().map(|s| s.seconds).sum();
@@ -92,7 +92,7 @@ impl Table {
 }
 
 impl Step {
-    /// Seconds inside operations.
+    /// Seconds of the step that lie inside of operations.
     pub fn in_operations(&self) -> f64 {
         self.calls.iter().map(|c| c.seconds()).sum()
     }

@@ -4,13 +4,13 @@ use super::Float;
 /// Sizes of an attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Dims {
-    /// `B`.
+    /// `B`, the number of sequences.
     pub batch: usize,
-    /// `T`.
+    /// `T`, the length of each sequence.
     pub time: usize,
-    /// `H`.
+    /// `H`, the number of heads.
     pub heads: usize,
-    /// `D`.
+    /// `D`, the elements of a head.
     pub size: usize,
     /// Dimensions of q and k that rotate.
     pub rotary: usize,

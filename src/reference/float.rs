@@ -20,15 +20,15 @@ pub trait Float:
 {
     /// Rounded to this precision.
     fn of(x: f64) -> Self;
-    /// Exact.
+    /// The same number in f64.
     fn to_f64(self) -> f64;
-    /// √x.
+    /// The square root, rounded to the type.
     fn sqrt(self) -> Self;
-    /// eˣ.
+    /// `eˣ`, rounded to the type.
     fn exp(self) -> Self;
-    /// Natural logarithm.
+    /// The natural logarithm, rounded to the type.
     fn ln(self) -> Self;
-    /// Hyperbolic tangent.
+    /// The hyperbolic tangent, rounded to the type.
     fn tanh(self) -> Self;
 
     /// Error function, rounded once from f64.

@@ -34,9 +34,9 @@ impl Error {
 /// What a result is stored in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// 8 significant bits.
+    /// bf16, 8 significant bits.
     Bf16,
-    /// 24 significant bits.
+    /// f32, 24 significant bits.
     F32,
     /// The same, by functions that a GPU approximates to 2⁻²².
     Approximate,
@@ -76,7 +76,7 @@ fn norm(x: impl Iterator<Item = f64>) -> f64 {
     x.map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// Euclidean norm.
+/// The Euclidean norm of `x`, in f64.
 pub fn length<T: Float>(x: &[T]) -> f64 {
     norm(x.iter().map(|x| x.to_f64()))
 }

@@ -15,9 +15,9 @@ pub fn params_of(table: &ParamTable, flat: &[f32]) -> Params<f32> {
 
 /// A model with its weights.
 pub struct Net<T> {
-    /// Sizes.
+    /// Sizes and constants of the model.
     pub config: ModelConfig,
-    /// Weights.
+    /// Weights by Hugging Face's names.
     pub params: Params<T>,
 }
 
@@ -40,12 +40,12 @@ struct Normed<T> {
     moments: Vec<T>,
 }
 
-/// A forward pass.
+/// What a forward pass leaves behind.
 pub struct Forward<T> {
     blocks: Vec<Kept<T>>,
     last_x: Vec<T>,
     last: Normed<T>,
-    /// `[R, V]`.
+    /// Logits, `[R, V]`.
     pub logits: Vec<T>,
 }
 
@@ -53,7 +53,7 @@ pub struct Forward<T> {
 pub struct Gradient<T> {
     /// `[R]`, 0 where the target is negative.
     pub losses: Vec<T>,
-    /// By name.
+    /// Gradients of the weights by Hugging Face's names.
     pub params: Params<T>,
 }
 

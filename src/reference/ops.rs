@@ -86,13 +86,13 @@ pub fn column_sums<T: Float>(dy: &[T], cols: usize) -> Vec<T> {
     sums
 }
 
-/// `x += y`.
+/// `x += y`, element by element.
 pub fn add<T: Float>(x: &mut [T], y: &[T]) {
     assert_eq!(x.len(), y.len());
     x.iter_mut().zip(y).for_each(|(x, &y)| *x += y);
 }
 
-/// Value and derivative.
+/// GELU of `x` and its derivative there.
 pub fn gelu<T: Float>(x: T, kind: Gelu) -> (T, T) {
     let c = T::of;
     match kind {

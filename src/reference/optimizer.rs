@@ -5,11 +5,11 @@ use crate::ops::AdamStep;
 /// Weights and moments of one tensor.
 #[derive(Clone)]
 pub struct Moments<T> {
-    /// Weights.
+    /// The weights.
     pub w: Vec<T>,
-    /// First moments.
+    /// The first moments, one for each weight.
     pub m: Vec<T>,
-    /// Second moments.
+    /// The second moments, one for each weight.
     pub v: Vec<T>,
 }
 

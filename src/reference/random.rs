@@ -17,12 +17,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// In `0..n`.
+    /// A whole number in `0..n`.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    /// N(0, 1).
+    /// A number from N(0, 1).
     pub fn normal(&mut self) -> f64 {
         let mut uniform = || ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
         (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()

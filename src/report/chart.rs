@@ -20,7 +20,7 @@ const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial
 /// Lines over a common x.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    /// What is shown.
+    /// What the chart shows.
     pub title: String,
     /// Name and unit of x.
     pub x_label: String,

@@ -3,18 +3,18 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
 
-/// A training step.
+/// A training step as `metrics.jsonl` has it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct StepPoint {
     /// Steps so far, this one included.
     pub step: u64,
-    /// Tokens so far.
+    /// Tokens trained on up to and with this step.
     pub tokens: u64,
     /// Mean loss of the batch, nats per token.
     pub loss: f64,
     /// Learning rate of the step.
     pub lr: f64,
-    /// Tokens per second.
+    /// Tokens per second of this step.
     pub tokens_per_s: f64,
 }
 
@@ -23,18 +23,18 @@ pub struct StepPoint {
 pub struct EvalPoint {
     /// Name of the set.
     pub set: String,
-    /// Steps so far.
+    /// Steps made before the evaluation.
     pub step: u64,
-    /// Tokens so far.
+    /// Tokens trained on before the evaluation.
     pub tokens: u64,
-    /// Nats per token.
+    /// Mean loss in nats per token.
     pub loss: f64,
 }
 
 /// The log of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunLog {
-    /// Steps in order.
+    /// Training steps in order.
     pub steps: Vec<StepPoint>,
     /// Evaluations in order.
     pub evals: Vec<EvalPoint>,

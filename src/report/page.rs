@@ -61,12 +61,12 @@ impl Page {
         self.body += &format!("<p class=\"lead\">{}</p>\n", escape(text));
     }
 
-    /// Begins a section.
+    /// Begins a section with a heading.
     pub fn section(&mut self, heading: &str) {
         self.body += &format!("<h2>{}</h2>\n", escape(heading));
     }
 
-    /// A paragraph.
+    /// Adds a paragraph; `text` is escaped.
     pub fn paragraph(&mut self, text: &str) {
         self.body += &format!("<p>{}</p>\n", escape(text));
     }
@@ -91,7 +91,7 @@ impl Page {
         self.body += "</table></div>\n";
     }
 
-    /// Names and values.
+    /// Adds a list of names and their values.
     pub fn facts(&mut self, facts: &[(&str, String)]) {
         self.body += "<div class=\"card\"><table class=\"facts\">\n";
         for (name, value) in facts {
@@ -111,7 +111,7 @@ impl Page {
             &format!("<details><summary>{}</summary><pre>{}</pre></details>\n", escape(name), escape(text));
     }
 
-    /// The document.
+    /// The whole document as HTML, with nothing to load.
     pub fn to_html(&self) -> String {
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
@@ -124,7 +124,7 @@ impl Page {
     }
 }
 
-/// Text as HTML.
+/// The text with `&`, `<`, `>` and quotes as HTML wants them.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -11,12 +11,12 @@ pub enum Line {
     Dashed,
 }
 
-/// A named line.
+/// A named line of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// Name in the legend.
     pub name: String,
-    /// Red, green, blue.
+    /// Red, green and blue, of 255 each.
     pub color: (u8, u8, u8),
     /// How it is drawn.
     pub line: Line,
@@ -25,7 +25,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// A series.
+    /// The series of these points, in the units of the axes.
     pub fn new(name: &str, color: (u8, u8, u8), line: Line, points: Vec<(f64, f64)>) -> Self {
         Self { name: name.into(), color, line, points }
     }

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 pub struct RawSchedule {
     /// A shape or a preset of the catalogue; not together with `phases`.
     pub name: Option<String>,
-    /// Peak rate.
+    /// Peak of the rate.
     pub lr: Option<f64>,
     /// Last rate of a named schedule, floor of every rate after the warmup.
     pub min_lr: Option<Rate>,
@@ -46,11 +46,11 @@ pub struct RawSchedule {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RawPhase {
-    /// How long.
+    /// How long the phase lasts.
     pub length: Option<Length>,
     /// Rate to start from.
     pub from: Option<Rate>,
-    /// Rate to reach.
+    /// Rate to reach at its end.
     pub to: Option<Rate>,
     /// The part of the shape that the phase follows.
     pub part: Option<[f64; 2]>,
@@ -63,10 +63,10 @@ pub struct RawPhase {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tail {
-    /// The last rate.
+    /// The last rate goes on.
     #[default]
     Hold,
-    /// `min_lr`.
+    /// The rate is `min_lr`.
     MinLr,
     /// Nothing: phases that do not fill the run are refused.
     Error,
@@ -88,15 +88,15 @@ pub struct ScheduleConfig {
     pub warmup: Length,
     /// Rate the warmup starts from (default 0).
     pub warmup_from: Rate,
-    /// Its shape.
+    /// Shape of the warmup.
     pub warmup_shape: Named,
     /// Counting of the warmup's steps.
     pub warmup_convention: WarmupConvention,
     /// What follows the warmup.
     pub plan: Plan,
-    /// What follows that.
+    /// What comes behind the phases.
     pub tail: Tail,
-    /// What is counted.
+    /// What the schedule counts.
     pub counter: Counter,
 }
 
@@ -111,7 +111,7 @@ pub enum Plan {
     Style(String, Table),
 }
 
-/// One phase.
+/// A phase of a list, with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhaseConfig {
     /// How the rate moves.

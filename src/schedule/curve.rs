@@ -5,7 +5,7 @@ use std::f64::consts::{PI, TAU};
 /// `r = n / length` the progress. Formulas without `r` never end: they approach `to`, and the phase cuts them off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Curve {
-    /// `from`.
+    /// `from` all along.
     Constant,
     /// `from + (to − from)·r`: what warmups use.
     Ramp,
@@ -13,19 +13,19 @@ pub enum Curve {
     Linear,
     /// `to + (from − to)·(1 − r)^power`.
     Poly {
-        /// 1: linear.
+        /// The exponent; 1 is linear.
         power: f64,
     },
     /// `from + (to − from)·r^power`.
     Rise {
-        /// 1: linear.
+        /// The exponent; 1 is linear.
         power: f64,
     },
     /// `to + (from − to)·½(1 + cos(2π·cycles·r^theta))`.
     Cosine {
         /// 1: the plain cosine.
         theta: f64,
-        /// ½: down once.
+        /// Number of whole waves; ½ goes down once.
         cycles: f64,
     },
     /// `to + (from − to)·(½(1 + cos πr))^power`.
@@ -48,7 +48,7 @@ pub enum Curve {
     Geometric,
     /// `to + (from − to)·e^(−rate·n)`.
     Exp {
-        /// Per step.
+        /// The exponent of one step.
         rate: f64,
     },
     /// `to + (from − to)·(e^(−rate·r) − e^(−rate)) / (1 − e^(−rate))`: an exponential that arrives.
@@ -58,7 +58,7 @@ pub enum Curve {
     },
     /// `to + (from − to)·(1 + n/timescale)^(−exponent)`.
     InvPower {
-        /// In steps.
+        /// Steps after which the base is 2.
         timescale: f64,
         /// ½: the inverse square root.
         exponent: f64,

@@ -28,7 +28,7 @@ impl Feedback {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedbackState {
-    /// On the rate.
+    /// The factor on the rate.
     pub factor: f64,
     /// The lowest loss so far.
     best: Option<f64>,

@@ -72,13 +72,13 @@ impl<'a> Stretch<'a> {
 /// A curve and its length; its place in the run is not known yet.
 #[derive(Clone, Debug)]
 pub(super) struct Leg {
-    /// The formula.
+    /// How the rate moves.
     pub curve: Curve,
     /// Steps, not rounded.
     pub length: f64,
     /// `None`: where the leg before ended.
     pub from: Option<f64>,
-    /// Ignored by [`Curve::Constant`].
+    /// Rate at the end; ignored by [`Curve::Constant`].
     pub to: f64,
     /// Steps of the curve that lie before the leg, and of the whole curve; `None`: the leg is the whole curve.
     pub of: Option<(f64, f64)>,

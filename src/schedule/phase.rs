@@ -8,9 +8,9 @@ use super::Curve;
 /// no whole number of steps as GPT-NeoX's warmup.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Phase {
-    /// First step.
+    /// Its first step.
     pub start: u64,
-    /// The formula.
+    /// How the rate moves.
     pub curve: Curve,
     /// Where the curve is at its beginning, in steps; may lie before `start`, and before 0.
     pub origin: f64,

@@ -101,7 +101,7 @@ impl Piece {
         Self { curve, origin, length, from, to }
     }
 
-    /// `rate` all along.
+    /// `rate` at every step.
     pub fn constant(rate: f64) -> Self {
         Self::new(Curve::Constant, 0.0, 1.0, rate, rate)
     }

@@ -62,9 +62,9 @@ pub struct Quantities {
     pub batch: BatchPlan,
     /// What smaller steps do to the rate.
     pub lr_scaling: Option<LrScaling>,
-    /// Weight decay.
+    /// Decoupled weight decay, times the rate.
     pub weight_decay: Quantity,
-    /// β₁ and β₂.
+    /// β₁ and β₂, the decays of the two moments.
     pub betas: [Quantity; 2],
 }
 
@@ -73,7 +73,7 @@ pub struct Quantities {
 pub struct Settings {
     /// Learning rate, scaled with the batch.
     pub lr: f64,
-    /// Weight decay.
+    /// Decoupled weight decay, times the rate.
     pub weight_decay: f64,
     /// Factors on the decay of tensors, and of those whose decay follows the rate.
     pub decay_scale: [f64; 2],
@@ -89,13 +89,13 @@ pub struct Varying {
     /// Sequences of the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequences: Option<usize>,
-    /// Weight decay.
+    /// Weight decay, where it follows phases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// β₁.
+    /// β₁, where it follows phases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta1: Option<f64>,
-    /// β₂.
+    /// β₂, where it follows phases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta2: Option<f64>,
 }

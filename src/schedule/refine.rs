@@ -104,7 +104,7 @@ impl Refined {
         Ok(refined)
     }
 
-    /// The file's content.
+    /// The content of the file, as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings have a JSON form") + "\n"
     }

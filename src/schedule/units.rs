@@ -15,7 +15,7 @@ pub(crate) enum Scalar {
 /// How long a run is, and what its steps are made of; none of them may be 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunSize {
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     pub steps: u64,
     /// Tokens of a step.
     pub tokens_per_step: u64,
@@ -44,7 +44,7 @@ pub(crate) const LENGTH_FORMS: &str =
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub enum Length {
-    /// Optimizer steps.
+    /// A number of optimizer steps.
     Steps(u64),
     /// Training tokens; `sequences · seq_len` of them make a step.
     Tokens(u64),
@@ -190,7 +190,7 @@ impl From<TokenCount> for Scalar {
 pub enum Rate {
     /// `"previous"`: the last rate of the phase before, or, for a warmup, of the run that is continued.
     Previous,
-    /// This rate.
+    /// This rate itself.
     Value(f64),
     /// `"10%"`: percent of the peak.
     OfPeak(f64),

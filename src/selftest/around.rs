@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// A backend each of whose operations is handed to `each`, which issues it on `cpu` or does something else.
 pub struct Around<F> {
-    /// What computes.
+    /// The backend that computes each operation.
     pub cpu: Cpu,
     /// What becomes of an operation.
     pub each: F,

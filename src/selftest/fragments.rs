@@ -32,7 +32,7 @@ pub const C_PARTS: [(usize, usize); 2] = [(0, 0), (8, 0)];
 /// Four matrices one below the other.
 pub const STACKED: [(usize, usize); 4] = [(0, 0), (8, 0), (16, 0), (24, 0)];
 
-/// A value's bf16.
+/// The bits of `x` rounded to bf16, in the low half.
 pub fn bits(x: f32) -> u32 {
     u32::from(bf16::from_f32(x).to_bits())
 }

@@ -8,9 +8,9 @@ pub type Outputs = Vec<(&'static str, Vec<f32>)>;
 /// What a backend keeps activations in, which decides where naive code rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activations {
-    /// The `cpu` backend.
+    /// The `cpu` backend, which rounds to f32.
     F32,
-    /// The `gpu` backend.
+    /// The `gpu` backend, which rounds activations to bf16.
     Bf16,
 }
 
@@ -34,7 +34,7 @@ impl Activations {
 
 /// What one output must be.
 pub struct Expected {
-    /// As in [`Outputs`].
+    /// Name of the output, as in [`Outputs`].
     pub name: &'static str,
     /// What the kernel stores.
     pub stored: Stored,
@@ -42,7 +42,7 @@ pub struct Expected {
     pub cols: usize,
     /// In f32 with the kernel's rounding points, before the output is rounded.
     pub naive: Vec<f32>,
-    /// In f64.
+    /// The values that the reference computes in f64.
     pub exact: Vec<f64>,
 }
 
@@ -52,7 +52,7 @@ impl Expected {
         Self { name, stored, cols, naive, exact }
     }
 
-    /// Exactly these values.
+    /// An output that must be these values, bit for bit.
     pub fn bits(name: &'static str, values: Vec<f32>) -> Self {
         let exact = values.iter().map(|&x| f64::from(x)).collect();
         Self { name, stored: Stored::Exact, cols: values.len(), naive: values, exact }
@@ -62,11 +62,11 @@ impl Expected {
 /// How near its bound a row came, in the measure that came nearest.
 #[derive(Clone, Debug)]
 pub struct Judgement {
-    /// Output and measure.
+    /// The output and the measure that came nearest to their bound.
     pub what: String,
-    /// Its error.
+    /// The error of that output.
     pub error: f64,
-    /// The largest allowed.
+    /// The largest error that it may have.
     pub bound: f64,
 }
 

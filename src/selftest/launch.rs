@@ -4,35 +4,35 @@ use crate::device::{Arena, Arg, Device, Launch, Span};
 use bytemuck::{AnyBitPattern, NoUninit};
 use half::bf16;
 
-/// An argument.
+/// An argument of a kernel.
 pub enum Input {
     /// A pointer to these bytes.
     Given(Vec<u8>),
     /// A pointer to so many bytes of poison.
     Poison(usize),
-    /// 32 bits.
+    /// A 32-bit integer.
     Int(i32),
-    /// 64 bits.
+    /// A 64-bit integer.
     Long(u64),
     /// 32 bits of floating point.
     Float(f32),
     /// Two members of 32 bits.
     Struct([u32; 2]),
-    /// No pointer.
+    /// The null pointer, for what a kernel may do without.
     Null,
 }
 
 /// A kernel and what it is given.
 pub struct Program {
-    /// Its name.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// Blocks.
+    /// Blocks in x, y and z.
     pub grid: [u32; 3],
     /// Threads of a block.
     pub threads: u32,
     /// Shared memory of a block.
     pub shared_bytes: usize,
-    /// Arguments.
+    /// Its arguments, in the order of its parameters.
     pub inputs: Vec<Input>,
 }
 

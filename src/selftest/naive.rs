@@ -76,7 +76,7 @@ pub fn forward(d: Dims, qkv: &[f32]) -> (Vec<f32>, Vec<f32>) {
     (out, lse)
 }
 
-/// `dqkv`, rotated back.
+/// Gradient `dqkv`, `[B·T, 3C]`, with respect to q and k before rotary.
 pub fn backward(d: Dims, qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32]) -> Vec<f32> {
     let mut dqkv = vec![0.0; qkv.len()];
     for (first, row, head) in queries(d) {

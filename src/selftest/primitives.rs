@@ -18,13 +18,13 @@ pub struct Primitive {
     pub op: &'static str,
     /// What it looks at.
     pub what: &'static str,
-    /// What runs.
+    /// The launch that puts the primitive to the test.
     pub program: Program,
-    /// The verdict.
+    /// What its output has to be.
     pub check: Check,
 }
 
-/// All of them.
+/// All primitives that are tested, in the order of the table.
 pub fn all() -> Vec<Primitive> {
     vec![
         indices(),

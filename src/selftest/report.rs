@@ -8,9 +8,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Within its bound.
+    /// The error is within its bound.
     Ok,
-    /// Not within it.
+    /// The error exceeds its bound, or is no number.
     Wrong,
     /// The device reported an error.
     Failed,
@@ -23,15 +23,15 @@ pub enum Verdict {
 pub struct Row {
     /// Of the vocabulary; a primitive; or `step`.
     pub op: String,
-    /// Sizes.
+    /// Sizes of the case, such as `64x768`.
     pub shape: String,
     /// The output and the measure of its error that came nearest to its bound.
     pub what: Option<String>,
-    /// That error.
+    /// The error of that measure.
     pub error: Option<f64>,
-    /// Its bound.
+    /// The largest value that it may have.
     pub bound: Option<f64>,
-    /// Whether it holds.
+    /// Whether the row holds, does not, or was not run.
     pub verdict: Verdict,
     /// Why, where it is not the error.
     pub note: Option<String>,
@@ -46,7 +46,7 @@ impl Row {
         Self { op, shape, what: Some(j.what), error, bound, verdict, note: None }
     }
 
-    /// Without numbers.
+    /// A row whose verdict comes without an error and a bound.
     pub fn plain(op: &str, shape: &str, verdict: Verdict, note: Option<String>) -> Self {
         let (op, shape) = (op.to_owned(), shape.to_owned());
         Self { op, shape, what: None, error: None, bound: None, verdict, note }
@@ -72,7 +72,7 @@ impl fmt::Display for Row {
 /// What was tested with what.
 #[derive(Clone, Debug, Serialize)]
 pub struct Build {
-    /// Of rewarm.
+    /// Version of rewarm, as in Cargo.toml.
     pub version: &'static str,
     /// The nvcc that compiled the kernels for GPUs.
     pub nvcc: Option<&'static str>,
@@ -81,7 +81,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// Of this binary.
+    /// How the running binary was built.
     pub fn this() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -91,12 +91,12 @@ impl Build {
     }
 }
 
-/// Everything.
+/// All that a self-test found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// As the device calls itself.
     pub device: String,
-    /// Of the binary.
+    /// How the binary was built that ran the tests.
     pub build: Build,
     /// Every kernel, through the vocabulary where that has it.
     pub rows: Vec<Row>,
@@ -108,12 +108,12 @@ pub struct Report {
     pub launches: BTreeMap<&'static str, u64>,
     /// Kernels that rows and primitives launched.
     pub kernels: BTreeSet<String>,
-    /// That it took.
+    /// Seconds that all of it took.
     pub seconds: f64,
 }
 
 impl Report {
-    /// All lines.
+    /// The rows of all sections, in order.
     pub fn all(&self) -> impl Iterator<Item = &Row> {
         self.primitives.iter().chain(&self.rows).chain(&self.step)
     }

@@ -56,7 +56,7 @@ pub struct Places {
     widest: usize,
     /// Two biases that one product adds.
     pub pair: Option<[Vector; 2]>,
-    /// What `update` updates.
+    /// The tensors that an `update` changes.
     pub params: Vec<Matrix>,
     /// Whether it keeps a moving average of the weights.
     pub average: bool,
@@ -78,7 +78,7 @@ impl Places {
         Self { widest, ..Self::default() }
     }
 
-    /// An activation.
+    /// Room for an activation `[rows, cols]`.
     pub fn act(&mut self, rows: usize, cols: usize) -> Act {
         Act { offset: place(&mut self.acts, rows * cols, GAP), cols, ld: cols }
     }
@@ -88,7 +88,7 @@ impl Places {
         self.act(rows, cols + 24).columns(8, cols)
     }
 
-    /// Per-row values.
+    /// Room for `cols` f32 values per row.
     pub fn stat(&mut self, rows: usize, cols: usize) -> Stat {
         Stat { offset: place(&mut self.stats, rows * cols, GAP / 2), cols }
     }
@@ -100,7 +100,7 @@ impl Places {
         Matrix { offset, rows, cols, ld }
     }
 
-    /// A bias.
+    /// Room for a vector of `len` weights, such as a bias.
     pub fn vector(&mut self, len: usize) -> Vector {
         Vector { offset: self.matrix(1, len, 0).offset, len }
     }
@@ -184,9 +184,9 @@ enum Computes {
 pub struct Rig {
     computes: Computes,
     shape: Shape,
-    /// Weights.
+    /// The weights in f32, as they go to the backend.
     pub weights: Vec<f32>,
-    /// Both moments.
+    /// The first and second moments, as they go to the backend.
     pub moments: [Vec<f32>; 2],
     /// Gradients, to be added to.
     pub gradients: Vec<f32>,
@@ -239,7 +239,7 @@ impl Rig {
         }
     }
 
-    /// Overwrites per-row values.
+    /// Overwrites per-row values, which lie row by row.
     pub fn write_stat(&mut self, stat: Stat, values: &[f32]) -> Result<()> {
         match &mut self.computes {
             Computes::Gpu(gpu) => gpu.write_stat(stat, values),
@@ -279,7 +279,7 @@ impl Rig {
         &mut **self
     }
 
-    /// A gradient.
+    /// The gradient of the weight at `place`, in row-major order.
     pub fn gradient(&mut self, place: Matrix) -> Result<Vec<f32>> {
         Ok(gather(&self.gradients()?, place))
     }
@@ -297,7 +297,7 @@ impl Rig {
 
 /// What a row left.
 pub struct RowRun {
-    /// Results.
+    /// What the operation left in its outputs.
     pub outputs: Outputs,
     /// The kernels that made them, of a device.
     pub kernels: Vec<String>,
@@ -308,7 +308,7 @@ pub fn gather(flat: &[f32], m: Matrix) -> Vec<f32> {
     (0..m.rows).flat_map(|i| flat[m.offset + i * m.ld..][..m.cols].iter().copied()).collect()
 }
 
-/// Writes `values` there.
+/// Writes `values`, row-major, to the place `m` of a flat buffer.
 pub fn scatter(flat: &mut [f32], m: Matrix, values: &[f32]) {
     for (i, row) in values.chunks_exact(m.cols).enumerate() {
         flat[m.offset + i * m.ld..][..m.cols].copy_from_slice(row);

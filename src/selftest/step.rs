@@ -11,7 +11,7 @@ use crate::optim::assign;
 use crate::reference::random::Random;
 use crate::train::{Micro, StepResult, train_step};
 
-/// Of the test.
+/// Name of the row.
 pub const NAME: &str = "step";
 
 /// Of losses and of the global norm.
@@ -27,7 +27,7 @@ pub fn residual(parallel: bool) -> &'static str {
 
 /// What a step left.
 pub struct StepVerdict {
-    /// Its worst tensor.
+    /// The judgement of the tensor that is nearest to its bound, or beyond it.
     pub judgement: Judgement,
     /// Kernels and products of one more step.
     pub launches: u64,

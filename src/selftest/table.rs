@@ -13,7 +13,7 @@ use super::cases::update::AdamW;
 use crate::ops::attention::{SIZES, backward, forward};
 use crate::ops::{Gelu, Heads, Shape};
 
-/// All rows.
+/// Every row of the book of cases, in the order of the table.
 pub fn cases() -> Vec<Box<dyn Case>> {
     let model = [norms(), products(), gelus(), rotations(), attentions(), losses(), embeddings()];
     model.into_iter().chain([updates(), others()]).flatten().collect()

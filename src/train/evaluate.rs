@@ -24,15 +24,15 @@ pub struct Evaluation {
 pub struct EvalResult {
     /// Name of the set.
     pub eval: String,
-    /// Nats per token.
+    /// Mean loss in nats per token.
     pub loss: f64,
     /// Standard error of the loss, of windows as independent draws; of one window there is none.
     pub standard_error: Option<f64>,
-    /// `e^loss`.
+    /// Perplexity, `e^loss`.
     pub perplexity: f64,
     /// Bits per byte of the text that the predicted tokens stand for, where their tokenizer is known and byte-level.
     pub bits_per_byte: Option<f64>,
-    /// Tokens predicted.
+    /// Number of tokens that were predicted.
     pub tokens: u64,
 }
 

@@ -68,7 +68,7 @@ impl Progress {
         })
     }
 
-    /// For a checkpoint.
+    /// The keys that a checkpoint's manifest carries.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).expect("numbers, lists and tables with string keys")
     }

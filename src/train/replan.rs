@@ -24,7 +24,7 @@ struct Override {
 
 /// What a resume goes on with.
 pub struct Resumed {
-    /// The configuration.
+    /// The configuration as it now holds.
     pub config: Config,
     /// The one before, where the plan changes.
     pub before: Option<Config>,

@@ -33,7 +33,7 @@ pub struct Summary {
     pub loss: Option<f64>,
     /// The last evaluation of every set.
     pub evaluations: Vec<EvalResult>,
-    /// The last checkpoint.
+    /// The last checkpoint that was saved.
     pub checkpoint: PathBuf,
 }
 

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 /// What every step is, as a function of its number.
 pub(super) struct Plan {
-    /// Rates.
+    /// The rate of every step.
     pub schedule: Schedule,
     /// What else is scheduled.
     pub quantities: Quantities,
@@ -61,7 +61,7 @@ pub struct Session {
     pub(super) progress: Progress,
     pub(super) carried: Carried,
     pub(super) metrics: Metrics,
-    /// What was allocated.
+    /// The bytes that the backend allocated, by kind.
     pub memory: MemoryPlan,
     /// Algorithms of matrix products as they were written down.
     pub(super) choices: GemmChoices,

@@ -9,22 +9,22 @@ use crate::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// An opened model.
+/// A trained model that was opened: Hugging Face's, or a checkpoint of ours.
 pub enum OpenModel {
-    /// Hugging Face's layout.
+    /// A directory in Hugging Face's layout.
     HuggingFace {
-        /// The directory.
+        /// Where it is.
         dir: PathBuf,
-        /// The model.
+        /// Its sizes and where its tensors lie.
         model: Box<HfModel>,
     },
     /// A checkpoint of ours, verified.
     Step {
-        /// The step directory.
+        /// Where it is.
         dir: PathBuf,
         /// What it says of itself.
         manifest: Box<Manifest>,
-        /// Its `config.json`.
+        /// The whole of its `config.json`.
         config: Value,
     },
 }
@@ -99,7 +99,7 @@ impl OpenModel {
         }
     }
 
-    /// Its sizes.
+    /// The sizes that its `config.json` states.
     pub fn config(&self) -> &ModelConfig {
         match self {
             Self::HuggingFace { model, .. } => &model.config,

@@ -6,11 +6,11 @@ use crate::ops::{AdamParam, Backend, Ops, Outcome, Shape, Update, Work};
 /// The global batch `[sequences, time]` of a step and how many sequences are computed at once.
 #[derive(Clone, Copy)]
 pub struct Micro<'a> {
-    /// Inputs.
+    /// Input tokens, `[B, T]`.
     pub tokens: &'a [i32],
     /// Next tokens; negative ones are ignored.
     pub targets: &'a [i32],
-    /// `T`.
+    /// `T`, the length of each sequence.
     pub time: usize,
     /// Sequences of a micro-batch.
     pub batch: usize,
@@ -93,7 +93,7 @@ pub fn finish_step(ops: &mut dyn Backend, issued: Issued) -> Result<StepResult> 
     Ok(StepResult { loss: sequences.sum::<f64>() / issued.counted as f64, norm, norm_l1, applied })
 }
 
-/// Both.
+/// [`issue_step`] and then [`finish_step`], for those who have nothing to do between.
 pub fn train_step(
     model: &Model,
     ops: &mut dyn Backend,

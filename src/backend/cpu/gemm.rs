@@ -6,9 +6,9 @@ use crate::ops::Matrix;
 /// A factor as stored, or its transpose.
 #[derive(Clone, Copy)]
 pub enum Operand<'a> {
-    /// As stored.
+    /// The matrix as it is stored.
     N(Rows<'a>),
-    /// Transposed.
+    /// The matrix transposed.
     T(Rows<'a>),
 }
 

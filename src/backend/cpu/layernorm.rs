@@ -15,9 +15,9 @@ const BLOCK: usize = 16;
 /// Weight and bias, `[C]` each.
 #[derive(Clone, Copy)]
 pub struct Affine<'a> {
-    /// Scale.
+    /// Scale `γ`, `[C]`.
     pub weight: &'a [f32],
-    /// Shift.
+    /// Shift `β`, `[C]`.
     pub bias: &'a [f32],
 }
 

@@ -109,7 +109,7 @@ fn activate(x: &mut [f32], y: &mut [f32], slope: bool, gelu: impl Fn(f32) -> (f3
     }
 }
 
-/// `dy *= slope`.
+/// `dy *= slope`, element by element: the gradient in front of GELU.
 pub fn gelu_backward(slope: Rows, dy: RowsMut) {
     for_row_blocks([dy], GELU_ROWS, |first, [mut dy]| {
         for i in 0..dy.rows {

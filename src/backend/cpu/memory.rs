@@ -54,12 +54,12 @@ impl<'a> Rows<'a> {
         Self { ptr: buffer[act.offset..].as_ptr(), rows, cols: act.cols, ld: act.ld, life: PhantomData }
     }
 
-    /// A weight.
+    /// The weight `m` of a flat buffer.
     pub fn matrix(buffer: &'a [f32], m: Matrix) -> Self {
         Self::new(buffer, Act { offset: m.offset, cols: m.cols, ld: m.ld }, m.rows)
     }
 
-    /// Row `i`.
+    /// Row `i`, all of its columns.
     #[inline(always)]
     pub fn row(&self, i: usize) -> &'a [f32] {
         assert!(i < self.rows);
@@ -88,12 +88,12 @@ impl<'a> RowsMut<'a> {
         Self { ptr: buffer[act.offset..].as_mut_ptr(), rows, cols: act.cols, ld: act.ld, life: PhantomData }
     }
 
-    /// A gradient.
+    /// The gradient `m` of a flat buffer.
     pub fn matrix(buffer: &'a mut [f32], m: Matrix) -> Self {
         Self::new(buffer, Act { offset: m.offset, cols: m.cols, ld: m.ld }, m.rows)
     }
 
-    /// Row `i`.
+    /// Row `i`, all of its columns.
     #[inline(always)]
     pub fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows);
@@ -204,7 +204,7 @@ impl FlatBuffer {
         &self.buffer[self.used.clone()]
     }
 
-    /// Elements.
+    /// Number of elements.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.used.len()

@@ -35,7 +35,7 @@ impl Tables {
         &self.cos
     }
 
-    /// sin, as [`Tables::cos`].
+    /// The sines of all angles, laid out as [`Tables::cos`].
     pub fn sin(&self) -> &[f32] {
         &self.sin
     }

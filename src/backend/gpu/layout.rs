@@ -12,7 +12,7 @@ use crate::{Error, Result};
 const WORKSPACE: usize = 32 << 20;
 /// Rows whose weight gradients of LayerNorm, and of biases, are summed by one block.
 pub const NORM_ROWS: usize = 64;
-/// As [`NORM_ROWS`].
+/// Rows per partial sum of a bias' gradient, as [`NORM_ROWS`].
 pub const BIAS_ROWS: usize = 128;
 /// Elements of one block of `global_norm_partial`.
 pub const NORM_ELEMENTS: usize = 32_768;
@@ -22,9 +22,9 @@ pub const NORM_ELEMENTS: usize = 32_768;
 pub struct BatchSpans {
     /// All of it: one copy.
     pub span: Span,
-    /// `[rows]` i32.
+    /// Input tokens, `[rows]` i32.
     pub tokens: Span,
-    /// `[rows]` i32.
+    /// Targets, `[rows]` i32.
     pub targets: Span,
     /// `[rows]` f32: the factor of each row's gradient.
     pub weights: Span,
@@ -37,13 +37,13 @@ pub struct BatchSpans {
 /// Spans of the arena.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// What is allocated.
+    /// The memory that is allocated.
     pub arena: Arena,
     /// What weights and moments are kept in.
     pub precision: Precision,
     /// Which weights have master weights.
     pub masters: Masters,
-    /// Master weights, f32.
+    /// Master weights in f32.
     pub w32: Span,
     /// The same rounded to bf16, which products read; the weights themselves where there are no master weights.
     pub w16: Span,
@@ -55,9 +55,9 @@ pub struct Layout {
     pub v: Span,
     /// Moving average of the weights, f32, where one is kept.
     pub ema: Option<Span>,
-    /// Activations, bf16.
+    /// Activations in bf16.
     pub acts: Span,
-    /// Per-row values, f32.
+    /// Per-row values in f32.
     pub stats: Span,
     /// Two batches, used in turn.
     pub batches: [BatchSpans; 2],
@@ -77,13 +77,13 @@ pub struct Layout {
     pub attention: [Span; 2],
     /// Partial sums of the global norm, f64, and their totals.
     pub norm: [Span; 2],
-    /// The [`StepRecord`].
+    /// The [`StepRecord`] that ends of steps read and write.
     pub record: Span,
-    /// Tables of `adamw`.
+    /// Segments and tensors of `adamw`.
     pub adam: [Span; 2],
     /// Scratch of matrix products.
     pub workspace: Span,
-    /// Bytes by kind.
+    /// Bytes of all this by kind.
     pub memory: MemoryPlan,
 }
 

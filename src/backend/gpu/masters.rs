@@ -16,7 +16,7 @@ struct Part {
 /// Places of the master weights.
 #[derive(Clone, Debug)]
 pub struct Masters {
-    /// Elements.
+    /// Number of elements.
     pub len: usize,
     /// By offset; `None`: all weights have them, at the places of the flat buffers.
     parts: Option<Vec<Part>>,

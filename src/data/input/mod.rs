@@ -54,7 +54,7 @@ impl Inputs {
         Ok(Self { files, options: options.clone(), left_out })
     }
 
-    /// Number of files.
+    /// Number of files that will be read.
     pub fn files(&self) -> usize {
         self.files.len()
     }

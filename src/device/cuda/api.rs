@@ -16,7 +16,7 @@ macro_rules! api {
         pub struct $table {
             $(pub $name: unsafe extern "C" fn($($arg),*) -> u32,)*
             $(pub $free: unsafe extern "C" fn($($free_arg),*) -> $ret,)*
-            /// What was opened.
+            /// Name of the library that was opened, such as `libcublasLt.so.13`.
             pub library: String,
         }
 
@@ -261,7 +261,7 @@ impl Blas {
         }
     }
 
-    /// 13.0.2 from 130002.
+    /// cuBLASLt's version in digits: 13.0.2 from 130002.
     pub fn version(&self) -> String {
         // SAFETY: it takes nothing and returns a constant.
         let v = unsafe { (self.cublasLtGetVersion)() };

@@ -169,7 +169,7 @@ fn to_text(algorithm: &cublasLtMatmulAlgo_t) -> String {
     algorithm.data.iter().map(|word| format!("{word:016x}")).collect()
 }
 
-/// What [`to_text`] wrote.
+/// The algorithm that [`to_text`] wrote; none where the text is not of its form.
 pub fn from_text(text: &str) -> Option<cublasLtMatmulAlgo_t> {
     if text.len() != 128 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;

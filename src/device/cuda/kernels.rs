@@ -23,7 +23,7 @@ const SHARED_TILES: usize = 24 << 10;
 pub struct Function {
     /// What launches return to.
     pub kernel: Kernel,
-    /// The driver's.
+    /// The driver's handle of the function.
     pub handle: CUfunction,
     /// Dynamic shared memory that a block may have so far.
     shared: usize,

@@ -8,15 +8,15 @@ use std::ffi::{CStr, c_char};
 /// A GPU, as the driver describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GpuInfo {
-    /// `N` of `cuda:N`.
+    /// The `N` of `cuda:N`.
     pub index: usize,
-    /// `NVIDIA H200`.
+    /// The driver's name for it, such as `NVIDIA H200`.
     pub name: String,
-    /// Major and minor.
+    /// Compute capability, major and minor.
     pub compute_capability: [i32; 2],
-    /// Multiprocessors.
+    /// Number of streaming multiprocessors.
     pub sms: i32,
-    /// Bytes.
+    /// Bytes of its memory.
     pub memory: u64,
     /// Bytes of shared memory that a block can have.
     pub shared_bytes: usize,
@@ -104,7 +104,7 @@ pub fn no_blas(why: &str) -> String {
     )
 }
 
-/// 12.8 from 12080.
+/// A version of the driver or runtime in digits: 12.8 from 12080.
 pub fn dotted(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
@@ -175,14 +175,14 @@ fn gpu(driver: &Driver, index: i32) -> Result<GpuInfo, String> {
 /// What compiled the kernels, and for what. Nothing is known of kernels that came from elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct Toolkit {
-    /// `13.0`.
+    /// Release of nvcc, such as `13.0`; none where there was no nvcc.
     pub version: Option<&'static str>,
-    /// `sm_80`, `compute_80`.
+    /// What kernels were compiled for, such as `sm_80` and `compute_80`.
     pub architectures: Vec<&'static str>,
 }
 
 impl Toolkit {
-    /// What build.rs used.
+    /// What build.rs compiled the kernels with.
     pub fn of_this_build() -> Self {
         Self {
             version: option_env!("REWARM_NVCC_VERSION"),
@@ -198,7 +198,7 @@ impl Toolkit {
 }
 
 impl GpuInfo {
-    /// `cuda:0 (NVIDIA H200)`.
+    /// Its name and the driver's, as in `cuda:0 (NVIDIA H200)`.
     pub fn title(&self) -> String {
         format!("cuda:{} ({})", self.index, self.name)
     }

@@ -14,7 +14,7 @@ pub struct Executor {
     mode: Mode,
     pub memory: Memory,
     pub pinned: Vec<Vec<u8>>,
-    /// Of products.
+    /// Scratch memory of products, which each of them overwrites.
     pub workspace: Option<Span>,
     /// Kernels and products that ran.
     pub launches: u64,
@@ -27,7 +27,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// One without memory.
+    /// An executor without memory yet.
     pub fn new(mode: Mode) -> Result<Self> {
         Ok(Self {
             mode,

@@ -34,7 +34,7 @@ impl StreamTiming {
 pub struct EmulatedSettings {
     /// Of every launch, and the GPU imitated.
     pub mode: Mode,
-    /// Of all streams.
+    /// When the work of streams happens.
     pub streams: StreamTiming,
     /// Bytes of device memory; without, what this machine has available.
     pub memory_bytes: Option<u64>,

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A recording disk.
+/// A disk in memory that records every call.
 pub struct Crash {
     root: PathBuf,
     now: Memory,
@@ -53,7 +53,7 @@ impl Crash {
         self.log().push(Op::Mark(step));
     }
 
-    /// Calls recorded.
+    /// Number of calls recorded so far.
     pub fn calls(&self) -> usize {
         self.log().len()
     }

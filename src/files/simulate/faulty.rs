@@ -31,12 +31,12 @@ impl<'a> Faulty<'a> {
         Self { inner, calls: AtomicU64::new(0), at, fault }
     }
 
-    /// Only counts.
+    /// A storage that counts its calls and fails none.
     pub fn counting(inner: &'a dyn Storage) -> Self {
         Self::new(inner, u64::MAX, Fault::Death)
     }
 
-    /// Calls so far.
+    /// Number of calls so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }

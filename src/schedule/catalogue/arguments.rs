@@ -4,12 +4,12 @@ use crate::schedule::range::{ABOVE_0, AT_LEAST_0, AT_LEAST_1, INSIDE_1, U32, U32
 use crate::{Error, Result};
 use toml::Value;
 
-/// An argument.
+/// An argument of a schedule or a shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Argument {
     /// As a configuration writes it.
     pub name: &'static str,
-    /// What it accepts.
+    /// The kind and range that it accepts.
     pub(crate) kind: Kind,
     /// What it is where it is not given.
     pub default: ArgumentDefault,
@@ -20,7 +20,7 @@ pub struct Argument {
 pub enum ArgumentDefault {
     /// It must be given.
     Required,
-    /// This, in TOML.
+    /// This value, in TOML.
     Value(&'static str),
     /// It is absent: then this, in words.
     Words(&'static str),

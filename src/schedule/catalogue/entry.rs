@@ -7,18 +7,18 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-/// One named thing.
+/// A row of the catalogue: a shape, a preset or a warmup.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// As a configuration writes it.
     pub name: &'static str,
-    /// What it takes.
+    /// The arguments that it takes.
     pub arguments: &'static [Argument],
     /// Arguments of the drawing, as lines of TOML.
     pub example: &'static str,
-    /// What it computes.
+    /// The formula that it computes.
     pub formula: &'static str,
-    /// Paper or program.
+    /// The paper or program that it comes from.
     pub source: &'static str,
     /// When to use it.
     pub purpose: &'static str,
@@ -99,7 +99,7 @@ impl Entry {
 /// An entry with all of its arguments.
 #[derive(Clone, Debug)]
 pub struct Named {
-    /// What is named.
+    /// The row that is named.
     pub entry: &'static Entry,
     /// Its arguments, complete with defaults, each of the kind and in the range that it is to have.
     pub(crate) args: Table,

@@ -96,7 +96,7 @@ pub fn listing() -> Result<String> {
     Ok(out)
 }
 
-/// `docs/schedules.md`.
+/// The text of `docs/schedules.md`.
 pub fn markdown() -> Result<String> {
     let mut out = String::from(
         "<!-- Generated: rewarm schedule list --markdown > docs/schedules.md -->\n\

@@ -10,7 +10,7 @@ const fn style(
     Style { name, example, build }
 }
 
-/// Every style.
+/// Every style of every framework.
 pub const STYLES: &[Style] = &[
     style("hf:constant", hf::constant, "learning_rate = 1e-3"),
     style(

@@ -16,7 +16,7 @@ use crate::selftest::rig::{On, RowRun, draw, gather, of};
 /// four, after `applied` others.
 #[derive(Clone, Copy)]
 pub struct AdamWBf16 {
-    /// Updates before.
+    /// Number of updates before this one, from which the bias is corrected.
     pub applied: u64,
 }
 

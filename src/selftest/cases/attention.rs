@@ -13,9 +13,9 @@ use crate::selftest::rig::{On, Places, Rig, RowRun, both, draw, of};
 /// Causal attention of whole sequences.
 #[derive(Clone, Copy)]
 pub struct Attention {
-    /// Sequences.
+    /// Number and length of the sequences.
     pub s: Shape,
-    /// Heads.
+    /// Number and size of the heads.
     pub heads: Heads,
     /// Whether the kernel is the one for devices with more shared memory than the smallest.
     pub wide: bool,

@@ -61,20 +61,20 @@ impl Case for Cast {
 /// What random bits become.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Draw {
-    /// Nothing else.
+    /// The raw 32-bit words of the generator.
     Bits,
-    /// Of (0, 1).
+    /// Numbers uniform in (0, 1).
     Uniform,
     /// Of N([`MEAN`], [`SIGMA`]²), two from two by Box and Muller.
     Normal,
 }
 
-/// `n` random numbers.
+/// A launch that draws `n` random numbers by Philox 4x32-10.
 #[derive(Clone, Copy)]
 pub struct Philox {
-    /// Which.
+    /// What is drawn.
     pub draw: Draw,
-    /// How many.
+    /// How many numbers are drawn.
     pub n: usize,
 }
 
@@ -152,9 +152,9 @@ impl Case for Philox {
 /// `y = a + b`, and so many biases.
 #[derive(Clone, Copy)]
 pub struct ResidualAdd {
-    /// Rows.
+    /// Rows of the matrix.
     pub rows: usize,
-    /// Columns.
+    /// Columns of the matrix.
     pub cols: usize,
     /// 0, 1 or 2.
     pub biases: usize,

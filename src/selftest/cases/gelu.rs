@@ -13,15 +13,15 @@ use crate::selftest::rig::{On, Places, RowRun, both, draw, of, row, scatter};
 /// `rows` rows of `cols` GELUs.
 #[derive(Clone, Copy)]
 pub struct Up {
-    /// Which.
+    /// Whether GELU is erf's or tanh's.
     pub kind: Gelu,
-    /// Rows.
+    /// Rows of the activation.
     pub rows: usize,
-    /// Columns.
+    /// Columns of the activation.
     pub cols: usize,
 }
 
-/// Its gradient.
+/// The gradient of [`Up`] with respect to what GELU was given.
 #[derive(Clone, Copy)]
 pub struct UpBackward(pub Up);
 

@@ -10,12 +10,12 @@ use crate::selftest::judge::{Activations, Expected, bf16s};
 use crate::selftest::naive::weight_gradient;
 use crate::selftest::rig::{On, Places, RowRun, both, draw, of, row, scatter};
 
-/// What is computed.
+/// The products of a step and what is fused into them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Product {
     /// `y = x·wᵀ`.
     Plain,
-    /// `+ bias`.
+    /// `y = x·wᵀ + bias`.
     Bias,
     /// `+ residual + bias + bias`: the output of the parallel block.
     Residual,
@@ -30,13 +30,13 @@ pub enum Product {
 /// `rows` rows from `inputs` to `outputs` features.
 #[derive(Clone, Copy)]
 pub struct Linear {
-    /// Which.
+    /// Which product it is.
     pub product: Product,
-    /// Rows.
+    /// Rows of the activations.
     pub rows: usize,
-    /// Input features.
+    /// Input features of the weight.
     pub inputs: usize,
-    /// Output features.
+    /// Output features of the weight.
     pub outputs: usize,
     /// Whether the product of a weight's gradient sums the bias's too.
     pub sums_bias: bool,

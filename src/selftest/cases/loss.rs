@@ -11,9 +11,9 @@ use crate::selftest::rig::{On, Places, RowRun, both, draw, of};
 /// The last `rows` rows of a batch that has [`BEFORE`] more.
 #[derive(Clone, Copy)]
 pub struct Loss {
-    /// Rows.
+    /// Rows of logits.
     pub rows: usize,
-    /// Columns.
+    /// Logits per row.
     pub vocab: usize,
     /// Whether the logits become their gradient.
     pub gradient: bool,

@@ -32,7 +32,7 @@ pub trait Case: Sync {
     fn kernel_alone(&self) -> bool {
         self.optional()
     }
-    /// Issues it there.
+    /// Runs the case on `on` and returns its outputs.
     fn run(&self, on: On) -> Result<RowRun>;
     /// What it must leave by the reference, where activations are kept in this.
     fn expect(&self, storage: Activations) -> Vec<Expected>;

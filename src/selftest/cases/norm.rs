@@ -12,13 +12,13 @@ use crate::selftest::rig::{EPS, On, Places, Rig, RowRun, both, draw, of, row, sc
 /// `norms` norms of `[rows, cols]`.
 #[derive(Clone, Copy)]
 pub struct Norms {
-    /// Rows.
+    /// Rows of the activation.
     pub rows: usize,
-    /// Columns.
+    /// Columns of the activation, over which mean and variance are taken.
     pub cols: usize,
-    /// 1 or 2.
+    /// Norms of the same input: 1, or the 2 of the parallel residual.
     pub norms: usize,
-    /// Of the inputs.
+    /// Seed of the inputs.
     pub seed: u64,
 }
 

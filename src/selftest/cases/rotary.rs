@@ -10,9 +10,9 @@ use crate::selftest::rig::{BASE, On, Places, RowRun, draw, of};
 /// Sequences, their heads, and the position of the first row.
 #[derive(Clone, Copy)]
 pub struct Rotary {
-    /// Sequences.
+    /// Number and length of the sequences.
     pub s: Shape,
-    /// Heads.
+    /// Number and size of the heads.
     pub heads: Heads,
     /// Position of the first row of a single sequence.
     pub first: usize,
@@ -31,7 +31,7 @@ pub fn dims(s: Shape, heads: Heads) -> Dims {
 }
 
 impl Rotary {
-    /// What is rotated.
+    /// The queries, keys and values before they are rotated, `[B·T, 3C]`.
     pub fn qkv(&self) -> Vec<f32> {
         let width = dims(self.s, self.heads).width();
         draw(&mut Random::new(self.heads.rotary as u64), self.s.rows() * width, 0.0, 1.0)

@@ -11,18 +11,18 @@ use crate::selftest::rig::{On, Places, RowRun, draw, gather, of, scatter};
 /// Rows of a table by token, the same copied, and a tensor of zeros.
 #[derive(Clone, Copy)]
 pub struct Embedding {
-    /// Tokens.
+    /// Number of tokens.
     pub rows: usize,
     /// Rows of the table.
     pub vocab: usize,
-    /// Columns.
+    /// Columns of the table.
     pub cols: usize,
 }
 
 /// Its gradient, added to what is there where `accumulate`, and then to another table's.
 #[derive(Clone, Copy)]
 pub struct EmbeddingBackward {
-    /// Tokens and table.
+    /// The tokens and the table that they index.
     pub of: Embedding,
     /// Whether there is something.
     pub accumulate: bool,

@@ -13,7 +13,7 @@ use crate::selftest::rig::{On, Places, RowRun, both, gather, of, scatter};
 /// must change nothing.
 #[derive(Clone, Copy)]
 pub struct AdamW {
-    /// Updates before.
+    /// Number of updates before this one, from which the bias is corrected.
     pub applied: u64,
     /// Whether a gradient is NaN.
     pub bad: bool,

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// `dx += Σₙ d normₙ` and the sums of `dyₙ·x̂` and of `dyₙ` over some rows.
 pub struct Chunk<'a, const N: usize> {
-    /// What was normalised.
+    /// What was normalised, `[N, C]`.
     pub x: Rows<'a>,
     /// (mean, rstd) of its rows.
     pub stats: Rows<'a>,
