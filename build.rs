@@ -73,6 +73,7 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         build
             .flag("-fsanitize=address,undefined")
             .flag("-fno-sanitize-recover=all")
+            .flag("-g1") // reports have lines
             .flag("-fno-omit-frame-pointer");
     }
     let missing = |e: cc::Error| format!("it needs a C++17 compiler (c++, or CXX): {e}").replace('\n', " ");
