@@ -13,6 +13,7 @@ use crate::schedule::kind::{Kind, Kind::*, parsed, unfit};
 use crate::schedule::range::{
     ABOVE_0, AT_LEAST_0, BELOW_1, FROM_0, FROM_2, INSIDE_1, SHARE, SIZE, U32, UP_TO_1,
 };
+use crate::schedule::{Counter, LrScaling, Tail, WarmupConvention};
 use strum::VariantNames;
 
 /// A key of the configuration.
@@ -189,7 +190,7 @@ pub(crate) const KEYS: &[Key] = &[
         "sequences of a step of the stage"),
     key("batch.stages[].until", Tokens, REQUIRED, Fixed,
         "the token at which the next stage begins"),
-    key("batch.lr_scaling", Choice(&["sqrt", "linear"]), NONE, Fixed,
+    key("batch.lr_scaling", Choice(LrScaling::VARIANTS), NONE, Fixed,
         "the rate of a smaller step, times its share of `batch.sequences` (`\"linear\"`) or its root (`\"sqrt\"`)"),
 
     key("optim.betas", Pair(BELOW_1), "[0.9, 0.95]", Plan,
@@ -237,12 +238,12 @@ pub(crate) const KEYS: &[Key] = &[
         "rate to start from; `\"previous\"`: the last rate of the run in `start.from`"),
     key("schedule.warmup_shape", WARMUP_SHAPE, "\"linear\"", Plan,
         "a warmup of the catalogue, or a table with arguments: `{shape = \"poly\", power = 2}`"),
-    key("schedule.warmup_convention", Choice(&["zero_based", "one_based", "floor_one", "inclusive"]), "\"zero_based\"", Plan,
+    key("schedule.warmup_convention", Choice(WarmupConvention::VARIANTS), "\"zero_based\"", Plan,
         "rate of step s of W is s/W (Megatron, Hugging Face); `\"one_based\"`: (s+1)/W (torchtitan, llm.c); \
          `\"floor_one\"`: max(1, s)/W (GPT-NeoX since May 2026); `\"inclusive\"`: s/(W−1)"),
-    key("schedule.tail", Choice(&["hold", "min_lr", "error"]), "\"hold\"", Plan,
+    key("schedule.tail", Choice(Tail::VARIANTS), "\"hold\"", Plan,
         "behind phases that do not fill the run: the last rate; `\"min_lr\"`; `\"error\"`: refused"),
-    key("schedule.counter", Choice(&["attempted", "applied"]), "\"attempted\"", Plan,
+    key("schedule.counter", Choice(Counter::VARIANTS), "\"attempted\"", Plan,
         "what the rate, weight decay and betas follow: steps, or `\"applied\"` updates only, as Megatron-LM and \
          DeepSpeed in fp16"),
     key("schedule.style", Text, NONE, Plan,

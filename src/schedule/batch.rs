@@ -1,9 +1,11 @@
 //! How many sequences a step takes, and where in the data it begins.
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 /// What a step that is smaller than the final ones does to the rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LrScaling {
     /// Times the root of its share of the final size: for Adam (Malladi et al. 2022, arXiv:2205.10287).
     Sqrt,

@@ -2,6 +2,7 @@
 use super::catalogue::Named;
 use super::{Counter, Length, Rate, WarmupConvention};
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 use toml::{Table, Value};
 
 /// `[schedule]` as written; absent keys are `None`.
@@ -60,8 +61,9 @@ pub struct RawPhase {
 }
 
 /// What comes behind the phases where they do not fill the run, and behind the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Tail {
     /// The last rate goes on.
     #[default]

@@ -1,9 +1,11 @@
 //! How steps are counted.
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 /// Which update of a warmup of `W` steps gets which share of the way; `s` counts steps from 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum WarmupConvention {
     /// `s/W`: the first update has the start rate (0 by default) and update `W` the peak.
     /// Megatron-LM, Hugging Face, classic GPT-NeoX (Pythia).
@@ -18,8 +20,9 @@ pub enum WarmupConvention {
 }
 
 /// What the schedule counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Counter {
     /// Steps, whether their update was made or not.
     #[default]
