@@ -346,6 +346,19 @@ template <class T> T shuffle(T x, int from, const char* what, Where where) {
     });
     return mine.out;
 }
+// As five shuffles would, with one meeting.
+template <class T, class F> T butterfly(T x, F op, Where where) {
+    static_assert(sizeof(T) == 4, "shuffles move 4 bytes");
+    meet_warp(ALL_LANES, &x, "butterfly", where, [&](void* const* args) {
+        T all[2][WARP];
+        for (int i = 0; i < WARP; i++) all[0][i] = *static_cast<T*>(args[i]);
+        int now = 0;
+        for (int m = WARP / 2; m > 0; m /= 2, now = !now)
+            for (int i = 0; i < WARP; i++) all[!now][i] = op(all[now][i], all[now][i ^ m]);
+        for (int i = 0; i < WARP; i++) *static_cast<T*>(args[i]) = all[now][i];
+    });
+    return x;
+}
 struct Vote { bool in; uint32_t out; };
 inline uint32_t ballot(bool x, Where where) {
     Vote mine{x, 0};
@@ -381,6 +394,16 @@ template <class T> DEVICE T shuffle(T x, int lane HERE) {
     return __shfl_sync(ALL_LANES, x, lane);
 #else
     return emu::shuffle(x, lane, "shuffle", where);
+#endif
+}
+
+// Each lane combines its x with that of the lane 16 away, the result with that 8 away, and so on: `op` is commutative.
+template <class T, class F> DEVICE T butterfly(T x, F op HERE) {
+#ifdef __CUDACC__
+    UNROLL for (int m = 16; m > 0; m /= 2) x = op(x, __shfl_xor_sync(ALL_LANES, x, m));
+    return x;
+#else
+    return emu::butterfly(x, op, where);
 #endif
 }
 

@@ -2,18 +2,16 @@
 #pragma once
 #include "prim.h"
 
-// The butterfly: every lane gets the same bits.
+// Every lane gets the same bits.
 DEVICE float warp_sum(float x) {
-    UNROLL for (int m = 16; m > 0; m /= 2) x += shuffle_xor(x, m);
-    return x;
+    return butterfly(x, [](float a, float b) { return a + b; });
 }
 
 // NaN if any lane has one (fmaxf would lose it).
 DEVICE float max_nan(float a, float b) { return a > b || a != a ? a : b; }
 
 DEVICE float warp_max(float x) {
-    UNROLL for (int m = 16; m > 0; m /= 2) x = max_nan(x, shuffle_xor(x, m));
-    return x;
+    return butterfly(x, [](float a, float b) { return max_nan(a, b); });
 }
 
 // What block_sum and block_max share between warps; a member of the kernel's shared memory.
