@@ -6,9 +6,8 @@ use super::*;
 use crate::model::Init;
 use crate::model::{TokenIds, preset};
 use crate::ops::Gelu;
-use crate::schedule::Length;
-use crate::schedule::Plan;
 use crate::schedule::catalogue::Named;
+use crate::schedule::{Length, Plan};
 
 pub(super) const SMALL: &str = r#"
 run_dir = "runs/first"
