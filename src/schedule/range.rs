@@ -45,3 +45,6 @@ pub(crate) const U32: Range = Range::new("a whole number from 0 to 2^32 - 1", |x
 pub(crate) const U32_FROM_1: Range = Range::new("a whole number of at least 1 and below 2^32", |x| {
     (1.0..2f64.powi(32)).contains(&x) && x.fract() == 0.0
 });
+/// Of periods: more are a mistake, and each takes memory.
+pub(crate) const UP_TO_A_MILLION: Range =
+    Range::new("a whole number from 1 to 1,000,000", |x| (1.0..=1e6).contains(&x) && x.fract() == 0.0);

@@ -1,6 +1,8 @@
 //! The arguments of named schedules and of shapes. A name means the same wherever it occurs.
 use crate::schedule::kind::Kind::{self, *};
-use crate::schedule::range::{ABOVE_0, AT_LEAST_0, AT_LEAST_1, INSIDE_1, U32, U32_FROM_1, UP_TO_1};
+use crate::schedule::range::{
+    ABOVE_0, AT_LEAST_0, AT_LEAST_1, INSIDE_1, U32, U32_FROM_1, UP_TO_1, UP_TO_A_MILLION,
+};
 use crate::{Error, Result};
 use toml::Value;
 
@@ -76,7 +78,7 @@ pub(super) const PER_CYCLE: Argument = Argument::new("per_cycle", Number(UP_TO_1
 pub(super) const PER_STEP: Argument = Argument::new("per_step", Number(UP_TO_1));
 pub(super) const PERIOD: Argument = Argument::new("period", SomeLength);
 pub(super) const PERIOD_FACTOR: Argument = Argument::new("period_factor", Number(AT_LEAST_1));
-pub(super) const PERIODS: Argument = Argument::new("periods", Whole(U32_FROM_1));
+pub(super) const PERIODS: Argument = Argument::new("periods", Whole(UP_TO_A_MILLION));
 pub(super) const POWER: Argument = Argument::new("power", Number(ABOVE_0));
 pub(super) const RATE: Argument = Argument::new("rate", Number(ABOVE_0));
 pub(super) const RESET_AFTER: Argument = Argument::new("reset_after", Whole(U32));
