@@ -142,7 +142,7 @@ fn impossible_schedules_are_refused_by_key_with_a_remedy() {
         ("lr = 1\nname = \"sgdr\"\nperiod_factor = 0.5", "schedule.period_factor", "at least 1"),
         ("lr = 1\nname = \"sgdr\"\nperiod = 0", "schedule.period", "a length above 0"),
         ("lr = 1\nname = \"wsd_s\"\nperiods = 4000000000", "schedule.periods", "1,000,000"),
-        ("lr = 1\nname = \"wsd_s\"\nperiods = 0", "schedule.periods", "at least 1"),
+        ("lr = 1\nname = \"wsd_s\"\nperiods = 0", "schedule.periods", "from 1 to 1,000,000"),
         ("lr = 1\nname = \"plateau\"\nfactor = 1", "schedule.factor", "below 1"),
         ("lr = 1\nname = \"plateau\"\neps = -1", "schedule.eps", "at least 0"),
         ("lr = 1\nname = \"greedy\"\nwindow = 0", "schedule.window", "at least 1"),
