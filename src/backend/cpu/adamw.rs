@@ -1,4 +1,5 @@
 //! The optimizer's passes over the flat buffers.
+use super::element::Element;
 use super::math::{normal_or_zero, vectorize};
 use crate::ops::{AdamParam, AdamStep};
 use rayon::prelude::*;
@@ -35,8 +36,10 @@ pub fn norms(g: &[f32]) -> [f64; 2] {
 }
 
 /// A run of contiguous elements of one tensor.
-struct Run<'a> {
+struct Run<'a, E> {
     w: &'a mut [f32],
+    /// The weights as products read them; empty where they read `w`.
+    copy: &'a mut [E],
     m: &'a mut [f32],
     v: &'a mut [f32],
     g: &'a [f32],
@@ -54,25 +57,37 @@ pub fn clear_frozen(g: &mut [f32], params: &[AdamParam]) {
 
 /// One update of every tensor that is not frozen. Moments that would be subnormal become 0: those of tokens that do not
 /// come up any more would stay subnormal for good. Elements are independent, so the split into runs cannot change a bit.
-pub fn update(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], params: &[AdamParam], step: AdamStep) {
+/// `copy` are the weights that products read; empty where those are `w`.
+pub fn update<E: Element>(
+    [mut w, mut m, mut v]: [&mut [f32]; 3],
+    copy: &mut [E],
+    g: &[f32],
+    params: &[AdamParam],
+    step: AdamStep,
+) {
     let mut runs = Vec::new();
-    let (mut w, mut m, mut v, mut at) = (w, m, v, 0);
+    let mut copy = (!copy.is_empty()).then_some(copy);
+    let mut at = 0;
     for (offset, len, param) in spans(params) {
         let skip = offset - at;
         let parts = (cut(&mut w, skip, len), cut(&mut m, skip, len), cut(&mut v, skip, len));
+        let copy = copy.as_mut().map(|copy| cut(copy, skip, len));
+        let mut copy = copy.into_iter().flat_map(|copy| copy.chunks_mut(CHUNK));
         at = offset + len;
         let lr = step.lr * param.lr_mult;
         let decay = (1.0 - lr * param.decay(step.decay_scale)) as f32;
         let chunks = parts.0.chunks_mut(CHUNK).zip(parts.1.chunks_mut(CHUNK)).zip(parts.2.chunks_mut(CHUNK));
         for (((w, m), v), g) in chunks.zip(g[offset..offset + len].chunks(CHUNK)) {
-            runs.push(Run { w, m, v, g, lr: lr as f32, decay });
+            let copy = copy.next().unwrap_or_default();
+            runs.push(Run { w, copy, m, v, g, lr: lr as f32, decay });
         }
     }
-    runs.into_par_iter().for_each(|run| {
+    runs.into_par_iter().for_each(|mut run| {
         vectorize(
             #[inline(always)]
-            || update_run(run, step),
-        )
+            || update_run(&mut run, step),
+        );
+        E::copy_weights(run.w, run.copy);
     });
 }
 
@@ -88,7 +103,7 @@ pub fn average(ema: &mut [f32], w: &[f32], decay: f64) {
 }
 
 /// Cuts `len` elements behind the first `skip` off the front of a buffer.
-fn cut<'a>(buffer: &mut &'a mut [f32], skip: usize, len: usize) -> &'a mut [f32] {
+fn cut<'a, T>(buffer: &mut &'a mut [T], skip: usize, len: usize) -> &'a mut [T] {
     let (_, rest) = std::mem::take(buffer).split_at_mut(skip);
     let (part, rest) = rest.split_at_mut(len);
     *buffer = rest;
@@ -112,14 +127,14 @@ fn spans(params: &[AdamParam]) -> Vec<(usize, usize, AdamParam)> {
 }
 
 #[inline(always)]
-fn update_run(run: Run, step: AdamStep) {
+fn update_run<E>(run: &mut Run<'_, E>, step: AdamStep) {
     let [b1, b2] = step.betas;
     let correct = |beta: f64| 1.0 - beta.powi(step.applied.min(i32::MAX as u64) as i32);
     let step_size = (run.lr as f64 / correct(b1)) as f32;
     let inverse_root = (1.0 / correct(b2).sqrt()) as f32;
     let (scale, eps) = (step.grad_scale as f32, step.eps as f32);
     let (c1, c2, b2) = ((1.0 - b1) as f32, (1.0 - b2) as f32, b2 as f32);
-    for (((w, m), v), g) in run.w.iter_mut().zip(run.m).zip(run.v).zip(run.g) {
+    for (((w, m), v), g) in run.w.iter_mut().zip(&mut *run.m).zip(&mut *run.v).zip(run.g) {
         let g = g * scale;
         *m = normal_or_zero((g - *m).mul_add(c1, *m));
         *v = normal_or_zero((c2 * g).mul_add(g, b2 * *v));

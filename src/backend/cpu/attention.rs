@@ -1,8 +1,10 @@
 //! Causal attention, one (sequence, head) per task, in tiles of queries: the largest score matrix that exists
 //! is `[QUERIES, T]` per thread. Dao et al. 2022, arXiv:2205.14135 (recomputation from the log-sum-exp).
+use super::element::Element;
 use super::gemm::{Operand, gemm};
 use super::math::{exp, exp_sum, max, normal_or_zero, sum2, vectorize};
-use super::memory::{Rows, RowsMut, for_parts};
+use super::memory::{Place, Rows, RowsMut, for_parts};
+use super::rotary::{self, Rotate};
 use crate::ops::{Act, Heads, Shape};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -38,9 +40,9 @@ fn columns(heads: Heads, head: usize) -> [Range<usize>; 3] {
     std::array::from_fn(|i| (3 * head + i) * heads.size..(3 * head + i + 1) * heads.size)
 }
 
-/// q, k, v `[T, D]` of one (sequence, head).
-fn split<'a>(s: Shape, heads: Heads, qkv: Rows<'a>, sequence: usize, head: usize) -> [Rows<'a>; 3] {
-    columns(heads, head).map(|c| qkv.part(sequence * s.time..(sequence + 1) * s.time, c))
+/// q, k, v `[T, D]` of the columns of one head.
+fn split<'a>(heads: Heads, qkv: Rows<'a>) -> [Rows<'a>; 3] {
+    columns(heads, 0).map(|c| qkv.part(0..qkv.rows, c))
 }
 
 /// Ranges of queries of one sequence.
@@ -48,119 +50,155 @@ fn query_tiles(time: usize) -> impl Iterator<Item = Range<usize>> {
     (0..time).step_by(QUERIES).map(move |start| start..(start + QUERIES).min(time))
 }
 
+/// Rows and columns of a (sequence, head) in `[rows, H·D]` and in `[rows, H·3·D]`.
+fn places(s: Shape, heads: Heads, task: usize) -> [Place; 2] {
+    let (sequence, head) = (task / heads.count, task % heads.count);
+    let rows = sequence * s.time..(sequence + 1) * s.time;
+    let columns = |width: usize| head * width..(head + 1) * width;
+    [(rows.clone(), columns(heads.size)), (rows, columns(3 * heads.size))]
+}
+
 /// `out = softmax(q·kᵀ/√D)·v` under the causal mask; `lse [rows, H]`.
-pub fn forward(s: Shape, heads: Heads, qkv: Rows, out: RowsMut, lse: RowsMut) {
-    let scale = 1.0 / (heads.size as f32).sqrt();
+pub fn forward<E: Element>(s: Shape, heads: Heads, qkv: Rows<E>, out: RowsMut<E>, lse: RowsMut) {
     let place = |t: usize| {
-        let (sequence, head) = (t / heads.count, t % heads.count);
-        let rows = sequence * s.time..(sequence + 1) * s.time;
-        [(rows.clone(), head * heads.size..(head + 1) * heads.size), (rows, head..head + 1)]
+        let [one, _] = places(s, heads, t);
+        let head = t % heads.count;
+        ([one.clone()], [(one.0, head..head + 1)])
     };
-    for_parts([out, lse], s.batch * heads.count, place, |t, [mut out, mut lse]| {
-        let [q, k, v] = split(s, heads, qkv, t / heads.count, t % heads.count);
-        for tile in query_tiles(s.time) {
-            let keys = tile.end;
-            with_scores(tile.len(), keys, |mut scores, _| {
-                let all = 0..heads.size;
-                gemm(
-                    &mut scores,
-                    false,
-                    Operand::N(q.part(tile.clone(), all.clone())),
-                    Operand::T(k.part(0..keys, all.clone())),
-                    scale,
-                );
-                let mut inverse = [0.0f32; QUERIES];
-                for (i, t) in tile.clone().enumerate() {
-                    let (seen, hidden) = scores.row(i).split_at_mut(t + 1);
-                    hidden.fill(0.0);
-                    let (shift, total) = vectorize(
-                        #[inline(always)]
-                        || {
-                            let shift = max(seen);
-                            (shift, exp_sum(seen, shift))
-                        },
-                    );
-                    inverse[i] = 1.0 / total;
-                    lse.row(t)[0] = shift + total.ln();
-                }
-                let mut tile_out = out.part_mut(tile.clone(), all.clone());
-                gemm(&mut tile_out, false, Operand::N(scores.read()), Operand::N(v.part(0..keys, all)), 1.0);
-                for (i, inverse) in inverse[..tile.len()].iter().enumerate() {
-                    vectorize(
-                        #[inline(always)]
-                        || tile_out.row(i).iter_mut().for_each(|x| *x *= inverse),
-                    );
-                }
+    for_parts(([out], [lse]), s.batch * heads.count, place, |t, ([out], [mut lse])| {
+        let [_, (rows, cols)] = places(s, heads, t);
+        E::read(qkv.part(rows, cols), |qkv| {
+            E::write(out, |mut out| {
+                query_tiles(s.time)
+                    .for_each(|tile| attend(heads, split(heads, qkv), tile, &mut out, &mut lse));
             });
+        });
+    });
+}
+
+/// Some queries of a (sequence, head).
+fn attend(heads: Heads, [q, k, v]: [Rows; 3], tile: Range<usize>, out: &mut RowsMut, lse: &mut RowsMut) {
+    let (keys, all) = (tile.end, 0..heads.size);
+    let scale = 1.0 / (heads.size as f32).sqrt();
+    with_scores(tile.len(), keys, |mut scores, _| {
+        gemm(
+            &mut scores,
+            false,
+            Operand::N(q.part(tile.clone(), all.clone())),
+            Operand::T(k.part(0..keys, all.clone())),
+            scale,
+        );
+        let mut inverse = [0.0f32; QUERIES];
+        for (i, t) in tile.clone().enumerate() {
+            let (seen, hidden) = scores.row(i).split_at_mut(t + 1);
+            hidden.fill(0.0);
+            let (shift, total) = vectorize(
+                #[inline(always)]
+                || {
+                    let shift = max(seen);
+                    (shift, exp_sum(seen, shift))
+                },
+            );
+            inverse[i] = 1.0 / total;
+            lse.row(t)[0] = shift + total.ln();
+        }
+        let mut tile_out = out.part_mut(tile.clone(), all.clone());
+        gemm(&mut tile_out, false, Operand::N(scores.read()), Operand::N(v.part(0..keys, all)), 1.0);
+        for (i, inverse) in inverse[..tile.len()].iter().enumerate() {
+            vectorize(
+                #[inline(always)]
+                || tile_out.row(i).iter_mut().for_each(|x| *x *= inverse),
+            );
         }
     });
 }
 
-/// Gradient of q, k, v into the interleaved `dqkv`.
-pub fn backward(s: Shape, heads: Heads, qkv: Rows, out: Rows, lse: Rows, dout: Rows, dqkv: RowsMut) {
-    let scale = 1.0 / (heads.size as f32).sqrt();
-    let place = |t: usize| {
-        let (sequence, head) = (t / heads.count, t % heads.count);
-        let [q, _, v] = columns(heads, head);
-        [(sequence * s.time..(sequence + 1) * s.time, q.start..v.end)]
-    };
-    for_parts([dqkv], s.batch * heads.count, place, |t, [mut dqkv]| {
-        let (sequence, head) = (t / heads.count, t % heads.count);
-        let [q, k, v] = split(s, heads, qkv, sequence, head);
-        let rows = sequence * s.time..(sequence + 1) * s.time;
-        let cols = head * heads.size..(head + 1) * heads.size;
-        let (out, dout) = (out.part(rows.clone(), cols.clone()), dout.part(rows.clone(), cols));
-        let lse = lse.part(rows, head..head + 1);
-        let all = 0..heads.size;
-        let [dq_cols, dk_cols, dv_cols] = columns(Heads { count: 1, ..heads }, 0);
-        for t in 0..s.time {
-            dqkv.row(t).fill(0.0);
-        }
-        for tile in query_tiles(s.time) {
-            let keys = tile.end;
-            let (q, dout) = (q.part(tile.clone(), all.clone()), dout.part(tile.clone(), all.clone()));
-            let (k, v) = (k.part(0..keys, all.clone()), v.part(0..keys, all.clone()));
-            with_scores(tile.len(), keys, |mut p, mut dp| {
-                gemm(&mut p, false, Operand::N(q), Operand::T(k), scale);
-                gemm(&mut dp, false, Operand::N(dout), Operand::T(v), 1.0);
-                for (i, t) in tile.clone().enumerate() {
-                    let (p, dp) = (p.row(i), dp.row(i));
-                    let lse = lse.row(t)[0];
-                    vectorize(
-                        #[inline(always)]
-                        || {
-                            let delta = sum2(out.row(t), dout.row(i), |acc, o, d| o.mul_add(d, acc));
-                            softmax_backward(&mut p[..t + 1], &mut dp[..t + 1], lse, delta, scale);
-                        },
-                    );
-                    p[t + 1..].fill(0.0);
-                    dp[t + 1..].fill(0.0);
-                }
-                let (p, ds) = (p.read(), dp.read());
-                gemm(
-                    &mut dqkv.part_mut(0..keys, dv_cols.clone()),
-                    true,
-                    Operand::T(p),
-                    Operand::N(dout),
-                    1.0,
-                );
-                gemm(&mut dqkv.part_mut(0..keys, dk_cols.clone()), true, Operand::T(ds), Operand::N(q), 1.0);
-                gemm(
-                    &mut dqkv.part_mut(tile.clone(), dq_cols.clone()),
-                    false,
-                    Operand::N(ds),
-                    Operand::N(k),
-                    1.0,
-                );
+/// Gradient of q, k, v, and of the rotation before them, into the interleaved `dqkv`.
+pub fn backward<E: Element>(
+    s: Shape,
+    heads: Heads,
+    [qkv, out, dout]: [Rows<E>; 3],
+    lse: Rows,
+    dqkv: RowsMut<E>,
+    tables: &rotary::Tables,
+) {
+    let place = |t: usize| places(s, heads, t);
+    for_parts(
+        [dqkv],
+        s.batch * heads.count,
+        |t| [place(t)[1].clone()],
+        |t, [dqkv]| {
+            let [(rows, one), (_, three)] = place(t);
+            let lse = lse.part(rows.clone(), t % heads.count..t % heads.count + 1);
+            E::read(qkv.part(rows.clone(), three), |qkv| {
+                E::read(out.part(rows.clone(), one.clone()), |out| {
+                    E::read(dout.part(rows, one), |dout| {
+                        E::write(dqkv, |dqkv| one_backward(heads, qkv, [out, dout], lse, dqkv, tables));
+                    });
+                });
             });
-        }
+        },
+    );
+}
+
+/// The same of one (sequence, head).
+fn one_backward(
+    heads: Heads,
+    qkv: Rows,
+    [out, dout]: [Rows; 2],
+    lse: Rows,
+    mut dqkv: RowsMut,
+    tables: &rotary::Tables,
+) {
+    (0..dqkv.rows).for_each(|t| dqkv.row(t).fill(0.0));
+    for tile in query_tiles(qkv.rows) {
+        add_gradients(heads, split(heads, qkv), [out, dout], lse, tile, &mut dqkv);
+    }
+    for t in 0..dqkv.rows {
+        let row = dqkv.row(t);
         // Sums of a key that nobody looks at have nothing but tails.
-        for t in 0..s.time {
+        vectorize(
+            #[inline(always)]
+            || row.iter_mut().for_each(|x| *x = normal_or_zero(*x)),
+        );
+        rotary::rotate_row(heads, tables, t, row, Rotate::Backward);
+    }
+}
+
+/// Adds what some queries of a (sequence, head) contribute.
+fn add_gradients(
+    heads: Heads,
+    [q, k, v]: [Rows; 3],
+    [out, dout]: [Rows; 2],
+    lse: Rows,
+    tile: Range<usize>,
+    dqkv: &mut RowsMut,
+) {
+    let (keys, all) = (tile.end, 0..heads.size);
+    let scale = 1.0 / (heads.size as f32).sqrt();
+    let [dq_cols, dk_cols, dv_cols] = columns(heads, 0);
+    let (q, dout) = (q.part(tile.clone(), all.clone()), dout.part(tile.clone(), all.clone()));
+    let (k, v) = (k.part(0..keys, all.clone()), v.part(0..keys, all));
+    with_scores(tile.len(), keys, |mut p, mut dp| {
+        gemm(&mut p, false, Operand::N(q), Operand::T(k), scale);
+        gemm(&mut dp, false, Operand::N(dout), Operand::T(v), 1.0);
+        for (i, t) in tile.clone().enumerate() {
+            let (p, dp) = (p.row(i), dp.row(i));
+            let lse = lse.row(t)[0];
             vectorize(
                 #[inline(always)]
-                || dqkv.row(t).iter_mut().for_each(|x| *x = normal_or_zero(*x)),
+                || {
+                    let delta = sum2(out.row(t), dout.row(i), |acc, o, d| o.mul_add(d, acc));
+                    softmax_backward(&mut p[..t + 1], &mut dp[..t + 1], lse, delta, scale);
+                },
             );
+            p[t + 1..].fill(0.0);
+            dp[t + 1..].fill(0.0);
         }
+        let (p, ds) = (p.read(), dp.read());
+        gemm(&mut dqkv.part_mut(0..keys, dv_cols), true, Operand::T(p), Operand::N(dout), 1.0);
+        gemm(&mut dqkv.part_mut(0..keys, dk_cols), true, Operand::T(ds), Operand::N(q), 1.0);
+        gemm(&mut dqkv.part_mut(tile, dq_cols), false, Operand::N(ds), Operand::N(k), 1.0);
     });
 }
 
@@ -174,30 +212,40 @@ fn softmax_backward(scores: &mut [f32], dp: &mut [f32], lse: f32, delta: f32, sc
 }
 
 /// Row `position` attends to rows `0..=position`; one task per head.
-pub fn decode(heads: Heads, qkv: Rows, position: usize, out: RowsMut) {
-    let scale = 1.0 / (heads.size as f32).sqrt();
-    let place = |head: usize| [(0..1, head * heads.size..(head + 1) * heads.size)];
-    for_parts([out], heads.count, place, |head, [mut out]| {
-        let s = Shape { batch: 1, time: position + 1 };
-        let [q, k, v] = split(s, heads, qkv, 0, head);
-        let q = q.row(position);
-        with_scores(1, position + 1, |mut scores, _| {
-            let scores = scores.row(0);
-            let out = out.row(0);
-            vectorize(
-                #[inline(always)]
-                || {
-                    for (t, score) in scores.iter_mut().enumerate() {
-                        *score = scale * sum2(q, k.row(t), |acc, a, b| a.mul_add(b, acc));
-                    }
-                    let shift = max(scores);
-                    let inverse = 1.0 / exp_sum(scores, shift);
-                    out.fill(0.0);
-                    for (t, p) in scores.iter().enumerate() {
-                        out.iter_mut().zip(v.row(t)).for_each(|(o, v)| *o = (p * inverse).mul_add(*v, *o));
-                    }
-                },
-            );
-        });
+pub fn decode<E: Element>(heads: Heads, qkv: Rows<E>, position: usize, out: RowsMut<E>) {
+    let s = Shape { batch: 1, time: position + 1 };
+    for_parts(
+        [out],
+        heads.count,
+        |head| [(0..1, places(s, heads, head)[0].1.clone())],
+        |head, [out]| {
+            let [_, (rows, cols)] = places(s, heads, head);
+            E::read(qkv.part(rows, cols), |qkv| {
+                E::write(out, |mut out| decode_one(split(heads, qkv), out.row(0)));
+            });
+        },
+    );
+}
+
+/// The last row of one head.
+fn decode_one([q, k, v]: [Rows; 3], out: &mut [f32]) {
+    let scale = 1.0 / (q.cols as f32).sqrt();
+    let q_last = q.row(q.rows - 1);
+    with_scores(1, q.rows, |mut scores, _| {
+        let scores = scores.row(0);
+        vectorize(
+            #[inline(always)]
+            || {
+                for (t, score) in scores.iter_mut().enumerate() {
+                    *score = scale * sum2(q_last, k.row(t), |acc, a, b| a.mul_add(b, acc));
+                }
+                let shift = max(scores);
+                let inverse = 1.0 / exp_sum(scores, shift);
+                out.fill(0.0);
+                for (t, p) in scores.iter().enumerate() {
+                    out.iter_mut().zip(v.row(t)).for_each(|(o, v)| *o = (p * inverse).mul_add(*v, *o));
+                }
+            },
+        );
     });
 }

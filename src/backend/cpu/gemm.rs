@@ -5,11 +5,21 @@ use crate::ops::Matrix;
 
 /// A factor as stored, or its transpose.
 #[derive(Clone, Copy)]
-pub enum Operand<'a> {
+pub enum Operand<'a, E = f32> {
     /// The matrix as it is stored.
-    N(Rows<'a>),
+    N(Rows<'a, E>),
     /// The matrix transposed.
-    T(Rows<'a>),
+    T(Rows<'a, E>),
+}
+
+impl<E> Operand<'_, E> {
+    /// Its transpose.
+    pub fn turned(self) -> Self {
+        match self {
+            Operand::N(m) => Operand::T(m),
+            Operand::T(m) => Operand::N(m),
+        }
+    }
 }
 
 impl Operand<'_> {

@@ -1,17 +1,20 @@
 //! The operations: which part of memory each reads and writes, and the function that computes it.
 use super::layernorm::{self, Affine};
 use super::memory::{self, Rows, RowsMut};
-use super::rotary::{self, Rotate};
-use super::{Cpu, attention, cross_entropy, embedding, linear, stat};
+use super::multiply::Multiply;
+use super::rotary;
+use super::{Processor, attention, cross_entropy, embedding, linear, stat};
 use crate::ops::{Act, Matrix, Norm, Op, Ops, Shape, Stat, Vector};
 use std::time::Instant;
 
-impl Ops for Cpu {
+impl<E: Multiply> Ops for Processor<E> {
     fn issue(&mut self, op: &Op) {
+        self.refresh_copies();
+        let weights = E::weights(&self.w, &self.copies);
         match *op {
             Op::Embedding { s, w, x } => {
                 let ([], [x]) = self.acts.borrow(s.rows(), [], [x]);
-                embedding::forward(&self.tokens, Rows::matrix(&self.w, w), x);
+                embedding::forward(&self.tokens, Rows::matrix(weights, w), x);
             }
             Op::EmbeddingBwd { s, dx, w, accumulate } => {
                 let (dx, tokens) = (self.acts.read(dx, s.rows()), &self.tokens[..s.rows()]);
@@ -19,7 +22,9 @@ impl Ops for Cpu {
             }
             Op::Zero { s, x } => {
                 let ([], [x]) = self.acts.borrow(s.rows(), [], [x]);
-                memory::for_row_blocks([x], 64, |_, [mut x]| (0..x.rows).for_each(|i| x.row(i).fill(0.0)));
+                memory::for_row_blocks([x], 64, |_, [mut x]| {
+                    (0..x.rows).for_each(|i| x.row(i).fill(E::default()))
+                });
             }
             Op::Copy { s, from, to } => {
                 let ([from], [to]) = self.acts.borrow(s.rows(), [from], [to]);
@@ -45,29 +50,32 @@ impl Ops for Cpu {
             }
             Op::Linear { s, x, w, bias, residual, y } => {
                 let ([x, residual_rows], [y]) = self.acts.borrow(s.rows(), [x, residual.unwrap_or(x)], [y]);
-                let bias = bias.map(|b| b.map(|b| vector(&self.w, b)));
-                linear::forward(s, x, Rows::matrix(&self.w, w), bias, residual.map(|_| residual_rows), y);
+                let bias = bias.map(|b| b.map(|b| vector(weights, b)));
+                let factors = [x, Rows::matrix(weights, w)];
+                let residual = residual.map(|_| residual_rows);
+                linear::forward(&mut self.products, s, factors, bias, residual, y);
             }
             Op::LinearGelu { s, x, w, bias, gelu, saved, y, again } => {
                 let ([x], [saved, y]) = self.acts.borrow(s.rows(), [x], [saved, y]);
-                let (w, bias) = (Rows::matrix(&self.w, w), vector(&self.w, bias));
-                linear::forward_gelu(s, x, w, bias, gelu, [saved, y], !again);
+                let (factors, bias) = ([x, Rows::matrix(weights, w)], vector(weights, bias));
+                linear::forward_gelu(&mut self.products, s, factors, bias, gelu, [saved, y], !again);
             }
             Op::GeluAgain { s, gelu, saved, y } => {
                 let ([], [saved, y]) = self.acts.borrow(s.rows(), [], [saved, y]);
                 linear::gelu_again(gelu, saved, y);
             }
-            Op::GeluBwd { s, saved, dy, .. } => {
-                let ([slope], [dy]) = self.acts.borrow(s.rows(), [saved], [dy]);
-                linear::gelu_backward(slope, dy);
+            Op::GeluBwd { s, gelu, saved, dy } => {
+                let ([saved], [dy]) = self.acts.borrow(s.rows(), [saved], [dy]);
+                linear::gelu_backward(gelu, saved, dy);
             }
             Op::LinearBwdInput { s, dy, w, dx } => {
                 let ([dy], [dx]) = self.acts.borrow(s.rows(), [dy], [dx]);
-                linear::backward_input(s, dy, Rows::matrix(&self.w, w), dx);
+                linear::backward_input(&mut self.products, s, [dy, Rows::matrix(weights, w)], dx);
             }
             Op::LinearBwdWeight { s, dy, x, w, bias, accumulate } => {
                 let (dy, x) = (self.acts.read(dy, s.rows()), self.acts.read(x, s.rows()));
-                linear::backward_weight(s, dy, x, RowsMut::matrix(&mut self.g, w), accumulate);
+                let dw = RowsMut::matrix(&mut self.g, w);
+                E::weight_gradient(&mut self.products, s, dy, x, dw, accumulate);
                 for b in bias.into_iter().flatten() {
                     let place = Matrix { offset: b.offset, rows: 1, cols: b.len, ld: b.len };
                     linear::backward_bias(s, dy, RowsMut::matrix(&mut self.g, place), accumulate);
@@ -75,7 +83,7 @@ impl Ops for Cpu {
             }
             Op::Rotary { s, heads, qkv, first } => {
                 let ([], [qkv]) = self.acts.borrow(s.rows(), [], [qkv]);
-                rotary::rotate(s, heads, &self.rotary, qkv, first, Rotate::Forward);
+                rotary::rotate(s, heads, &self.rotary, qkv, first);
             }
             Op::Attention { s, heads, qkv, out, lse } => {
                 let ([qkv], [out]) = self.acts.borrow(s.rows(), [qkv], [out]);
@@ -83,11 +91,9 @@ impl Ops for Cpu {
                 attention::forward(s, heads, qkv, out, lse);
             }
             Op::AttentionBwd { s, heads, qkv, out, lse, dout, dqkv } => {
-                let ([qkv, out, dout], [dqkv_rows]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
+                let (given, [dqkv]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
                 let lse = self.stats.read(stat(lse), s.rows());
-                attention::backward(s, heads, qkv, out, lse, dout, dqkv_rows);
-                let ([], [dqkv]) = self.acts.borrow(s.rows(), [], [dqkv]);
-                rotary::rotate(s, heads, &self.rotary, dqkv, 0, Rotate::Backward);
+                attention::backward(s, heads, given, lse, dqkv, &self.rotary);
             }
             Op::AttentionDecode { heads, qkv, position, out } => {
                 let (qkv, out) = self.acts.borrow_rows((qkv, position + 1), (out, 1));
@@ -114,7 +120,7 @@ impl Ops for Cpu {
     }
 }
 
-fn vector(buffer: &[f32], v: Vector) -> &[f32] {
+fn vector<E>(buffer: &[E], v: Vector) -> &[E] {
     &buffer[v.offset..v.offset + v.len]
 }
 
@@ -122,7 +128,7 @@ fn affine(w: &[f32], norm: Norm) -> Affine<'_> {
     Affine { weight: vector(w, norm.weight), bias: vector(w, norm.bias) }
 }
 
-impl Cpu {
+impl<E: Multiply> Processor<E> {
     /// Both LayerNorm gradients: the pass over rows, then the sums of the weights in order.
     fn layernorm_backward<const N: usize>(
         &mut self,

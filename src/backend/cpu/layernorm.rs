@@ -1,6 +1,7 @@
 //! LayerNorm, and the pair of the parallel residual that shares one pass and its statistics.
 mod backward;
 
+use super::element::Element;
 use super::math::{dispatch, sum, vectorize};
 use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
 use crate::ops::Shape;
@@ -22,38 +23,51 @@ pub struct Affine<'a> {
 }
 
 /// `y = x̂·weight + bias`; `stats` keeps (mean, rstd).
-pub fn forward(x: Rows, norm: Affine, eps: f32, y: RowsMut, stats: RowsMut) {
-    for_row_blocks([y, stats], BLOCK, |first, [mut y, mut stats]| {
-        for i in 0..y.rows {
-            let x = x.row(first + i);
-            vectorize(
-                #[inline(always)]
-                || {
-                    let moments = moments(x, eps);
-                    stats.row(i).copy_from_slice(&moments);
-                    normalize(x, moments, norm, y.row(i));
-                },
-            );
-        }
+pub fn forward<E: Element>(x: Rows<E>, norm: Affine, eps: f32, y: RowsMut<E>, stats: RowsMut) {
+    for_row_blocks(([y], [stats]), BLOCK, |first, ([y], [mut stats])| {
+        let mut each = |x: Rows, mut y: RowsMut| {
+            for i in 0..x.rows {
+                let x = x.row(i);
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        let moments = moments(x, eps);
+                        stats.row(i).copy_from_slice(&moments);
+                        normalize(x, moments, norm, y.row(i));
+                    },
+                );
+            }
+        };
+        E::read(x.part(first..first + y.rows, 0..x.cols), |x| E::write(y, |y| each(x, y)));
     });
 }
 
 /// Both norms from one pass.
-pub fn forward_pair(x: Rows, norms: [Affine; 2], eps: f32, y: [RowsMut; 2], stats: RowsMut) {
-    let [a, b] = y;
-    for_row_blocks([a, b, stats], BLOCK, |first, [mut a, mut b, mut stats]| {
-        for i in 0..a.rows {
-            let x = x.row(first + i);
-            vectorize(
-                #[inline(always)]
-                || {
-                    let moments = moments(x, eps);
-                    stats.row(i).copy_from_slice(&moments);
-                    normalize(x, moments, norms[0], a.row(i));
-                    normalize(x, moments, norms[1], b.row(i));
-                },
-            );
-        }
+pub fn forward_pair<E: Element>(
+    x: Rows<E>,
+    norms: [Affine; 2],
+    eps: f32,
+    y: [RowsMut<E>; 2],
+    stats: RowsMut,
+) {
+    for_row_blocks((y, [stats]), BLOCK, |first, ([a, b], [mut stats])| {
+        let mut each = |x: Rows, mut a: RowsMut, mut b: RowsMut| {
+            for i in 0..x.rows {
+                let x = x.row(i);
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        let moments = moments(x, eps);
+                        stats.row(i).copy_from_slice(&moments);
+                        normalize(x, moments, norms[0], a.row(i));
+                        normalize(x, moments, norms[1], b.row(i));
+                    },
+                );
+            }
+        };
+        E::read(x.part(first..first + a.rows, 0..x.cols), |x| {
+            E::write(a, |a| E::write(b, |b| each(x, a, b)));
+        });
     });
 }
 
@@ -79,13 +93,13 @@ pub fn chunks(s: Shape) -> usize {
 }
 
 /// `dx += Σₙ d normₙ`, and per chunk of rows the sums of `dyₙ·x̂` and of `dyₙ`: `partials [chunks, N·2·C]`.
-pub fn backward<const N: usize>(
+pub fn backward<E: Element, const N: usize>(
     s: Shape,
-    x: Rows,
+    x: Rows<E>,
     stats: Rows,
     weights: [&[f32]; N],
-    dy: [Rows; N],
-    dx: RowsMut,
+    dy: [Rows<E>; N],
+    dx: RowsMut<E>,
     partials: RowsMut,
 ) {
     let per_sequence = s.time.div_ceil(CHUNK);
@@ -95,11 +109,23 @@ pub fn backward<const N: usize>(
     };
     let (cols, sums) = (dx.cols, partials.cols);
     for_parts(
-        [dx, partials],
+        ([dx], [partials]),
         chunks(s),
-        |chunk| [(rows(chunk), 0..cols), (chunk..chunk + 1, 0..sums)],
-        |chunk, [dx, mut sums]| {
-            dispatch(Chunk { x, stats, weights, dy, first: rows(chunk).start, dx, sums: sums.row(0) });
+        |chunk| ([(rows(chunk), 0..cols)], [(chunk..chunk + 1, 0..sums)]),
+        |chunk, ([dx], [mut sums])| {
+            let rows = rows(chunk);
+            let stats = stats.part(rows.clone(), 0..stats.cols);
+            E::read(x.part(rows.clone(), 0..cols), |x| {
+                // Where there is one gradient, it is the last one, too.
+                E::read(dy[0].part(rows.clone(), 0..cols), |first| {
+                    E::read(dy[N - 1].part(rows, 0..cols), |last| {
+                        let dy = std::array::from_fn(|n| if n == 0 { first } else { last });
+                        E::edit(dx, |dx| {
+                            dispatch(Chunk { x, stats, weights, dy, dx, sums: sums.row(0) });
+                        });
+                    });
+                });
+            });
         },
     );
 }

@@ -1,43 +1,36 @@
 //! Matrix products with what follows them: biases, residual, GELU.
-use super::gemm::{Operand, gemm};
+use super::element::Element;
+use super::gemm::Operand;
 use super::math::{gelu_erf, gelu_tanh, normal_or_zero, vectorize};
 use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
-use super::tiles::Tiles;
+use super::multiply::Multiply;
+use super::product::Products;
 use crate::ops::{Gelu, Matrix, Shape};
 
-/// Rows and columns of a tile of a weight gradient, which stays in cache while the sequences are added to it.
-const GRAD_ROWS: usize = 256;
-const GRAD_COLS: usize = 512;
-/// Its tiles are made smaller where there are fewer, for all threads to have work.
-const GRAD_TILES: usize = 6;
 /// Rows of a task of GELU.
 const GELU_ROWS: usize = 16;
 
 /// `y = [residual +] x·wᵀ [+ Σ bias]`.
-pub fn forward(s: Shape, x: Rows, w: Rows, bias: [Option<&[f32]>; 2], residual: Option<Rows>, y: RowsMut) {
-    let tiles = Tiles::new(s, y.cols);
-    for_parts(
-        [y],
-        tiles.count(),
-        |t| [tiles.get(t)],
-        |t, [mut tile]| {
-            let (r, c) = tiles.get(t);
-            let (x, w) = (x.part(r.clone(), 0..x.cols), w.part(c.clone(), 0..w.cols));
-            gemm(&mut tile, false, Operand::N(x), Operand::T(w), 1.0);
-            let bias = bias.map(|b| b.map(|b| &b[c.clone()]));
-            finish(&mut tile, bias, residual.map(|x| x.part(r, c)));
-        },
-    );
+pub fn forward<E: Multiply>(
+    products: &mut Products,
+    s: Shape,
+    [x, w]: [Rows<E>; 2],
+    bias: [Option<&[E]>; 2],
+    residual: Option<Rows<E>>,
+    y: RowsMut<E>,
+) {
+    let bias = bias.map(|b| b.map(E::values));
+    E::product(products, s, x, Operand::T(w), y, |tile, (r, c)| {
+        let bias = bias.each_ref().map(|b| b.as_ref().map(|b| &b[c.clone()]));
+        match residual {
+            Some(residual) => E::read(residual.part(r, c), |x| finish(tile, bias, Some(x))),
+            None => finish(tile, bias, None),
+        }
+    });
 }
 
 /// Adds biases and residual to a product.
 fn finish(tile: &mut RowsMut, bias: [Option<&[f32]>; 2], residual: Option<Rows>) {
-    let add = |row: &mut [f32], x: &[f32]| {
-        vectorize(
-            #[inline(always)]
-            || row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
-        )
-    };
     if bias.iter().all(Option::is_none) && residual.is_none() {
         return;
     }
@@ -48,36 +41,56 @@ fn finish(tile: &mut RowsMut, bias: [Option<&[f32]>; 2], residual: Option<Rows>)
     }
 }
 
-/// `y = gelu(x·wᵀ + bias)`; `saved` keeps the derivative, so that the backward is one product, or, without `slope`,
-/// `x·wᵀ + bias` for [`gelu_again`]. A pass of its own over whole rows beats one over the columns of a tile.
-pub fn forward_gelu(
+fn add(row: &mut [f32], x: &[f32]) {
+    vectorize(
+        #[inline(always)]
+        || row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+    );
+}
+
+/// `y = gelu(x·wᵀ + bias)`; `saved` keeps what the backward needs or, without `slope`, `x·wᵀ + bias` for [`gelu_again`].
+/// A pass of its own over whole rows beats one over the columns of a tile.
+pub fn forward_gelu<E: Multiply>(
+    products: &mut Products,
     s: Shape,
-    x: Rows,
-    w: Rows,
-    bias: &[f32],
+    [x, w]: [Rows<E>; 2],
+    bias: &[E],
     kind: Gelu,
-    [mut saved, y]: [RowsMut; 2],
+    [mut saved, y]: [RowsMut<E>; 2],
     slope: bool,
 ) {
     let (rows, cols) = (saved.rows, saved.cols);
-    forward(s, x, w, [None, None], None, saved.part_mut(0..rows, 0..cols));
-    for_row_blocks([saved, y], GELU_ROWS, |_, [mut saved, mut y]| {
-        for i in 0..saved.rows {
-            let x = saved.row(i);
-            vectorize(
-                #[inline(always)]
-                || x.iter_mut().zip(bias).for_each(|(x, b)| *x += b),
-            );
-            activate_row(kind, x, y.row(i), slope);
-        }
+    let pre = saved.part_mut(0..rows, 0..cols);
+    if !E::SLOPE {
+        // GELU is that of the rounded sum.
+        forward(products, s, [x, w], [Some(bias), None], None, pre);
+        return gelu_again(kind, saved, y);
+    }
+    forward(products, s, [x, w], [None, None], None, pre);
+    let bias = E::values(bias);
+    for_row_blocks([saved, y], GELU_ROWS, |_, [saved, y]| {
+        E::edit(saved, |mut x| {
+            (0..x.rows).for_each(|i| add(x.row(i), &bias));
+            E::write(y, |mut y| activate_rows(kind, &mut x, &mut y, slope));
+        });
     });
 }
 
-/// `y = gelu(saved)`, and `saved` becomes the derivative.
-pub fn gelu_again(kind: Gelu, saved: RowsMut, y: RowsMut) {
-    for_row_blocks([saved, y], GELU_ROWS, |_, [mut saved, mut y]| {
-        (0..saved.rows).for_each(|i| activate_row(kind, saved.row(i), y.row(i), true));
+/// `y = gelu(saved)`, and `saved` becomes what the backward needs.
+pub fn gelu_again<E: Element>(kind: Gelu, saved: RowsMut<E>, y: RowsMut<E>) {
+    for_row_blocks([saved, y], GELU_ROWS, |_, [saved, y]| {
+        E::write(y, |mut y| {
+            if E::SLOPE {
+                E::edit(saved, |mut x| activate_rows(kind, &mut x, &mut y, true));
+            } else {
+                E::read(saved.read(), |x| (0..x.rows).for_each(|i| value_row(kind, x.row(i), y.row(i))));
+            }
+        });
     });
+}
+
+fn activate_rows(kind: Gelu, x: &mut RowsMut, y: &mut RowsMut, slope: bool) {
+    (0..x.rows).for_each(|i| activate_row(kind, x.row(i), y.row(i), slope));
 }
 
 /// GELU of `x [m, n]` in a pass of its own, as it follows the crate's product where ours has it built in.
@@ -109,60 +122,56 @@ fn activate(x: &mut [f32], y: &mut [f32], slope: bool, gelu: impl Fn(f32) -> (f3
     }
 }
 
-/// `dy *= slope`, element by element: the gradient in front of GELU.
-pub fn gelu_backward(slope: Rows, dy: RowsMut) {
-    for_row_blocks([dy], GELU_ROWS, |first, [mut dy]| {
-        for i in 0..dy.rows {
-            let slope = slope.row(first + i);
-            vectorize(
-                #[inline(always)]
-                || dy.row(i).iter_mut().zip(slope).for_each(|(d, s)| *d = normal_or_zero(*d * s)),
-            );
-        }
+/// The value alone.
+fn value_row(kind: Gelu, x: &[f32], y: &mut [f32]) {
+    match kind {
+        Gelu::Erf => vectorize(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = gelu_erf(*x).0),
+        ),
+        Gelu::Tanh => vectorize(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = gelu_tanh(*x).0),
+        ),
+    }
+}
+
+/// `dy *= gelu'`, element by element: the gradient in front of GELU, of the slope that was saved or that of the
+/// pre-activation.
+pub fn gelu_backward<E: Element>(kind: Gelu, saved: Rows<E>, dy: RowsMut<E>) {
+    for_row_blocks([dy], GELU_ROWS, |first, [dy]| {
+        let saved = saved.part(first..first + dy.rows, 0..saved.cols);
+        E::read(saved, |saved| {
+            E::edit(dy, |mut dy| (0..dy.rows).for_each(|i| slope_row::<E>(kind, saved.row(i), dy.row(i))));
+        });
     });
 }
 
-/// `dx = dy·w`.
-pub fn backward_input(s: Shape, dy: Rows, w: Rows, dx: RowsMut) {
-    let tiles = Tiles::new(s, dx.cols);
-    for_parts(
-        [dx],
-        tiles.count(),
-        |t| [tiles.get(t)],
-        |t, [mut tile]| {
-            let (r, c) = tiles.get(t);
-            gemm(&mut tile, false, Operand::N(dy.part(r, 0..dy.cols)), Operand::N(w.part(0..w.rows, c)), 1.0);
+fn slope_row<E: Element>(kind: Gelu, saved: &[f32], dy: &mut [f32]) {
+    #[inline(always)]
+    fn times(saved: &[f32], dy: &mut [f32], slope: impl Fn(f32) -> f32) {
+        dy.iter_mut().zip(saved).for_each(|(d, s)| *d = normal_or_zero(*d * slope(*s)));
+    }
+    vectorize(
+        #[inline(always)]
+        || match (E::SLOPE, kind) {
+            (true, _) => times(saved, dy, |slope| slope),
+            (false, Gelu::Erf) => times(saved, dy, |x| gelu_erf(x).1),
+            (false, Gelu::Tanh) => times(saved, dy, |x| gelu_tanh(x).1),
         },
     );
 }
 
-/// `dw += dyᵀ·x`, one sequence after the other.
-pub fn backward_weight(s: Shape, dy: Rows, x: Rows, dw: RowsMut, accumulate: bool) {
-    let (rows, cols) = (dw.rows, dw.cols);
-    let columns = cols.div_ceil(GRAD_COLS);
-    let height = if rows.div_ceil(GRAD_ROWS) * columns < GRAD_TILES { GRAD_ROWS / 2 } else { GRAD_ROWS };
-    let tile = |t: usize| {
-        let (r, c) = (t / columns * height, t % columns * GRAD_COLS);
-        (r..(r + height).min(rows), c..(c + GRAD_COLS).min(cols))
-    };
-    for_parts(
-        [dw],
-        rows.div_ceil(height) * columns,
-        |t| [tile(t)],
-        |t, [mut part]| {
-            let (r, c) = tile(t);
-            for sequence in 0..s.batch {
-                let rows = sequence * s.time..(sequence + 1) * s.time;
-                let (dy, x) = (dy.part(rows.clone(), r.clone()), x.part(rows, c.clone()));
-                gemm(&mut part, accumulate || sequence > 0, Operand::T(dy), Operand::N(x), 1.0);
-            }
-        },
-    );
+/// `dx = dy·w`.
+pub fn backward_input<E: Multiply>(products: &mut Products, s: Shape, [dy, w]: [Rows<E>; 2], dx: RowsMut<E>) {
+    E::product(products, s, dy, Operand::N(w), dx, |_, _| ());
 }
 
 /// `db += Σ dy`: the rows of a sequence in order, then the sequences.
-pub fn backward_bias(s: Shape, dy: Rows, db: RowsMut, accumulate: bool) {
+pub fn backward_bias<E: Element>(s: Shape, dy: Rows<E>, db: RowsMut, accumulate: bool) {
     const COLS: usize = 128;
+    /// Rows that are borrowed as f32 at a time.
+    const ROWS: usize = 64;
     let cols = db.cols;
     let range = |t: usize| (0..1, t * COLS..((t + 1) * COLS).min(cols));
     for_parts(
@@ -175,12 +184,11 @@ pub fn backward_bias(s: Shape, dy: Rows, db: RowsMut, accumulate: bool) {
             for sequence in 0..s.batch {
                 let mut total = [0.0f32; COLS];
                 let total = &mut total[..c.len()];
-                for i in sequence * s.time..(sequence + 1) * s.time {
-                    let dy = &dy.row(i)[c.clone()];
-                    vectorize(
-                        #[inline(always)]
-                        || total.iter_mut().zip(dy).for_each(|(t, d)| *t += d),
-                    );
+                let rows = sequence * s.time..(sequence + 1) * s.time;
+                for start in rows.clone().step_by(ROWS) {
+                    E::read(dy.part(start..(start + ROWS).min(rows.end), c.clone()), |dy| {
+                        (0..dy.rows).for_each(|i| add(total, dy.row(i)));
+                    });
                 }
                 if accumulate || sequence > 0 {
                     db.iter_mut().zip(total.iter()).for_each(|(b, t)| *b += t);

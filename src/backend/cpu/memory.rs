@@ -8,38 +8,38 @@ use std::ops::Range;
 
 /// Rows `[rows, cols]` at stride `ld` that are only read.
 #[derive(Clone, Copy)]
-pub struct Rows<'a> {
-    ptr: *const f32,
+pub struct Rows<'a, E = f32> {
+    ptr: *const E,
     /// Number of rows.
     pub rows: usize,
     /// Elements of a row.
     pub cols: usize,
     /// Elements between the starts of two rows.
     pub ld: usize,
-    life: PhantomData<&'a [f32]>,
+    life: PhantomData<&'a [E]>,
 }
 
 /// Rows that are written by tasks, each element by one task only.
-pub struct RowsMut<'a> {
-    ptr: *mut f32,
+pub struct RowsMut<'a, E = f32> {
+    ptr: *mut E,
     /// Number of rows.
     pub rows: usize,
     /// Elements of a row.
     pub cols: usize,
     /// Elements between the starts of two rows.
     pub ld: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut [E]>,
 }
 
-// SAFETY: a shared borrow of f32s, whose lifetime the type carries.
-unsafe impl Send for Rows<'_> {}
+// SAFETY: a shared borrow of numbers, whose lifetime the type carries.
+unsafe impl<E: Sync> Send for Rows<'_, E> {}
 // SAFETY: as above; there is no interior mutability.
-unsafe impl Sync for Rows<'_> {}
-// SAFETY: an exclusive borrow of f32s, whose lifetime the type carries.
-unsafe impl Send for RowsMut<'_> {}
+unsafe impl<E: Sync> Sync for Rows<'_, E> {}
+// SAFETY: an exclusive borrow of numbers, whose lifetime the type carries.
+unsafe impl<E: Send> Send for RowsMut<'_, E> {}
 // SAFETY: through `&RowsMut` nothing can be read or written; see `part`, which is private to this module's
 // drivers and hands out each element once.
-unsafe impl Sync for RowsMut<'_> {}
+unsafe impl<E: Sync> Sync for RowsMut<'_, E> {}
 
 /// Checks that `rows` rows at these strides end inside `len` elements.
 fn check(len: usize, offset: usize, rows: usize, cols: usize, ld: usize) {
@@ -47,28 +47,28 @@ fn check(len: usize, offset: usize, rows: usize, cols: usize, ld: usize) {
     assert!(rows <= 1 || cols <= ld, "rows overlap");
 }
 
-impl<'a> Rows<'a> {
+impl<'a, E> Rows<'a, E> {
     /// A view of `rows` rows of `buffer`.
-    pub fn new(buffer: &'a [f32], act: Act, rows: usize) -> Self {
+    pub fn new(buffer: &'a [E], act: Act, rows: usize) -> Self {
         check(buffer.len(), act.offset, rows, act.cols, act.ld);
         Self { ptr: buffer[act.offset..].as_ptr(), rows, cols: act.cols, ld: act.ld, life: PhantomData }
     }
 
     /// The weight `m` of a flat buffer.
-    pub fn matrix(buffer: &'a [f32], m: Matrix) -> Self {
+    pub fn matrix(buffer: &'a [E], m: Matrix) -> Self {
         Self::new(buffer, Act { offset: m.offset, cols: m.cols, ld: m.ld }, m.rows)
     }
 
     /// Row `i`, all of its columns.
     #[inline(always)]
-    pub fn row(&self, i: usize) -> &'a [f32] {
+    pub fn row(&self, i: usize) -> &'a [E] {
         assert!(i < self.rows);
         // SAFETY: `check` at construction; nobody writes here while `'a` lasts.
         unsafe { std::slice::from_raw_parts(self.ptr.add(i * self.ld), self.cols) }
     }
 
     /// Rows `r` and columns `c` of it.
-    pub fn part(&self, r: Range<usize>, c: Range<usize>) -> Rows<'a> {
+    pub fn part(&self, r: Range<usize>, c: Range<usize>) -> Rows<'a, E> {
         assert!(r.start <= r.end && r.end <= self.rows && c.start <= c.end && c.end <= self.cols);
         // SAFETY: inside the view, by the assertion.
         let ptr = unsafe { self.ptr.add(if r.is_empty() { 0 } else { r.start * self.ld + c.start }) };
@@ -76,33 +76,33 @@ impl<'a> Rows<'a> {
     }
 
     /// Address of the first element, for a matrix product.
-    pub(super) fn as_ptr(&self) -> *const f32 {
+    pub(super) fn as_ptr(&self) -> *const E {
         self.ptr
     }
 }
 
-impl<'a> RowsMut<'a> {
+impl<'a, E> RowsMut<'a, E> {
     /// A view of `rows` rows of `buffer`.
-    pub fn new(buffer: &'a mut [f32], act: Act, rows: usize) -> Self {
+    pub fn new(buffer: &'a mut [E], act: Act, rows: usize) -> Self {
         check(buffer.len(), act.offset, rows, act.cols, act.ld);
         Self { ptr: buffer[act.offset..].as_mut_ptr(), rows, cols: act.cols, ld: act.ld, life: PhantomData }
     }
 
     /// The gradient `m` of a flat buffer.
-    pub fn matrix(buffer: &'a mut [f32], m: Matrix) -> Self {
+    pub fn matrix(buffer: &'a mut [E], m: Matrix) -> Self {
         Self::new(buffer, Act { offset: m.offset, cols: m.cols, ld: m.ld }, m.rows)
     }
 
     /// Row `i`, all of its columns.
     #[inline(always)]
-    pub fn row(&mut self, i: usize) -> &mut [f32] {
+    pub fn row(&mut self, i: usize) -> &mut [E] {
         assert!(i < self.rows);
         // SAFETY: `check` at construction; the exclusive borrow of self is that of the row.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(i * self.ld), self.cols) }
     }
 
     /// The same rows, read only.
-    pub fn read(&self) -> Rows<'_> {
+    pub fn read(&self) -> Rows<'_, E> {
         Rows { ptr: self.ptr, rows: self.rows, cols: self.cols, ld: self.ld, life: PhantomData }
     }
 
@@ -110,7 +110,7 @@ impl<'a> RowsMut<'a> {
     ///
     /// # Safety
     /// While it lives, no other view of these elements may exist.
-    unsafe fn part(&self, r: Range<usize>, c: Range<usize>) -> RowsMut<'a> {
+    unsafe fn part(&self, r: Range<usize>, c: Range<usize>) -> RowsMut<'a, E> {
         assert!(r.start <= r.end && r.end <= self.rows && c.start <= c.end && c.end <= self.cols);
         // SAFETY: inside the view, by the assertion.
         let ptr = unsafe { self.ptr.add(if r.is_empty() { 0 } else { r.start * self.ld + c.start }) };
@@ -118,89 +118,141 @@ impl<'a> RowsMut<'a> {
     }
 
     /// Rows `r` and columns `c` of it, borrowed from it.
-    pub fn part_mut(&mut self, r: Range<usize>, c: Range<usize>) -> RowsMut<'_> {
+    pub fn part_mut(&mut self, r: Range<usize>, c: Range<usize>) -> RowsMut<'_, E> {
         // SAFETY: the exclusive borrow of self lasts as long as the part.
         unsafe { self.part(r, c) }
     }
 
     /// Address of the first element, for a matrix product.
-    pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
+    pub(super) fn as_mut_ptr(&mut self) -> *mut E {
         self.ptr
     }
 }
 
-/// Runs `f(task, parts)` for each task in parallel; `parts[i]` is the part of `outs[i]` that `split(task)` names.
+/// A part of a view: rows and columns of it.
+pub type Place = (Range<usize>, Range<usize>);
+
+/// Views that tasks write parts of: an array of one element's, or a pair of such.
+pub trait Outs: Sized + Sync {
+    /// A place in each view.
+    type Places;
+    /// Columns of each view.
+    type Cols: Sync;
+    /// Rows of the first view, and the columns of each.
+    fn extent(&self) -> (usize, Self::Cols);
+    /// All columns of some rows of each.
+    fn all_columns(rows: Range<usize>, cols: &Self::Cols) -> Self::Places;
+    /// Whether any view has elements in both.
+    fn overlap(a: &Self::Places, b: &Self::Places) -> bool;
+    /// The parts at these places.
+    ///
+    /// # Safety
+    /// While they live, no other view of their elements may exist.
+    unsafe fn parts(&self, places: Self::Places) -> Self;
+}
+
+impl<E: Send + Sync, const N: usize> Outs for [RowsMut<'_, E>; N] {
+    type Places = [Place; N];
+    type Cols = [usize; N];
+
+    fn extent(&self) -> (usize, Self::Cols) {
+        (self[0].rows, std::array::from_fn(|i| self[i].cols))
+    }
+
+    fn all_columns(rows: Range<usize>, cols: &Self::Cols) -> Self::Places {
+        cols.map(|cols| (rows.clone(), 0..cols))
+    }
+
+    fn overlap(a: &Self::Places, b: &Self::Places) -> bool {
+        let meet = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+        a.iter().zip(b).any(|(a, b)| meet(&a.0, &b.0) && meet(&a.1, &b.1))
+    }
+
+    unsafe fn parts(&self, places: Self::Places) -> Self {
+        let mut views = self.iter();
+        // SAFETY: the caller's.
+        places.map(|(r, c)| unsafe { views.next().expect("a view for each place").part(r, c) })
+    }
+}
+
+impl<A: Outs, B: Outs> Outs for (A, B) {
+    type Places = (A::Places, B::Places);
+    type Cols = (A::Cols, B::Cols);
+
+    fn extent(&self) -> (usize, Self::Cols) {
+        let ((rows, a), (_, b)) = (self.0.extent(), self.1.extent());
+        (rows, (a, b))
+    }
+
+    fn all_columns(rows: Range<usize>, (a, b): &Self::Cols) -> Self::Places {
+        (A::all_columns(rows.clone(), a), B::all_columns(rows, b))
+    }
+
+    fn overlap(a: &Self::Places, b: &Self::Places) -> bool {
+        A::overlap(&a.0, &b.0) || B::overlap(&a.1, &b.1)
+    }
+
+    unsafe fn parts(&self, places: Self::Places) -> Self {
+        // SAFETY: the caller's.
+        unsafe { (self.0.parts(places.0), self.1.parts(places.1)) }
+    }
+}
+
+/// Runs `f(task, parts)` for each task in parallel on the parts of `outs` that `split(task)` names.
 /// Panics if two tasks of a debug build name the same elements.
-pub fn for_parts<const N: usize>(
-    outs: [RowsMut<'_>; N],
+pub fn for_parts<O: Outs>(
+    outs: O,
     tasks: usize,
-    split: impl Fn(usize) -> [(Range<usize>, Range<usize>); N] + Sync,
-    f: impl Fn(usize, [RowsMut<'_>; N]) + Sync,
+    split: impl Fn(usize) -> O::Places + Sync,
+    f: impl Fn(usize, O) + Sync,
 ) {
     // What is left out here and below is seen by whoever asks for a result.
     if stop::requested() {
         return;
     }
     if cfg!(debug_assertions) {
-        for i in 0..N {
-            let all: Vec<_> = (0..tasks).map(|t| split(t)[i].clone()).collect();
-            let overlap = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
-            for (j, a) in all.iter().enumerate() {
-                assert!(
-                    !all[..j].iter().any(|b| overlap(&a.0, &b.0) && overlap(&a.1, &b.1)),
-                    "tasks share elements"
-                );
-            }
+        let all: Vec<_> = (0..tasks).map(&split).collect();
+        for (i, a) in all.iter().enumerate() {
+            assert!(!all[..i].iter().any(|b| O::overlap(a, b)), "tasks share elements");
         }
     }
     (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
         if stop::requested() {
             return;
         }
-        let ranges = split(task);
         // SAFETY: the callers' splits are partitions (checked above in debug builds), so no two tasks hold
         // views of one element, and `outs` is borrowed exclusively until all tasks are done.
-        let parts =
-            std::array::from_fn(|i| unsafe { outs[i].part(ranges[i].0.clone(), ranges[i].1.clone()) });
+        let parts = unsafe { outs.parts(split(task)) };
         f(task, parts);
     });
 }
 
 /// Runs `f(first_row, parts)` over blocks of at most `block` rows in parallel.
-pub fn for_row_blocks<const N: usize>(
-    outs: [RowsMut<'_>; N],
-    block: usize,
-    f: impl Fn(usize, [RowsMut<'_>; N]) + Sync,
-) {
-    let rows = outs[0].rows;
-    let cols: [usize; N] = std::array::from_fn(|i| outs[i].cols);
+pub fn for_row_blocks<O: Outs>(outs: O, block: usize, f: impl Fn(usize, O) + Sync) {
+    let (rows, cols) = outs.extent();
     let range = |task: usize| task * block..((task + 1) * block).min(rows);
-    for_parts(
-        outs,
-        rows.div_ceil(block),
-        |task| std::array::from_fn(|i| (range(task), 0..cols[i])),
-        |task, parts| f(task * block, parts),
-    );
+    let places = |task: usize| O::all_columns(range(task), &cols);
+    for_parts(outs, rows.div_ceil(block), places, |task, parts| f(task * block, parts));
 }
 
 /// A flat buffer, all of it allocated before the first step; tensors are ranges of it.
-pub struct FlatBuffer {
-    buffer: Vec<f32>,
+pub struct FlatBuffer<E = f32> {
+    buffer: Vec<E>,
     /// What is used of it: from the start of a cache line. An allocation starts 16 bytes past one, and every vector would
     /// be in two.
     used: Range<usize>,
 }
 
-impl FlatBuffer {
+impl<E: Copy + Default> FlatBuffer<E> {
     /// `len` zeros; pages are touched when first written.
     pub fn new(len: usize) -> Self {
         const LINE: usize = 64;
-        let buffer = vec![0.0f32; len + LINE / size_of::<f32>()];
+        let buffer = vec![E::default(); len + LINE / size_of::<E>()];
         let start = buffer.as_ptr().align_offset(LINE);
         Self { buffer, used: start..start + len }
     }
 
-    fn values(&self) -> &[f32] {
+    fn values(&self) -> &[E] {
         &self.buffer[self.used.clone()]
     }
 
@@ -217,7 +269,7 @@ impl FlatBuffer {
         rows: usize,
         reads: [Act; R],
         writes: [Act; W],
-    ) -> ([Rows<'_>; R], [RowsMut<'_>; W]) {
+    ) -> ([Rows<'_, E>; R], [RowsMut<'_, E>; W]) {
         for (i, w) in writes.iter().enumerate() {
             assert!(
                 reads.iter().chain(&writes[..i]).all(|o| disjoint(*w, *o, rows)),
@@ -237,7 +289,7 @@ impl FlatBuffer {
     }
 
     /// Borrows a tensor to read and one to write that differ in their number of rows.
-    pub fn borrow_rows(&mut self, read: (Act, usize), write: (Act, usize)) -> (Rows<'_>, RowsMut<'_>) {
+    pub fn borrow_rows(&mut self, read: (Act, usize), write: (Act, usize)) -> (Rows<'_, E>, RowsMut<'_, E>) {
         let end = |(a, rows): (Act, usize)| a.offset + rows.saturating_sub(1) * a.ld + a.cols;
         assert!(end(read) <= write.0.offset || end(write) <= read.0.offset, "tensors overlap: {write:?}");
         check(self.values().len(), read.0.offset, read.1, read.0.cols, read.0.ld);
@@ -252,7 +304,7 @@ impl FlatBuffer {
     }
 
     /// `rows` rows of one tensor.
-    pub fn read(&self, act: Act, rows: usize) -> Rows<'_> {
+    pub fn read(&self, act: Act, rows: usize) -> Rows<'_, E> {
         Rows::new(self.values(), act, rows)
     }
 }
@@ -285,7 +337,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "tensors overlap")]
     fn overlapping_borrows_are_refused() {
-        let mut buffer = FlatBuffer::new(16);
+        let mut buffer = FlatBuffer::<f32>::new(16);
         let x = Act { offset: 0, cols: 4, ld: 4 };
         buffer.borrow(2, [x], [x.from_row(1)]);
     }

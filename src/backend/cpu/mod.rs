@@ -1,4 +1,5 @@
-//! The `cpu` backend: f32 on the current rayon pool, matrix products by the `gemm` crate.
+//! The `cpu` backend on the current rayon pool: f32 with matrix products by the `gemm` crate, or bf16 activations and
+//! weights of products with f32 sums, by micro-kernels of our own.
 //!
 //! Work is cut into tasks by shapes alone, every sum has a fixed order, and tasks write disjoint elements, so
 //! results are equal in bits for any number of threads.
@@ -8,6 +9,7 @@
 mod adamw;
 mod attention;
 mod cross_entropy;
+mod element;
 mod embedding;
 mod gemm;
 mod issue;
@@ -15,6 +17,8 @@ mod layernorm;
 mod linear;
 pub mod math;
 mod memory;
+mod multiply;
+mod product;
 pub(crate) mod rotary;
 mod state;
 #[cfg(test)]
@@ -30,15 +34,28 @@ use crate::ops::{
 use crate::stop;
 pub use adamw::average;
 pub use gemm::whole as whole_product;
+use half::bf16;
 pub use linear::whole_gelu;
 use memory::FlatBuffer;
+use multiply::Multiply;
+pub use product::{Micro, Products};
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::time::Instant;
 
-/// Parameters, their gradients and moments, and the activations of one shape.
-pub struct Cpu {
+/// All in f32.
+pub type Cpu = Processor<f32>;
+/// Activations in bf16, and copies of the weights that products read; f32 otherwise.
+pub type MixedCpu = Processor<bf16>;
+
+/// Parameters, their gradients and moments, and the activations of one shape, in `E`.
+pub struct Processor<E> {
     /// Weights, laid out by the parameter table.
     w: Vec<f32>,
+    /// The weights as products read them; empty where that is `w`.
+    copies: Vec<E>,
+    /// Whether `w` was written since they were made.
+    stale: bool,
     /// Gradients; empty unless training.
     g: Vec<f32>,
     /// First moments; empty unless training.
@@ -47,8 +64,9 @@ pub struct Cpu {
     v: Vec<f32>,
     /// The moving average of the weights, where one is kept, and its decay.
     ema: Option<(Vec<f32>, f64)>,
-    acts: FlatBuffer,
+    acts: FlatBuffer<E>,
     stats: FlatBuffer,
+    products: Products,
     /// Per-chunk sums of LayerNorm's weight gradients.
     partials: Vec<f32>,
     tokens: Vec<i32>,
@@ -98,18 +116,21 @@ fn partials_len(workspace: &Workspace) -> usize {
     if workspace.trains() { layernorm::chunks(workspace.shape) * 4 * workspace.channels } else { 0 }
 }
 
-impl Cpu {
+impl<E: Multiply> Processor<E> {
     /// Allocates everything; the weights are zero until they are loaded or initialised.
     pub fn new(config: &ModelConfig, table: &ParamTable, workspace: &Workspace) -> Self {
         let train = |len: usize| if workspace.trains() { vec![0.0; len] } else { Vec::new() };
         Self {
             w: vec![0.0; table.total],
+            copies: vec![E::default(); if E::COPIES { table.total } else { 0 }],
+            stale: true,
             g: train(table.grad_total),
             m: train(table.total),
             v: train(table.total),
             ema: None,
             acts: FlatBuffer::new(workspace.acts_len),
             stats: FlatBuffer::new(workspace.stats_len),
+            products: Products::new(Micro::of_machine()),
             partials: vec![0.0; partials_len(workspace)],
             tokens: Vec::new(),
             targets: Vec::new(),
@@ -131,13 +152,25 @@ impl Cpu {
 
     /// One update of the weights and moments.
     pub fn adamw(&mut self, params: &[AdamParam], step: AdamStep) {
-        adamw::update(&mut self.w, &mut self.m, &mut self.v, &self.g, params, step);
+        self.refresh_copies();
+        adamw::update([&mut self.w, &mut self.m, &mut self.v], &mut self.copies, &self.g, params, step);
+    }
+
+    /// Rounds the weights anew where they were written from outside.
+    fn refresh_copies(&mut self) {
+        if std::mem::take(&mut self.stale) && E::COPIES {
+            const CHUNK: usize = 1 << 16;
+            let chunks = self.w.par_chunks(CHUNK).zip(self.copies.par_chunks_mut(CHUNK));
+            chunks.for_each(|(w, copies)| E::copy_weights(w, copies));
+        }
     }
 
     /// Overwrites as many rows of a tensor as `values [rows, cols]` has: how tests give one operation its inputs.
     pub fn write_act(&mut self, act: Act, values: &[f32]) {
         let ([], [mut view]) = self.acts.borrow(values.len() / act.cols, [], [act]);
-        values.chunks_exact(act.cols).enumerate().for_each(|(i, row)| view.row(i).copy_from_slice(row));
+        E::write(view.part_mut(0..values.len() / act.cols, 0..act.cols), |mut view| {
+            values.chunks_exact(act.cols).enumerate().for_each(|(i, row)| view.row(i).copy_from_slice(row));
+        });
     }
 
     /// The same of per-row values.
@@ -156,7 +189,7 @@ fn stat(s: Stat) -> Act {
     Act { offset: s.offset, cols: s.cols, ld: s.cols }
 }
 
-impl Backend for Cpu {
+impl<E: Multiply> Backend for Processor<E> {
     fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
         self.scale = scale;
         self.tokens.clear();
@@ -224,8 +257,7 @@ impl Backend for Cpu {
 
     fn read_act(&mut self, act: Act, rows: usize) -> Result<Vec<f32>> {
         stop::check()?;
-        let view = self.acts.read(act, rows);
-        Ok((0..rows).flat_map(|i| view.row(i)).copied().collect())
+        Ok(E::read(self.acts.read(act, rows), |view| (0..rows).flat_map(|i| view.row(i)).copied().collect()))
     }
 
     fn keep_ema(&mut self, decay: f64) -> Result<()> {

@@ -1,4 +1,5 @@
 //! Rotary position embedding in place on the interleaved queries and keys.
+use super::element::Element;
 use super::math::vectorize;
 use super::memory::{RowsMut, for_row_blocks};
 use crate::ops::{Heads, Shape};
@@ -48,26 +49,32 @@ impl Tables {
 }
 
 /// Rotates q and k of every row; row `t` of a sequence is at position `first + t`.
-pub fn rotate(s: Shape, heads: Heads, tables: &Tables, qkv: RowsMut, first: usize, direction: Rotate) {
+pub fn rotate<E: Element>(s: Shape, heads: Heads, tables: &Tables, qkv: RowsMut<E>, first: usize) {
     if heads.rotary == 0 {
         return;
     }
-    for_row_blocks([qkv], 16, |start, [mut block]| {
-        for i in 0..block.rows {
-            let (cos, sin) = tables.at(first + (start + i) % s.time);
-            let row = block.row(i);
-            for head in row.chunks_exact_mut(3 * heads.size) {
-                let (q, k) = head[..2 * heads.size].split_at_mut(heads.size);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        rotate_one(&mut q[..heads.rotary], cos, sin, direction);
-                        rotate_one(&mut k[..heads.rotary], cos, sin, direction);
-                    },
-                );
+    for_row_blocks([qkv], 16, |start, [block]| {
+        E::edit(block, |mut block| {
+            for i in 0..block.rows {
+                rotate_row(heads, tables, first + (start + i) % s.time, block.row(i), Rotate::Forward);
             }
-        }
+        });
     });
+}
+
+/// Rotates q and k of the heads of a row at this position.
+pub fn rotate_row(heads: Heads, tables: &Tables, position: usize, row: &mut [f32], direction: Rotate) {
+    let (cos, sin) = tables.at(position);
+    for head in row.chunks_exact_mut(3 * heads.size) {
+        let (q, k) = head[..2 * heads.size].split_at_mut(heads.size);
+        vectorize(
+            #[inline(always)]
+            || {
+                rotate_one(&mut q[..heads.rotary], cos, sin, direction);
+                rotate_one(&mut k[..heads.rotary], cos, sin, direction);
+            },
+        );
+    }
 }
 
 /// Pairs are dimension j and j + rotary/2.

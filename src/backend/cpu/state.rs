@@ -1,9 +1,10 @@
 //! The flat buffers, lent as they are.
-use super::Cpu;
+use super::Processor;
+use super::multiply::Multiply;
 use crate::Result;
 use crate::ops::{Matrix, Part, Sink, Source, State};
 
-impl Cpu {
+impl<E: Multiply> Processor<E> {
     fn part(&self, part: Part) -> &[f32] {
         match part {
             Part::Weights => &self.w,
@@ -14,6 +15,7 @@ impl Cpu {
     }
 
     fn part_mut(&mut self, part: Part) -> &mut [f32] {
+        self.stale |= part == Part::Weights;
         match part {
             Part::Weights => &mut self.w,
             Part::First => &mut self.m,
@@ -23,7 +25,7 @@ impl Cpu {
     }
 }
 
-impl State for Cpu {
+impl<E: Multiply> State for Processor<E> {
     fn state_len(&self, part: Part) -> usize {
         self.part(part).len()
     }

@@ -1,0 +1,193 @@
+//! What activations are kept in: f32, or bf16 that is computed with in f32. An operation is written once, on views of
+//! f32, and borrows its part of the activations as such: f32 lends itself, bf16 a copy in this thread's scratch.
+use super::math::vectorize;
+use super::memory::{Rows, RowsMut};
+use crate::ops::Act;
+use half::bf16;
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+/// A format of activations and of the weights that products read.
+pub trait Element: Copy + Default + Send + Sync + 'static {
+    /// Whether GELU's backward is left the slope. Else it is left the pre-activation, and the slope is that of the rounded
+    /// one, as on a GPU.
+    const SLOPE: bool;
+    /// Whether products read copies of the weights.
+    const COPIES: bool;
+
+    /// Runs `f` on the values.
+    fn read<R>(view: Rows<'_, Self>, f: impl FnOnce(Rows) -> R) -> R;
+
+    /// Runs `f` on room for values of which each is written; then rounds them.
+    fn write<R>(view: RowsMut<'_, Self>, f: impl FnOnce(RowsMut) -> R) -> R;
+
+    /// Runs `f` on the values and rounds what it leaves.
+    fn edit<R>(view: RowsMut<'_, Self>, f: impl FnOnce(RowsMut) -> R) -> R;
+
+    /// A vector as f32.
+    fn values(of: &[Self]) -> Cow<'_, [f32]>;
+
+    /// The weights that products read, of the master weights and their rounded copies.
+    fn weights<'a>(masters: &'a [f32], copies: &'a [Self]) -> &'a [Self];
+
+    /// Rounds master weights to their copies, where there are such.
+    fn copy_weights(masters: &[f32], copies: &mut [Self]);
+}
+
+impl Element for f32 {
+    const SLOPE: bool = true;
+    const COPIES: bool = false;
+
+    fn read<R>(view: Rows, f: impl FnOnce(Rows) -> R) -> R {
+        f(view)
+    }
+
+    fn write<R>(view: RowsMut, f: impl FnOnce(RowsMut) -> R) -> R {
+        f(view)
+    }
+
+    fn edit<R>(view: RowsMut, f: impl FnOnce(RowsMut) -> R) -> R {
+        f(view)
+    }
+
+    fn values(of: &[f32]) -> Cow<'_, [f32]> {
+        Cow::Borrowed(of)
+    }
+
+    fn weights<'a>(masters: &'a [f32], _: &'a [f32]) -> &'a [f32] {
+        masters
+    }
+
+    fn copy_weights(_: &[f32], _: &mut [f32]) {}
+}
+
+impl Element for bf16 {
+    const SLOPE: bool = false;
+    const COPIES: bool = true;
+
+    fn read<R>(view: Rows<bf16>, f: impl FnOnce(Rows) -> R) -> R {
+        with_scratch(view.rows, view.cols, |mut values| {
+            for i in 0..view.rows {
+                widen(view.row(i), values.row(i));
+            }
+            f(values.read())
+        })
+    }
+
+    fn write<R>(mut view: RowsMut<bf16>, f: impl FnOnce(RowsMut) -> R) -> R {
+        with_scratch(view.rows, view.cols, |mut values| {
+            let result = f(values.part_mut(0..view.rows, 0..view.cols));
+            for i in 0..view.rows {
+                narrow(values.row(i), view.row(i));
+            }
+            result
+        })
+    }
+
+    fn edit<R>(mut view: RowsMut<bf16>, f: impl FnOnce(RowsMut) -> R) -> R {
+        with_scratch(view.rows, view.cols, |mut values| {
+            for i in 0..view.rows {
+                widen(view.row(i), values.row(i));
+            }
+            let result = f(values.part_mut(0..view.rows, 0..view.cols));
+            for i in 0..view.rows {
+                narrow(values.row(i), view.row(i));
+            }
+            result
+        })
+    }
+
+    fn values(of: &[bf16]) -> Cow<'_, [f32]> {
+        let mut values = vec![0.0; of.len()];
+        widen(of, &mut values);
+        Cow::Owned(values)
+    }
+
+    fn weights<'a>(_: &'a [f32], copies: &'a [bf16]) -> &'a [bf16] {
+        copies
+    }
+
+    fn copy_weights(masters: &[f32], copies: &mut [bf16]) {
+        narrow(masters, copies);
+    }
+}
+
+thread_local! {
+    /// Scratch that is not in use: as many buffers as were ever borrowed at once.
+    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` on room for `[rows, cols]`, of any contents.
+fn with_scratch<R>(rows: usize, cols: usize, f: impl FnOnce(RowsMut) -> R) -> R {
+    let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < rows * cols {
+        buffer.resize(rows * cols, 0.0);
+    }
+    let result = f(RowsMut::new(&mut buffer, Act { offset: 0, cols, ld: cols }, rows));
+    FREE.with_borrow_mut(|free| free.push(buffer));
+    result
+}
+
+/// bf16 to f32, which is exact.
+pub fn widen(from: &[bf16], to: &mut [f32]) {
+    vectorize(
+        #[inline(always)]
+        || to.iter_mut().zip(from).for_each(|(t, f)| *t = f32::from_bits(u32::from(f.to_bits()) << 16)),
+    );
+}
+
+/// f32 to the nearest bf16, ties to even; NaN stays NaN.
+pub fn narrow(from: &[f32], to: &mut [bf16]) {
+    vectorize(
+        #[inline(always)]
+        || to.iter_mut().zip(from).for_each(|(t, f)| *t = bf16::from_bits(nearest(*f))),
+    );
+}
+
+#[inline(always)]
+fn nearest(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // A quiet NaN of the same sign: rounding could carry a NaN's bits into infinity.
+    let rounded = if x.is_nan() { bits | 0x40_0000 } else { rounded };
+    (rounded >> 16) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_the_half_crate() {
+        let at = |i: u32| f32::from_bits(i.wrapping_mul(0x9e37_79b9));
+        let special =
+            [0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, 1e-45];
+        let halfway = [1.003_906_2f32, 1.011_718_8, -1.003_906_2, f32::from_bits(0x7f80_0001)];
+        let values: Vec<f32> = (0..1 << 20).map(at).chain(special).chain(halfway).collect();
+        let mut rounded = vec![bf16::ZERO; values.len()];
+        narrow(&values, &mut rounded);
+        for (x, y) in values.iter().zip(&rounded) {
+            assert_eq!(y.to_bits(), bf16::from_f32(*x).to_bits(), "{x:?}");
+        }
+        let mut wide = vec![0.0; rounded.len()];
+        widen(&rounded, &mut wide);
+        assert!(wide.iter().zip(&rounded).all(|(x, y)| x.to_bits() == y.to_f32().to_bits()));
+    }
+
+    #[test]
+    fn views_are_borrowed_as_values_within_each_other() {
+        let mut x: Vec<bf16> = (0..12).map(|i| bf16::from_f32(i as f32)).collect();
+        let place = Act { offset: 1, cols: 2, ld: 4 };
+        bf16::edit(RowsMut::new(&mut x, place, 3), |mut outer| {
+            let mut y = [bf16::ZERO; 2];
+            bf16::write(RowsMut::new(&mut y, Act { offset: 0, cols: 2, ld: 2 }, 1), |mut inner| {
+                inner.row(0).copy_from_slice(outer.row(1));
+            });
+            bf16::read(Rows::new(&y, Act { offset: 0, cols: 2, ld: 2 }, 1), |y| {
+                outer.row(2).copy_from_slice(y.row(0));
+            });
+        });
+        let values: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+        assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 5.0, 6.0, 11.0]);
+    }
+}

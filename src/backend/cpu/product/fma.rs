@@ -1,0 +1,69 @@
+//! Factors widened to f32, a term after the other: what any processor can do, with equal bits on all of them.
+use super::super::math::dispatch;
+use super::super::memory::RowsMut;
+use super::micro::{A_ROWS, B_COLS, LANES};
+use pulp::{Simd, WithSimd};
+
+/// `sums = a·b`, or `sums += a·b`, of a panel of 32 rows in four groups of `[units][8]` and one of `[units][32]`.
+pub fn multiply(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+    dispatch(Panel { a: bytemuck::cast_slice(a), b: bytemuck::cast_slice(b), sums, accumulate });
+}
+
+struct Panel<'a, 'b> {
+    a: &'a [f32],
+    b: &'a [f32],
+    sums: &'a mut RowsMut<'b>,
+    accumulate: bool,
+}
+
+impl WithSimd for Panel<'_, '_> {
+    type Output = ();
+
+    /// In blocks whose sums fit into the registers: 8 rows of two vectors, or 4 where there are but 16 registers.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { a, b, sums, accumulate } = self;
+        let group = a.len() / A_ROWS * LANES;
+        for (i, a) in a.chunks_exact(group).enumerate() {
+            for column in (0..B_COLS).step_by(2 * S::F32_LANES) {
+                if S::REGISTER_COUNT >= 32 {
+                    block::<S, 8>(simd, a, b, sums, (LANES * i, 0, column), accumulate);
+                } else {
+                    block::<S, 4>(simd, a, b, sums, (LANES * i, 0, column), accumulate);
+                    block::<S, 4>(simd, a, b, sums, (LANES * i, 4, column), accumulate);
+                }
+            }
+        }
+    }
+}
+
+/// Rows `from..from + M` of the group at `first`, two vectors wide.
+#[inline(always)]
+fn block<S: Simd, const M: usize>(
+    simd: S,
+    a: &[f32],
+    b: &[f32],
+    sums: &mut RowsMut,
+    (first, from, column): (usize, usize, usize),
+    accumulate: bool,
+) {
+    let mut total = [[simd.splat_f32s(0.0); 2]; M];
+    let width = 2 * S::F32_LANES;
+    if accumulate {
+        for (i, total) in total.iter_mut().enumerate() {
+            let (row, _) = S::as_simd_f32s(&sums.row(first + from + i)[column..column + width]);
+            *total = [row[0], row[1]];
+        }
+    }
+    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<B_COLS>().0) {
+        let (b, _) = S::as_simd_f32s(&b[column..column + width]);
+        for i in 0..M {
+            let x = simd.splat_f32s(a[from + i]);
+            total[i] = [simd.mul_add_f32s(x, b[0], total[i][0]), simd.mul_add_f32s(x, b[1], total[i][1])];
+        }
+    }
+    for (i, total) in total.iter().enumerate() {
+        let (row, _) = S::as_mut_simd_f32s(&mut sums.row(first + from + i)[column..column + width]);
+        row.copy_from_slice(total);
+    }
+}

@@ -1,0 +1,124 @@
+//! The micro-kernels and what they have in common: the panels they read.
+use super::super::memory::RowsMut;
+use super::{amx, dot, fma};
+use strum::Display;
+
+/// Rows of a panel of the left factor.
+pub const A_ROWS: usize = 32;
+/// Columns of a panel of the right factor.
+pub const B_COLS: usize = 32;
+/// A panel's depth in units is a multiple of this.
+pub const UNITS: usize = 16;
+/// Rows that stand side by side for the kernels in vectors.
+pub const LANES: usize = 8;
+
+/// What multiplies two panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Micro {
+    /// Factors widened to f32 and multiplied so, a term after the other, on any processor: equal bits on all of them.
+    Fma,
+    /// `vdpbf16ps` of AVX-512: two terms at a time.
+    Avx512Bf16,
+    /// `tdpbf16ps` of AMX: 32 terms at a time.
+    Amx,
+    /// [`Micro::Avx512Bf16`] by the model of its instruction.
+    #[cfg(test)]
+    DotModel,
+    /// [`Micro::Amx`] by the model of its instruction.
+    #[cfg(test)]
+    AmxModel,
+}
+
+/// Which factor a panel is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panels {
+    /// Rows of the left factor.
+    Left,
+    /// Columns of the right factor.
+    Right,
+}
+
+impl Micro {
+    /// The fastest of this machine: AMX where the system grants it, the instruction of AVX-512 where it is faster than
+    /// conversion (AMD's processors; Intel's run it at half the rate of f32).
+    pub fn of_machine() -> Self {
+        if amx::granted() {
+            Self::Amx
+        } else if dot::is_fast() {
+            Self::Avx512Bf16
+        } else {
+            Self::Fma
+        }
+    }
+
+    /// Whether this machine has what it takes.
+    pub fn is_here(self) -> bool {
+        match self {
+            Self::Amx => amx::granted(),
+            Self::Avx512Bf16 => dot::is_here(),
+            _ => true,
+        }
+    }
+
+    /// Terms of a unit, which are multiplied together.
+    pub fn unit(self) -> usize {
+        if self == Self::Fma { 1 } else { 2 }
+    }
+
+    /// Whether a panel of the left factor has blocks of 16 rows of 16 units; else groups of 8 rows, side by side.
+    pub fn left_in_rows(self) -> bool {
+        match self {
+            Self::Amx => true,
+            #[cfg(test)]
+            Self::AmxModel => true,
+            _ => false,
+        }
+    }
+
+    /// Readies this thread for [`Micro::multiply`] for as long as the result lives.
+    pub fn begin(self) -> Option<amx::Configured> {
+        (self == Self::Amx).then(amx::Configured::new)
+    }
+
+    /// Adds the product of two panels to the sums at a place, or overwrites them; what is outside of `sums` is left out.
+    pub fn multiply(
+        self,
+        a: &[u32],
+        b: &[u32],
+        sums: &mut RowsMut,
+        (row, column): (usize, usize),
+        accumulate: bool,
+    ) {
+        let (rows, cols) = ((sums.rows - row).min(A_ROWS), (sums.cols - column).min(B_COLS));
+        let mut part = sums.part_mut(row..row + rows, column..column + cols);
+        if (rows, cols) == (A_ROWS, B_COLS) {
+            return self.whole(a, b, &mut part, accumulate);
+        }
+        let mut block = [0.0f32; A_ROWS * B_COLS];
+        if accumulate {
+            for (i, to) in block.chunks_exact_mut(B_COLS).enumerate().take(rows) {
+                to[..cols].copy_from_slice(part.row(i));
+            }
+        }
+        let dense = crate::ops::Act { offset: 0, cols: B_COLS, ld: B_COLS };
+        self.whole(a, b, &mut RowsMut::new(&mut block, dense, A_ROWS), accumulate);
+        for (i, from) in block.chunks_exact(B_COLS).enumerate().take(rows) {
+            part.row(i).copy_from_slice(&from[..cols]);
+        }
+    }
+
+    /// The same of all rows and columns.
+    fn whole(self, a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+        assert!(a.len() == b.len() && a.len().is_multiple_of(UNITS * A_ROWS), "panels of one depth");
+        match self {
+            Self::Fma => fma::multiply(a, b, sums, accumulate),
+            Self::Avx512Bf16 => dot::multiply(a, b, sums, accumulate),
+            Self::Amx => amx::multiply(a, b, sums, accumulate),
+            #[cfg(test)]
+            Self::DotModel => super::model::dot(a, b, sums, accumulate),
+            #[cfg(test)]
+            Self::AmxModel => super::model::amx(a, b, sums, accumulate),
+        }
+    }
+}
