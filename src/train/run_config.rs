@@ -72,15 +72,16 @@ fn unreadable(error: impl Display) -> Error {
     Error::refused(format!("the saved configuration cannot be read: {error}"))
 }
 
-/// The configuration that a run shall go on with: `config.toml` in its directory, which people edit, with
-/// overrides. Where that file is missing, the checkpoint's own.
+/// The configuration of a run: `config.toml` in its directory, which people edit. Where that file is missing, the
+/// checkpoint's own.
+pub fn run_config(saved: &Value, run_dir: &Path) -> Result<Config> {
+    parse_run(saved, run_dir, &[])?.validate()
+}
+
+/// The configuration that a run shall go on with: its own, with overrides, in the precision that it had where they name no
+/// other.
 pub fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let path = run_dir.join(CONFIG);
-    let mut raw = match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&text, &path.display().to_string(), run_dir, sets)?,
-        Err(e) if e.kind() == ErrorKind::NotFound => parse_saved(saved, run_dir, sets)?,
-        Err(e) => return Err(Error::input("read", &path)(e)),
-    };
+    let mut raw = parse_run(saved, run_dir, sets)?;
     let kept = SavedKeys::of(saved)?.precision();
     if *raw.train.precision.get_or_insert(kept) == kept {
         check_kept(kept, device::resolve(raw.device))?;
@@ -108,6 +109,15 @@ fn check_kept(kept: Precision, device: DeviceName) -> Result<()> {
 /// A configuration of a checkpoint.
 pub fn saved_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
     parse_saved(saved, run_dir, sets)?.validate()
+}
+
+fn parse_run(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
+    let path = run_dir.join(CONFIG);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => parse(&text, &path.display().to_string(), run_dir, sets),
+        Err(e) if e.kind() == ErrorKind::NotFound => parse_saved(saved, run_dir, sets),
+        Err(e) => Err(Error::input("read", &path)(e)),
+    }
 }
 
 fn parse_saved(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {

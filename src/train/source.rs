@@ -1,6 +1,6 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
-use super::run_config::{SavedKeys, wanted_config};
+use super::run_config::{SavedKeys, run_config};
 use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, Tensors, hf_config};
 use crate::config::Config;
 use crate::model::{ModelConfig, ParamTable, TokenIds};
@@ -149,7 +149,7 @@ impl OpenModel {
     /// The configuration of the run that it is a checkpoint of.
     pub fn run_config(&self) -> Result<Option<Config>> {
         let run_dir = self.dir().parent().unwrap_or(Path::new(""));
-        let of = |manifest: &Manifest| wanted_config(&manifest.state.run_config, run_dir, &[]);
+        let of = |manifest: &Manifest| run_config(&manifest.state.run_config, run_dir);
         self.manifest().map(of).transpose()
     }
 
