@@ -78,7 +78,8 @@ pub struct Generator {
 impl Generator {
     /// Loads a model. `longest` counts prompt and continuation; more than the model was made for is refused.
     pub fn load(source: &OpenModel, longest: usize, device: DeviceName) -> Result<Self> {
-        let model = Model::new(source.config().clone());
+        let precision = backend::default_precision(device);
+        let model = Model::new(source.config().clone()).with_precision(precision);
         let most = model.config.max_position_embeddings;
         if longest == 0 || longest > most {
             return Err(Error::refused(format!(

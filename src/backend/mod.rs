@@ -11,41 +11,53 @@ use crate::{Error, Result};
 pub use memory_plan::MemoryPlan;
 
 /// A backend on this device, its memory allocated; [`DeviceName::Auto`] is resolved first. Refused where the device
-/// is not there, or cannot run this model, or has too little memory.
+/// is not there, or cannot run this model in its precision, or has too little memory.
 pub fn open(
     name: DeviceName,
     config: &ModelConfig,
     table: &ParamTable,
     ws: &Workspace,
 ) -> Result<Box<dyn Backend>> {
-    on(device::open(name)?, config, table, ws)
+    let name = device::resolve(name);
+    on(name, device::open(name)?, config, table, ws)
 }
 
-/// As [`open`], on a device that is open; none: the processor, which keeps everything in f32.
+/// As [`open`], on a device that is open; none: the processor.
 pub(crate) fn on(
+    name: DeviceName,
     device: Option<Box<dyn Device>>,
     config: &ModelConfig,
     table: &ParamTable,
     ws: &Workspace,
 ) -> Result<Box<dyn Backend>> {
+    check_precision(name, table.precision)?;
     Ok(match device {
-        None => {
-            check_precision(DeviceName::Cpu, table.precision)?;
-            Box::new(cpu::Cpu::new(config, table, ws))
-        }
+        None => Box::new(cpu::Cpu::new(config, table, ws)),
         Some(device) => Box::new(gpu::Gpu::new(device, config, table, ws, true)?),
     })
 }
 
+/// The precision of a device where none is named; [`DeviceName::Auto`] is resolved first.
+pub fn default_precision(name: DeviceName) -> Precision {
+    match device::resolve(name) {
+        DeviceName::Cpu => Precision::F32,
+        _ => Precision::Mixed,
+    }
+}
+
 /// Refuses a precision that the device has no arithmetic for.
 pub(crate) fn check_precision(name: DeviceName, precision: Precision) -> Result<()> {
-    match (name, precision) {
-        (DeviceName::Cpu, Precision::Bf16) => Err(Error::refused(
-            "train.precision is \"bf16\" and the device is cpu, which keeps weights and moments in f32 only; remove \
-             train.precision (--precision), or choose a GPU as the device",
-        )),
-        _ => Ok(()),
-    }
+    let why = match (name, precision) {
+        (DeviceName::Cpu, Precision::Mixed | Precision::Bf16) => {
+            "which computes in f32 only; remove train.precision (--precision), or choose a GPU as the device"
+        }
+        (DeviceName::Cuda(_) | DeviceName::Emulated, _) if !gpu::PRECISIONS.contains(&precision) => {
+            "whose kernels compute with bf16 activations; give \"mixed\" as train.precision (--precision), which keeps \
+             master weights and moments in f32, or choose cpu as the device"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::refused(format!("train.precision is \"{precision}\" and the device is {name}, {why}")))
 }
 
 /// Bytes that a backend on this device (none: the processor) may allocate now; `None` where the system does not tell.

@@ -6,7 +6,7 @@ use crate::device::DeviceName;
 use crate::model::{
     GradActs, Init, Layer, LayerActs, Model, Pass, Purpose, Recompute, Workspace, initialize,
 };
-use crate::ops::cost::{self, Cost, Storage};
+use crate::ops::cost::{self, Cost};
 use crate::ops::{Act, AdamParam, AdamSettings, Backend, Op, Ops, Shape, Update, Work};
 use crate::optim::assign;
 use crate::perf::ledger::update_cost;
@@ -127,7 +127,7 @@ impl Cases {
     pub fn new(device: DeviceName, model: Model, shape: Shape, chunk_rows: usize, rotated: usize) -> Self {
         let purpose = Purpose::Train(Recompute::None);
         let ws = Workspace::new(&model.config, shape, chunk_rows, purpose);
-        let rotated = rotated / if device == DeviceName::Cpu { 4 } else { 2 };
+        let rotated = rotated / model.table.precision.storage().element;
         // No operation has more operands than there are activations.
         let room = rotated + ws.acts_len;
         let (ws, spare) = ws.with_spare(room);
@@ -165,16 +165,10 @@ impl Cases {
 
     /// What a case must move and compute at least.
     pub fn cost(&self, run: Run) -> Cost {
-        let (storage, copy) = match self.device {
-            DeviceName::Cpu => (Storage::F32, 0),
-            _ => (Storage::BF16, 2),
-        };
+        let table = &self.model.table;
         run.operation(&self.first()).map_or_else(
-            || {
-                update_cost(&self.model.table, copy)
-                    .plus(cost::global_norm(self.model.config.parameters() as usize))
-            },
-            |op| op.cost(storage),
+            || update_cost(table).plus(cost::global_norm(self.model.config.parameters() as usize)),
+            |op| op.cost(table.precision.storage()),
         )
     }
 

@@ -43,11 +43,12 @@ impl Ceilings {
             num_hidden_layers: 1,
             ..preset("pythia-14m").expect("a preset")
         };
-        let element = if device == DeviceName::Cpu { 4 } else { 2 };
+        let precision = backend::default_precision(device);
+        let element = precision.storage().element;
         // All tensors of the workspace, 11 times this, do not fit into a cache.
         let rotated = if device == DeviceName::Cpu { past_caches(memory_available(device)?) } else { 0 };
         let s = Shape { batch: 1, time: edge.max(rotated / (6 * edge * element)) };
-        let model = Model::new(config);
+        let model = Model::new(config).with_precision(precision);
         let ws = Workspace::new(&model.config, s, 1, Purpose::Evaluate);
         let mut ops = backend::open(device, &model.config, &model.table, &ws)?;
         initialize(&model.config, &model.table, Init::Normal, 1, &mut *ops)?;

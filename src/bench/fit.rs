@@ -77,7 +77,7 @@ mod tests {
             time: 128,
             micro: 4096,
             accumulation: 1,
-            precision: Precision::Mixed,
+            precision: Precision::F32,
             separate_bias_gradients: false,
             recompute: Recompute::None,
             chunk_rows: Some(256),

@@ -31,7 +31,7 @@ pub struct Kernels {
     pub sizes: ModelConfig,
     /// The device that computes.
     pub device: DeviceName,
-    /// What weights and moments are kept in.
+    /// What is kept in which format.
     pub precision: Precision,
     /// Sequences of a micro-batch.
     pub shape: Shape,
@@ -139,7 +139,7 @@ impl Kernels {
             "implementation": implementation,
             "model": self.model,
             "device": self.device,
-            "precision": precision_class(self.device, self.precision),
+            "precision": precision_class(self.precision),
             "seq_len": self.shape.time,
             "micro_batch": self.shape.batch,
             "chunk_rows": self.chunk_rows,
@@ -234,7 +234,7 @@ mod tests {
             device: DeviceName::Cpu,
             shape: Shape { batch: 2, time: 32 },
             chunk_rows: 32,
-            precision: Precision::Mixed,
+            precision: Precision::F32,
             only: only.map(str::to_owned),
         }
     }
@@ -248,7 +248,7 @@ mod tests {
             time: k.shape.time,
             micro: k.shape.batch,
             accumulation: 1,
-            precision: Precision::Mixed,
+            precision: Precision::F32,
             separate_bias_gradients: false,
             recompute,
             chunk_rows: Some(k.chunk_rows),
@@ -257,7 +257,7 @@ mod tests {
             data: Vec::new(),
         };
         let Trainer { mut job, mut ops } = Trainer::open(&workload).unwrap();
-        let mut log = Log::new(k.device, &job.model);
+        let mut log = Log::new(&job.model);
         let step = observe(&mut *ops, &mut log, &mut |ops| {
             let issued = job.issue(ops)?;
             finish_step(ops, issued).map(|_| ())
@@ -283,7 +283,7 @@ mod tests {
         for parallel in [true, false] {
             let k = kernels(parallel, None);
             let cases = Cases::new(k.device, k.block(), k.shape, k.chunk_rows, 0);
-            let (mut ops, mut log) = (cases.open().unwrap(), Log::new(k.device, &cases.model));
+            let (mut ops, mut log) = (cases.open().unwrap(), Log::new(&cases.model));
             for case in CASES.iter().filter(|c| k.wants(c)) {
                 let turns = Turns::of(&cases, case, &mut *ops);
                 let step = observe(&mut *ops, &mut log, &mut |ops| {

@@ -21,7 +21,7 @@ pub struct Workload {
     pub micro: usize,
     /// Micro-batches of a step.
     pub accumulation: usize,
-    /// What weights and moments are kept in.
+    /// What is kept in which format.
     pub precision: Precision,
     /// Whether gradients of biases are never summed by products.
     pub separate_bias_gradients: bool,
@@ -37,12 +37,12 @@ pub struct Workload {
     pub data: Vec<String>,
 }
 
-/// The performance class of a device's arithmetic: figures are compared inside one only.
-pub fn precision_class(device: DeviceName, precision: Precision) -> &'static str {
-    match (device, precision) {
-        (DeviceName::Cpu, _) => "f32",
-        (_, Precision::Mixed) => "P1",
-        (_, Precision::Bf16) => "P2",
+/// The performance class of a precision: figures are compared inside one only.
+pub fn precision_class(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::Mixed => "P1",
+        Precision::Bf16 => "P2",
     }
 }
 
@@ -99,7 +99,7 @@ impl Workload {
             "model": self.model,
             "parameters": self.sizes.parameters(),
             "device": self.device,
-            "precision": precision_class(self.device, self.precision),
+            "precision": precision_class(self.precision),
             "seq_len": self.time,
             "micro_batch": self.micro,
             "accumulation": self.accumulation,

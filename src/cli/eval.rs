@@ -109,7 +109,9 @@ fn load(args: &EvalArgs, source: &OpenModel, config: Option<&Config>) -> Result<
         Some(config) => Some(config.clone()),
         None => source.run_config()?,
     };
-    let model = Model::new(source.config().clone());
+    let device = device::resolve(args.device);
+    let precision = backend::default_precision(device);
+    let model = Model::new(source.config().clone()).with_precision(precision);
     let longest = model.config.max_position_embeddings;
     let time = match (args.seq_len, &config) {
         (Some(time), _) => time,
@@ -123,7 +125,6 @@ fn load(args: &EvalArgs, source: &OpenModel, config: Option<&Config>) -> Result<
     }
     let shape = Shape { batch: args.batch as usize, time };
     let workspace = Workspace::new(&model.config, shape, 1024, Purpose::Evaluate);
-    let device = device::resolve(args.device);
     let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
     source.load(&model.table, &mut *ops, false)?;
     let tokenizer = match of_model(source, args.tokenizer.as_deref()) {

@@ -3,7 +3,7 @@ mod text;
 
 use super::common::{one_of, print_json, with_threads};
 use super::work::sizes_of;
-use crate::backend::MemoryPlan;
+use crate::backend::{MemoryPlan, default_precision};
 use crate::bench::Ceilings;
 use crate::config::{Checkpoint, Config};
 use crate::console::note;
@@ -50,10 +50,9 @@ pub struct PlanArgs {
     #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Recompute::None,
         value_parser = one_of::<Recompute>())]
     recompute: Recompute,
-    /// What weights and moments are kept in, with --preset
-    #[arg(long, value_name = "WHAT", requires = "preset", default_value_t = Precision::Mixed,
-        value_parser = one_of::<Precision>())]
-    precision: Precision,
+    /// What is kept in which format, with --preset [default: f32 on a cpu, mixed on a GPU]
+    #[arg(long, value_name = "WHAT", requires = "preset", value_parser = one_of::<Precision>())]
+    precision: Option<Precision>,
     /// A GPU of the table, which need not be here: h200, h100-sxm, a100-80gb, rtx-4090, ...
     #[arg(long, value_name = "NAME", conflicts_with = "device")]
     gpu: Option<String>,
@@ -232,6 +231,7 @@ fn token_count(text: &str) -> std::result::Result<u64, String> {
 
 fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
     let sizes = sizes_of(name)?;
+    let device = args.gpu.as_ref().map_or(args.device, |_| Target::OF_TABLE);
     let longest = sizes.max_position_embeddings;
     let time = args.seq_len.unwrap_or(longest);
     if time == 0 || time > longest || args.micro == 0 || args.chunk_rows == Some(0) {
@@ -256,8 +256,8 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         sources: None,
         tokens: args.tokens,
         steps: args.tokens.map(|tokens| tokens.div_ceil((sequences * time) as u64)),
-        device: args.device,
-        precision: args.precision,
+        device,
+        precision: args.precision.unwrap_or_else(|| default_precision(device)),
         recompute: args.recompute,
         ema: false,
         checkpoint: Checkpoint::default(),
@@ -266,7 +266,9 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
 }
 
 fn from_config(args: &PlanArgs) -> Result<Parts> {
-    let config = Config::load(args.config.as_deref(), &args.set)?;
+    let gpu = args.gpu.as_ref().map(|_| format!("device={}", Target::OF_TABLE));
+    let sets: Vec<String> = args.set.iter().cloned().chain(gpu).collect();
+    let config = Config::load(args.config.as_deref(), &sets)?;
     let sizes = match (&config.start, config.model_config()?) {
         (Some(start), _) => OpenModel::open(&start.from)?.config().clone(),
         (None, Some(sizes)) => sizes,

@@ -54,8 +54,8 @@ const INSTEAD: &[(&[&str], &str)] = &[
     ),
     (
         &["fp16", "bf16", "amp", "half", "dtype", "precision", "fp32", "fp8", "tf32"],
-        "--set train.precision=mixed|bf16: a GPU computes in bf16 either way, with mixed (the default) weights and moments are \
-         kept in f32; a cpu computes in f32",
+        "--set train.precision=f32|mixed|bf16: a cpu computes in f32, a GPU in bf16, where mixed (its default) keeps master \
+         weights and moments in f32, and bf16 does not",
     ),
     (
         &["wandb", "wandb_log", "wandb_project", "wandb_run_name", "enable_wandb", "report_to", "use_wandb"],
@@ -241,9 +241,9 @@ mod tests {
             ("--gradient_accumulation_steps 4", "batch.sequences"),
             ("--gpus 4", "--device cuda:0"),
             ("--tensor-model-parallel-size 2", "--device cuda:0"),
-            ("--fp16", "train.precision=mixed|bf16"),
-            ("--bf16", "train.precision=mixed|bf16"),
-            ("--dtype=bfloat16", "train.precision=mixed|bf16"),
+            ("--fp16", "train.precision=f32|mixed|bf16"),
+            ("--bf16", "train.precision=f32|mixed|bf16"),
+            ("--dtype=bfloat16", "train.precision=f32|mixed|bf16"),
             ("--wandb", "metrics.jsonl"),
             ("--report_to none", "metrics.jsonl"),
             ("--logging_steps 10", "metrics.jsonl"),

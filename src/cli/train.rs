@@ -47,7 +47,8 @@ pub struct ResumeArgs {
     /// Choose the algorithms of matrix products anew, as after a new driver: their rounding may differ
     #[arg(long)]
     retune: bool,
-    /// Go on under another plan of rates, decays, betas, shares of sources and length, from --set or the edited config.toml
+    /// Go on under another plan of rates, decays, betas, shares of sources and length, or between f32 and mixed in the other
+    /// precision, from --set or the edited config.toml
     #[arg(long = "override")]
     replan: bool,
     /// Save and leave when so much time has passed since the start: 3h50m, 90s, 1d2h

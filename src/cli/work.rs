@@ -1,7 +1,7 @@
 //! The arguments that say what is measured: a model, and for `bench train`, `bench checkpoint` and `profile` its training
 //! steps.
 use super::common::one_of;
-use crate::backend::check_precision;
+use crate::backend::{check_precision, default_precision};
 use crate::bench::{Workload, memory_available};
 use crate::config::{Config, Optim};
 use crate::device::{self, DeviceName};
@@ -40,8 +40,8 @@ pub struct ModelArgs {
     /// Rows of logits at once
     #[arg(long, value_name = "ROWS")]
     chunk_rows: Option<usize>,
-    /// What weights and moments are kept in: mixed (f32 master weights and moments), bf16 (both in bf16, rounded
-    /// stochastically; GPUs)
+    /// What is kept in which format: f32 (everything; a cpu), mixed (bf16 activations, f32 master weights and moments; a
+    /// GPU), bf16 (weights and moments in bf16, too; a GPU) [default: f32 on a cpu, mixed on a GPU]
     #[arg(long, value_name = "WHAT", value_parser = one_of::<Precision>())]
     precision: Option<Precision>,
     /// Threads; 0: all cores
@@ -75,17 +75,15 @@ impl ModelArgs {
     /// What was named, and with how many threads.
     pub fn workload(&self) -> Result<(Workload, usize)> {
         let (named, threads) = match (&self.config, &self.preset) {
-            (Some(path), _) => from_config(path, &self.set)?,
-            (_, Some(name)) => (from_preset(name)?, 0),
-            _ => (shape(self.shape.as_deref().unwrap_or("small"))?, 0),
+            (Some(path), _) => from_config(path, &self.sets())?,
+            (_, Some(name)) => (self.computed(from_preset(name)?), 0),
+            _ => (self.computed(shape(self.shape.as_deref().unwrap_or("small"))?), 0),
         };
-        let device = device::resolve(self.device.unwrap_or(named.device));
+        let device = named.device;
         let workload = Workload {
-            device,
             time: self.seq_len.unwrap_or(named.time),
             micro: self.micro.unwrap_or(named.micro),
             chunk_rows: self.chunk_rows.or(named.chunk_rows),
-            precision: self.precision.unwrap_or(named.precision),
             available: memory_available(device)?,
             ..named
         };
@@ -97,9 +95,23 @@ impl ModelArgs {
                  {chunk_rows}"
             )));
         }
-        check_precision(workload.device, workload.precision)?;
+        check_precision(device, workload.precision)?;
         check_size(&workload)?;
         Ok((workload, self.threads.unwrap_or(threads)))
+    }
+
+    /// A named shape, on the device and in the precision that are asked for.
+    fn computed(&self, named: Workload) -> Workload {
+        let device = device::resolve(self.device.unwrap_or(named.device));
+        let precision = self.precision.unwrap_or_else(|| default_precision(device));
+        Workload { device, precision, ..named }
+    }
+
+    /// Overrides of a configuration: its precision, where it states none, is its device's.
+    fn sets(&self) -> Vec<String> {
+        let device = self.device.map(|device| format!("device={device}"));
+        let precision = self.precision.map(|precision| format!("train.precision={precision}"));
+        self.set.iter().cloned().chain(device).chain(precision).collect()
     }
 }
 
@@ -146,7 +158,7 @@ fn defaults(model: &str, sizes: ModelConfig, time: usize, micro: usize) -> Workl
         time,
         micro,
         accumulation: 1,
-        precision: Precision::Mixed,
+        precision: default_precision(device),
         separate_bias_gradients: false,
         recompute: Recompute::None,
         chunk_rows: None,
@@ -204,7 +216,7 @@ fn from_config(path: &Path, set: &[String]) -> Result<(Workload, usize)> {
         time: config.seq_len(&sizes)?,
         model,
         sizes,
-        device: device::resolve(config.device),
+        device: config.device,
         micro: config.batch.micro,
         accumulation: config.batch.sequences / config.batch.micro, // it divides
         precision: config.precision,

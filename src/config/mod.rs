@@ -65,7 +65,7 @@ pub struct Config {
     pub train: Budget,
     /// `train.recompute`: what the backward computes again.
     pub recompute: Recompute,
-    /// `train.precision`: what weights and moments are kept in.
+    /// `train.precision`: what is kept in which format.
     pub precision: Precision,
     /// `train.ema`: decay of the moving average of the weights, where one is kept.
     pub ema: Option<f64>,
@@ -200,7 +200,7 @@ impl Config {
                 steps,
                 tokens,
                 recompute: self.recompute,
-                precision: self.precision,
+                precision: Some(self.precision),
                 ema: self.ema,
                 separate_bias_gradients: self.separate_bias_gradients,
             },

@@ -30,6 +30,7 @@ fn resume(on_resume: OnResume) -> &'static str {
         OnResume::Free => "free",
         OnResume::FreeOnCpu => "free on a cpu",
         OnResume::Plan => "plan",
+        OnResume::PlanInF32 => "plan, between f32 and mixed",
         OnResume::Fixed => "",
     }
 }

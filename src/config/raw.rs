@@ -128,10 +128,8 @@ pub struct RawTrain {
     pub tokens: Option<TokenCount>,
     /// What the backward pass computes again.
     pub recompute: Recompute,
-    /// What weights and moments are kept in; left out where it has its default: runs from before the key are to be
-    /// resumed, and a run may move to a processor.
-    #[serde(skip_serializing_if = "Precision::is_mixed")]
-    pub precision: Precision,
+    /// What is kept in which format; the default depends on the device.
+    pub precision: Option<Precision>,
     /// Decay of a moving average of the weights.
     pub ema: Option<f64>,
     /// Whether gradients of biases are always summed by kernels of their own; left out where it is not, as in runs from

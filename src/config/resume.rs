@@ -1,6 +1,8 @@
 //! Which keys may change between the parts of one run.
 use super::keys::on_resume;
 use super::table::{KEYS, Key, OnResume};
+use crate::model::Precision;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// What a change of a key means for a run that is resumed.
@@ -32,24 +34,25 @@ pub fn resume_differences(old: &Value, new: &Value) -> Vec<Difference> {
     let (old, new) = (flatten(old), flatten(new));
     let added = new.keys().filter(|key| !old.contains_key(*key));
     let value = |map: &Map<String, Value>, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
+    let on_cpu = value(&new, "device") == "cpu";
     old.keys()
         .chain(added)
-        .map(|key| Difference {
-            key: key.clone(),
-            old: value(&old, key),
-            new: value(&new, key),
-            kind: kind(key, value(&new, "device") == "cpu"),
+        .map(|key| {
+            let (old, new) = (value(&old, key), value(&new, key));
+            Difference { kind: kind(key, [&old, &new], on_cpu), key: key.clone(), old, new }
         })
         .filter(|difference| difference.old != difference.new)
         .collect()
 }
 
-fn kind(key: &str, on_cpu: bool) -> DifferenceKind {
+fn kind(key: &str, values: [&Value; 2], on_cpu: bool) -> DifferenceKind {
+    let has_f32_state = |value: &Value| Precision::deserialize(value).is_ok_and(Precision::has_f32_state);
     match on_resume(key) {
         OnResume::Free => DifferenceKind::Free,
         OnResume::FreeOnCpu if on_cpu => DifferenceKind::Free,
         OnResume::Plan => DifferenceKind::Plan,
-        OnResume::FreeOnCpu | OnResume::Fixed => DifferenceKind::ChangesRun,
+        OnResume::PlanInF32 if values.into_iter().all(has_f32_state) => DifferenceKind::Plan,
+        OnResume::FreeOnCpu | OnResume::PlanInF32 | OnResume::Fixed => DifferenceKind::ChangesRun,
     }
 }
 
@@ -57,10 +60,11 @@ fn kind(key: &str, on_cpu: bool) -> DifferenceKind {
 pub fn resume_help() -> String {
     let keys = |wanted| names(wanted).join(", ");
     format!(
-        "Override a key that cannot change a result: {}; on a cpu {}; with --override also {}",
+        "Override a key that cannot change a result: {}; on a cpu {}; with --override also {}, and between f32 and mixed {}",
         keys(OnResume::Free),
         keys(OnResume::FreeOnCpu),
-        keys(OnResume::Plan)
+        keys(OnResume::Plan),
+        keys(OnResume::PlanInF32)
     )
 }
 

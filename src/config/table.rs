@@ -43,6 +43,9 @@ pub(crate) enum OnResume {
     /// Change it with `--override`: it is part of the plan. The sizes of steps are not, since positions in the data are
     /// counted by them.
     Plan,
+    /// Change it with `--override` between precisions whose weights and moments are f32: the state of the run is the same
+    /// in each of them.
+    PlanInF32,
     /// Refuse a change: the run would be another one.
     Fixed,
 }
@@ -271,9 +274,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("train.recompute", Choice(Recompute::VARIANTS), "\"none\"", Free,
         "what the backward pass computes again to save memory, with equal bits: nothing, the outputs of norms and \
          GELU (`\"cheap\"`), or all of a block but its output product (`\"block\"`)"),
-    key("train.precision", Choice(Precision::VARIANTS), "\"mixed\"", Fixed,
-        "what weights and moments are kept in: f32 (`\"mixed\"`), or, on a GPU, bf16 rounded stochastically \
-         (`\"bf16\"`)"),
+    key("train.precision", Choice(Precision::VARIANTS), "f32 on a cpu, mixed on a GPU", PlanInF32,
+        "what is kept in which format: everything in f32 (`\"f32\"`, on a cpu); bf16 activations and a bf16 copy of the \
+         weights for products, f32 master weights and moments (`\"mixed\"`, on a GPU); weights and moments in bf16, too, \
+         rounded stochastically (`\"bf16\"`, on a GPU)"),
     key("train.ema", Number(INSIDE_1), NONE, Fixed,
         "decay, such as 0.999, of a moving average of the weights; not with `train.precision = \"bf16\"`"),
     key("train.separate_bias_gradients", Flag, "false", Fixed,

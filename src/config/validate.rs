@@ -1,7 +1,7 @@
 //! What a configuration means, and the refusal of what it cannot mean.
 use super::refuse::refuse;
 use super::*;
-use crate::backend::check_precision;
+use crate::backend::{check_precision, default_precision};
 use crate::device;
 use crate::model::Init;
 use crate::model::{PRESETS, Precision, preset};
@@ -37,7 +37,7 @@ impl RawConfig {
             schedule: self.schedule.validate()?,
             train: self.train.validate()?,
             recompute: self.train.recompute,
-            precision: self.train.precision,
+            precision: self.train.precision.unwrap_or_else(|| default_precision(device)),
             ema: self.train.ema,
             separate_bias_gradients: self.train.separate_bias_gradients,
             eval: self.eval,

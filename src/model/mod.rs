@@ -53,7 +53,7 @@ impl Model {
         self
     }
 
-    /// With weights and moments kept in this precision.
+    /// In this precision; until it is said, f32.
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.table.precision = precision;
         self

@@ -87,7 +87,7 @@ pub struct ParamTable {
     pub head_grad: Matrix,
     /// Whether a moving average of the weights is kept beside them, in a buffer of the same layout.
     pub average: bool,
-    /// What weights and moments are kept in.
+    /// What is kept in which format.
     pub precision: Precision,
     /// Whether gradients of biases are always summed by kernels of their own, never by a product on its way.
     pub separate_bias_gradients: bool,
@@ -149,7 +149,7 @@ impl Builder {
 }
 
 impl ParamTable {
-    /// Lays out every tensor of `config`.
+    /// Lays out every tensor of `config`, in f32.
     pub fn new(config: &ModelConfig) -> Self {
         let (v, c) = (config.vocab_size, config.hidden_size);
         let mut b = Builder { params: Vec::new(), next: 0 };
@@ -170,7 +170,7 @@ impl ParamTable {
             head,
             head_grad,
             average: false,
-            precision: Precision::default(),
+            precision: Precision::F32,
             separate_bias_gradients: false,
         }
     }

@@ -1,27 +1,32 @@
-//! What weights and moments are kept in.
+//! What is kept in which format.
+use crate::ops::cost::Storage;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, VariantNames};
 
-/// What training keeps in which format. Gradients and sums are f32 in either; a GPU's products read bf16.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames,
-)]
+/// What training keeps in which format, on every device. Sums, gradients and statistics are f32 in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Precision {
-    /// Master weights and moments in f32. The processor computes in f32, too.
-    #[default]
+    /// Everything in f32.
+    F32,
+    /// Activations in bf16, and a bf16 copy of the weights, which products read; master weights and moments in f32.
     Mixed,
-    /// Weights and moments in bf16, rounded stochastically: no master weights but those of norms and biases.
+    /// Weights and moments in bf16, too, rounded stochastically: no master weights but those of norms and biases.
     Bf16,
 }
 
 impl Precision {
-    /// Both precisions.
-    pub const ALL: [Self; 2] = [Self::Mixed, Self::Bf16];
+    /// Whether weights and moments are kept in f32: such a state means the same in each precision that does.
+    pub fn has_f32_state(self) -> bool {
+        self != Self::Bf16
+    }
 
-    /// For what is left out where it is the default.
-    pub(crate) fn is_mixed(&self) -> bool {
-        *self == Self::Mixed
+    /// How operations find what they read and write.
+    pub fn storage(self) -> Storage {
+        match self {
+            Self::F32 => Storage::F32,
+            Self::Mixed | Self::Bf16 => Storage::BF16,
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! A step that nobody computes: it is written down operation by operation, with what each must
-//! move and compute as the `gpu` backend has it (bf16 activations, GELU as a pass of its own).
+//! move and compute in the model's precision, GELU as a pass of its own, as the `gpu` backend has it.
 use crate::model::{Model, Param, ParamTable, Pass, Precision, Workspace};
 use crate::ops::cost::{self, Cost, Storage};
 use crate::ops::{Act, Op, Ops};
@@ -41,10 +41,11 @@ pub struct LedgerRow {
 }
 
 /// Operations in the order of their issue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// The operations in the order of their issue.
     pub entries: Vec<LedgerRow>,
+    storage: Storage,
     /// Whose columns were summed on the way.
     summed: Option<Act>,
 }
@@ -52,14 +53,15 @@ pub struct Ledger {
 impl Ledger {
     /// One step of `accumulation` micro-batches that fill the workspace.
     pub fn of_step(model: &Model, ws: &Workspace, accumulation: usize) -> Self {
-        let mut ledger = Self::default();
+        let storage = model.table.precision.storage();
+        let mut ledger = Self { entries: Vec::new(), storage, summed: None };
         for i in 0..accumulation {
             model.forward(&mut ledger, ws, ws.shape, Pass::Sequences);
             model.loss_and_gradient(&mut ledger, ws, ws.shape, i > 0);
         }
         model.finish_gradient(&mut ledger);
         ledger.add(Kind::Update, cost::global_norm(model.table.grad_total));
-        ledger.add(Kind::Update, update_cost(&model.table, Storage::BF16.element));
+        ledger.add(Kind::Update, update_cost(&model.table));
         if model.table.average {
             ledger.add(Kind::Update, cost::ema(model.table.total));
         }
@@ -73,13 +75,13 @@ impl Ledger {
 
 impl Ops for Ledger {
     fn issue(&mut self, op: &Op) {
-        let cost = op.cost(Storage::BF16);
+        let cost = op.cost(self.storage);
         match *op {
             Op::Linear { s, w, .. } => self.add(Kind::Product { m: s.rows(), n: w.rows, k: w.cols }, cost),
             // A GPU has GELU as a pass of its own.
-            Op::LinearGelu { s, x, w, gelu, saved, y, .. } => {
+            Op::LinearGelu { s, x, w, saved, y, .. } => {
                 self.issue(&Op::Linear { s, x, w, bias: [None; 2], residual: None, y: saved });
-                self.issue(&Op::GeluAgain { s, gelu, saved, y });
+                self.add(Kind::Memory, cost::gelu(s, y.cols, false, self.storage.element));
             }
             Op::LinearBwdInput { s, w, .. } => {
                 self.add(Kind::Product { m: s.rows(), n: w.cols, k: w.rows }, cost);
@@ -87,7 +89,7 @@ impl Ops for Ledger {
             Op::LinearBwdWeight { s, dy, w, bias, .. } => {
                 self.add(Kind::Product { m: w.rows, n: w.cols, k: s.rows() }, cost);
                 if bias != [None, None] && self.summed != Some(dy) {
-                    self.add(Kind::Memory, cost::bias_grad(s, dy.cols, Storage::BF16.element));
+                    self.add(Kind::Memory, cost::bias_grad(s, dy.cols, self.storage.element));
                 }
             }
             Op::GeluBwd { dy, .. } => {
@@ -107,12 +109,14 @@ impl Ops for Ledger {
     }
 }
 
-/// AdamW of a whole model, in its precision; `copy` bytes a weight are written beside (0: none).
-pub fn update_cost(table: &ParamTable, copy: usize) -> Cost {
+/// AdamW of a whole model, in its precision.
+pub fn update_cost(table: &ParamTable) -> Cost {
     let elements = |p: &Param| p.place.rows * p.place.cols;
     let all = table.params.iter().map(elements).sum();
     match table.precision {
-        Precision::Mixed => cost::adamw(all, copy),
+        Precision::F32 => cost::adamw(all, 0),
+        // A copy of the weights is written beside.
+        Precision::Mixed => cost::adamw(all, table.precision.storage().element),
         Precision::Bf16 => {
             cost::adamw_bf16(all, table.params.iter().filter(|p| p.has_master()).map(elements).sum())
         }

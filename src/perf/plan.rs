@@ -38,10 +38,13 @@ pub struct Target {
 }
 
 impl Target {
+    /// The device of a configuration that is planned for a GPU of the table.
+    pub const OF_TABLE: DeviceName = DeviceName::Cuda(0);
+
     /// A GPU of the table, empty.
     pub fn of_table(spec: &'static GpuSpec) -> Self {
         let free = Some(spec.memory_bytes() - NOT_OURS);
-        Self { name: spec.name.into(), device: DeviceName::Cuda(0), free, spec: Some(spec), rates: None }
+        Self { name: spec.name.into(), device: Self::OF_TABLE, free, spec: Some(spec), rates: None }
     }
 
     /// What this machine has under that name; a GPU that is not there has no limit and no peaks.
@@ -175,10 +178,10 @@ impl Request<'_> {
     /// Memory of the host that checkpoints pass through, whatever their size: pieces to write, pieces that threads
     /// verify, and on a GPU the staging memory, with as much again where bf16 becomes f32.
     pub fn checkpoint_host_bytes(&self) -> usize {
-        let staging = match (self.target.on_gpu(), self.model.table.precision) {
+        let staging = match (self.target.on_gpu(), self.model.table.precision.has_f32_state()) {
             (false, _) => 0,
-            (true, Precision::Mixed) => gpu::STAGING_BYTES,
-            (true, Precision::Bf16) => 2 * gpu::STAGING_BYTES,
+            (true, true) => gpu::STAGING_BYTES,
+            (true, false) => 2 * gpu::STAGING_BYTES,
         };
         WRITE_PIECE + self.threads * HASH_PIECE as usize + staging
     }
@@ -211,7 +214,7 @@ impl Request<'_> {
         }
         let low = self.model.clone().with_precision(Precision::Bf16);
         let table = &self.model.table;
-        if self.target.on_gpu() && table.precision == Precision::Mixed && !table.average {
+        if self.target.on_gpu() && table.precision.has_f32_state() && !table.average {
             let total = Request { model: &low, target: self.target.clone(), ..*self }
                 .choice(chosen)
                 .memory_bytes_total;

@@ -15,8 +15,6 @@ const MEMORY: f64 = 0.65;
 const LOGITS: f64 = 0.75;
 /// Of norm and AdamW, by the same.
 const UPDATE: f64 = 0.78;
-/// Bytes of an activation over those that a [`Ledger`] counts.
-const WIDER: f64 = 2.0;
 
 /// What was timed on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -72,8 +70,8 @@ fn time(rates: Rates, entry: &LedgerRow) -> f64 {
     match entry.kind {
         Kind::Product { .. } => flops / PRODUCT,
         Kind::Attention { backward, .. } => flops / ATTENTION[usize::from(backward)],
-        Kind::Memory => WIDER * bytes / MEMORY,
-        Kind::Logits => WIDER * bytes / LOGITS,
-        Kind::Update => bytes / UPDATE, // in f32 on GPUs too
+        Kind::Memory => bytes / MEMORY,
+        Kind::Logits => bytes / LOGITS,
+        Kind::Update => bytes / UPDATE,
     }
 }

@@ -145,12 +145,12 @@ fn tile_share(m: usize, n: usize, k: usize, sms: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Model, Purpose, Recompute, Workspace, preset};
+    use crate::model::{Model, Precision, Purpose, Recompute, Workspace, preset};
     use crate::ops::Shape;
     use crate::perf::gpus::{self, GPUS};
 
     fn prediction(name: &str, gpu: &GpuSpec, batch: usize, accumulation: usize) -> Prediction {
-        let model = Model::new(preset(name).unwrap());
+        let model = Model::new(preset(name).unwrap()).with_precision(Precision::Mixed);
         let shape = Shape { batch, time: 2048 };
         let ws = Workspace::new(&model.config, shape, 16_384, Purpose::Train(Recompute::None));
         let step = Ledger::of_step(&model, &ws, accumulation);

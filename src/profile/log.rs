@@ -1,7 +1,6 @@
 //! What a profiled step did: calls with their place in the model, then with their times.
 use super::nvtx::Ranges;
 use super::step::{Call, Step, StepPart};
-use crate::device::DeviceName;
 use crate::model::Model;
 use crate::ops::cost::{self, Cost, Storage};
 use crate::ops::{Matrix, Op, Timeline};
@@ -30,8 +29,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Of a model on a device.
-    pub fn new(device: DeviceName, model: &Model) -> Self {
+    /// Of a model.
+    pub fn new(model: &Model) -> Self {
         let (mut matrices, mut norms) = (HashMap::new(), HashMap::new());
         let table = &model.table;
         for (i, layer) in table.layers.iter().enumerate() {
@@ -47,10 +46,6 @@ impl Log {
         }
         matrices.extend([table.head, table.head_grad].map(|m| (key(m), (None, "head"))));
         norms.insert(table.final_norm.weight.offset, None);
-        let (storage, copy) = match device {
-            DeviceName::Cpu => (Storage::F32, 0),
-            _ => (Storage::BF16, 2),
-        };
         let norm = cost::global_norm(model.config.parameters() as usize);
         Self {
             calls: Vec::new(),
@@ -59,8 +54,8 @@ impl Log {
             layer: None,
             weight: "",
             phase: StepPart::Forward,
-            storage,
-            update: norm.plus(ledger::update_cost(table, copy)),
+            storage: table.precision.storage(),
+            update: norm.plus(ledger::update_cost(table)),
             distinct: 0,
             ranges: Ranges::open(),
         }

@@ -38,7 +38,7 @@ pub struct Profile {
 pub fn run(workload: &Workload, steps: Range<usize>) -> Result<Profile> {
     let mut trainer = Trainer::open(workload)?;
     trainer.steps(steps.start, &mut |_| ())?;
-    let mut log = Log::new(workload.device, &trainer.job.model);
+    let mut log = Log::new(&trainer.job.model);
     let mut profile = Profile { steps: Vec::new(), profiled_s: Vec::new(), plain_s: Vec::new() };
     for _ in steps {
         let started = Instant::now();

@@ -1,10 +1,11 @@
 //! A real small model, profiled.
 use super::step::StepPart;
 use super::*;
+use crate::backend::default_precision;
 use crate::bench::{Ceilings, Machine};
 use crate::config::Optim;
 use crate::device::DeviceName;
-use crate::model::{ModelConfig, Precision, Recompute, preset};
+use crate::model::{ModelConfig, Recompute, preset};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +26,7 @@ fn workload(device: DeviceName) -> Workload {
         time: if large { 128 } else { 16 },
         micro: if large { 4 } else { 1 },
         accumulation: 2,
-        precision: Precision::Mixed,
+        precision: default_precision(device),
         separate_bias_gradients: false,
         recompute: Recompute::None,
         chunk_rows: Some(if large { 256 } else { 16 }),

@@ -56,12 +56,12 @@ pub fn first_sample(
 /// Says what becomes of weights, and of moments where they are kept, that come in another precision.
 pub fn tell_precision(source: &OpenModel, precision: Precision, keep: bool) -> Result<()> {
     let (dir, what) = (source.dir().display(), if keep { "weights and moments" } else { "weights" });
-    match (source.precision()?, precision) {
-        (Precision::Mixed, Precision::Bf16) => log::info!(
+    match (source.has_f32_weights()?, precision.has_f32_state()) {
+        (true, false) => log::info!(
             "note: train.precision is \"bf16\": the {what} in {dir} are rounded to bf16, but not the weights of norms and \
              biases"
         ),
-        (Precision::Bf16, Precision::Mixed) if source.manifest().is_some() => log::info!(
+        (false, true) if source.manifest().is_some() => log::info!(
             "note: the {what} in {dir} were kept in bf16 (train.precision); from here on they are f32"
         ),
         _ => {}

@@ -164,7 +164,7 @@ impl Session {
         let workspace = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(config.recompute));
         let (sizes, table, threads) = (&model.config, &model.table, rayon::current_num_threads());
         let memory = backend::memory_plan(config.device, sizes, table, &workspace, threads);
-        let mut ops = backend::on(device, sizes, table, &workspace)?;
+        let mut ops = backend::on(config.device, device, sizes, table, &workspace)?;
         load(&model, &mut *ops)?;
         ops.set_applied(state.applied);
         let params = params(&model, &config.optim)?;

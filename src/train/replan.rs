@@ -1,11 +1,12 @@
 //! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user
-//! insists, another plan of rates, decays, betas and length.
+//! insists, another plan of rates, decays, betas and length, or another precision.
 use super::parts::Parts;
-use super::run_config::{CONFIG, OVERRIDE, SavedKeys, saved_config, wanted_config};
+use super::run_config::{CONFIG, OVERRIDE, SavedKeys, saved_config, wanted_config, with_precision};
 use super::session::Session;
 use crate::checkpoint::RunState;
 use crate::config::{Config, DifferenceKind, resume_differences};
 use crate::files::write_whole;
+use crate::model::Precision;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,7 +36,7 @@ pub struct Resumed {
 pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan: bool) -> Result<Resumed> {
     let mut config = wanted_config(&state.run_config, run_dir, sets)?;
     let accepted = accepted(run_dir, state)?;
-    let saved = accepted.as_ref().unwrap_or(&state.run_config);
+    let saved = &with_precision(accepted.as_ref().unwrap_or(&state.run_config))?;
     config.head.chunk_rows = config.head.chunk_rows.or(SavedKeys::of(saved)?.head.chunk_rows);
     let (mut refused, mut replanned) = (Vec::new(), Vec::new());
     for d in resume_differences(saved, &config.to_json()) {
@@ -131,6 +132,15 @@ impl Session {
             if was != is {
                 log::info!("override: {what} of step {step} was {was}, is {is}");
             }
+        }
+        if before.precision != self.config.precision {
+            let now = match self.config.precision {
+                Precision::F32 => "everything is computed in f32",
+                _ => "activations are bf16, and products read a bf16 copy of the weights",
+            };
+            log::info!(
+                "override: from step {step} on {now}; weights and moments stay f32, with the values that they have"
+            );
         }
         let ends = [old.1.steps, self.plan.quantities.steps];
         if ends[0] != ends[1] {

@@ -1,5 +1,7 @@
 //! The configuration of a run as its directory and its checkpoints keep it.
+use crate::backend::{check_precision, default_precision};
 use crate::config::{Config, RawConfig};
+use crate::device::{self, DeviceName};
 use crate::model::Precision;
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -18,9 +20,10 @@ pub const OVERRIDE: &str = "override.json";
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct SavedKeys {
+    device: DeviceName,
     pub data: SavedData,
     pub head: SavedHead,
-    pub train: SavedTrain,
+    train: SavedTrain,
 }
 
 #[derive(Default, Deserialize)]
@@ -38,8 +41,8 @@ pub struct SavedHead {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub struct SavedTrain {
-    pub precision: Precision,
+struct SavedTrain {
+    precision: Option<Precision>,
 }
 
 impl SavedKeys {
@@ -47,33 +50,85 @@ impl SavedKeys {
     pub fn of(saved: &Value) -> Result<Self> {
         Option::deserialize(saved).map(Option::unwrap_or_default).map_err(unreadable)
     }
+
+    /// What the run computed in. Checkpoints state it, except those of versions that wrote down nothing but "bf16": what
+    /// they called "mixed" was f32 on a processor, and the device that they name says which of the two it was.
+    pub fn precision(&self) -> Precision {
+        self.train.precision.unwrap_or_else(|| default_precision(self.device))
+    }
+}
+
+/// The configuration of a checkpoint, which states its precision whatever version wrote it.
+pub fn with_precision(saved: &Value) -> Result<Value> {
+    let precision = SavedKeys::of(saved)?.precision();
+    let mut stated = saved.clone();
+    if let Some(train) = stated.get_mut("train").and_then(Value::as_object_mut) {
+        train.insert("precision".into(), precision.to_string().into());
+    }
+    Ok(stated)
 }
 
 fn unreadable(error: impl Display) -> Error {
     Error::refused(format!("the saved configuration cannot be read: {error}"))
 }
 
-/// The configuration that a run shall go on with: `config.toml` in its directory, which people edit, with
-/// overrides. Where that file is missing, the checkpoint's own.
+/// The configuration of a run: `config.toml` in its directory, which people edit. Where that file is missing, the
+/// checkpoint's own.
+pub fn run_config(saved: &Value, run_dir: &Path) -> Result<Config> {
+    parse_run(saved, run_dir, &[])?.validate()
+}
+
+/// The configuration that a run shall go on with: its own, with overrides, in the precision that it had where they name no
+/// other.
 pub fn wanted_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
-    let path = run_dir.join(CONFIG);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&text, &path.display().to_string(), run_dir, sets),
-        Err(e) if e.kind() == ErrorKind::NotFound => saved_config(saved, run_dir, sets),
-        Err(e) => Err(Error::input("read", &path)(e)),
+    let mut raw = parse_run(saved, run_dir, sets)?;
+    let kept = SavedKeys::of(saved)?.precision();
+    if *raw.train.precision.get_or_insert(kept) == kept {
+        check_kept(kept, device::resolve(raw.device))?;
     }
+    raw.validate()
+}
+
+/// Refuses a device that does not compute in the run's precision, which the run keeps until an override says otherwise.
+fn check_kept(kept: Precision, device: DeviceName) -> Result<()> {
+    if check_precision(device, kept).is_ok() {
+        return Ok(());
+    }
+    let there = default_precision(device);
+    let or = if kept.has_f32_state() && there.has_f32_state() {
+        format!("go on in another with --override --set train.precision={there}")
+    } else {
+        "start a new phase there with `rewarm train` and start.from".into()
+    };
+    Err(Error::refused(format!(
+        "train.precision is \"{kept}\" in the run and the device is {device}, which does not compute in it; a run keeps its \
+         precision: resume it with --device and a device that does, or {or}"
+    )))
 }
 
 /// A configuration of a checkpoint.
 pub fn saved_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Config> {
+    parse_saved(saved, run_dir, sets)?.validate()
+}
+
+fn parse_run(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
+    let path = run_dir.join(CONFIG);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => parse(&text, &path.display().to_string(), run_dir, sets),
+        Err(e) if e.kind() == ErrorKind::NotFound => parse_saved(saved, run_dir, sets),
+        Err(e) => Err(Error::input("read", &path)(e)),
+    }
+}
+
+fn parse_saved(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
     let text = toml::Table::try_from(saved).map_err(unreadable)?.to_string();
     parse(&text, "the saved configuration", run_dir, sets)
 }
 
-fn parse(text: &str, origin: &str, run_dir: &Path, sets: &[String]) -> Result<Config> {
+fn parse(text: &str, origin: &str, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
     let mut sets = sets.to_vec();
     sets.push(format!("run_dir={}", toml::Value::String(run_dir.display().to_string())));
-    RawConfig::from_toml_str(text, origin, &sets)?.validate()
+    RawConfig::from_toml_str(text, origin, &sets)
 }
 
 #[cfg(test)]
@@ -86,10 +141,27 @@ mod tests {
         let low =
             json!({ "train": { "precision": "bf16", "later": 1 }, "head": { "chunk_rows": 8 }, "zeta": 1 });
         let keys = SavedKeys::of(&low).unwrap();
-        assert_eq!((keys.train.precision, keys.head.chunk_rows), (Precision::Bf16, Some(8)));
-        for earlier in [Value::Null, json!({}), json!({ "train": {} })] {
-            assert_eq!(SavedKeys::of(&earlier).unwrap().train.precision, Precision::Mixed, "{earlier}");
+        assert_eq!((keys.precision(), keys.head.chunk_rows), (Precision::Bf16, Some(8)));
+        // Where none is stated, the device says what the default meant.
+        let of = |device: &str| json!({ "device": device, "train": { "steps": 5 } });
+        for (earlier, precision) in [
+            (Value::Null, Precision::F32),
+            (json!({}), Precision::F32),
+            (of("cpu"), Precision::F32),
+            (of("cuda:1"), Precision::Mixed),
+            (of("emulated"), Precision::Mixed),
+        ] {
+            assert_eq!(SavedKeys::of(&earlier).unwrap().precision(), precision, "{earlier}");
         }
+        for device in ["cpu", "emulated"] {
+            let stated = with_precision(&of(device)).unwrap();
+            assert_eq!(with_precision(&stated).unwrap(), stated);
+            assert_eq!(stated["train"]["steps"], 5);
+            assert_eq!(stated["train"]["precision"], default_precision(device.parse().unwrap()).to_string());
+        }
+        // It is stated, whatever the device.
+        let stated = json!({ "device": "cpu", "train": { "precision": "mixed" } });
+        assert_eq!(SavedKeys::of(&stated).unwrap().precision(), Precision::Mixed);
         let error = SavedKeys::of(&json!({ "train": { "precision": "fp4" } })).err().unwrap().to_string();
         assert!(error.contains("saved configuration") && error.contains("fp4"), "{error}");
     }

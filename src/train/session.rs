@@ -77,7 +77,7 @@ impl Session {
     pub fn describe(&self) -> String {
         let (c, b) = (&self.model.config, &self.config.batch);
         format!(
-            "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads\n\
+            "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads, {} on {}\n\
              {}{}",
             c.parameters(),
             self.plan.quantities.steps,
@@ -85,6 +85,8 @@ impl Session {
             self.mixture.sources().seq_len(),
             b.micro,
             rayon::current_num_threads(),
+            self.config.precision,
+            self.config.device,
             self.describe_sources(),
             self.memory
         )

@@ -1,9 +1,9 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
-use super::run_config::{SavedKeys, wanted_config};
+use super::run_config::{SavedKeys, run_config};
 use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, Tensors, hf_config};
 use crate::config::Config;
-use crate::model::{ModelConfig, ParamTable, Precision, TokenIds};
+use crate::model::{ModelConfig, ParamTable, TokenIds};
 use crate::ops::{Part, State};
 use crate::{Error, Result};
 use serde_json::Value;
@@ -128,12 +128,13 @@ impl OpenModel {
         }
     }
 
-    /// What its weights were kept in. Our files hold f32 in any case.
-    pub fn precision(&self) -> Result<Precision> {
+    /// Whether its weights were kept in more than bf16. Our files hold f32 in any case.
+    pub fn has_f32_weights(&self) -> Result<bool> {
         match self {
-            Self::HuggingFace { model, .. } if model.dtype == checkpoint::Dtype::Bf16 => Ok(Precision::Bf16),
-            Self::HuggingFace { .. } => Ok(Precision::Mixed),
-            Self::Step { manifest, .. } => Ok(SavedKeys::of(&manifest.state.run_config)?.train.precision),
+            Self::HuggingFace { model, .. } => Ok(model.dtype != checkpoint::Dtype::Bf16),
+            Self::Step { manifest, .. } => {
+                Ok(SavedKeys::of(&manifest.state.run_config)?.precision().has_f32_state())
+            }
         }
     }
 
@@ -148,7 +149,7 @@ impl OpenModel {
     /// The configuration of the run that it is a checkpoint of.
     pub fn run_config(&self) -> Result<Option<Config>> {
         let run_dir = self.dir().parent().unwrap_or(Path::new(""));
-        let of = |manifest: &Manifest| wanted_config(&manifest.state.run_config, run_dir, &[]);
+        let of = |manifest: &Manifest| run_config(&manifest.state.run_config, run_dir);
         self.manifest().map(of).transpose()
     }
 

@@ -1,7 +1,7 @@
 //! Saving and loading on a device, exporting and averaging take a fixed amount of the host's memory, whatever the model's
 //! size. Alone in a process, whose peak is read. The memory of the emulated device is the host's, too, and there before.
 use rewarm::average::average;
-use rewarm::backend::gpu::Gpu;
+use rewarm::backend::gpu::{Gpu, PRECISIONS};
 use rewarm::bench::resident_above;
 use rewarm::checkpoint::{
     Disk, Dtype, Export, Fingerprints, HfModel, MAX_SHARD_BYTES, RunState, Snapshot, export, find_newest,
@@ -114,7 +114,7 @@ fn checkpoints_pass_through_little_memory() {
     let said = alone.output().unwrap();
     let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     let told = text.matches(" MB of host memory").count();
-    assert!(said.status.success() && told == 7 * Precision::ALL.len(), "{text}");
+    assert!(said.status.success() && told == 7 * PRECISIONS.len(), "{text}");
     print!("{text}");
 }
 
@@ -122,7 +122,7 @@ fn checkpoints_pass_through_little_memory() {
 #[ignore = "run by the one before, in a process of its own"]
 fn in_a_process() {
     if std::env::var_os("CHILD").is_some() {
-        Precision::ALL.into_iter().for_each(|precision| measure(512, 2, precision));
+        PRECISIONS.into_iter().for_each(|precision| measure(512, 2, precision));
     }
 }
 

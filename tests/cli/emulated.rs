@@ -1,6 +1,7 @@
-//! The commands with `--device emulated`: runs that are killed and go on, runs that move between devices, and what
-//! is refused where there is no GPU.
+//! The commands with `--device emulated`: runs that are killed and go on, runs in each precision and on one device after
+//! another, and what is refused where there is no GPU.
 mod ema;
+mod precision;
 
 use crate::support::*;
 use std::fs;
@@ -66,6 +67,12 @@ fn last_bytes(run: &Path) -> [Vec<u8>; 2] {
     ["model.safetensors", "optimizer.safetensors"].map(|file| fs::read(step.join(file)).unwrap())
 }
 
+/// Arguments of a resume that goes on with another device, in its precision.
+fn on(device: &str) -> String {
+    let precision = if device == "cpu" { "f32" } else { "mixed" };
+    format!("--device {device} --override --set train.precision={precision}")
+}
+
 /// Trains until step 10 is saved, and is killed.
 fn kill_after_ten_steps(dir: &Dir, more: &[&str]) {
     let mut command = Command::new(REWARM);
@@ -88,110 +95,6 @@ fn a_killed_run_goes_on_bit_for_bit() {
         let (a, b) = (whole.join("run"), killed.join("run"));
         assert_eq!(curve(&a), curve(&b));
         assert!(last_bytes(&a) == last_bytes(&b), "{precision}: the last checkpoints differ");
-    }
-}
-
-/// Weights and moments of the step that are no bf16 values.
-fn wider_than_bf16(step: &Path) -> [usize; 2] {
-    ["model.safetensors", "optimizer.safetensors"].map(|file| {
-        let bytes = fs::read(step.join(file)).unwrap();
-        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        bytes[8 + header..].chunks_exact(4).filter(|x| x[..2] != [0, 0]).count()
-    })
-}
-
-#[test]
-fn runs_start_from_runs_in_another_precision() {
-    let dir = small();
-    line(&dir, "train DIR/small.toml").ok();
-    // Rounded, but for the few weights of norms and biases, and said once.
-    let from =
-        "--set start.from=DIR/run --set start.optimizer=keep --set schedule.warmup=0 --set train.steps=5";
-    let low = format!("train DIR/phase.toml --set run_dir=DIR/low --set train.precision=bf16 {from}");
-    dir.config(
-        "phase.toml",
-        &SMALL.replace(&SMALL[SMALL.find("[model]").unwrap()..SMALL.find("[data]").unwrap()], ""),
-    );
-    let said = line(&dir, &low);
-    said.ok();
-    assert_eq!(said.err.matches("are rounded to bf16").count(), 1, "{}", said.err);
-    let [weights, moments] = wider_than_bf16(&dir.join("low/step-0000000005"));
-    assert!(weights > 0 && weights < 2000 && moments == 0, "{weights} weights and {moments} moments");
-    let low = losses(&dir.join("low"));
-    let mixed = format!("train DIR/phase.toml --set run_dir=DIR/mixed {from}");
-    line(&dir, &mixed).ok();
-    for (a, b) in losses(&dir.join("mixed")).iter().zip(&low) {
-        assert!((a - b).abs() <= 0.02, "{b} in bf16, {a} with master weights");
-    }
-    // And back, exactly: the model is the same before the first step.
-    let back = "train DIR/phase.toml --set run_dir=DIR/back --set start.from=DIR/low --set schedule.warmup=0 --set train.steps=1";
-    let said = line(&dir, back);
-    said.ok();
-    assert_eq!(said.err.matches("were kept in bf16").count(), 1, "{}", said.err);
-    let evaluated = |run: &str, step: u64| {
-        let log = log(&dir.join(run));
-        let found = log.iter().find(|l| l.get("eval").is_some() && l["step"] == step).unwrap().clone();
-        found["loss"].as_f64().unwrap()
-    };
-    assert_eq!(evaluated("low", 5), evaluated("back", 0));
-    // A Hugging Face directory like any other.
-    line(&dir, "export DIR/low DIR/exported").ok();
-    let loss = |model: &str| {
-        let command =
-            format!("eval DIR/{model} --data raw-u16:DIR/other.bin --seq-len 16 --json --device cpu");
-        let value: serde_json::Value = serde_json::from_str(line(&dir, &command).ok()).unwrap();
-        value["loss"].as_f64().unwrap()
-    };
-    assert_eq!(loss("low"), loss("exported"));
-}
-
-#[test]
-fn a_precision_is_kept_or_refused() {
-    let dir = small();
-    let refused = |command: &str, words: &[&str]| line(&dir, command).refused(words);
-    refused(
-        "train DIR/small.toml --device cpu --set train.precision=bf16",
-        &["train.precision is \"bf16\"", "device is cpu", "remove"],
-    );
-    refused("train DIR/small.toml --set train.precision=fp8", &["train.precision", "mixed", "bf16"]);
-    refused(
-        "train DIR/small.toml --set train.precision=bf16 --set train.ema=0.9",
-        &["train.ema", "train.precision"],
-    );
-    refused("bench train --device cpu --precision bf16", &["device is cpu", "--precision"]);
-    refused("plan --preset pythia-70m --precision bf16", &["device is cpu", "--precision"]);
-    assert!(!dir.join("run").join("metrics.jsonl").exists());
-    line(&dir, "train DIR/small.toml --set train.precision=bf16 --set train.steps=5").ok();
-    let config = fs::read_to_string(dir.join("run/config.toml")).unwrap();
-    assert!(config.contains("precision = \"bf16\""), "{config}");
-    let before = tree(&dir.join("run"));
-    refused(
-        "resume DIR/run --set train.precision=mixed",
-        &["train.precision", "continues the same run only"],
-    );
-    refused("resume DIR/run --override --set train.precision=mixed", &["train.precision", "same run only"]);
-    refused("resume DIR/run --device cpu", &["train.precision is \"bf16\"", "device is cpu"]);
-    assert!(before == tree(&dir.join("run")));
-    // It is evaluated anywhere.
-    line(&dir, "eval DIR/run --data raw-u16:DIR/other.bin --seq-len 16 --device cpu").ok();
-}
-
-#[test]
-fn a_run_moves_between_devices() {
-    let cpu = small();
-    line(&cpu, "train DIR/small.toml --device cpu").ok();
-    let expected = losses(&cpu.join("run"));
-    for [first, second] in [["emulated", "cpu"], ["cpu", "emulated"]] {
-        let dir = small();
-        kill_after_ten_steps(&dir, &["--device", first]);
-        let said = line(&dir, &format!("resume DIR/run --device {second}"));
-        said.ok();
-        assert!(said.err.contains("device"), "the change is told: {}", said.err);
-        let found = losses(&dir.join("run"));
-        assert_eq!(found.len(), 20);
-        for (step, (a, b)) in expected.iter().zip(&found).enumerate() {
-            assert!((a - b).abs() <= 0.02, "{first} to {second}, step {step}: {b} instead of {a}");
-        }
     }
 }
 
@@ -235,7 +138,7 @@ fn wrong_use_is_refused() {
     let before = tree(&dir.join("run"));
     for device in ["cuda:0", "emulated"] {
         let words = if device == "cuda:0" { "no CUDA driver" } else { "head size 16" };
-        line(&dir, &format!("resume DIR/run --device {device}")).refused(&[words]);
+        line(&dir, &format!("resume DIR/run {}", on(device))).refused(&[words]);
         line(&dir, &format!("eval DIR/run --data raw-u16:DIR/other.bin --device {device}")).refused(&[words]);
     }
     assert!(before == tree(&dir.join("run")));

@@ -143,6 +143,22 @@ fn bf16_fits_where_master_weights_do_not() {
     assert_eq!((&mixed["precision"], &low["precision"]), (&"mixed".into(), &"bf16".into()));
 }
 
+#[test]
+fn the_precision_is_that_of_the_device_planned_for() {
+    let dir = Dir::new();
+    let text = "run_dir = \"DIR/run\"\n[model]\npreset = \"pythia-70m\"\n[data]\ntrain = [\"DIR/later\"]\n\
+                [schedule]\nlr = 1e-3\n[train]\nsteps = 100\n";
+    let config = format!("{} --tokens-per-s 1000", dir.config("run.toml", text));
+    for planned in ["--preset pythia-70m", &config] {
+        let precision = |more: &str| plan(&dir, &format!("{planned} {more}"))["precision"].clone();
+        assert_eq!((precision(""), precision("--gpu h200")), ("f32".into(), "mixed".into()), "{planned}");
+    }
+    let emulated = plan(&dir, "--preset pythia-70m --device emulated");
+    assert_eq!(emulated["precision"], "mixed");
+    let said = line(&dir, "plan --preset pythia-70m");
+    assert!(said.ok().lines().any(|line| line.split_whitespace().eq(["precision", "f32"])), "{}", said.out);
+}
+
 /// A run of three steps of this `[model]` section; its plan and its largest resident set, in bytes. The code of a debug
 /// build is larger than the plan takes that of the program to be: there its pages count as what the plan takes.
 fn planned_and_measured(name: &str, model: &str, time: usize, micro: usize) -> (f64, f64) {

@@ -21,7 +21,7 @@ pub struct Drive {
     pub time: usize,
     /// Whether micro-batches are captured.
     pub graphs: bool,
-    /// What weights and moments are kept in.
+    /// What is kept in which format.
     pub precision: Precision,
     /// A step whose targets make its loss NaN: it is skipped.
     pub broken: Option<u64>,

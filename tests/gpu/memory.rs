@@ -1,15 +1,15 @@
 //! What is allocated is what `plan` prints, for every published size.
 use crate::rig::{Sizes, weights, workspace};
-use rewarm::backend::gpu::{Gpu, memory_plan};
+use rewarm::backend::gpu::{Gpu, PRECISIONS, memory_plan};
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
-use rewarm::model::{Model, PRESETS, Precision, Purpose, Recompute, Workspace, preset};
+use rewarm::model::{Model, PRESETS, Purpose, Recompute, Workspace, preset};
 use rewarm::ops::Shape;
 
 #[test]
 fn the_arena_is_the_plan_to_the_byte() {
     for (name, ..) in PRESETS {
         let model = || Model::new(preset(name).unwrap());
-        let [plain, low] = Precision::ALL.map(|precision| model().with_precision(precision));
+        let [plain, low] = PRECISIONS.map(|precision| model().with_precision(precision));
         let averaged = model().with_average(true);
         let shape = Shape { batch: 4, time: 2048 };
         let train = Recompute::ALL.map(Purpose::Train);
@@ -37,7 +37,7 @@ fn the_arena_is_the_plan_to_the_byte() {
 
 #[test]
 fn exactly_enough_is_enough() {
-    for precision in Precision::ALL {
+    for precision in PRECISIONS {
         let model = Sizes::new(64, 2).model().with_precision(precision);
         let ws = workspace(&model, Shape { batch: 2, time: 40 });
         let total = memory_plan(&model.config, &model.table, &ws).total() as u64;
@@ -51,7 +51,7 @@ fn exactly_enough_is_enough() {
 fn bf16_takes_8_bytes_less() {
     for (name, ..) in PRESETS {
         let config = preset(name).unwrap();
-        let [mixed, bf16] = Precision::ALL.map(|precision| {
+        let [mixed, bf16] = PRECISIONS.map(|precision| {
             let model = Model::new(config.clone()).with_precision(precision);
             let shape = Shape { batch: 4, time: 2048 };
             let ws = Workspace::new(&config, shape, 4096, Purpose::Train(Recompute::None));

@@ -39,7 +39,7 @@ pub struct BatchSpans {
 pub struct Layout {
     /// The memory that is allocated.
     pub arena: Arena,
-    /// What weights and moments are kept in.
+    /// What is kept in which format.
     pub precision: Precision,
     /// Which weights have master weights.
     pub masters: Masters,
@@ -206,10 +206,7 @@ impl Kinds {
 
 /// Bytes of one moment.
 fn moment_bytes(precision: Precision) -> usize {
-    match precision {
-        Precision::Mixed => 4,
-        Precision::Bf16 => 2,
-    }
+    if precision.has_f32_state() { 4 } else { 2 }
 }
 
 fn batch(arena: &mut Arena, rows: usize, train: bool) -> BatchSpans {

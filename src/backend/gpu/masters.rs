@@ -1,6 +1,6 @@
 //! Which weights have f32 master weights, and where: all of them, or, where weights are kept in bf16, those of norms and
 //! biases.
-use crate::model::{ParamTable, Precision};
+use crate::model::ParamTable;
 use std::ops::Range;
 
 /// A tensor with master weights.
@@ -25,7 +25,7 @@ pub struct Masters {
 impl Masters {
     /// Those of a model.
     pub fn new(table: &ParamTable) -> Self {
-        if table.precision == Precision::Mixed {
+        if table.precision.has_f32_state() {
             return Self { len: table.total, parts: None };
         }
         let (mut parts, mut len) = (Vec::new(), 0);

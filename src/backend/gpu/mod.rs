@@ -33,6 +33,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::memory_plan::MemoryPlan;
 
+/// Those that the kernels compute in.
+pub const PRECISIONS: [Precision; 2] = [Precision::Mixed, Precision::Bf16];
+
 /// The backend over one device.
 pub struct Gpu {
     device: Box<dyn Device>,
@@ -312,8 +315,8 @@ fn check_memory(
         advice += &format!("; head.chunk_rows = {rows} would fit");
     }
     let low = ParamTable { precision: Precision::Bf16, ..table.clone() };
-    let mixed = table.precision == Precision::Mixed && !table.average;
-    if trains && mixed && Layout::new(config, &low, ws).arena.bytes() as u64 <= free {
+    let could_be_low = table.precision.has_f32_state() && !table.average;
+    if trains && could_be_low && Layout::new(config, &low, ws).arena.bytes() as u64 <= free {
         advice += "; train.precision = \"bf16\" would fit";
     }
     let (name, missing) = (device.name(), needed - free);

@@ -3,7 +3,6 @@ use super::held::{Losses, RING};
 use super::layout::NORM_ELEMENTS;
 use super::{Gpu, int, long};
 use crate::device::{AdamTables, AdamTile, Arg, StepRecord, adam_tables};
-use crate::model::Precision;
 use crate::ops::{AdamParam, AdamSettings, Outcome, Stat, Update};
 use crate::{Error, Result};
 use bytemuck::Zeroable;
@@ -89,10 +88,8 @@ impl Gpu {
         let (w32, w16) = (self.layout.w32, self.layout.w16);
         args.extend([w32, w16, self.layout.m, self.layout.v, self.layout.g].map(|s| self.span(s)));
         args.push(record.clone());
-        let kernel = match self.layout.precision {
-            Precision::Mixed => "adamw_f32",
-            Precision::Bf16 => "adamw_bf16",
-        };
+        let f32_state = self.layout.precision.has_f32_state();
+        let kernel = if f32_state { "adamw_f32" } else { "adamw_bf16" };
         self.launch(kernel, [trained, 1, 1], 256, 0, args);
         if let Some((ema, share)) = self.ema {
             let args = vec![self.span(w32), self.span(ema), share.into(), long(total), record];

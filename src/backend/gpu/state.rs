@@ -3,7 +3,6 @@ use super::held::{PIECE, Staging};
 use super::{Gpu, long};
 use crate::Result;
 use crate::device::{Arg, Rows, Span};
-use crate::model::Precision;
 use crate::ops::{Matrix, Part, Sink, State};
 use half::bf16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -92,7 +91,7 @@ impl Gpu {
     /// Where `len` values of a tensor lie, from row-major index `first` on.
     fn held(&self, part: Part, place: Matrix, first: usize, len: usize) -> Vec<Held> {
         let layout = &self.layout;
-        let wide_moments = layout.precision == Precision::Mixed;
+        let wide_moments = layout.precision.has_f32_state();
         let average = || layout.ema.expect("whoever keeps an average has memory for it");
         let mut held = Vec::new();
         for block in place.blocks(first, len) {

@@ -25,6 +25,7 @@ impl fmt::Display for Plan {
             self.flops_per_token / 1e9,
             self.seq_len
         )?;
+        writeln!(f, "precision         {:>14}", self.precision)?;
         writeln!(f, "sequences         {:>14} at once, {} a step", self.micro_batch, self.sequences)?;
         write!(f, "{}", self.memory_bytes)?;
         if self.process_bytes > 0 {

@@ -101,7 +101,7 @@ shape = "constant"
 [train]
 tokens = "1.5B"
 recompute = "cheap"
-precision = "mixed"
+precision = "f32"
 ema = 0.999
 separate_bias_gradients = true
 [eval]

@@ -53,6 +53,25 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
     assert_eq!((difference.key.as_str(), &difference.old), ("optim.new_key", &serde_json::Value::Null));
 }
 
+/// Where weights and moments are f32 before and after, they mean the same; nothing else may change.
+#[test]
+fn a_precision_changes_between_those_with_f32_state() {
+    let json = |set: &str| load(SMALL, &["device=cuda:0", set]).unwrap().to_json();
+    let (mixed, low) = (json("train.precision=mixed"), json("train.precision=bf16"));
+    let f32 = load(SMALL, &[]).unwrap().to_json();
+    for (old, new, kind) in [
+        (&f32, &mixed, DifferenceKind::Plan),
+        (&mixed, &f32, DifferenceKind::Plan),
+        (&mixed, &low, DifferenceKind::ChangesRun),
+        (&low, &mixed, DifferenceKind::ChangesRun),
+        (&low, &f32, DifferenceKind::ChangesRun),
+    ] {
+        let differences = resume_differences(old, new);
+        let precision = differences.iter().find(|d| d.key == "train.precision").unwrap();
+        assert_eq!(precision.kind, kind, "{precision:?}");
+    }
+}
+
 /// The help names what the rules allow: sections as one, lists without their entries' keys.
 #[test]
 fn the_help_of_a_resume_is_of_its_rules() {
@@ -68,6 +87,7 @@ fn the_help_of_a_resume_is_of_its_rules() {
         (plan, "data.mixture[].weight, data.mixture[].weight_phases, data.mixture[].fraction,", "name"),
         (plan, "optim.betas, optim.weight_decay,", "optim.eps"),
         (plan, "schedule.*, train.steps, train.tokens", "schedule.lr"),
+        (plan, ", and between f32 and mixed train.precision", "train.ema"),
     ] {
         assert!(part.contains(has) && !part.contains(has_not), "{help}");
     }
@@ -84,16 +104,32 @@ fn separate_bias_gradients_belong_to_a_run() {
     assert_eq!(difference.kind, DifferenceKind::ChangesRun);
 }
 
-/// Runs from before the key are resumed, and one with f32 state may move between a processor and a GPU.
 #[test]
-fn precision_is_written_where_it_is_not_the_default() {
+fn precision_is_the_devices_and_always_written() {
     let text = |sets: &[&str]| load(SMALL, sets).unwrap().resolved_toml();
-    assert!(!text(&["device=cuda:0"]).contains("precision"));
-    assert_eq!(text(&["device=cuda:0", "train.precision=mixed"]), text(&["device=cuda:0"]));
+    for (device, default) in [("cpu", "f32"), ("cuda:0", "mixed"), ("emulated", "mixed")] {
+        let device = format!("device={device}");
+        let resolved = text(&[&device]);
+        assert!(resolved.contains(&format!("precision = \"{default}\"")), "{resolved}");
+        assert_eq!(text(&[&device, &format!("train.precision={default}")]), resolved);
+        assert_eq!(load(&resolved, &[]).unwrap().resolved_toml(), resolved);
+    }
     let low = text(&["device=cuda:0", "train.precision=bf16"]);
     assert!(low.contains("precision = \"bf16\""), "{low}");
-    let error = load(SMALL, &["train.precision=bf16"]).unwrap_err().to_string();
-    assert!(error.contains("train.precision") && error.contains("device is cpu"), "{error}");
+    for precision in ["mixed", "bf16"] {
+        let set = format!("train.precision={precision}");
+        assert_refused(
+            SMALL,
+            &[&set],
+            &format!("train.precision is \"{precision}\" and the device is cpu"),
+            "remove",
+        );
+    }
+    for device in ["cuda:0", "emulated"] {
+        let sets = ["train.precision=f32", &format!("device={device}")];
+        let words = format!("train.precision is \"f32\" and the device is {device}");
+        assert_refused(SMALL, &sets, &words, "compute with bf16 activations; give \"mixed\"");
+    }
     let error =
         load(SMALL, &["train.precision=bf16", "device=cuda:0", "train.ema=0.9"]).unwrap_err().to_string();
     assert!(error.contains("train.precision") && error.contains("train.ema"), "{error}");

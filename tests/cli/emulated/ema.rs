@@ -1,6 +1,6 @@
 //! The moving average of the weights: what a checkpoint carries on a device, and through a kill, a change of device and
 //! an export.
-use super::{SMALL, kill_after_ten_steps, last_bytes, small};
+use super::{SMALL, kill_after_ten_steps, last_bytes, on, small};
 use crate::support::*;
 use rewarm::backend::cpu::average;
 use serde_json::Value;
@@ -47,7 +47,7 @@ fn every_step_is_the_average_of_the_saved_weights_on_either_device() {
         let run_dir = format!("run_dir={}", dir.at(run));
         let more = [&ALL_STEPS[..], &["--device", first, "--set", &run_dir]].concat();
         kill_after_ten_steps(&dir, &more);
-        line(&dir, &format!("resume DIR/{run} --device {second}")).ok();
+        line(&dir, &format!("resume DIR/{run} {}", on(second))).ok();
         check_steps(&dir, run, &start);
     }
 }
