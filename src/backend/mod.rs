@@ -32,6 +32,7 @@ pub(crate) fn on(
 ) -> Result<Box<dyn Backend>> {
     check_precision(name, table.precision)?;
     Ok(match device {
+        None if table.precision == Precision::Mixed => Box::new(cpu::MixedCpu::new(config, table, ws)),
         None => Box::new(cpu::Cpu::new(config, table, ws)),
         Some(device) => Box::new(gpu::Gpu::new(device, config, table, ws, true)?),
     })
@@ -48,8 +49,9 @@ pub fn default_precision(name: DeviceName) -> Precision {
 /// Refuses a precision that the device has no arithmetic for.
 pub(crate) fn check_precision(name: DeviceName, precision: Precision) -> Result<()> {
     let why = match (name, precision) {
-        (DeviceName::Cpu, Precision::Mixed | Precision::Bf16) => {
-            "which computes in f32 only; remove train.precision (--precision), or choose a GPU as the device"
+        (DeviceName::Cpu, Precision::Bf16) => {
+            "which keeps weights and moments in f32; give \"mixed\" or \"f32\" as train.precision (--precision), or choose \
+             a GPU as the device"
         }
         (DeviceName::Cuda(_) | DeviceName::Emulated, _) if !gpu::PRECISIONS.contains(&precision) => {
             "whose kernels compute with bf16 activations; give \"mixed\" as train.precision (--precision), which keeps \
@@ -103,7 +105,7 @@ pub fn memory_plan(
     threads: usize,
 ) -> MemoryPlan {
     match name {
-        DeviceName::Cpu => cpu::memory_plan(table, ws, threads),
+        DeviceName::Cpu => cpu::memory_plan(config, table, ws, threads),
         _ => gpu::memory_plan(config, table, ws),
     }
 }

@@ -1,7 +1,7 @@
 //! What activations are kept in: f32, or bf16 that is computed with in f32. An operation is written once, on views of
 //! f32, and borrows its part of the activations as such: f32 lends itself, bf16 a copy in this thread's scratch.
 use super::math::vectorize;
-use super::memory::{Rows, RowsMut};
+use super::memory::{Rows, RowsMut, Scratch};
 use crate::ops::Act;
 use half::bf16;
 use std::borrow::Cow;
@@ -114,17 +114,14 @@ impl Element for bf16 {
 
 thread_local! {
     /// Scratch that is not in use: as many buffers as were ever borrowed at once.
-    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Scratch<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `f` on room for `[rows, cols]`, of any contents.
 fn with_scratch<R>(rows: usize, cols: usize, f: impl FnOnce(RowsMut) -> R) -> R {
-    let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if buffer.len() < rows * cols {
-        buffer.resize(rows * cols, 0.0);
-    }
-    let result = f(RowsMut::new(&mut buffer, Act { offset: 0, cols, ld: cols }, rows));
-    FREE.with_borrow_mut(|free| free.push(buffer));
+    let mut scratch = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let result = f(RowsMut::new(scratch.room(rows * cols), Act { offset: 0, cols, ld: cols }, rows));
+    FREE.with_borrow_mut(|free| free.push(scratch));
     result
 }
 

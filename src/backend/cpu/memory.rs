@@ -235,18 +235,43 @@ pub fn for_row_blocks<O: Outs>(outs: O, block: usize, f: impl Fn(usize, O) + Syn
     for_parts(outs, rows.div_ceil(block), places, |task, parts| f(task * block, parts));
 }
 
+/// Room that grows with what is asked of it, from the start of a cache line: an allocation starts 16 bytes past one, and
+/// every vector would be in two.
+#[derive(Default)]
+pub struct Scratch<E>(Vec<E>);
+
+impl<E: Copy + Default> Scratch<E> {
+    /// Without any yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// `len` elements of any contents.
+    pub fn room(&mut self, len: usize) -> &mut [E] {
+        let spare = LINE / size_of::<E>();
+        if self.0.len() < len + spare {
+            // The old contents are not worth a copy.
+            self.0 = Vec::new();
+            self.0 = vec![E::default(); len + spare];
+        }
+        let start = self.0.as_ptr().align_offset(LINE);
+        &mut self.0[start..start + len]
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// A flat buffer, all of it allocated before the first step; tensors are ranges of it.
 pub struct FlatBuffer<E = f32> {
     buffer: Vec<E>,
-    /// What is used of it: from the start of a cache line. An allocation starts 16 bytes past one, and every vector would
-    /// be in two.
+    /// What is used of it: from the start of a cache line, as [`Scratch`].
     used: Range<usize>,
 }
 
 impl<E: Copy + Default> FlatBuffer<E> {
     /// `len` zeros; pages are touched when first written.
     pub fn new(len: usize) -> Self {
-        const LINE: usize = 64;
         let buffer = vec![E::default(); len + LINE / size_of::<E>()];
         let start = buffer.as_ptr().align_offset(LINE);
         Self { buffer, used: start..start + len }

@@ -27,7 +27,7 @@ mod tiles;
 
 use super::memory_plan::MemoryPlan;
 use crate::Result;
-use crate::model::{ModelConfig, ParamTable, Workspace};
+use crate::model::{ModelConfig, ParamTable, Precision, Workspace};
 use crate::ops::{
     Act, AdamParam, AdamSettings, AdamStep, Backend, Ops, Outcome, Stat, Timeline, Update, Work,
 };
@@ -86,19 +86,38 @@ pub struct Processor<E> {
 }
 
 /// What [`Cpu::new`] and [`Backend::keep_ema`] allocate, for `threads` threads.
-pub fn memory_plan(table: &ParamTable, workspace: &Workspace, threads: usize) -> MemoryPlan {
+pub fn memory_plan(
+    config: &ModelConfig,
+    table: &ParamTable,
+    workspace: &Workspace,
+    threads: usize,
+) -> MemoryPlan {
     let bytes = |elements: usize| elements * size_of::<f32>();
+    let mixed = table.precision == Precision::Mixed;
+    let kept = |elements: usize| elements * if mixed { size_of::<bf16>() } else { size_of::<f32>() };
     let (grads, moments) = if workspace.trains() { (table.grad_total, 2 * table.total) } else { (0, 0) };
     let logits = workspace.logits_len();
     MemoryPlan {
-        weights: bytes(table.total),
+        weights: bytes(table.total) + if mixed { kept(table.total) } else { 0 },
         gradients: bytes(grads),
         moments: bytes(moments),
-        activations: bytes(workspace.acts_len + workspace.stats_len - logits),
-        logits: bytes(logits),
+        activations: kept(workspace.acts_len - logits) + bytes(workspace.stats_len),
+        logits: kept(logits),
         ema: if table.average { bytes(table.total) } else { 0 },
-        scratch: bytes(partials_len(workspace)) + threads * attention::scratch_bytes(workspace.shape.time),
+        scratch: bytes(partials_len(workspace))
+            + threads * attention::scratch_bytes(workspace.shape.time)
+            + if mixed { mixed_scratch(config, table, workspace, threads) } else { 0 },
     }
+}
+
+/// Bytes that bf16 takes on its way through f32: the panels of products, and what a thread borrows at most, which is
+/// attention's backward of one head, some columns of all rows, or a row of logits.
+fn mixed_scratch(config: &ModelConfig, table: &ParamTable, workspace: &Workspace, threads: usize) -> usize {
+    let shape = workspace.shape;
+    let head = 8 * shape.time * config.heads().size;
+    let borrowed = head.max(64 * shape.rows()).max(config.vocab_size) * size_of::<f32>();
+    let matrices = table.layers.iter().flat_map(|l| [l.qkv, l.out, l.up]).chain([table.head]);
+    product::scratch_bytes(matrices, shape.rows()) + threads * (borrowed + product::THREAD_BYTES)
 }
 
 /// Resident memory of a process that has allocated nothing yet, of a release build: `rewarm doctor` peaks at 10.7 MB.

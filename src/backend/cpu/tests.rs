@@ -18,7 +18,7 @@ fn the_plan_is_what_is_allocated() {
         let Cpu { w, g, m, v, acts, stats, partials, .. } = Cpu::new(&model.config, &model.table, &ws);
         let buffers = [&w, &g, &m, &v, &partials].map(Vec::len);
         let elements = buffers.iter().sum::<usize>() + acts.len() + stats.len();
-        let plan = memory_plan(&model.table, &ws, 3);
+        let plan = memory_plan(&model.config, &model.table, &ws, 3);
         assert_eq!(plan.total(), 4 * elements + 3 * attention::scratch_bytes(24), "{purpose:?}");
         // Every tensor lies inside.
         let last = ws.act_tensors.last().unwrap();
@@ -37,7 +37,7 @@ fn averaged(threads: usize, skipped: Option<u64>) -> Cpu {
     cpu.w.iter_mut().zip(1..).for_each(|(w, i)| *w = i as f32);
     cpu.keep_ema(0.75).unwrap();
     assert_eq!(cpu.ema.as_ref().unwrap().0, cpu.w, "it begins as the weights");
-    assert_eq!(memory_plan(&model.table, &ws, threads).ema, 4 * cpu.w.len());
+    assert_eq!(memory_plan(&model.config, &model.table, &ws, threads).ema, 4 * cpu.w.len());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
     for step in 0..8 {

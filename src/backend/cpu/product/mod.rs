@@ -14,8 +14,8 @@ mod transpose;
 
 use super::element::Element;
 use super::gemm::Operand;
-use super::memory::{Place, RowsMut, for_parts, for_row_blocks};
-use crate::ops::Act;
+use super::memory::{Place, Rows, RowsMut, Scratch, for_parts, for_row_blocks};
+use crate::ops::{Act, Matrix};
 use half::bf16;
 pub use micro::Micro;
 use micro::{A_ROWS, B_COLS, Panels};
@@ -30,70 +30,118 @@ const TILE_ROWS: usize = 256;
 const TILE_COLS: usize = 512;
 /// Tiles are made smaller until there are so many, for all threads to have work.
 const TILES: usize = 16;
-/// Bytes of rearranged factor that are held at a time.
+/// What of the right factor is rearranged at a time: columns, and bytes of them.
+const CHUNK_COLS: usize = 4096;
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Who multiplies, and the memory that takes.
 pub struct Products {
     /// The micro-kernel.
     pub micro: Micro,
-    /// The right factor, or as many of its columns as are multiplied at once, in panels.
-    right: Vec<u32>,
+    /// The right factor, or as much of it as is multiplied at once, in panels.
+    right: Scratch<u32>,
+    /// Sums of a product whose inner dimension is not multiplied at once.
+    sums: Scratch<f32>,
 }
+
+/// Bytes that a [`Products`] comes to hold for products of these matrices with `rows` of activations.
+pub fn scratch_bytes(matrices: impl Iterator<Item = Matrix>, rows: usize) -> usize {
+    let unit = Micro::of_machine().unit();
+    let panels = |m: Matrix| (m.rows * m.cols).max(rows * m.cols) / unit * size_of::<u32>();
+    matrices.map(|m| panels(m).min(CHUNK_BYTES)).max().unwrap_or(0)
+}
+
+/// Bytes that each thread comes to hold: the panels of a tile's left factor, and the tile's sums.
+pub const THREAD_BYTES: usize = (DEPTH * TILE_ROWS + TILE_ROWS * TILE_COLS) * size_of::<f32>();
 
 impl Products {
     /// With this micro-kernel.
     pub fn new(micro: Micro) -> Self {
-        Self { micro, right: Vec::new() }
+        Self { micro, right: Scratch::new(), sums: Scratch::new() }
     }
 
     /// `c = a·b`, or `c += a·b` when `accumulate`; then `finish` is given each tile of it in f32 and its place, before it
     /// is rounded. The inner dimension is multiplied in `spans`, one after the other.
     pub fn multiply<E: Element>(
         &mut self,
-        c: RowsMut<'_, E>,
+        mut c: RowsMut<'_, E>,
         accumulate: bool,
-        [a, b]: [Operand<'_, bf16>; 2],
+        factors: [Operand<'_, bf16>; 2],
         spans: &[Range<usize>],
         finish: impl Fn(&mut RowsMut, Place) + Sync,
     ) {
-        let (rows, cols, micro) = (c.rows, c.cols, self.micro);
-        let depths = cut(spans, micro.unit());
-        let units = depths.iter().map(|d| d.units).sum::<usize>();
-        let most = (CHUNK_BYTES / (4 * units.max(1))).next_multiple_of(TILE_COLS);
-        let mut c = c;
-        for first in (0..cols).step_by(most) {
-            let chunk = first..(first + most).min(cols);
-            self.pack_right(b, &depths, chunk.clone());
-            let right = Right { panels: &self.right, units };
-            let tiles = Tiles::new(rows, chunk.clone());
-            let c = c.part_mut(0..rows, chunk.clone());
-            for_parts(
-                [c],
-                tiles.count(),
-                |t| [tiles.get(t)],
-                |t, [tile]| {
-                    let (r, at) = tiles.get(t);
-                    let place = (r.clone(), first + at.start..first + at.end);
-                    let each = |mut sums: RowsMut| {
-                        sum_tile(micro, &mut sums, accumulate, (a, r.clone()), (&right, at.start), &depths);
-                        finish(&mut sums, place);
-                    };
-                    if accumulate { E::edit(tile, each) } else { E::write(tile, each) }
-                },
-            );
+        let (rows, cols) = (c.rows, c.cols);
+        let depths = cut(spans, self.micro.unit());
+        for first in (0..cols).step_by(CHUNK_COLS) {
+            let columns = first..(first + CHUNK_COLS).min(cols);
+            let groups = groups(&depths, columns.len());
+            let finish = |tile: &mut RowsMut, (r, c): Place| finish(tile, (r, first + c.start..first + c.end));
+            let mut c = c.part_mut(0..rows, columns.clone());
+            if let [depths] = groups[..] {
+                self.chunk(c, accumulate, factors, (depths, columns), finish);
+                continue;
+            }
+            // Sums that go on from group to group are not rounded in between.
+            let mut scratch = std::mem::take(&mut self.sums);
+            let sums = scratch.room(rows * columns.len());
+            let place = Matrix { offset: 0, rows, cols: columns.len(), ld: columns.len() };
+            if accumulate {
+                for_row_blocks([RowsMut::matrix(sums, place)], 16, |row, [mut sums]| {
+                    E::read(c.read().part(row..row + sums.rows, 0..sums.cols), |c| {
+                        (0..c.rows).for_each(|i| sums.row(i).copy_from_slice(c.row(i)));
+                    });
+                });
+            }
+            for (i, depths) in groups.iter().enumerate() {
+                let view = RowsMut::matrix(sums, place);
+                self.chunk(view, accumulate || i > 0, factors, (depths, columns.clone()), |_, _| ());
+            }
+            let total = Rows::matrix(sums, place);
+            for_row_blocks([c.part_mut(0..rows, 0..columns.len())], 16, |row, [c]| {
+                let place = (row..row + c.rows, 0..c.cols);
+                E::write(c, |mut c| {
+                    (0..c.rows).for_each(|i| c.row(i).copy_from_slice(total.row(row + i)));
+                    finish(&mut c, place);
+                });
+            });
+            self.sums = scratch;
         }
     }
 
-    /// Rearranges columns of the right factor.
-    fn pack_right(&mut self, b: Operand<'_, bf16>, depths: &[Depth], columns: Range<usize>) {
-        let units = depths.iter().map(|d| d.units).sum::<usize>();
-        let (panels, len) = (columns.len().div_ceil(B_COLS), units * B_COLS);
-        if self.right.len() < panels * len {
-            self.right.resize(panels * len, 0);
-        }
-        let all = RowsMut::new(&mut self.right, Act { offset: 0, cols: len, ld: len }, panels);
+    /// The same of some columns and of depths that are multiplied at once.
+    fn chunk<E: Element>(
+        &mut self,
+        c: RowsMut<'_, E>,
+        accumulate: bool,
+        [a, b]: [Operand<'_, bf16>; 2],
+        (depths, columns): (&[Depth], Range<usize>),
+        finish: impl Fn(&mut RowsMut, Place) + Sync,
+    ) {
         let micro = self.micro;
+        let right = self.pack_right(b, depths, columns);
+        let tiles = Tiles::new(c.rows, c.cols);
+        for_parts(
+            [c],
+            tiles.count(),
+            |t| [tiles.get(t)],
+            |t, [tile]| {
+                let (r, c) = tiles.get(t);
+                let each = |mut sums: RowsMut| {
+                    let left = (a, r.clone());
+                    sum_tile(micro, &mut sums, accumulate, left, (&right, c.start), depths);
+                    finish(&mut sums, (r, c));
+                };
+                if accumulate { E::edit(tile, each) } else { E::write(tile, each) }
+            },
+        );
+    }
+
+    /// Rearranges columns of the right factor.
+    fn pack_right(&mut self, b: Operand<'_, bf16>, depths: &[Depth], columns: Range<usize>) -> Right<'_> {
+        let (panels, len) = (columns.len().div_ceil(B_COLS), units(depths) * B_COLS);
+        let micro = self.micro;
+        let right = self.right.room(panels * len);
+        let all = RowsMut::new(&mut *right, Act { offset: 0, cols: len, ld: len }, panels);
         for_row_blocks([all], 1, |panel, [mut out]| {
             let start = columns.start + panel * B_COLS;
             let columns = start..(start + B_COLS).min(columns.end);
@@ -104,31 +152,35 @@ impl Products {
                 pack(micro, Panels::Right, b.turned(), columns.clone(), depth, part);
             }
         });
+        Right { panels: right, units: units(depths) }
     }
+}
+
+/// Depths that are multiplied at once, so that the panels of so many columns take no more than `CHUNK_BYTES`.
+fn groups(depths: &[Depth], cols: usize) -> Vec<&[Depth]> {
+    let most = CHUNK_BYTES / (size_of::<u32>() * cols.next_multiple_of(B_COLS));
+    depths.chunks((most / DEPTH).max(1)).collect()
+}
+
+fn units(depths: &[Depth]) -> usize {
+    depths.iter().map(|d| d.units).sum()
 }
 
 /// A stretch of the inner dimension.
 pub struct Depth {
     /// Its elements.
     elements: Range<usize>,
-    /// Units before it.
-    first: usize,
     /// Its units; the last may be filled up with zeros.
     units: usize,
 }
 
 /// Cuts spans of the inner dimension into stretches of at most `DEPTH` units of `unit` elements.
 fn cut(spans: &[Range<usize>], unit: usize) -> Vec<Depth> {
-    let mut first = 0;
     let stretches = spans.iter().flat_map(|span| {
         span.clone().step_by(DEPTH * unit).map(|start| start..(start + DEPTH * unit).min(span.end))
     });
-    let depth = |elements: Range<usize>| {
-        let units = elements.len().div_ceil(unit).next_multiple_of(micro::UNITS);
-        first += units;
-        Depth { elements, first: first - units, units }
-    };
-    stretches.map(depth).collect()
+    let units = |elements: &Range<usize>| elements.len().div_ceil(unit).next_multiple_of(micro::UNITS);
+    stretches.map(|elements| Depth { units: units(&elements), elements }).collect()
 }
 
 /// Panels of the right factor, `[panels][units][B_COLS]`.
@@ -139,7 +191,7 @@ struct Right<'a> {
 
 thread_local! {
     /// Panels of the left factor of one tile.
-    static LEFT: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static LEFT: RefCell<Scratch<u32>> = const { RefCell::new(Scratch::new()) };
 }
 
 /// `sums = a·b`, or `sums += a·b`, of rows of `a` and of the panels of `b` from column `at` on.
@@ -154,22 +206,21 @@ fn sum_tile(
     assert!(at.is_multiple_of(B_COLS) && sums.rows == rows.len(), "a tile begins where a panel does");
     let panels = rows.len().div_ceil(A_ROWS);
     LEFT.with_borrow_mut(|left| {
-        left.resize(left.len().max(panels * A_ROWS * DEPTH), 0);
+        let left = left.room(panels * A_ROWS * DEPTH);
         let _tiles = micro.begin();
+        let mut before = 0;
         for (i, depth) in depths.iter().enumerate() {
             let len = depth.units * A_ROWS;
-            for (panel, out) in left[..panels * len].chunks_exact_mut(len).enumerate() {
-                let start = rows.start + panel * A_ROWS;
-                pack(micro, Panels::Left, a, start..(start + A_ROWS).min(rows.end), depth, out);
-            }
+            pack(micro, Panels::Left, a, rows.clone(), depth, &mut left[..panels * len]);
             for column in (0..sums.cols).step_by(B_COLS) {
-                let start = (at + column) * b.units + depth.first * B_COLS;
+                let start = (at + column) * b.units + before * B_COLS;
                 let b = &b.panels[start..start + depth.units * B_COLS];
                 for (panel, a) in left[..panels * len].chunks_exact(len).enumerate() {
                     let place = (panel * A_ROWS, column);
                     micro.multiply(a, b, sums, place, accumulate || i > 0);
                 }
             }
+            before += depth.units;
         }
     });
 }
@@ -183,13 +234,14 @@ struct Tiles {
 }
 
 impl Tiles {
-    fn new(rows: usize, columns: Range<usize>) -> Self {
-        let mut tiles = Self { rows, cols: columns.len(), height: TILE_ROWS, width: TILE_COLS };
-        while tiles.count() < TILES && tiles.width > 4 * B_COLS {
-            tiles.width /= 2;
-        }
+    fn new(rows: usize, cols: usize) -> Self {
+        let mut tiles = Self { rows, cols, height: TILE_ROWS, width: TILE_COLS };
+        // Less often than the right factor's panels are read again, the left factor is rearranged again.
         while tiles.count() < TILES && tiles.height > 2 * A_ROWS {
             tiles.height /= 2;
+        }
+        while tiles.count() < TILES && tiles.width > 4 * B_COLS {
+            tiles.width /= 2;
         }
         tiles
     }

@@ -1,6 +1,4 @@
 use super::*;
-use crate::backend::cpu::memory::Rows;
-use crate::ops::Matrix;
 
 const ALL: [Micro; 5] = [Micro::Fma, Micro::Avx512Bf16, Micro::Amx, Micro::DotModel, Micro::AmxModel];
 
@@ -120,6 +118,24 @@ fn instructions_are_as_their_models_on_any_bits() {
             }
         }
     }
+}
+
+/// A depth that does not fit into the panels at once, with an odd length and a result that is rounded.
+#[test]
+fn deep_products_are_rounded_once() {
+    let [m, n, k] = [3, 4200, 2111];
+    let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
+    let factors = [factor(&a, m, k, false), factor(&b, k, n, true)];
+    let (mut wide, mut narrow) = (vec![0.0f32; m * n], vec![bf16::ZERO; m * n]);
+    let mut products = Products::new(Micro::Fma);
+    let columns_seen = std::sync::Mutex::new(vec![0; n]);
+    products.multiply(RowsMut::matrix(&mut wide, dense(m, n)), false, factors, &[0..k], |_, _| ());
+    products.multiply(RowsMut::matrix(&mut narrow, dense(m, n)), false, factors, &[0..k], |_, (_, c)| {
+        c.for_each(|c| columns_seen.lock().unwrap()[c] += 1);
+    });
+    assert!(groups(&cut(&[0..k], 1), 4096).len() > 1, "too shallow to be split");
+    assert!(narrow.iter().zip(&wide).all(|(n, w)| *n == bf16::from_f32(*w)));
+    assert!(columns_seen.into_inner().unwrap().iter().all(|n| *n == 1));
 }
 
 /// `Micro::Fma` is the plain loop, whatever vectors it runs in.
