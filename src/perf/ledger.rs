@@ -169,6 +169,32 @@ mod tests {
         assert_eq!(block.0 - none.0, again);
     }
 
+    /// The same operations, whose activations are twice as wide in f32; a copy of the weights is written in mixed alone.
+    #[test]
+    fn costs_follow_the_precision() {
+        let shape = Shape { batch: 2, time: 512 };
+        let [f32, mixed, bf16] = [Precision::F32, Precision::Mixed, Precision::Bf16].map(|precision| {
+            let model = Model::new(preset("pythia-14m").unwrap()).with_precision(precision);
+            let ws = Workspace::new(&model.config, shape, 256, Purpose::Train(Recompute::None));
+            (Ledger::of_step(&model, &ws, 1).entries, update_cost(&model.table).bytes)
+        });
+        assert_eq!(f32.0.len(), mixed.0.len());
+        for ((wide, narrow), low) in f32.0.iter().zip(&mixed.0).zip(&bf16.0) {
+            assert_eq!((wide.kind, wide.cost.flops), (narrow.kind, narrow.cost.flops));
+            if wide.kind == Kind::Update {
+                continue;
+            }
+            // Gradients of weights and statistics are f32 in each; logits are nothing but activations.
+            let least = if wide.kind == Kind::Logits { 1.99 } else { 1.0 };
+            let ratio = wide.cost.bytes / narrow.cost.bytes;
+            assert!(ratio > least && ratio <= 2.0, "{wide:?} {narrow:?}");
+            assert_eq!(narrow, low);
+        }
+        let parameters = preset("pythia-14m").unwrap().parameters() as f64;
+        assert_eq!(mixed.1 - f32.1, 2.0 * parameters);
+        assert!(bf16.1 < 0.65 * mixed.1, "{} {}", bf16.1, mixed.1);
+    }
+
     /// The products of a step add up to the convention for useful FLOPs; the attention backward executes five
     /// products of which four are useful.
     #[test]

@@ -54,7 +54,10 @@ impl SavedKeys {
     /// What the run computed in. Checkpoints state it, except those of versions that wrote down nothing but "bf16": what
     /// they called "mixed" was f32 on a processor, and the device that they name says which of the two it was.
     pub fn precision(&self) -> Precision {
-        self.train.precision.unwrap_or_else(|| default_precision(self.device))
+        self.train.precision.unwrap_or(match self.device {
+            DeviceName::Cpu => Precision::F32,
+            _ => Precision::Mixed,
+        })
     }
 }
 
@@ -95,8 +98,8 @@ fn check_kept(kept: Precision, device: DeviceName) -> Result<()> {
         return Ok(());
     }
     let there = default_precision(device);
-    let or = if kept.has_f32_state() && there.has_f32_state() {
-        format!("go on in another with --override --set train.precision={there}")
+    let or = if kept.has_f32_state() {
+        format!("go on in {there} with --override --set train.precision={there}")
     } else {
         "start a new phase there with `rewarm train` and start.from".into()
     };
@@ -157,7 +160,7 @@ mod tests {
             let stated = with_precision(&of(device)).unwrap();
             assert_eq!(with_precision(&stated).unwrap(), stated);
             assert_eq!(stated["train"]["steps"], 5);
-            assert_eq!(stated["train"]["precision"], default_precision(device.parse().unwrap()).to_string());
+            assert_eq!(stated["train"]["precision"], if device == "cpu" { "f32" } else { "mixed" });
         }
         // It is stated, whatever the device.
         let stated = json!({ "device": "cpu", "train": { "precision": "mixed" } });
