@@ -1,7 +1,8 @@
 //! One step: losses and every gradient.
 use crate::reference::measure::{distance, length};
 use crate::reference::random::Random;
-use crate::rig::{Sizes, cpu, gpu, weights, workspace};
+use crate::rig::{Sizes, cpu, gpu, load, weights, workspace};
+use rewarm::backend::cpu::MixedCpu;
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Pass, Workspace};
 use rewarm::ops::{Backend, Gelu, Shape};
@@ -39,6 +40,13 @@ fn check(sizes: Sizes, time: usize) {
     let w = weights(&model, 3);
     let exact = step(&model, &mut cpu(&model, &ws, &w), &ws, shape);
     let naive = step(&model, &mut rounded(cpu(&model, &ws, &rounded_weights(&model, &w))), &ws, shape);
+    // The processor in the same precision: as good, and nearer to a GPU than either is to exact gradients.
+    let mut processor = MixedCpu::new(&model.config, &model.table, &ws);
+    load(&mut processor, &w).unwrap();
+    let mixed = step(&model, &mut processor, &ws, shape);
+    for j in judge_gradients(&model, &mixed.gradients, &naive.gradients, &exact.gradients) {
+        assert!(j.holds(), "{sizes:?}, the processor: {j:?}");
+    }
     for epilogues in [false, true] {
         let settings = EmulatedSettings { epilogues, ..EmulatedSettings::default() };
         let found = step(&model, &mut gpu(&model, &ws, &w, settings, true), &ws, shape);
@@ -47,6 +55,14 @@ fn check(sizes: Sizes, time: usize) {
         for j in &judged {
             assert!(j.holds() && j.bound <= 2e-2, "{sizes:?}, epilogues {epilogues}: {j:?}");
         }
+        // Rounding points are the same, so what is between the two is what another order of sums does to them: less than
+        // half of what one point makes that is another, as the sum of two biases is in the naive model.
+        let apart = |a: &[f32], b: &[f32]| distance(a, b) / length(b);
+        let between = apart(&found.gradients, &mixed.gradients);
+        let bound = 0.5 * apart(&naive.gradients, &mixed.gradients);
+        println!("{sizes:?}, epilogues {epilogues}: from the processor {between:.1e}, at most {bound:.1e}");
+        assert!(between <= bound, "{sizes:?}, epilogues {epilogues}");
+        assert!(apart(&found.losses, &mixed.losses) <= apart(&naive.losses, &mixed.losses));
         let worst = judged.iter().max_by(|a, b| a.share().total_cmp(&b.share())).unwrap();
         let loss = distance(&found.losses, &exact.losses) / length(&exact.losses);
         println!("{sizes:?}, epilogues {epilogues}: loss {loss:.1e}; nearest to its bound {worst:?}");

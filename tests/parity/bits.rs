@@ -1,8 +1,11 @@
 //! The number of threads, the split into micro-batches, and what is recomputed change no bit of a training run.
 use crate::reference::random::Random;
-use crate::run::cpu;
-use rewarm::model::{Init, Model, ModelConfig, Purpose, Recompute, Workspace, initial_weights, preset};
-use rewarm::ops::{AdamSettings, Shape, State, Update};
+use rewarm::backend;
+use rewarm::device::DeviceName;
+use rewarm::model::{
+    Init, Model, ModelConfig, Precision, Purpose, Recompute, Workspace, initial_weights, preset,
+};
+use rewarm::ops::{AdamSettings, Part, Shape, Update};
 use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
@@ -31,7 +34,8 @@ fn train(model: &Model, chunk_rows: usize, micro: usize, recompute: Recompute) -
     let shape = Shape { batch: micro, time: TIME };
     let ws = Workspace::new(&model.config, shape, chunk_rows, Purpose::Train(recompute));
     let weights = initial_weights(&model.config, &model.table, Init::Small, 7);
-    let mut ops = cpu(model, &ws, &weights);
+    let mut ops = backend::open(DeviceName::Cpu, &model.config, &model.table, &ws).unwrap();
+    ops.write_part(Part::Weights, &weights).unwrap();
     let params = assign(&model.table, &[], 0.1);
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
     let mut random = Random::new(3);
@@ -42,7 +46,7 @@ fn train(model: &Model, chunk_rows: usize, micro: usize, recompute: Recompute) -
         targets.iter_mut().step_by(13).for_each(|t| *t = -1);
         let input = Micro { tokens: &tokens, targets: &targets, time: TIME, batch: micro };
         let update = Update::new(adam, 1e-3, step as u64);
-        let found = train_step(model, &mut ops, &ws, input, &params, update).unwrap();
+        let found = train_step(model, &mut *ops, &ws, input, &params, update).unwrap();
         assert!(found.applied);
         bits.extend([found.loss.to_bits(), found.norm.to_bits()]);
     }
@@ -52,8 +56,8 @@ fn train(model: &Model, chunk_rows: usize, micro: usize, recompute: Recompute) -
     bits
 }
 
-fn check(tied: bool) {
-    let model = Model::new(config(tied));
+fn check(tied: bool, precision: Precision) {
+    let model = Model::new(config(tied)).with_precision(precision);
     // A chunk of logits inside of a sequence, and one of several sequences (of three: 8 are not a multiple).
     for chunk_rows in [29, 3 * TIME + 5] {
         let mut first: Option<Vec<u64>> = None;
@@ -75,20 +79,29 @@ fn check(tied: bool) {
 
 #[test]
 fn threads_and_micro_batches_change_no_bit_of_an_untied_parallel_model() {
-    check(false);
+    check(false, Precision::F32);
 }
 
 #[test]
 fn threads_and_micro_batches_change_no_bit_of_a_tied_sequential_model() {
-    check(true);
+    check(true, Precision::F32);
+}
+
+#[test]
+fn threads_and_micro_batches_change_no_bit_in_mixed_precision() {
+    check(false, Precision::Mixed);
+    check(true, Precision::Mixed);
 }
 
 #[test]
 fn recomputing_changes_no_bit() {
-    for tied in [false, true] {
-        let model = Model::new(ModelConfig { num_hidden_layers: 3, ..config(tied) });
+    for (tied, precision) in
+        [false, true].into_iter().flat_map(|t| [Precision::F32, Precision::Mixed].map(|p| (t, p)))
+    {
+        let model =
+            Model::new(ModelConfig { num_hidden_layers: 3, ..config(tied) }).with_precision(precision);
         let [kept, cheap, block] = Recompute::ALL.map(|recompute| train(&model, 29, 4, recompute));
-        assert!(kept == cheap, "tied {tied}, cheap");
-        assert!(kept == block, "tied {tied}, block");
+        assert!(kept == cheap, "tied {tied}, {precision}, cheap");
+        assert!(kept == block, "tied {tied}, {precision}, block");
     }
 }

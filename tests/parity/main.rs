@@ -4,6 +4,7 @@ mod bits;
 mod diverged;
 mod faults;
 mod golden;
+mod mixed;
 mod oracle;
 mod run;
 mod sizes;

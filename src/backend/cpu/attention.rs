@@ -70,14 +70,20 @@ pub fn forward<E: Element>(s: Shape, heads: Heads, qkv: Rows<E>, out: RowsMut<E>
         E::read(qkv.part(rows, cols), |qkv| {
             E::write(out, |mut out| {
                 query_tiles(s.time)
-                    .for_each(|tile| attend(heads, split(heads, qkv), tile, &mut out, &mut lse));
+                    .for_each(|tile| attend::<E>(heads, split(heads, qkv), tile, &mut out, &mut lse));
             });
         });
     });
 }
 
 /// Some queries of a (sequence, head).
-fn attend(heads: Heads, [q, k, v]: [Rows; 3], tile: Range<usize>, out: &mut RowsMut, lse: &mut RowsMut) {
+fn attend<E: Element>(
+    heads: Heads,
+    [q, k, v]: [Rows; 3],
+    tile: Range<usize>,
+    out: &mut RowsMut,
+    lse: &mut RowsMut,
+) {
     let (keys, all) = (tile.end, 0..heads.size);
     let scale = 1.0 / (heads.size as f32).sqrt();
     with_scores(tile.len(), keys, |mut scores, _| {
@@ -99,6 +105,7 @@ fn attend(heads: Heads, [q, k, v]: [Rows; 3], tile: Range<usize>, out: &mut Rows
                     (shift, exp_sum(seen, shift))
                 },
             );
+            E::round(seen);
             inverse[i] = 1.0 / total;
             lse.row(t)[0] = shift + total.ln();
         }
@@ -133,7 +140,7 @@ pub fn backward<E: Element>(
             E::read(qkv.part(rows.clone(), three), |qkv| {
                 E::read(out.part(rows.clone(), one.clone()), |out| {
                     E::read(dout.part(rows, one), |dout| {
-                        E::write(dqkv, |dqkv| one_backward(heads, qkv, [out, dout], lse, dqkv, tables));
+                        E::write(dqkv, |dqkv| one_backward::<E>(heads, qkv, [out, dout], lse, dqkv, tables));
                     });
                 });
             });
@@ -142,7 +149,7 @@ pub fn backward<E: Element>(
 }
 
 /// The same of one (sequence, head).
-fn one_backward(
+fn one_backward<E: Element>(
     heads: Heads,
     qkv: Rows,
     [out, dout]: [Rows; 2],
@@ -152,7 +159,7 @@ fn one_backward(
 ) {
     (0..dqkv.rows).for_each(|t| dqkv.row(t).fill(0.0));
     for tile in query_tiles(qkv.rows) {
-        add_gradients(heads, split(heads, qkv), [out, dout], lse, tile, &mut dqkv);
+        add_gradients::<E>(heads, split(heads, qkv), [out, dout], lse, tile, &mut dqkv);
     }
     for t in 0..dqkv.rows {
         let row = dqkv.row(t);
@@ -166,7 +173,7 @@ fn one_backward(
 }
 
 /// Adds what some queries of a (sequence, head) contribute.
-fn add_gradients(
+fn add_gradients<E: Element>(
     heads: Heads,
     [q, k, v]: [Rows; 3],
     [out, dout]: [Rows; 2],
@@ -176,6 +183,8 @@ fn add_gradients(
 ) {
     let (keys, all) = (tile.end, 0..heads.size);
     let scale = 1.0 / (heads.size as f32).sqrt();
+    // What is rounded is the gradient before its scale, as on a GPU.
+    let (before, after) = if E::ROUNDS { (1.0, scale) } else { (scale, 1.0) };
     let [dq_cols, dk_cols, dv_cols] = columns(heads, 0);
     let (q, dout) = (q.part(tile.clone(), all.clone()), dout.part(tile.clone(), all.clone()));
     let (k, v) = (k.part(0..keys, all.clone()), v.part(0..keys, all));
@@ -189,20 +198,22 @@ fn add_gradients(
                 #[inline(always)]
                 || {
                     let delta = sum2(out.row(t), dout.row(i), |acc, o, d| o.mul_add(d, acc));
-                    softmax_backward(&mut p[..t + 1], &mut dp[..t + 1], lse, delta, scale);
+                    softmax_backward(&mut p[..t + 1], &mut dp[..t + 1], lse, delta, before);
                 },
             );
-            p[t + 1..].fill(0.0);
-            dp[t + 1..].fill(0.0);
+            for factor in [p, dp] {
+                E::round(&mut factor[..t + 1]);
+                factor[t + 1..].fill(0.0);
+            }
         }
         let (p, ds) = (p.read(), dp.read());
         gemm(&mut dqkv.part_mut(0..keys, dv_cols), true, Operand::T(p), Operand::N(dout), 1.0);
-        gemm(&mut dqkv.part_mut(0..keys, dk_cols), true, Operand::T(ds), Operand::N(q), 1.0);
-        gemm(&mut dqkv.part_mut(tile, dq_cols), false, Operand::N(ds), Operand::N(k), 1.0);
+        gemm(&mut dqkv.part_mut(0..keys, dk_cols), true, Operand::T(ds), Operand::N(q), after);
+        gemm(&mut dqkv.part_mut(tile, dq_cols), false, Operand::N(ds), Operand::N(k), after);
     });
 }
 
-/// Scores become probabilities, `dp` the gradient of the unscaled scores.
+/// Scores become probabilities, `dp` the gradient of the scores times `scale`.
 #[inline(always)]
 fn softmax_backward(scores: &mut [f32], dp: &mut [f32], lse: f32, delta: f32, scale: f32) {
     for (p, d) in scores.iter_mut().zip(dp) {

@@ -12,8 +12,8 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     /// Whether GELU's backward is left the slope. Else it is left the pre-activation, and the slope is that of the rounded
     /// one, as on a GPU.
     const SLOPE: bool;
-    /// Whether products read copies of the weights.
-    const COPIES: bool;
+    /// Whether values are rounded where they are stored, and products read rounded copies of the weights.
+    const ROUNDS: bool;
 
     /// Runs `f` on the values.
     fn read<R>(view: Rows<'_, Self>, f: impl FnOnce(Rows) -> R) -> R;
@@ -24,8 +24,11 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     /// Runs `f` on the values and rounds what it leaves.
     fn edit<R>(view: RowsMut<'_, Self>, f: impl FnOnce(RowsMut) -> R) -> R;
 
-    /// A vector as f32.
-    fn values(of: &[Self]) -> Cow<'_, [f32]>;
+    /// Rounds values that a product is about to read as a factor.
+    fn round(values: &mut [f32]);
+
+    /// Biases as a product adds them, one after the other: two that are rounded are so as one sum.
+    fn biases(masters: [Option<&[f32]>; 2]) -> [Option<Cow<'_, [f32]>>; 2];
 
     /// The weights that products read, of the master weights and their rounded copies.
     fn weights<'a>(masters: &'a [f32], copies: &'a [Self]) -> &'a [Self];
@@ -36,7 +39,7 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 
 impl Element for f32 {
     const SLOPE: bool = true;
-    const COPIES: bool = false;
+    const ROUNDS: bool = false;
 
     fn read<R>(view: Rows, f: impl FnOnce(Rows) -> R) -> R {
         f(view)
@@ -50,8 +53,10 @@ impl Element for f32 {
         f(view)
     }
 
-    fn values(of: &[f32]) -> Cow<'_, [f32]> {
-        Cow::Borrowed(of)
+    fn round(_: &mut [f32]) {}
+
+    fn biases(masters: [Option<&[f32]>; 2]) -> [Option<Cow<'_, [f32]>>; 2] {
+        masters.map(|bias| bias.map(Cow::Borrowed))
     }
 
     fn weights<'a>(masters: &'a [f32], _: &'a [f32]) -> &'a [f32] {
@@ -63,7 +68,7 @@ impl Element for f32 {
 
 impl Element for bf16 {
     const SLOPE: bool = false;
-    const COPIES: bool = true;
+    const ROUNDS: bool = true;
 
     fn read<R>(view: Rows<bf16>, f: impl FnOnce(Rows) -> R) -> R {
         with_scratch(view.rows, view.cols, |mut values| {
@@ -97,10 +102,22 @@ impl Element for bf16 {
         })
     }
 
-    fn values(of: &[bf16]) -> Cow<'_, [f32]> {
-        let mut values = vec![0.0; of.len()];
-        widen(of, &mut values);
-        Cow::Owned(values)
+    fn round(values: &mut [f32]) {
+        vectorize(
+            #[inline(always)]
+            || values.iter_mut().for_each(|x| *x = f32::from_bits(u32::from(nearest(*x)) << 16)),
+        );
+    }
+
+    fn biases(masters: [Option<&[f32]>; 2]) -> [Option<Cow<'_, [f32]>>; 2] {
+        let mut given = masters.into_iter().flatten();
+        let sum = given.next().map(|first| {
+            let mut sum = first.to_vec();
+            given.for_each(|second| sum.iter_mut().zip(second).for_each(|(sum, b)| *sum += b));
+            Self::round(&mut sum);
+            Cow::Owned(sum)
+        });
+        [sum, None]
     }
 
     fn weights<'a>(_: &'a [f32], copies: &'a [bf16]) -> &'a [bf16] {

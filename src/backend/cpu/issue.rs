@@ -50,14 +50,14 @@ impl<E: Multiply> Ops for Processor<E> {
             }
             Op::Linear { s, x, w, bias, residual, y } => {
                 let ([x, residual_rows], [y]) = self.acts.borrow(s.rows(), [x, residual.unwrap_or(x)], [y]);
-                let bias = bias.map(|b| b.map(|b| vector(weights, b)));
+                let bias = bias.map(|b| b.map(|b| vector(&self.w, b)));
                 let factors = [x, Rows::matrix(weights, w)];
                 let residual = residual.map(|_| residual_rows);
                 linear::forward(&mut self.products, s, factors, bias, residual, y);
             }
             Op::LinearGelu { s, x, w, bias, gelu, saved, y, again } => {
                 let ([x], [saved, y]) = self.acts.borrow(s.rows(), [x], [saved, y]);
-                let (factors, bias) = ([x, Rows::matrix(weights, w)], vector(weights, bias));
+                let (factors, bias) = ([x, Rows::matrix(weights, w)], vector(&self.w, bias));
                 linear::forward_gelu(&mut self.products, s, factors, bias, gelu, [saved, y], !again);
             }
             Op::GeluAgain { s, gelu, saved, y } => {
@@ -120,7 +120,7 @@ impl<E: Multiply> Ops for Processor<E> {
     }
 }
 
-fn vector<E>(buffer: &[E], v: Vector) -> &[E] {
+fn vector(buffer: &[f32], v: Vector) -> &[f32] {
     &buffer[v.offset..v.offset + v.len]
 }
 

@@ -15,11 +15,11 @@ pub fn forward<E: Multiply>(
     products: &mut Products,
     s: Shape,
     [x, w]: [Rows<E>; 2],
-    bias: [Option<&[E]>; 2],
+    bias: [Option<&[f32]>; 2],
     residual: Option<Rows<E>>,
     y: RowsMut<E>,
 ) {
-    let bias = bias.map(|b| b.map(E::values));
+    let bias = E::biases(bias);
     E::product(products, s, x, Operand::T(w), y, |tile, (r, c)| {
         let bias = bias.each_ref().map(|b| b.as_ref().map(|b| &b[c.clone()]));
         match residual {
@@ -54,7 +54,7 @@ pub fn forward_gelu<E: Multiply>(
     products: &mut Products,
     s: Shape,
     [x, w]: [Rows<E>; 2],
-    bias: &[E],
+    bias: &[f32],
     kind: Gelu,
     [mut saved, y]: [RowsMut<E>; 2],
     slope: bool,
@@ -67,10 +67,9 @@ pub fn forward_gelu<E: Multiply>(
         return gelu_again(kind, saved, y);
     }
     forward(products, s, [x, w], [None, None], None, pre);
-    let bias = E::values(bias);
     for_row_blocks([saved, y], GELU_ROWS, |_, [saved, y]| {
         E::edit(saved, |mut x| {
-            (0..x.rows).for_each(|i| add(x.row(i), &bias));
+            (0..x.rows).for_each(|i| add(x.row(i), bias));
             E::write(y, |mut y| activate_rows(kind, &mut x, &mut y, slope));
         });
     });

@@ -38,7 +38,8 @@ use half::bf16;
 pub use linear::whole_gelu;
 use memory::FlatBuffer;
 use multiply::Multiply;
-pub use product::{Micro, Products};
+pub use product::MicroKernel;
+use product::Products;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::time::Instant;
@@ -141,7 +142,7 @@ impl<E: Multiply> Processor<E> {
         let train = |len: usize| if workspace.trains() { vec![0.0; len] } else { Vec::new() };
         Self {
             w: vec![0.0; table.total],
-            copies: vec![E::default(); if E::COPIES { table.total } else { 0 }],
+            copies: vec![E::default(); if E::ROUNDS { table.total } else { 0 }],
             stale: true,
             g: train(table.grad_total),
             m: train(table.total),
@@ -149,7 +150,7 @@ impl<E: Multiply> Processor<E> {
             ema: None,
             acts: FlatBuffer::new(workspace.acts_len),
             stats: FlatBuffer::new(workspace.stats_len),
-            products: Products::new(Micro::of_machine()),
+            products: Products::new(MicroKernel::of_machine()),
             partials: vec![0.0; partials_len(workspace)],
             tokens: Vec::new(),
             targets: Vec::new(),
@@ -161,6 +162,11 @@ impl<E: Multiply> Processor<E> {
             eps: config.layer_norm_eps as f32,
             marks: Vec::new(),
         }
+    }
+
+    /// Multiplies by another micro-kernel than this machine's fastest.
+    pub fn multiply_by(&mut self, micro: MicroKernel) {
+        self.products = Products::new(micro);
     }
 
     /// Euclidean norm of the first `len` elements of the gradients and the sum of their absolute values, summed in a
@@ -177,7 +183,7 @@ impl<E: Multiply> Processor<E> {
 
     /// Rounds the weights anew where they were written from outside.
     fn refresh_copies(&mut self) {
-        if std::mem::take(&mut self.stale) && E::COPIES {
+        if std::mem::take(&mut self.stale) && E::ROUNDS {
             const CHUNK: usize = 1 << 16;
             let chunks = self.w.par_chunks(CHUNK).zip(self.copies.par_chunks_mut(CHUNK));
             chunks.for_each(|(w, copies)| E::copy_weights(w, copies));

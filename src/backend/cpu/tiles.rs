@@ -85,7 +85,7 @@ impl Tiles {
 mod tests {
     use super::super::linear::forward;
     use super::super::memory::{Rows, RowsMut};
-    use super::super::product::{Micro, Products};
+    use super::super::product::{MicroKernel, Products};
     use super::*;
     use crate::ops::Matrix;
 
@@ -116,7 +116,7 @@ mod tests {
         let dense = |rows, cols| Matrix { offset: 0, rows, cols, ld: cols };
         let mut y = vec![f32::NAN; batch * time * cols];
         forward(
-            &mut Products::new(Micro::Fma),
+            &mut Products::new(MicroKernel::Fma),
             Shape { batch, time },
             [Rows::matrix(&x, dense(batch * time, inner)), Rows::matrix(&w, dense(cols, inner))],
             [None, None],

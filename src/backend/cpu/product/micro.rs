@@ -15,17 +15,17 @@ pub const LANES: usize = 8;
 /// What multiplies two panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
 #[strum(serialize_all = "kebab-case")]
-pub enum Micro {
+pub enum MicroKernel {
     /// Factors widened to f32 and multiplied so, a term after the other, on any processor: equal bits on all of them.
     Fma,
     /// `vdpbf16ps` of AVX-512: two terms at a time.
     Avx512Bf16,
     /// `tdpbf16ps` of AMX: 32 terms at a time.
     Amx,
-    /// [`Micro::Avx512Bf16`] by the model of its instruction.
+    /// [`MicroKernel::Avx512Bf16`] by the model of its instruction.
     #[cfg(test)]
     DotModel,
-    /// [`Micro::Amx`] by the model of its instruction.
+    /// [`MicroKernel::Amx`] by the model of its instruction.
     #[cfg(test)]
     AmxModel,
 }
@@ -39,7 +39,10 @@ pub enum Panels {
     Right,
 }
 
-impl Micro {
+impl MicroKernel {
+    /// All that a machine may have.
+    pub const ALL: [Self; 3] = [Self::Fma, Self::Avx512Bf16, Self::Amx];
+
     /// The fastest of this machine: AMX where the system grants it, the instruction of AVX-512 where it is faster than
     /// conversion (AMD's processors; Intel's run it at half the rate of f32).
     pub fn of_machine() -> Self {
@@ -76,7 +79,7 @@ impl Micro {
         }
     }
 
-    /// Readies this thread for [`Micro::multiply`] for as long as the result lives.
+    /// Readies this thread for [`MicroKernel::multiply`] for as long as the result lives.
     pub fn begin(self) -> Option<amx::Configured> {
         (self == Self::Amx).then(amx::Configured::new)
     }

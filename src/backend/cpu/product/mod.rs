@@ -17,7 +17,7 @@ use super::gemm::Operand;
 use super::memory::{Place, Rows, RowsMut, Scratch, for_parts, for_row_blocks};
 use crate::ops::{Act, Matrix};
 use half::bf16;
-pub use micro::Micro;
+pub use micro::MicroKernel;
 use micro::{A_ROWS, B_COLS, Panels};
 use pack::pack;
 use std::cell::RefCell;
@@ -37,7 +37,7 @@ const CHUNK_BYTES: usize = 16 << 20;
 /// Who multiplies, and the memory that takes.
 pub struct Products {
     /// The micro-kernel.
-    pub micro: Micro,
+    pub micro: MicroKernel,
     /// The right factor, or as much of it as is multiplied at once, in panels.
     right: Scratch<u32>,
     /// Sums of a product whose inner dimension is not multiplied at once.
@@ -46,7 +46,7 @@ pub struct Products {
 
 /// Bytes that a [`Products`] comes to hold for products of these matrices with `rows` of activations.
 pub fn scratch_bytes(matrices: impl Iterator<Item = Matrix>, rows: usize) -> usize {
-    let unit = Micro::of_machine().unit();
+    let unit = MicroKernel::of_machine().unit();
     let panels = |m: Matrix| (m.rows * m.cols).max(rows * m.cols) / unit * size_of::<u32>();
     matrices.map(|m| panels(m).min(CHUNK_BYTES)).max().unwrap_or(0)
 }
@@ -56,7 +56,7 @@ pub const THREAD_BYTES: usize = (DEPTH * TILE_ROWS + TILE_ROWS * TILE_COLS) * si
 
 impl Products {
     /// With this micro-kernel.
-    pub fn new(micro: Micro) -> Self {
+    pub fn new(micro: MicroKernel) -> Self {
         Self { micro, right: Scratch::new(), sums: Scratch::new() }
     }
 
@@ -75,7 +75,8 @@ impl Products {
         for first in (0..cols).step_by(CHUNK_COLS) {
             let columns = first..(first + CHUNK_COLS).min(cols);
             let groups = groups(&depths, columns.len());
-            let finish = |tile: &mut RowsMut, (r, c): Place| finish(tile, (r, first + c.start..first + c.end));
+            let finish =
+                |tile: &mut RowsMut, (r, c): Place| finish(tile, (r, first + c.start..first + c.end));
             let mut c = c.part_mut(0..rows, columns.clone());
             if let [depths] = groups[..] {
                 self.chunk(c, accumulate, factors, (depths, columns), finish);
@@ -196,7 +197,7 @@ thread_local! {
 
 /// `sums = a·b`, or `sums += a·b`, of rows of `a` and of the panels of `b` from column `at` on.
 fn sum_tile(
-    micro: Micro,
+    micro: MicroKernel,
     sums: &mut RowsMut,
     accumulate: bool,
     (a, rows): (Operand<'_, bf16>, Range<usize>),

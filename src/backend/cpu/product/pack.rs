@@ -2,7 +2,7 @@
 use super::super::gemm::Operand;
 use super::super::math::vectorize;
 use super::Depth;
-use super::micro::{A_ROWS, B_COLS, LANES, Micro, Panels, UNITS};
+use super::micro::{A_ROWS, B_COLS, LANES, MicroKernel, Panels, UNITS};
 use super::transpose::{Block, transpose};
 use half::bf16;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use std::ops::Range;
 /// A panel of the right factor is `[units][32]`. One of the left is four groups of `[units][8]`, or, for a micro-kernel
 /// that wants rows, two halves of `[units/16][16 rows][16 units]`.
 pub fn pack(
-    micro: Micro,
+    micro: MicroKernel,
     panels: Panels,
     factor: Operand<'_, bf16>,
     lines: Range<usize>,
@@ -43,7 +43,7 @@ pub fn pack(
 /// Rearranges 16 units of 16 lines: of the half `half` of a panel, all halves counted.
 #[inline(always)]
 fn pack_block(
-    micro: Micro,
+    micro: MicroKernel,
     panels: Panels,
     factor: Operand<'_, bf16>,
     lines: &Range<usize>,
@@ -85,7 +85,7 @@ fn pack_block(
 
 /// Lines that are stored along the inner dimension: a row of the block each.
 #[inline(always)]
-fn along<'a>(micro: Micro, line: impl Fn(usize) -> &'a [bf16], lines: Range<usize>) -> Block {
+fn along<'a>(micro: MicroKernel, line: impl Fn(usize) -> &'a [bf16], lines: Range<usize>) -> Block {
     let mut block = [[0; 16]; 16];
     for (row, i) in block.iter_mut().zip(lines) {
         let values = line(i);
@@ -104,7 +104,7 @@ fn along<'a>(micro: Micro, line: impl Fn(usize) -> &'a [bf16], lines: Range<usiz
 
 /// Lines that are stored across it: a column of the block each.
 #[inline(always)]
-fn across<'a>(micro: Micro, at: impl Fn(usize) -> &'a [bf16], inner: Range<usize>) -> Block {
+fn across<'a>(micro: MicroKernel, at: impl Fn(usize) -> &'a [bf16], inner: Range<usize>) -> Block {
     let mut block = [[0; 16]; 16];
     let mut k = inner.start;
     for row in &mut block {

@@ -1,6 +1,11 @@
 use super::*;
 
-const ALL: [Micro; 5] = [Micro::Fma, Micro::Avx512Bf16, Micro::Amx, Micro::DotModel, Micro::AmxModel];
+const MODELS: [MicroKernel; 2] = [MicroKernel::DotModel, MicroKernel::AmxModel];
+
+/// Those of this machine, and the models.
+fn all() -> impl Iterator<Item = MicroKernel> {
+    MicroKernel::ALL.into_iter().filter(|m| m.is_here()).chain(MODELS)
+}
 
 fn numbers(len: usize, seed: usize) -> Vec<bf16> {
     (0..len).map(|i| bf16::from_f32(((i * 7919 + seed * 104_729) % 1021) as f32 / 511.0 - 1.0)).collect()
@@ -19,7 +24,13 @@ fn factor(x: &[bf16], rows: usize, cols: usize, turned: bool) -> Operand<'_, bf1
     }
 }
 
-fn product(micro: Micro, [m, n, k]: [usize; 3], turned: [bool; 2], c: &mut [f32], spans: &[Range<usize>]) {
+fn product(
+    micro: MicroKernel,
+    [m, n, k]: [usize; 3],
+    turned: [bool; 2],
+    c: &mut [f32],
+    spans: &[Range<usize>],
+) {
     let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
     let factors = [factor(&a, m, k, turned[0]), factor(&b, k, n, turned[1])];
     let accumulate = c[0] != 0.0;
@@ -50,7 +61,7 @@ const SHAPES: [[usize; 3]; 9] = [
 
 #[test]
 fn a_product_is_the_sum_of_its_terms() {
-    for micro in ALL.into_iter().filter(|m| m.is_here()) {
+    for micro in all() {
         for shape in SHAPES {
             for turned in [[false, true], [false, false], [true, false], [true, true]] {
                 let [m, n, k] = shape;
@@ -70,7 +81,9 @@ fn a_product_is_the_sum_of_its_terms() {
 /// The instruction of this machine against what the manual says of it.
 #[test]
 fn instructions_are_as_their_models() {
-    for (micro, model) in [(Micro::Avx512Bf16, Micro::DotModel), (Micro::Amx, Micro::AmxModel)] {
+    for (micro, model) in
+        [(MicroKernel::Avx512Bf16, MicroKernel::DotModel), (MicroKernel::Amx, MicroKernel::AmxModel)]
+    {
         if !micro.is_here() {
             println!("this processor has no {micro}: compared on another");
             continue;
@@ -92,7 +105,9 @@ fn instructions_are_as_their_models() {
 fn instructions_are_as_their_models_on_any_bits() {
     let bits = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) as u32;
     let tame = |x: u32, i: usize| if i.is_multiple_of(3) { x & 0x3fff_3fff } else { x & 0x83ff_80ff };
-    for (micro, model) in [(Micro::Avx512Bf16, Micro::DotModel), (Micro::Amx, Micro::AmxModel)] {
+    for (micro, model) in
+        [(MicroKernel::Avx512Bf16, MicroKernel::DotModel), (MicroKernel::Amx, MicroKernel::AmxModel)]
+    {
         if !micro.is_here() {
             println!("this processor has no {micro}: compared on another");
             continue;
@@ -127,7 +142,7 @@ fn deep_products_are_rounded_once() {
     let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
     let factors = [factor(&a, m, k, false), factor(&b, k, n, true)];
     let (mut wide, mut narrow) = (vec![0.0f32; m * n], vec![bf16::ZERO; m * n]);
-    let mut products = Products::new(Micro::Fma);
+    let mut products = Products::new(MicroKernel::Fma);
     let columns_seen = std::sync::Mutex::new(vec![0; n]);
     products.multiply(RowsMut::matrix(&mut wide, dense(m, n)), false, factors, &[0..k], |_, _| ());
     products.multiply(RowsMut::matrix(&mut narrow, dense(m, n)), false, factors, &[0..k], |_, (_, c)| {
@@ -138,13 +153,13 @@ fn deep_products_are_rounded_once() {
     assert!(columns_seen.into_inner().unwrap().iter().all(|n| *n == 1));
 }
 
-/// `Micro::Fma` is the plain loop, whatever vectors it runs in.
+/// `MicroKernel::Fma` is the plain loop, whatever vectors it runs in.
 #[test]
 fn widened_factors_add_up_term_by_term() {
     for shape @ [m, n, k] in SHAPES {
         let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
         let mut c = vec![0.0; m * n];
-        product(Micro::Fma, shape, [false, true], &mut c, &[0..k]);
+        product(MicroKernel::Fma, shape, [false, true], &mut c, &[0..k]);
         for (e, c) in c.iter().enumerate() {
             let (a, b) = (&a[e / n * k..][..k], &b[e % n * k..][..k]);
             let sum = a.iter().zip(b).fold(0.0f32, |sum, (a, b)| a.to_f32().mul_add(b.to_f32(), sum));
@@ -155,7 +170,7 @@ fn widened_factors_add_up_term_by_term() {
 
 #[test]
 fn rows_beside_a_row_change_no_bit_of_it() {
-    for micro in ALL.into_iter().filter(|m| m.is_here()) {
+    for micro in all() {
         let (n, k) = (130, 70);
         let (a, b) = (numbers(300 * k, 1), numbers(n * k, 2));
         let of = |rows: Range<usize>| {
