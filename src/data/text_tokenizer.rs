@@ -180,8 +180,8 @@ impl TextTokenizer {
     }
 }
 
-/// The library's tokenizer, or why there is none. Its `from_bytes` would be compiled anew in every crate that calls it, which
-/// takes half a minute; its `from_str` is compiled once.
+/// The library's tokenizer, or why there is none. Its `from_bytes` is generic and would be compiled anew in every crate that
+/// calls it; its `from_str` is compiled once.
 fn parse(json: &[u8]) -> std::result::Result<Tokenizer, String> {
     let text = str::from_utf8(json).map_err(one_line)?;
     // The library panics on merges that lead out of the vocabulary.

@@ -28,7 +28,7 @@ pub fn changed(change: impl FnOnce(&mut Tokenizer)) -> TextTokenizer {
     TextTokenizer::from_json(inner.to_string(true).unwrap().into_bytes()).unwrap()
 }
 
-/// As the library itself reads it; its `from_bytes` would take half a minute to compile here.
+/// As the library itself reads it; its `from_bytes`, which is generic, would be compiled here again.
 pub fn as_library(tokenizer: &TextTokenizer) -> Tokenizer {
     str::from_utf8(tokenizer.json()).unwrap().parse().unwrap()
 }
