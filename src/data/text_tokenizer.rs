@@ -1,6 +1,6 @@
 //! Text to token ids and back: a `tokenizer.json` with its identity.
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -58,13 +58,9 @@ impl TextTokenizer {
 
     /// From the content of a `tokenizer.json`.
     pub fn from_json(json: Vec<u8>) -> Result<Self> {
-        // The library panics on merges that lead out of the vocabulary.
-        let mut inner = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&json)))
-            .map_err(|_| "its merges do not fit its vocabulary".to_string())
-            .and_then(|result| result.map_err(one_line))
-            .map_err(|e| {
-                Error::refused(format!("not a valid tokenizer.json ({e}); download or train it again"))
-            })?;
+        let mut inner = parse(&json).map_err(|e| {
+            Error::refused(format!("not a valid tokenizer.json ({e}); download or train it again"))
+        })?;
         let largest = inner.get_vocab(true).into_values().max();
         let vocab_size = match largest {
             Some(id) if id < VOCAB_MAX => id + 1,
@@ -182,6 +178,16 @@ impl TextTokenizer {
         // A cache is complete after every word, so a panic elsewhere leaves nothing half done.
         self.caches.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The library's tokenizer, or why there is none. Its `from_bytes` is generic and would be compiled anew in every crate that
+/// calls it; its `from_str` is compiled once.
+fn parse(json: &[u8]) -> std::result::Result<Tokenizer, String> {
+    let text = str::from_utf8(json).map_err(one_line)?;
+    // The library panics on merges that lead out of the vocabulary.
+    catch_unwind(|| text.parse())
+        .map_err(|_| "its merges do not fit its vocabulary".to_string())?
+        .map_err(|e: tokenizers::Error| one_line(e))
 }
 
 /// Switches off what a file may ask for besides the ids of a text.

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::text::{Dice, LIKE_PYTHIA, TRAINED, changed, document, documents};
+use crate::text::{Dice, LIKE_PYTHIA, TRAINED, as_library, changed, document, documents};
 use rewarm::data::{Corpus, Order, Progress, Side, Split, TokenBytes, tokenize_documents};
 use serde_json::Value;
 use tempfile::tempdir;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::AddedToken;
 
 #[test]
 fn the_bytes_of_tokens_add_up_to_the_text() {
@@ -113,7 +113,7 @@ fn evaluations(lines: &str) -> Vec<Value> {
 /// Bytes of the text that the predicted tokens of the first `windows` windows, evenly spread, stand for: of the
 /// byte-level alphabet, each character is one byte; an end is none.
 fn bytes_of(spec: &str, side: Side, fraction: f64, windows: u64) -> usize {
-    let library = Tokenizer::from_bytes(TRAINED.json()).unwrap();
+    let library = as_library(&TRAINED);
     let corpus = Arc::new(Corpus::open(&[spec]).unwrap());
     let order = Order::new(corpus, side, Split { fraction, seed: 5 }, 32, 0).unwrap();
     assert!(windows <= order.windows());

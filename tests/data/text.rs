@@ -23,9 +23,14 @@ pub fn train(texts: &[String], vocab_size: u32) -> TextTokenizer {
 
 /// [`TRAINED`], changed.
 pub fn changed(change: impl FnOnce(&mut Tokenizer)) -> TextTokenizer {
-    let mut inner = Tokenizer::from_bytes(TRAINED.json()).unwrap();
+    let mut inner = as_library(&TRAINED);
     change(&mut inner);
-    TextTokenizer::from_json(inner.to_string(false).unwrap().into_bytes()).unwrap()
+    TextTokenizer::from_json(inner.to_string(true).unwrap().into_bytes()).unwrap()
+}
+
+/// As the library itself reads it; its `from_bytes`, which is generic, would be compiled here again.
+pub fn as_library(tokenizer: &TextTokenizer) -> Tokenizer {
+    str::from_utf8(tokenizer.json()).unwrap().parse().unwrap()
 }
 
 /// A small generator (Marsaglia's xorshift), so that texts do not depend on a crate's version.

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::*;
-use crate::text::{Dice, LIKE_PYTHIA, TRAINED, changed, document, documents, train};
+use crate::text::{Dice, LIKE_PYTHIA, TRAINED, as_library, changed, document, documents, train};
 use proptest::prelude::*;
 use rewarm::data::{
     Progress, ShardWriter, TextTokenizer, TokenizedInfo, check_tokenizer, inspect, tokenize_documents,
@@ -13,8 +13,7 @@ use tempfile::tempdir;
 use tokenizers::{AddedToken, Tokenizer};
 
 fn library(tokenizer: &TextTokenizer, text: &str) -> Vec<u32> {
-    let library = Tokenizer::from_bytes(tokenizer.json()).unwrap();
-    library.encode(text, false).unwrap().get_ids().to_vec()
+    as_library(tokenizer).encode(text, false).unwrap().get_ids().to_vec()
 }
 
 fn write(
@@ -68,7 +67,7 @@ fn training_equals_the_library() {
 fn a_thousand_documents_equal_the_library() {
     for tokenizer in [&*TRAINED, &*LIKE_PYTHIA] {
         assert!(tokenizer.is_fast());
-        let library = Tokenizer::from_bytes(tokenizer.json()).unwrap();
+        let library = as_library(tokenizer);
         let mut tokens = 0;
         for text in documents(1000) {
             let expected = library.encode(text.as_str(), false).unwrap();
@@ -254,7 +253,9 @@ fn broken_tokenizers_are_refused() {
         "pre_tokenizer":null,"post_processor":null,"decoder":null,"model":{"type":"BPE","dropout":null,"unk_token":null,
         "continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
         "vocab":{"a":0,"b":1},"merges":[["a","b"]]}}"#;
-    for text in ["", "{}", "[1]", "{\"model\":{\"type\":\"BPE\"}}", merges_lead_nowhere] {
+    let not_utf_8 = b"{\"version\": \"\xff\"}".as_slice();
+    let texts = ["", "{}", "[1]", "{\"model\":{\"type\":\"BPE\"}}", merges_lead_nowhere].map(str::as_bytes);
+    for text in texts.into_iter().chain([not_utf_8]) {
         fs::write(&path, text).unwrap();
         mentions(&refusal(TextTokenizer::load(dir.path())), &["not a valid tokenizer.json"]);
     }
