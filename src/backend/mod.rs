@@ -1,6 +1,7 @@
 //! Implementations of the operations.
 pub mod cpu;
 pub mod gpu;
+mod masters;
 mod memory_plan;
 
 use crate::device::{self, Device, DeviceName};
@@ -32,8 +33,8 @@ pub(crate) fn on(
 ) -> Result<Box<dyn Backend>> {
     check_precision(name, table.precision)?;
     Ok(match device {
-        None if table.precision == Precision::Mixed => Box::new(cpu::MixedCpu::new(config, table, ws)),
-        None => Box::new(cpu::Cpu::new(config, table, ws)),
+        None if table.precision == Precision::F32 => Box::new(cpu::Cpu::new(config, table, ws)),
+        None => Box::new(cpu::MixedCpu::new(config, table, ws)),
         Some(device) => Box::new(gpu::Gpu::new(device, config, table, ws, true)?),
     })
 }
@@ -46,20 +47,17 @@ pub fn default_precision(name: DeviceName) -> Precision {
     }
 }
 
-/// Refuses a precision that the device has no arithmetic for.
+/// Refuses a precision that the device has no arithmetic for: a processor has it for each.
 pub(crate) fn check_precision(name: DeviceName, precision: Precision) -> Result<()> {
-    let why = match (name, precision) {
-        (DeviceName::Cpu, Precision::Bf16) => {
-            "which keeps weights and moments in f32; give \"mixed\" or \"f32\" as train.precision (--precision), or choose \
-             a GPU as the device"
-        }
-        (DeviceName::Cuda(_) | DeviceName::Emulated, _) if !gpu::PRECISIONS.contains(&precision) => {
-            "whose kernels compute with bf16 activations; give \"mixed\" as train.precision (--precision), which keeps \
-             master weights and moments in f32, or choose cpu as the device"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::refused(format!("train.precision is \"{precision}\" and the device is {name}, {why}")))
+    let on_gpu = matches!(name, DeviceName::Cuda(_) | DeviceName::Emulated);
+    if !on_gpu || gpu::PRECISIONS.contains(&precision) {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "train.precision is \"{precision}\" and the device is {name}, whose kernels compute with bf16 activations; give \
+         \"mixed\" as train.precision (--precision), which keeps master weights and moments in f32, or choose cpu as the \
+         device"
+    )))
 }
 
 /// Bytes that a backend on this device (none: the processor) may allocate now; `None` where the system does not tell.

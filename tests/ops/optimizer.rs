@@ -4,6 +4,7 @@ use crate::reference::measure::{Judge, length};
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::Random;
 use crate::rig::{Layout, Rig};
+use rewarm::backend::cpu::Draw;
 use rewarm::ops::{AdamParam, AdamStep, Backend, Matrix, Part, Shape, State};
 
 const SHAPE: Shape = Shape { batch: 1, time: 1 };
@@ -92,7 +93,7 @@ fn adamw_updates_every_tensor_and_no_gap() {
             decay_follows_rate: i % 2 == 1,
         };
         let params: Vec<AdamParam> = places.iter().zip(GROUPS).enumerate().map(param).collect();
-        rig.cpu.adamw(&params, step);
+        rig.cpu.adamw(&params, step, Draw { seed: 0, step: 0 });
 
         let state = rig.cpu.state().unwrap();
         let mut outside: Vec<f32> = state.w.to_vec();

@@ -30,11 +30,8 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     /// Biases as a product adds them, one after the other: two that are rounded are so as one sum.
     fn biases(masters: [Option<&[f32]>; 2]) -> [Option<Cow<'_, [f32]>>; 2];
 
-    /// The weights that products read, of the master weights and their rounded copies.
-    fn weights<'a>(masters: &'a [f32], copies: &'a [Self]) -> &'a [Self];
-
-    /// Rounds master weights to their copies, where there are such.
-    fn copy_weights(masters: &[f32], copies: &mut [Self]);
+    /// The weights that products read, of those in f32 and those in bf16.
+    fn weights<'a>(w32: &'a [f32], w16: &'a [bf16]) -> &'a [Self];
 }
 
 impl Element for f32 {
@@ -59,11 +56,9 @@ impl Element for f32 {
         masters.map(|bias| bias.map(Cow::Borrowed))
     }
 
-    fn weights<'a>(masters: &'a [f32], _: &'a [f32]) -> &'a [f32] {
-        masters
+    fn weights<'a>(w32: &'a [f32], _: &'a [bf16]) -> &'a [f32] {
+        w32
     }
-
-    fn copy_weights(_: &[f32], _: &mut [f32]) {}
 }
 
 impl Element for bf16 {
@@ -120,12 +115,8 @@ impl Element for bf16 {
         [sum, None]
     }
 
-    fn weights<'a>(_: &'a [f32], copies: &'a [bf16]) -> &'a [bf16] {
-        copies
-    }
-
-    fn copy_weights(masters: &[f32], copies: &mut [bf16]) {
-        narrow(masters, copies);
+    fn weights<'a>(_: &'a [f32], w16: &'a [bf16]) -> &'a [bf16] {
+        w16
     }
 }
 

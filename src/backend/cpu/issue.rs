@@ -2,15 +2,17 @@
 use super::layernorm::{self, Affine};
 use super::memory::{self, Rows, RowsMut};
 use super::multiply::Multiply;
+use super::parameters::Parameters;
 use super::rotary;
 use super::{Processor, attention, cross_entropy, embedding, linear, stat};
-use crate::ops::{Act, Matrix, Norm, Op, Ops, Shape, Stat, Vector};
+use crate::ops::{Act, Matrix, Norm, Op, Ops, Shape, Stat};
 use std::time::Instant;
 
 impl<E: Multiply> Ops for Processor<E> {
     fn issue(&mut self, op: &Op) {
-        self.refresh_copies();
-        let weights = E::weights(&self.w, &self.copies);
+        self.parameters.refresh_copies();
+        let parameters = &self.parameters;
+        let weights = parameters.matrices();
         match *op {
             Op::Embedding { s, w, x } => {
                 let ([], [x]) = self.acts.borrow(s.rows(), [], [x]);
@@ -35,12 +37,12 @@ impl<E: Multiply> Ops for Processor<E> {
             Op::LayerNorm { s, x, norm, y, stats } => {
                 let ([x], [y]) = self.acts.borrow(s.rows(), [x], [y]);
                 let ([], [stats]) = self.stats.borrow(s.rows(), [], [stat(stats)]);
-                layernorm::forward(x, affine(&self.w, norm), self.eps, y, stats);
+                layernorm::forward(x, affine(parameters, norm), self.eps, y, stats);
             }
             Op::LayerNormPair { s, x, norms, y, stats } => {
                 let ([x], y) = self.acts.borrow(s.rows(), [x], y);
                 let ([], [stats]) = self.stats.borrow(s.rows(), [], [stat(stats)]);
-                layernorm::forward_pair(x, norms.map(|n| affine(&self.w, n)), self.eps, y, stats);
+                layernorm::forward_pair(x, norms.map(|n| affine(parameters, n)), self.eps, y, stats);
             }
             Op::LayerNormBwd { s, x, stats, norm, dy, dx, accumulate } => {
                 self.layernorm_backward(s, (x, stats), [norm], [dy], dx, accumulate);
@@ -50,14 +52,14 @@ impl<E: Multiply> Ops for Processor<E> {
             }
             Op::Linear { s, x, w, bias, residual, y } => {
                 let ([x, residual_rows], [y]) = self.acts.borrow(s.rows(), [x, residual.unwrap_or(x)], [y]);
-                let bias = bias.map(|b| b.map(|b| vector(&self.w, b)));
+                let bias = bias.map(|b| b.map(|b| parameters.vector(b)));
                 let factors = [x, Rows::matrix(weights, w)];
                 let residual = residual.map(|_| residual_rows);
                 linear::forward(&mut self.products, s, factors, bias, residual, y);
             }
             Op::LinearGelu { s, x, w, bias, gelu, saved, y, again } => {
                 let ([x], [saved, y]) = self.acts.borrow(s.rows(), [x], [saved, y]);
-                let (factors, bias) = ([x, Rows::matrix(weights, w)], vector(&self.w, bias));
+                let (factors, bias) = ([x, Rows::matrix(weights, w)], parameters.vector(bias));
                 linear::forward_gelu(&mut self.products, s, factors, bias, gelu, [saved, y], !again);
             }
             Op::GeluAgain { s, gelu, saved, y } => {
@@ -120,12 +122,8 @@ impl<E: Multiply> Ops for Processor<E> {
     }
 }
 
-fn vector(buffer: &[f32], v: Vector) -> &[f32] {
-    &buffer[v.offset..v.offset + v.len]
-}
-
-fn affine(w: &[f32], norm: Norm) -> Affine<'_> {
-    Affine { weight: vector(w, norm.weight), bias: vector(w, norm.bias) }
+fn affine(parameters: &Parameters, norm: Norm) -> Affine<'_> {
+    Affine { weight: parameters.vector(norm.weight), bias: parameters.vector(norm.bias) }
 }
 
 impl<E: Multiply> Processor<E> {
@@ -145,7 +143,7 @@ impl<E: Multiply> Processor<E> {
         let ([x_rows, dy_first, dy_last], [dx]) = self.acts.borrow(rows, [x, dy[0], dy[N - 1]], [dx]);
         let dy = std::array::from_fn(|n| if n == 0 { dy_first } else { dy_last });
         let stats = self.stats.read(stat(stats), rows);
-        let weights = norms.map(|n| vector(&self.w, n.weight));
+        let weights = norms.map(|n| self.parameters.vector(n.weight));
         let partials = RowsMut::new(&mut self.partials, sums, chunks);
         layernorm::backward(s, x_rows, stats, weights, dy, dx, partials);
         for (n, norm) in norms.iter().enumerate() {

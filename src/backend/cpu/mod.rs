@@ -1,5 +1,6 @@
 //! The `cpu` backend on the current rayon pool: f32 with matrix products by the `gemm` crate, or bf16 activations and
-//! weights of products with f32 sums, by micro-kernels of our own.
+//! weights of products with f32 sums, by micro-kernels of our own. Moments and master weights are f32, or, but for those of
+//! norms and biases, bf16.
 //!
 //! Work is cut into tasks by shapes alone, every sum has a fixed order, and tasks write disjoint elements, so
 //! results are equal in bits for any number of threads.
@@ -18,51 +19,47 @@ mod linear;
 pub mod math;
 mod memory;
 mod multiply;
+mod parameters;
 mod product;
 pub(crate) mod rotary;
 mod state;
+mod stochastic;
 #[cfg(test)]
 mod tests;
 mod tiles;
 
 use super::memory_plan::MemoryPlan;
-use crate::Result;
 use crate::model::{ModelConfig, ParamTable, Precision, Workspace};
 use crate::ops::{
-    Act, AdamParam, AdamSettings, AdamStep, Backend, Ops, Outcome, Stat, Timeline, Update, Work,
+    Act, AdamParam, AdamSettings, AdamStep, Backend, Ops, Outcome, Part, Stat, Timeline, Update, Work,
 };
 use crate::stop;
+use crate::{Error, Result};
 pub use adamw::average;
 pub use gemm::whole as whole_product;
 use half::bf16;
 pub use linear::whole_gelu;
 use memory::FlatBuffer;
 use multiply::Multiply;
+use parameters::Parameters;
 pub use product::MicroKernel;
 use product::Products;
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::time::Instant;
+pub use stochastic::Draw;
 
 /// All in f32.
 pub type Cpu = Processor<f32>;
-/// Activations in bf16, and copies of the weights that products read; f32 otherwise.
+/// Activations and the weights that products read in bf16. Master weights and moments in f32, or, in
+/// [`Precision::Bf16`], moments in bf16 and master weights of norms and biases only.
 pub type MixedCpu = Processor<bf16>;
 
 /// Parameters, their gradients and moments, and the activations of one shape, in `E`.
 pub struct Processor<E> {
-    /// Weights, laid out by the parameter table.
-    w: Vec<f32>,
-    /// The weights as products read them; empty where that is `w`.
-    copies: Vec<E>,
-    /// Whether `w` was written since they were made.
-    stale: bool,
+    /// Weights and moments, laid out by the parameter table.
+    parameters: Parameters,
     /// Gradients; empty unless training.
     g: Vec<f32>,
-    /// First moments; empty unless training.
-    m: Vec<f32>,
-    /// Second moments; empty unless training.
-    v: Vec<f32>,
     /// The moving average of the weights, where one is kept, and its decay.
     ema: Option<(Vec<f32>, f64)>,
     acts: FlatBuffer<E>,
@@ -94,26 +91,31 @@ pub fn memory_plan(
     threads: usize,
 ) -> MemoryPlan {
     let bytes = |elements: usize| elements * size_of::<f32>();
-    let mixed = table.precision == Precision::Mixed;
-    let kept = |elements: usize| elements * if mixed { size_of::<bf16>() } else { size_of::<f32>() };
-    let (grads, moments) = if workspace.trains() { (table.grad_total, 2 * table.total) } else { (0, 0) };
+    let in_f32 = table.precision == Precision::F32;
+    let kept = |elements: usize| elements * if in_f32 { size_of::<f32>() } else { size_of::<bf16>() };
+    let trains = workspace.trains();
+    let [weights, moments] = if in_f32 {
+        parameters::bytes::<f32>(table, trains)
+    } else {
+        parameters::bytes::<bf16>(table, trains)
+    };
     let logits = workspace.logits_len();
     MemoryPlan {
-        weights: bytes(table.total) + if mixed { kept(table.total) } else { 0 },
-        gradients: bytes(grads),
-        moments: bytes(moments),
+        weights,
+        gradients: if trains { bytes(table.grad_total) } else { 0 },
+        moments,
         activations: kept(workspace.acts_len - logits) + bytes(workspace.stats_len),
         logits: kept(logits),
         ema: if table.average { bytes(table.total) } else { 0 },
         scratch: bytes(partials_len(workspace))
             + threads * attention::scratch_bytes(workspace.shape.time)
-            + if mixed { mixed_scratch(config, table, workspace, threads) } else { 0 },
+            + if in_f32 { 0 } else { bf16_scratch(config, table, workspace, threads) },
     }
 }
 
 /// Bytes that bf16 takes on its way through f32: the panels of products, and what a thread borrows at most, which is
 /// attention's backward of one head, some columns of all rows, or a row of logits.
-fn mixed_scratch(config: &ModelConfig, table: &ParamTable, workspace: &Workspace, threads: usize) -> usize {
+fn bf16_scratch(config: &ModelConfig, table: &ParamTable, workspace: &Workspace, threads: usize) -> usize {
     let shape = workspace.shape;
     let head = 8 * shape.time * config.heads().size;
     let borrowed = head.max(64 * shape.rows()).max(config.vocab_size) * size_of::<f32>();
@@ -139,14 +141,9 @@ fn partials_len(workspace: &Workspace) -> usize {
 impl<E: Multiply> Processor<E> {
     /// Allocates everything; the weights are zero until they are loaded or initialised.
     pub fn new(config: &ModelConfig, table: &ParamTable, workspace: &Workspace) -> Self {
-        let train = |len: usize| if workspace.trains() { vec![0.0; len] } else { Vec::new() };
         Self {
-            w: vec![0.0; table.total],
-            copies: vec![E::default(); if E::ROUNDS { table.total } else { 0 }],
-            stale: true,
-            g: train(table.grad_total),
-            m: train(table.total),
-            v: train(table.total),
+            parameters: Parameters::new::<E>(table, workspace.trains()),
+            g: if workspace.trains() { vec![0.0; table.grad_total] } else { Vec::new() },
             ema: None,
             acts: FlatBuffer::new(workspace.acts_len),
             stats: FlatBuffer::new(workspace.stats_len),
@@ -175,19 +172,10 @@ impl<E: Multiply> Processor<E> {
         adamw::norms(&self.g[..len])
     }
 
-    /// One update of the weights and moments.
-    pub fn adamw(&mut self, params: &[AdamParam], step: AdamStep) {
-        self.refresh_copies();
-        adamw::update([&mut self.w, &mut self.m, &mut self.v], &mut self.copies, &self.g, params, step);
-    }
-
-    /// Rounds the weights anew where they were written from outside.
-    fn refresh_copies(&mut self) {
-        if std::mem::take(&mut self.stale) && E::ROUNDS {
-            const CHUNK: usize = 1 << 16;
-            let chunks = self.w.par_chunks(CHUNK).zip(self.copies.par_chunks_mut(CHUNK));
-            chunks.for_each(|(w, copies)| E::copy_weights(w, copies));
-        }
+    /// One update of the weights and moments. Where they are bf16, they are rounded by random numbers of `draw`.
+    pub fn adamw(&mut self, params: &[AdamParam], step: AdamStep, draw: Draw) {
+        self.parameters.refresh_copies();
+        adamw::update(&mut self.parameters, &self.g, params, step, draw);
     }
 
     /// Overwrites as many rows of a tensor as `values [rows, cols]` has: how tests give one operation its inputs.
@@ -238,16 +226,17 @@ impl<E: Multiply> Backend for Processor<E> {
             return self.losses.clear();
         }
         adamw::clear_frozen(&mut self.g, params);
-        let [norm, norm_l1] = self.global_norms(self.w.len());
+        let [norm, norm_l1] = self.global_norms(self.parameters.len);
         let applied = norm.is_finite();
         if applied {
             self.applied += 1;
-            let Update { adam, lr, decay_scale, .. } = update;
+            let Update { adam, lr, decay_scale, seed, step } = update;
             let (grad_scale, applied) = (adam.clip_factor(norm), self.applied);
             let AdamSettings { betas, eps, .. } = adam;
-            self.adamw(params, AdamStep { lr, decay_scale, betas, eps, grad_scale, applied });
+            let adam = AdamStep { lr, decay_scale, betas, eps, grad_scale, applied };
+            self.adamw(params, adam, Draw { seed, step });
             if let Some((ema, decay)) = &mut self.ema {
-                adamw::average(ema, &self.w, *decay);
+                adamw::average(ema, &self.parameters.w32, *decay);
             }
         }
         self.outcome = Some(Outcome { losses: std::mem::take(&mut self.losses), norm, norm_l1, applied });
@@ -286,7 +275,10 @@ impl<E: Multiply> Backend for Processor<E> {
     }
 
     fn keep_ema(&mut self, decay: f64) -> Result<()> {
-        self.ema = Some((self.w.clone(), decay));
+        let weights = self.parameters.wide(Part::Weights);
+        let weights =
+            weights.ok_or_else(|| Error::refused("an average is one of f32 weights; here they are bf16"))?;
+        self.ema = Some((weights.to_vec(), decay));
         Ok(())
     }
 

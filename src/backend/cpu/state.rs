@@ -1,45 +1,56 @@
-//! The flat buffers, lent as they are.
+//! The flat buffers, lent as they are where they are f32, and piece by piece where they are bf16.
 use super::Processor;
 use super::multiply::Multiply;
 use crate::Result;
-use crate::ops::{Matrix, Part, Sink, Source, State};
+use crate::ops::{Matrix, Part, Sink, Source, State, draw_in_order};
 
-impl<E: Multiply> Processor<E> {
-    fn part(&self, part: Part) -> &[f32] {
-        match part {
-            Part::Weights => &self.w,
-            Part::First => &self.m,
-            Part::Second => &self.v,
-            Part::Average => self.ema.as_ref().map_or(&[], |(ema, _)| ema),
+impl<E> Processor<E> {
+    /// A part that is f32, each element at its place.
+    fn wide(&self, part: Part) -> Option<&[f32]> {
+        match (part, &self.ema) {
+            (Part::Average, Some((ema, _))) => Some(ema),
+            _ => self.parameters.wide(part),
         }
     }
 
-    fn part_mut(&mut self, part: Part) -> &mut [f32] {
-        self.stale |= part == Part::Weights;
-        match part {
-            Part::Weights => &mut self.w,
-            Part::First => &mut self.m,
-            Part::Second => &mut self.v,
-            Part::Average => self.ema.as_mut().map_or(&mut [], |(ema, _)| ema),
+    fn wide_mut(&mut self, part: Part) -> Option<&mut [f32]> {
+        match (part, &mut self.ema) {
+            (Part::Average, Some((ema, _))) => Some(ema),
+            _ => self.parameters.wide_mut(part),
         }
     }
 }
 
 impl<E: Multiply> State for Processor<E> {
     fn state_len(&self, part: Part) -> usize {
-        self.part(part).len()
+        match (part, &self.ema) {
+            (Part::Average, Some((ema, _))) => ema.len(),
+            _ => self.parameters.part_len(part),
+        }
     }
 
     fn read_state(&mut self, part: Part, place: Matrix, sink: Sink<'_>) -> Result<()> {
-        place.lend(self.part(part), sink)
+        match self.wide(part) {
+            Some(flat) => place.lend(flat, sink),
+            None => self.parameters.lend_narrow(part, place, sink),
+        }
     }
 
     fn write_state(&mut self, part: Part, place: Matrix, first: usize, values: &[f32]) -> Result<()> {
-        place.scatter(first, values, self.part_mut(part));
+        match self.wide_mut(part) {
+            Some(flat) => place.scatter(first, values, flat),
+            None => self.parameters.write_narrow(part, place, first, values),
+        }
         Ok(())
     }
 
     fn fill_state(&mut self, part: Part, place: Matrix, source: Source<'_>) -> Result<()> {
-        place.draw(source, self.part_mut(part))
+        match self.wide_mut(part) {
+            Some(flat) => place.draw(source, flat),
+            None => draw_in_order(source, place.elements(), |first, values| {
+                self.parameters.write_narrow(part, place, first, values);
+                Ok(())
+            }),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Where everything lies in the device's arena: a function of sizes alone, which `plan` prints and the backend
 //! allocates.
-use super::masters::Masters;
 use crate::backend::MemoryPlan;
+use crate::backend::masters::Masters;
 use crate::device::{Arena, EmbeddingPlan, RED_ZONE, Span, StepRecord, adam_tables};
 use crate::model::{ModelConfig, ParamTable, Precision, Workspace};
 use crate::ops::{Shape, Vector, attention};

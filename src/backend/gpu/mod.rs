@@ -11,7 +11,6 @@ mod held;
 mod inputs;
 mod layout;
 mod linear;
-mod masters;
 mod norm;
 mod ops;
 mod optimizer;

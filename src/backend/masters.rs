@@ -26,7 +26,7 @@ impl Masters {
     /// Those of a model.
     pub fn new(table: &ParamTable) -> Self {
         if table.precision.has_f32_state() {
-            return Self { len: table.total, parts: None };
+            return Self::all(table);
         }
         let (mut parts, mut len) = (Vec::new(), 0);
         for p in table.params.iter().filter(|p| p.has_master()) {
@@ -35,6 +35,16 @@ impl Masters {
         }
         parts.sort_by_key(|part| part.offset);
         Self { len, parts: Some(parts) }
+    }
+
+    /// Those of a model all of whose weights have them, whatever its precision.
+    pub fn all(table: &ParamTable) -> Self {
+        Self { len: table.total, parts: None }
+    }
+
+    /// Whether all weights have them, at the places of the flat buffers.
+    pub fn are_all(&self) -> bool {
+        self.parts.is_none()
     }
 
     /// Where the master weights of the tensor at this offset of the flat buffers begin, where it has any.
