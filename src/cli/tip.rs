@@ -54,8 +54,8 @@ const INSTEAD: &[(&[&str], &str)] = &[
     ),
     (
         &["fp16", "bf16", "amp", "half", "dtype", "precision", "fp32", "fp8", "tf32"],
-        "--set train.precision=f32|mixed|bf16: a cpu computes in f32, a GPU in bf16, where mixed (its default) keeps master \
-         weights and moments in f32, and bf16 does not",
+        "--set train.precision=f32|mixed|bf16: everything in f32 (a cpu's default), or activations in bf16, where mixed (a \
+         GPU's default) keeps master weights and moments in f32, and bf16 does not",
     ),
     (
         &["wandb", "wandb_log", "wandb_project", "wandb_run_name", "enable_wandb", "report_to", "use_wandb"],

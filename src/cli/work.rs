@@ -40,8 +40,8 @@ pub struct ModelArgs {
     /// Rows of logits at once
     #[arg(long, value_name = "ROWS")]
     chunk_rows: Option<usize>,
-    /// What is kept in which format: f32 (everything; a cpu), mixed (bf16 activations, f32 master weights and moments; a
-    /// GPU), bf16 (weights and moments in bf16, too; a GPU) [default: f32 on a cpu, mixed on a GPU]
+    /// What is kept in which format: f32 (everything; only on a cpu), mixed (bf16 activations, f32 master weights and
+    /// moments), bf16 (weights and moments in bf16, too) [default: f32 on a cpu, mixed on a GPU]
     #[arg(long, value_name = "WHAT", value_parser = one_of::<Precision>())]
     precision: Option<Precision>,
     /// Threads; 0: all cores

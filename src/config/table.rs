@@ -275,9 +275,9 @@ pub(crate) const KEYS: &[Key] = &[
         "what the backward pass computes again to save memory, with equal bits: nothing, the outputs of norms and \
          GELU (`\"cheap\"`), or all of a block but its output product (`\"block\"`)"),
     key("train.precision", Choice(Precision::VARIANTS), "f32 on a cpu, mixed on a GPU", PlanInF32,
-        "what is kept in which format: everything in f32 (`\"f32\"`, on a cpu); bf16 activations and a bf16 copy of the \
-         weights for products, f32 master weights and moments (`\"mixed\"`, on a GPU); weights and moments in bf16, too, \
-         rounded stochastically (`\"bf16\"`, on a GPU)"),
+        "what is kept in which format: everything in f32 (`\"f32\"`, on a cpu only); bf16 activations and a bf16 copy of \
+         the weights for products, f32 master weights and moments (`\"mixed\"`); weights and moments in bf16, too, \
+         rounded stochastically (`\"bf16\"`)"),
     key("train.ema", Number(INSIDE_1), NONE, Fixed,
         "decay, such as 0.999, of a moving average of the weights; not with `train.precision = \"bf16\"`"),
     key("train.separate_bias_gradients", Flag, "false", Fixed,

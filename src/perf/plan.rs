@@ -214,7 +214,7 @@ impl Request<'_> {
         }
         let low = self.model.clone().with_precision(Precision::Bf16);
         let table = &self.model.table;
-        if self.target.on_gpu() && table.precision.has_f32_state() && !table.average {
+        if table.precision.has_f32_state() && !table.average {
             let total = Request { model: &low, target: self.target.clone(), ..*self }
                 .choice(chosen)
                 .memory_bytes_total;

@@ -98,14 +98,10 @@ fn check_kept(kept: Precision, device: DeviceName) -> Result<()> {
         return Ok(());
     }
     let there = default_precision(device);
-    let or = if kept.has_f32_state() {
-        format!("go on in {there} with --override --set train.precision={there}")
-    } else {
-        "start a new phase there with `rewarm train` and start.from".into()
-    };
     Err(Error::refused(format!(
         "train.precision is \"{kept}\" in the run and the device is {device}, which does not compute in it; a run keeps its \
-         precision: resume it with --device and a device that does, or {or}"
+         precision: resume it with --device and a device that does, or go on in {there} with --override --set \
+         train.precision={there}"
     )))
 }
 

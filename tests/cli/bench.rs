@@ -174,7 +174,8 @@ fn the_emulated_device_is_measured_as_a_gpu_is() {
     );
     let [mixed, low] = [mixed, low].map(|r| number(&r["derived"]["bytes"]));
     assert!(0.5 * mixed < low && low < 0.65 * mixed, "{low} of {mixed} bytes");
-    line(&dir, "bench kernels small.toml --precision bf16").refused(&["bf16", "cpu"]);
+    let said = line(&dir, "bench kernels small.toml --device cpu --only update --precision bf16 --json");
+    assert_eq!(records(said.ok())[0]["settings"]["precision"], "P2");
 }
 
 /// That all operations of a step are among the cases is tested beside them.

@@ -1,10 +1,12 @@
-//! Weights and moments in bf16, rounded stochastically: what one step leaves, and equal bits whatever runs first.
+//! Weights and moments in bf16, rounded stochastically: what one step leaves, on a device and on the processor, and equal
+//! bits whatever runs first.
 use crate::drive::Drive;
 use crate::reference::measure::{Stored, error};
 use crate::reference::optimizer::{Moments, adamw};
 use crate::reference::random::{Random, philox};
 use crate::reference::{Float, cast};
-use crate::rig::{Sizes, gpu, weights, workspace};
+use crate::rig::{Sizes, gpu, load, weights, workspace};
+use rewarm::backend::cpu::MixedCpu;
 use rewarm::device::{EmulatedSettings, Mode, StreamTiming};
 use rewarm::model::{Model, Param, Precision};
 use rewarm::ops::{AdamSettings, AdamStep, Backend, Part, Shape, State, Update};
@@ -16,6 +18,8 @@ const ADAM: AdamSettings = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1
 const SEED: u64 = 1234;
 /// `STREAM_ADAMW` of kernels/step.h.
 const STREAM: u64 = 1 << 56;
+
+const PARTS: [Part; 3] = [Part::Weights, Part::First, Part::Second];
 
 /// Weights and moments.
 type Parts = [Vec<f32>; 3];
@@ -29,26 +33,35 @@ struct Step {
     after: Parts,
 }
 
+/// The emulated device and the processor, with random weights of this seed.
+fn both(model: &Model, seed: u64) -> [Box<dyn Backend>; 2] {
+    let (ws, weights) = (workspace(model, SHAPE), weights(model, seed));
+    let device = gpu(model, &ws, &weights, EmulatedSettings::default(), true);
+    let mut processor = MixedCpu::new(&model.config, &model.table, &ws);
+    load(&mut processor, &weights).unwrap();
+    [Box::new(device), Box::new(processor)]
+}
+
+fn state(ops: &mut dyn Backend) -> Parts {
+    let state = ops.state().unwrap();
+    [state.w, state.m, state.v]
+}
+
 /// The step after two others, as a backend in bf16 makes it.
-fn third_step(model: &Model) -> Step {
+fn third_step(model: &Model, ops: &mut dyn Backend) -> Step {
     let ws = workspace(model, SHAPE);
-    let mut ops = gpu(model, &ws, &weights(model, 3), EmulatedSettings::default(), true);
     ops.set_applied(0);
     let params = assign(&model.table, &[], 0.1);
     let mut random = Random::new(5);
-    let state = |ops: &mut dyn Backend| {
-        let state = ops.state().unwrap();
-        [state.w.to_vec(), state.m.to_vec(), state.v.to_vec()]
-    };
     let mut last = None;
     for step in 0..3 {
         let [tokens, targets] = [(); 2].map(|()| random.tokens(SHAPE.rows(), model.config.vocab_size));
         let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: SHAPE.batch };
-        let before = state(&mut ops);
+        let before = state(ops);
         let update = Update { seed: SEED, ..Update::new(ADAM, 3e-3, step) };
-        let result = train_step(model, &mut ops, &ws, input, &params, update).unwrap();
+        let result = train_step(model, ops, &ws, input, &params, update).unwrap();
         let gradients = ops.gradients().unwrap().into_owned();
-        last = Some(Step { before, gradients, update, norm: result.norm, after: state(&mut ops) });
+        last = Some(Step { before, gradients, update, norm: result.norm, after: state(ops) });
     }
     last.unwrap()
 }
@@ -75,12 +88,17 @@ fn ulp(near: f32) -> f64 {
 #[test]
 fn a_step_is_the_reference_rounded() {
     let model = Sizes::new(64, 2).low();
-    let step = third_step(&model);
+    for mut ops in both(&model, 3) {
+        is_the_reference_rounded(&model, &third_step(&model, &mut *ops));
+    }
+}
+
+fn is_the_reference_rounded(model: &Model, step: &Step) {
     let params = assign(&model.table, &[], 0.1);
     let (mut otherwise, mut all, mut moved) = (0usize, 0usize, 0usize);
     for (param, settings) in model.table.params.iter().zip(&params) {
-        let exact = reference::<f64>(&step, param, settings.weight_decay);
-        let naive = reference::<f32>(&step, param, settings.weight_decay);
+        let exact = reference::<f64>(step, param, settings.weight_decay);
+        let naive = reference::<f32>(step, param, settings.weight_decay);
         let [before, found] =
             [&step.before, &step.after].map(|s| s.each_ref().map(|flat| param.gather(flat)));
         moved += found[0].iter().zip(&before[0]).filter(|(a, b)| a != b).count();
@@ -133,18 +151,51 @@ fn equal_bits_in_every_mode() {
     assert!(mixed != expected);
 }
 
-/// What is saved and loaded again is the same state, in equal bits.
+/// Of the same state and gradients, the processor's update makes the bits of a device's: every element is rounded by the
+/// same random number.
+#[test]
+fn the_processor_rounds_as_a_device_does() {
+    let model = Sizes::new(64, 2).low();
+    let ws = workspace(&model, SHAPE);
+    let mut device = gpu(&model, &ws, &weights(&model, 3), EmulatedSettings::default(), true);
+    let step = third_step(&model, &mut device);
+    let mut processor = MixedCpu::new(&model.config, &model.table, &ws);
+    for (part, values) in PARTS.into_iter().zip(&step.before) {
+        processor.write_part(part, values).unwrap();
+    }
+    assert!(same(&state(&mut processor), &step.before), "bf16 comes back as it was");
+    processor.write_gradients(&step.gradients);
+    processor.set_applied(2);
+    processor.update(&assign(&model.table, &[], 0.1), step.update);
+    let found = state(&mut processor);
+    let (mut apart, mut all) = (0usize, 0usize);
+    for (found, expected) in found.iter().zip(&step.after) {
+        for (a, b) in found.iter().zip(expected) {
+            // Where the f32 before rounding differs in its last bit, so may the decision.
+            assert!(f64::from((a - b).abs()) <= ulp(*a), "{a} and {b}");
+            apart += usize::from(a.to_bits() != b.to_bits());
+            all += 1;
+        }
+    }
+    println!("{apart} of {all} are not the device's");
+    assert!(apart as f64 <= 1e-4 * all as f64, "{apart} of {all} are not the device's");
+}
+
+fn same(a: &Parts, b: &Parts) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()))
+}
+
+/// What is saved and loaded again is the same state, in equal bits, whoever saved it.
 #[test]
 fn state_goes_to_the_host_and_back() {
     let model = Sizes::new(64, 2).low();
-    let step = third_step(&model);
-    let ws = workspace(&model, SHAPE);
-    let mut ops = gpu(&model, &ws, &weights(&model, 4), EmulatedSettings::default(), true);
-    let [w, m, v] = &step.after;
-    for (part, values) in [(Part::Weights, w), (Part::First, m), (Part::Second, v)] {
-        ops.write_part(part, values).unwrap();
+    for mut saved in both(&model, 3) {
+        let after = third_step(&model, &mut *saved).after;
+        for mut loaded in both(&model, 4) {
+            for (part, values) in PARTS.into_iter().zip(&after) {
+                loaded.write_part(part, values).unwrap();
+            }
+            assert!(same(&state(&mut *loaded), &after));
+        }
     }
-    let state = ops.state().unwrap();
-    let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
-    assert!(same(&state.w, w) && same(&state.m, m) && same(&state.v, v));
 }

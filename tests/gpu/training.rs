@@ -1,5 +1,6 @@
 //! Learning, step by step beside the cpu backend; and what a step costs in launches.
-use crate::rig::{Sizes, cpu, gpu, weights};
+use crate::rig::{Sizes, cpu, gpu, load, weights};
+use rewarm::backend::cpu::MixedCpu;
 use rewarm::backend::gpu::Gpu;
 use rewarm::device::{EmulatedDevice, EmulatedSettings};
 use rewarm::model::{Model, Pass, Purpose, Recompute, Workspace};
@@ -42,6 +43,13 @@ fn on_a_device(model: &Model) -> Vec<StepResult> {
     train(model, &mut gpu(model, &ws, &weights(model, 3), EmulatedSettings::default(), true), &ws)
 }
 
+fn on_the_processor(model: &Model) -> Vec<StepResult> {
+    let ws = workspace(model);
+    let mut ops = MixedCpu::new(&model.config, &model.table, &ws);
+    load(&mut ops, &weights(model, 3)).unwrap();
+    train(model, &mut ops, &ws)
+}
+
 /// With master weights, on the device: computed once for both who compare.
 fn mixed(parallel: bool) -> &'static [StepResult] {
     static COMPUTED: [OnceLock<Vec<StepResult>>; 2] = [OnceLock::new(), OnceLock::new()];
@@ -67,19 +75,22 @@ fn fifty_steps_beside_the_cpu() {
 #[test]
 fn fifty_steps_in_bf16_beside_mixed() {
     for parallel in [false, true] {
-        let low = on_a_device(&sizes(parallel).low());
-        let mixed = mixed(parallel);
-        assert!(mixed[0].loss - mixed[STEPS - 1].loss >= 2.0, "too little was learned to compare: {mixed:?}");
-        let apart: Vec<f64> = mixed.iter().zip(&low).map(|(a, b)| (a.loss - b.loss).abs()).collect();
-        let (mean, worst) =
-            (apart.iter().sum::<f64>() / STEPS as f64, apart.iter().copied().fold(0.0, f64::max));
-        println!(
-            "loss {:.3} and {:.3} in the end, {mean:.4} apart on average, at most {worst:.4}",
-            mixed[STEPS - 1].loss,
-            low[STEPS - 1].loss
-        );
-        assert!(mean > 0.0 && mean <= 0.02, "{mean}");
+        let (model, low) = (sizes(parallel).model(), sizes(parallel).low());
+        are_beside(mixed(parallel), &on_a_device(&low));
+        are_beside(&on_the_processor(&model), &on_the_processor(&low));
     }
+}
+
+fn are_beside(mixed: &[StepResult], low: &[StepResult]) {
+    assert!(mixed[0].loss - mixed[STEPS - 1].loss >= 2.0, "too little was learned to compare: {mixed:?}");
+    let apart: Vec<f64> = mixed.iter().zip(low).map(|(a, b)| (a.loss - b.loss).abs()).collect();
+    let (mean, worst) = (apart.iter().sum::<f64>() / STEPS as f64, apart.iter().copied().fold(0.0, f64::max));
+    println!(
+        "loss {:.3} and {:.3} in the end, {mean:.4} apart on average, at most {worst:.4}",
+        mixed[STEPS - 1].loss,
+        low[STEPS - 1].loss
+    );
+    assert!(mean > 0.0 && mean <= 0.02, "{mean}");
 }
 
 /// Kernels and products of one micro-batch.
@@ -90,7 +101,7 @@ fn launches(layers: usize, parallel: bool, epilogues: bool) -> u64 {
     let settings = EmulatedSettings { epilogues, ..EmulatedSettings::default() };
     let device = Box::new(EmulatedDevice::new(settings).unwrap());
     let mut gpu = Gpu::new(device, &model.config, &model.table, &ws, true).unwrap();
-    crate::rig::load(&mut gpu, &weights(&model, 3)).unwrap();
+    load(&mut gpu, &weights(&model, 3)).unwrap();
     let before = gpu.launches();
     gpu.set_batch(&[1; 8], &[2; 8], 1.0);
     gpu.perform(Work::MicroBatch { shape, accumulate: false }, &mut |ops| {

@@ -94,10 +94,15 @@ fn threads_and_micro_batches_change_no_bit_in_mixed_precision() {
 }
 
 #[test]
+fn threads_and_micro_batches_change_no_bit_in_bf16() {
+    check(false, Precision::Bf16);
+    check(true, Precision::Bf16);
+}
+
+#[test]
 fn recomputing_changes_no_bit() {
-    for (tied, precision) in
-        [false, true].into_iter().flat_map(|t| [Precision::F32, Precision::Mixed].map(|p| (t, p)))
-    {
+    let all = [Precision::F32, Precision::Mixed, Precision::Bf16];
+    for (tied, precision) in [false, true].into_iter().flat_map(|t| all.map(|p| (t, p))) {
         let model =
             Model::new(ModelConfig { num_hidden_layers: 3, ..config(tied) }).with_precision(precision);
         let [kept, cheap, block] = Recompute::ALL.map(|recompute| train(&model, 29, 4, recompute));

@@ -134,8 +134,8 @@ const LONG: &str = "train.steps=400";
 
 /// Kills a run `later` after it reported step 10 as saved. Tells whether it was inside of a save then; `None`
 /// when it had ended before.
-fn killed(dir: &Dir, later: Duration) -> Option<bool> {
-    let mut child = start(dir, &["train", "DIR/tiny.toml", "--set", LONG]);
+fn killed(dir: &Dir, precision: &str, later: Duration) -> Option<bool> {
+    let mut child = start(dir, &["train", "DIR/tiny.toml", "--set", LONG, "--set", precision]);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let found =
         lines.find(|l| l.as_ref().is_ok_and(|l| l.starts_with("saved") && l.ends_with("step-0000000010")));
@@ -152,12 +152,18 @@ fn leftovers(run: &Path) -> bool {
 }
 
 /// Steps = some steps + kill −9 + the rest, at random instants inside of a save and between saves, resumed with
-/// every thread count and micro-batch split.
+/// every thread count and micro-batch split, in every precision.
 #[test]
 fn a_kill_and_a_resume_change_nothing() {
     let mut dice = Dice::from_environment();
+    for precision in ["f32", "mixed", "bf16"] {
+        kills_and_resumes_change_nothing(&format!("train.precision={precision}"), &mut dice);
+    }
+}
+
+fn kills_and_resumes_change_nothing(precision: &str, dice: &mut Dice) {
     let whole = tiny();
-    line(&whole, &format!("train DIR/tiny.toml --set {LONG}")).ok();
+    line(&whole, &format!("train DIR/tiny.toml --set {LONG} --set {precision}")).ok();
     let free = [
         "",
         "--set threads=1",
@@ -173,7 +179,7 @@ fn a_kill_and_a_resume_change_nothing() {
             break;
         }
         let dir = tiny();
-        match killed(&dir, Duration::from_micros(dice.below(20_000) as u64)) {
+        match killed(&dir, precision, Duration::from_micros(dice.below(20_000) as u64)) {
             Some(true) => inside += 1,
             Some(false) => between += 1,
             None => continue,
@@ -182,10 +188,14 @@ fn a_kill_and_a_resume_change_nothing() {
         let sets = free[attempt % free.len()];
         line(&dir, &format!("resume DIR/run {sets}")).ok();
         assert!(!leftovers(&dir.join("run")), "leftovers stayed");
-        assert_equal_runs(&dir.join("run"), &whole.join("run"), &format!("{sets}: resumed with {before:?}"));
+        assert_equal_runs(
+            &dir.join("run"),
+            &whole.join("run"),
+            &format!("{precision} {sets}: resumed with {before:?}"),
+        );
     }
-    println!("{inside} kills inside of a save, {between} between saves");
-    assert!(inside > 0 && between > 0, "{inside} inside, {between} between");
+    println!("{precision}: {inside} kills inside of a save, {between} between saves");
+    assert!(inside > 0 && between > 0, "{precision}: {inside} inside, {between} between");
 }
 
 #[test]

@@ -61,14 +61,6 @@ fn a_precision_is_kept_or_refused() {
     let dir = small();
     let refused = |command: &str, words: &[&str]| line(&dir, command).refused(words);
     refused(
-        "train DIR/small.toml --device cpu --set train.precision=bf16",
-        &["train.precision is \"bf16\"", "device is cpu", "remove"],
-    );
-    refused(
-        "train DIR/small.toml --device cpu --set train.precision=mixed",
-        &["train.precision is \"mixed\"", "device is cpu", "remove"],
-    );
-    refused(
         "train DIR/small.toml --set train.precision=f32",
         &["train.precision is \"f32\"", "device is emulated", "bf16 activations", "\"mixed\""],
     );
@@ -77,8 +69,6 @@ fn a_precision_is_kept_or_refused() {
         "train DIR/small.toml --set train.precision=bf16 --set train.ema=0.9",
         &["train.ema", "train.precision"],
     );
-    refused("bench train --device cpu --precision bf16", &["device is cpu", "--precision"]);
-    refused("plan --preset pythia-70m --precision bf16", &["device is cpu", "--precision"]);
     refused("bench train --device emulated --precision f32", &["device is emulated", "--precision"]);
     refused("plan --preset pythia-70m --gpu h200 --precision f32", &["\"f32\"", "--precision"]);
     refused("plan DIR/small.toml --set train.precision=f32 --gpu h200", &["\"f32\"", "--precision"]);
@@ -93,10 +83,6 @@ fn a_precision_is_kept_or_refused() {
     );
     refused("resume DIR/run --override --set train.precision=mixed", &["train.precision", "same run only"]);
     refused(
-        "resume DIR/run --device cpu",
-        &["train.precision is \"bf16\"", "device is cpu", "keeps its precision", "start.from"],
-    );
-    refused(
         "resume DIR/run --device cpu --override --set train.precision=f32",
         &["train.precision is \"bf16\" in the run and \"f32\" now", "same run only"],
     );
@@ -105,8 +91,38 @@ fn a_precision_is_kept_or_refused() {
     line(&dir, "eval DIR/run --data raw-u16:DIR/other.bin --seq-len 16 --device cpu").ok();
 }
 
+/// Its state is the same numbers on either.
 #[test]
-fn a_run_moves_between_devices() {
+fn a_run_moves_between_devices_in_its_precision() {
+    let cpu = small();
+    line(&cpu, "train DIR/small.toml --device cpu").ok();
+    let expected = losses(&cpu.join("run"));
+    for precision in ["mixed", "bf16"] {
+        for [first, second] in [["emulated", "cpu"], ["cpu", "emulated"]] {
+            let (dir, stated) = (small(), format!("train.precision={precision}"));
+            kill_after_ten_steps(&dir, &["--device", first, "--set", &stated]);
+            let said = line(&dir, &format!("resume DIR/run --device {second}"));
+            said.ok();
+            let words = format!("device: \"{second}\" was \"{first}\"");
+            assert!(said.err.contains(&words) && !said.err.contains("override"), "{}", said.err);
+            let config = fs::read_to_string(dir.join("run/config.toml")).unwrap();
+            assert!(config.contains(&format!("precision = \"{precision}\"")), "{config}");
+            let what = format!("{precision}, {first} to {second}");
+            are_near(&expected, &losses(&dir.join("run")), &what);
+        }
+    }
+}
+
+/// Losses of all steps that are within two hundredths.
+fn are_near(expected: &[f64], found: &[f64], what: &str) {
+    assert_eq!(found.len(), 20);
+    for (step, (a, b)) in expected.iter().zip(found).enumerate() {
+        assert!((a - b).abs() <= 0.02, "{what}, step {step}: {b} instead of {a}");
+    }
+}
+
+#[test]
+fn a_run_moves_to_another_device_and_precision() {
     let cpu = small();
     line(&cpu, "train DIR/small.toml --device cpu").ok();
     let expected = losses(&cpu.join("run"));
@@ -117,10 +133,12 @@ fn a_run_moves_between_devices() {
         let [was, is] = [first, second].map(|device| if device == "cpu" { "f32" } else { "mixed" });
         let written =
             || ["config.toml", "metrics.jsonl"].map(|file| fs::read(dir.join("run").join(file)).unwrap());
-        let before = written();
-        let (kept, remedy) = (format!("is \"{was}\" in the run and the device is {second}"), on(second));
-        let words = [&kept, "keeps its precision", remedy.split_once("--override").unwrap().1];
-        line(&dir, &format!("resume DIR/run --device {second}")).refused(&words);
+        let (before, remedy) = (written(), on(second));
+        if second == "emulated" {
+            let kept = format!("is \"{was}\" in the run and the device is {second}");
+            let words = [&kept, "keeps its precision", remedy.split_once("--override").unwrap().1];
+            line(&dir, &format!("resume DIR/run --device {second}")).refused(&words);
+        }
         let set = format!("resume DIR/run --device {second} --set train.precision={is}");
         let words = format!("train.precision is \"{was}\" in the run and \"{is}\" now (--override");
         line(&dir, &set).refused(&[&words]);
@@ -140,11 +158,7 @@ fn a_run_moves_between_devices() {
         let config = fs::read_to_string(dir.join("run/config.toml")).unwrap();
         assert!(config.contains(&format!("precision = \"{is}\"")), "{config}");
         assert!(line(&dir, "resume DIR/run").ok().contains("all 20 steps"));
-        let found = losses(&dir.join("run"));
-        assert_eq!(found.len(), 20);
-        for (step, (a, b)) in expected.iter().zip(&found).enumerate() {
-            assert!((a - b).abs() <= 0.02, "{first} to {second}, step {step}: {b} instead of {a}");
-        }
+        are_near(&expected, &losses(&dir.join("run")), &format!("{first} to {second}"));
     }
 }
 
@@ -163,31 +177,56 @@ fn unstated(run: &Path) {
     }
 }
 
+/// The precision that the last checkpoint states.
+fn stated(run: &Path) -> serde_json::Value {
+    Manifest::read(&Disk, &run.join("step-0000000020")).unwrap().state.run_config["train"]["precision"]
+        .clone()
+}
+
 /// Its default was called "mixed" on every device, and was f32 on a processor.
 #[test]
 fn an_earlier_run_goes_on_in_what_it_computed_in() {
-    for (device, precision, other) in [("cpu", "f32", "emulated"), ("emulated", "mixed", "cpu")] {
+    for (device, precision) in [("cpu", "f32"), ("emulated", "mixed")] {
         let (whole, killed) = (small(), small());
         line(&whole, &format!("train DIR/small.toml --device {device}")).ok();
         kill_after_ten_steps(&killed, &["--device", device]);
         let run = killed.join("run");
         unstated(&run);
-        // Nor does another device change it in silence, however it is named.
-        let words = [&format!("train.precision is \"{precision}\" in the run")[..], "keeps its precision"];
-        line(&killed, &format!("resume DIR/run --device {other}")).refused(&words);
-        let path = run.join("config.toml");
-        let config = fs::read_to_string(&path).unwrap();
-        let [is, edited] = [device, other].map(|device| format!("device = \"{device}\""));
-        fs::write(&path, config.replace(&is, &edited)).unwrap();
-        line(&killed, "resume DIR/run").refused(&words);
-        fs::write(&path, config).unwrap();
+        if device == "cpu" {
+            // Nor does another device change it in silence, however it is named.
+            let words =
+                [&format!("train.precision is \"{precision}\" in the run")[..], "keeps its precision"];
+            line(&killed, "resume DIR/run --device emulated").refused(&words);
+            let path = run.join("config.toml");
+            let config = fs::read_to_string(&path).unwrap();
+            fs::write(&path, config.replace("device = \"cpu\"", "device = \"emulated\"")).unwrap();
+            line(&killed, "resume DIR/run").refused(&words);
+            fs::write(&path, config).unwrap();
+        }
 
         let said = line(&killed, "resume DIR/run");
         said.ok();
         assert!(!said.err.contains("precision"), "nothing has changed: {}", said.err);
         assert_eq!(curve(&whole.join("run")), curve(&run));
         assert!(last_bytes(&whole.join("run")) == last_bytes(&run), "{device}: the last checkpoints differ");
-        let state = Manifest::read(&Disk, &run.join("step-0000000020")).unwrap().state;
-        assert_eq!(state.run_config["train"]["precision"], precision, "stated from here on");
+        assert_eq!(stated(&run), precision, "stated from here on");
+    }
+}
+
+/// Whatever that device's default is.
+#[test]
+fn an_earlier_run_keeps_its_precision_on_another_device() {
+    for edited in [false, true] {
+        let dir = small();
+        kill_after_ten_steps(&dir, &[]);
+        let run = dir.join("run");
+        unstated(&run);
+        if edited {
+            let path = run.join("config.toml");
+            let config = fs::read_to_string(&path).unwrap();
+            fs::write(&path, config.replace("device = \"emulated\"", "device = \"cpu\"")).unwrap();
+        }
+        line(&dir, if edited { "resume DIR/run" } else { "resume DIR/run --device cpu" }).ok();
+        assert_eq!(stated(&run), "mixed");
     }
 }
