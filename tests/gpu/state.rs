@@ -6,7 +6,7 @@ use half::bf16;
 use rewarm::backend::cpu::MixedCpu;
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Precision};
-use rewarm::ops::{AdamSettings, Backend, HostState, Matrix, Part, Shape, State, Update};
+use rewarm::ops::{AdamSettings, Backend, HostState, Matrix, Part, Shape, Update};
 use rewarm::optim::assign;
 use rewarm::train::{Micro, train_step};
 
