@@ -268,6 +268,10 @@ impl<E: Multiply> Backend for Processor<E> {
         self.applied = applied;
     }
 
+    fn multiplies_by(&self) -> Option<String> {
+        E::ROUNDS.then(|| self.products.micro.to_string())
+    }
+
     fn timeline(&mut self) -> Result<Timeline> {
         let marks = std::mem::take(&mut self.marks);
         let moments = marks.iter().map(|mark| mark.duration_since(marks[0]).as_secs_f64()).collect();
