@@ -36,7 +36,7 @@ pub use adamw::average;
 pub use gemm::whole as whole_product;
 use half::bf16;
 pub use linear::whole_gelu;
-use memory::FlatBuffer;
+use memory::{FlatBuffer, zeros};
 use multiply::Multiply;
 pub use product::MicroKernel;
 use product::Products;
@@ -139,10 +139,10 @@ fn partials_len(workspace: &Workspace) -> usize {
 impl<E: Multiply> Processor<E> {
     /// Allocates everything; the weights are zero until they are loaded or initialised.
     pub fn new(config: &ModelConfig, table: &ParamTable, workspace: &Workspace) -> Self {
-        let train = |len: usize| if workspace.trains() { vec![0.0; len] } else { Vec::new() };
+        let train = |len: usize| zeros(if workspace.trains() { len } else { 0 });
         Self {
-            w: vec![0.0; table.total],
-            copies: vec![E::default(); if E::ROUNDS { table.total } else { 0 }],
+            w: zeros(table.total),
+            copies: zeros(if E::ROUNDS { table.total } else { 0 }),
             stale: true,
             g: train(table.grad_total),
             m: train(table.total),
