@@ -1,4 +1,5 @@
 //! What this machine offers, as `rewarm doctor` says it.
+use crate::backend::cpu::MicroKernel;
 use crate::device::{DriverState, Emulated, GpuInfo, probe_cuda};
 use crate::machine::{COMMIT, memory};
 use serde::Serialize;
@@ -52,7 +53,7 @@ impl Report {
     pub fn detect() -> Self {
         let (memory_total, memory_available) = memory();
         let cuda = probe_cuda();
-        let mut devices = vec![DeviceReport::new("cpu", true, "f32, all cores")];
+        let mut devices = vec![DeviceReport::new("cpu", true, cpu())];
         devices.extend(gpus(&cuda));
         devices.push(match Emulated::new() {
             Ok(_) => DeviceReport::new("emulated", true, "a GPU's kernels on this processor, for tests"),
@@ -71,6 +72,11 @@ impl Report {
             cuda,
         }
     }
+}
+
+/// Formats that the processor trains in, and who multiplies bf16.
+fn cpu() -> String {
+    format!("all cores; f32, and bf16 with products by {}", MicroKernel::of_machine())
 }
 
 /// Every GPU, or one line that says that there is none.

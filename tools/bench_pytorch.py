@@ -12,7 +12,8 @@ Modes: `hf-eager`, transformers' GPTNeoXForCausalLM with SDPA; `hf-compile`, tha
 `neox-compile`, tools/neox.py under torch.compile. All with fused AdamW and clip_grad_norm_ 1.0, on four batches of
 random tokens in turn. A step is forward, backward, clip, update.
 
-Precision: `f32`; `P1`, bf16 compute by autocast over f32 weights and moments; `P2`, bf16 weights, gradients and moments,
+Precision: `f32`; `P1`, bf16 compute by autocast over f32 weights and moments; with `--products bf16` it is f32 whose
+products alone are bf16 (torch.backends.mkldnn.matmul.fp32_precision), on a processor; `P2`, bf16 weights, gradients and moments,
 rounded to nearest by fused AdamW: small updates are lost, so it is there for its speed only. `--sdpa` names the one
 backend of attention that CUDA may use: PyTorch's own choice is not the fastest on Hopper, so both are measured and the
 faster one is the peer.
@@ -55,6 +56,7 @@ def parse_arguments():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("f32", "P1", "P2"),
                         help="default: f32 on the CPU, P1 on CUDA; P2 rounds to nearest: speed only")
+    parser.add_argument("--products", choices=("autocast", "bf16"), default="autocast", help="P1 on the CPU: see above")
     parser.add_argument("--seq-len", type=int, help="default: 256 small, 512 pythia-70m and -160m, else 2048")
     parser.add_argument("--micro", type=int, help="sequences of a micro-batch (8 small, 4 pythia-70m, else 1)")
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a step")
@@ -72,6 +74,8 @@ def parse_arguments():
     args.threads = args.threads or len(os.sched_getaffinity(0))
     if args.mode == "hf-eager" and args.gelu == "tanh" or args.steps < 1 or args.warmup < 1:
         parser.error("--gelu tanh is neox-compile's; --steps and --warmup are at least 1")
+    if args.products == "bf16" and (args.device, args.precision) != ("cpu", "P1"):
+        parser.error("--products bf16 is one way of --precision P1 on the CPU")
     return args
 
 
@@ -83,12 +87,19 @@ def measure(args):
     torch.set_num_threads(args.threads)
     torch.manual_seed(1234)
     torch.backends.cuda.matmul.allow_tf32 = True
+    if args.products == "bf16":
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     model, forward, version = build(args)
     step = make_step(args, model, forward)
     pool = torch.randint(0, vocab_of(args), (4, args.accumulate, args.micro, args.seq_len + 1)).to(args.device)
 
+    isa = None
     for i in range(args.warmup):
-        loss = float(step(pool[i % 4]))
+        warm = lambda: float(step(pool[i % 4]))
+        if i == args.warmup - 1 and args.device == "cpu":
+            isa = instructions(warm)
+        else:
+            warm()
         if i == 0:
             first = time.perf_counter() - STARTED
     load = records.Load()
@@ -96,7 +107,29 @@ def measure(args):
     foreign = load.foreign()
     return to_record(args, model, samples, version, {
         "peak_bytes": peak_bytes(args.device), "first_step_s": first, "loss": float(loss), "foreign_load": foreign,
+        "onednn": isa,
     })
+
+
+def instructions(step):
+    """Implementations of the matrix products of a step, by oneDNN's own log: `brg_matmul:avx512_core_amx` and the like."""
+    import tempfile
+
+    import torch
+
+    with tempfile.TemporaryFile("w+") as log:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(log.fileno(), 1)  # the log is the library's, written to the descriptor
+        try:
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                step()
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+        log.seek(0)
+        lines = [line.split(",") for line in log if ",exec,cpu,matmul," in line or ",exec,cpu,inner_product," in line]
+    return sorted({line[line.index("exec") + 3] for line in lines}) or None
 
 
 def time_cpu(args, step, pool):
@@ -209,6 +242,8 @@ def to_record(args, model, samples, version, derived):
 
     layers, hidden, _, vocab = MODELS[args.model]
     implementation = args.mode if args.sdpa == "auto" else f"{args.mode}-{args.sdpa}"
+    if args.products == "bf16":
+        implementation += "-bf16-products"
     if args.compile_mode != "default":
         implementation += f"-{args.compile_mode}"
     tokens = args.micro * args.accumulate * args.seq_len

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Our CPU speed beside PyTorch's in one call of at most 15 minutes on a quiet machine:
-#     tools/cpu_check.sh OUTDIR [train] [kernels] [other]
+#     tools/cpu_check.sh OUTDIR [train] [mixed] [kernels] [other]
 # Training at three shapes and the operations of one model, in turn (A B A B), then data and checkpoints, or those parts
 # that are named; every record as it came in OUTDIR/*.jsonl, the ratios in OUTDIR/comparison.md. A part that fails is
 # recorded and the next one runs; exit code 1 then. Copied to benches/results/MACHINE, OUTDIR is what
@@ -9,14 +9,14 @@
 # built train_gpt2 and its input files (tools/bench_llmc.py says which); QUICK=1, to try it.
 set -uo pipefail
 
-usage="usage: tools/cpu_check.sh OUTDIR [train] [kernels] [other]"
+usage="usage: tools/cpu_check.sh OUTDIR [train] [mixed] [kernels] [other]"
 mkdir -p "${1:?$usage}" || exit 1
 out=$(cd "$1" && pwd)
 shift
 parts=("$@")
 [[ $# -gt 0 ]] || parts=(train kernels other)
 for part in "${parts[@]}"; do
-    [[ $part =~ ^(train|kernels|other)$ ]] || { echo "$part is no part; $usage" >&2; exit 1; }
+    [[ $part =~ ^(train|mixed|kernels|other)$ ]] || { echo "$part is no part; $usage" >&2; exit 1; }
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 rewarm=$(realpath "${REWARM:-target/release/rewarm}")
@@ -41,6 +41,19 @@ train_round() {
         pass train 240 "$python" tools/bench_pytorch.py --model "$model" --seq-len "$time" --micro "$micro" --mode "$mode" \
             "${counts[@]}"
     done
+}
+
+# The same in mixed precision, beside PyTorch's ways to multiply bf16.
+mixed_round() {
+    local model=$1 time=$2 micro=$3 counts=(--steps "$4" --warmup "$5" --threads "$threads") mode name=(--preset "$1")
+    local peer=("$python" tools/bench_pytorch.py --model "$model" --seq-len "$time" --micro "$micro" --precision P1)
+    [[ $model == small ]] && name=(--shape small)
+    pass mixed 120 "$rewarm" bench train "${name[@]}" --seq-len "$time" --micro "$micro" --precision mixed "${counts[@]}" \
+        --json
+    for mode in ${MODES:-hf-eager neox-compile}; do
+        pass mixed 240 "${peer[@]}" --mode "$mode" "${counts[@]}"
+    done
+    pass mixed 240 "${peer[@]}" --mode neox-compile --products bf16 "${counts[@]}"
 }
 
 # The shape of llm.c's own example: 4 x 64 tokens of a model of 124 M parameters.
@@ -77,6 +90,14 @@ train() {
         in_turn train_round "$model" "$time" "$micro" "$steps" "$warmup"
     done
     [[ -z ${LLMC:-} ]] || in_turn llmc_round
+}
+
+mixed() {
+    local shape model time micro steps warmup
+    for shape in $shapes; do
+        IFS=: read -r model time micro steps warmup <<<"$shape"
+        in_turn mixed_round "$model" "$time" "$micro" "$steps" "$warmup"
+    done
 }
 
 kernels() { in_turn kernel_round; }

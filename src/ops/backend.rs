@@ -100,6 +100,10 @@ pub trait Backend: Ops + State {
 
     /// While this is on nothing is captured, and launches are noted in the timeline.
     fn set_profiling(&mut self, _on: bool) {}
+    /// Who multiplies, where that decides the order of sums and so the bits: a micro-kernel of the processor.
+    fn multiplies_by(&self) -> Option<String> {
+        None
+    }
     /// Everything that was noted since the last call; waits for it.
     fn timeline(&mut self) -> Result<Timeline> {
         Ok(Timeline::default())

@@ -178,6 +178,7 @@ impl Session {
         let mut progress = Progress::read(&state)?;
         progress.owes_evaluation =
             state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
+        progress.tell_products(state.step, ops.multiplies_by());
         let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?;
         Ok(Self {
             config,

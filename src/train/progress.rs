@@ -41,6 +41,9 @@ pub struct Progress {
     /// Whether what is evaluated after the present step is not, or not wholly, in the log.
     #[serde(skip_serializing_if = "is_default")]
     pub owes_evaluation: bool,
+    /// Who multiplied ([`crate::ops::Backend::multiplies_by`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub products: Option<String>,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -53,6 +56,20 @@ impl Progress {
     /// Of a run that has not begun, after another whose last rate was this.
     pub fn after(previous_lr: Option<f64>) -> Self {
         Self { previous_lr, ..Self::default() }
+    }
+
+    /// Notes who multiplies from this step on, and says so where it was another before.
+    pub fn tell_products(&mut self, step: u64, now: Option<String>) {
+        if let (Some(before), Some(now)) = (&self.products, &now)
+            && before != now
+            && step > 0
+        {
+            log::info!(
+                "products by {now}, up to step {step} by {before}: sums have another order on this processor, so what \
+                 follows agrees with the run as it would have gone on there, but not in every bit"
+            );
+        }
+        self.products = now;
     }
 
     /// Of a checkpoint; refused where it is not what the program writes.
@@ -108,6 +125,7 @@ pub(super) mod tests {
             "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0, "losses": [2.5] },
             "mixture": { "from": 1, "origin": { "sample": 8, "taken": [6, 2] }, "dealt": dealt },
             "owes_evaluation": true,
+            "products": "fma",
             "of_later": [1, 2],
         });
         let read = Progress::read(&state(24, all.clone())).unwrap();

@@ -77,7 +77,7 @@ impl Session {
     pub fn describe(&self) -> String {
         let (c, b) = (&self.model.config, &self.config.batch);
         format!(
-            "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads, {} on {}\n\
+            "{} parameters, {} steps of {} sequences of {} tokens ({} at once), {} threads, {} on {}{}\n\
              {}{}",
             c.parameters(),
             self.plan.quantities.steps,
@@ -87,6 +87,7 @@ impl Session {
             rayon::current_num_threads(),
             self.config.precision,
             self.config.device,
+            self.progress.products.as_ref().map(|p| format!(", products by {p}")).unwrap_or_default(),
             self.describe_sources(),
             self.memory
         )

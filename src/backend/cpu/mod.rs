@@ -39,7 +39,7 @@ pub use adamw::average;
 pub use gemm::whole as whole_product;
 use half::bf16;
 pub use linear::whole_gelu;
-use memory::FlatBuffer;
+use memory::{FlatBuffer, zeros};
 use multiply::Multiply;
 use parameters::Parameters;
 pub use product::MicroKernel;
@@ -143,7 +143,7 @@ impl<E: Multiply> Processor<E> {
     pub fn new(config: &ModelConfig, table: &ParamTable, workspace: &Workspace) -> Self {
         Self {
             parameters: Parameters::new::<E>(table, workspace.trains()),
-            g: if workspace.trains() { vec![0.0; table.grad_total] } else { Vec::new() },
+            g: zeros(if workspace.trains() { table.grad_total } else { 0 }),
             ema: None,
             acts: FlatBuffer::new(workspace.acts_len),
             stats: FlatBuffer::new(workspace.stats_len),
@@ -255,6 +255,10 @@ impl<E: Multiply> Backend for Processor<E> {
 
     fn set_applied(&mut self, applied: u64) {
         self.applied = applied;
+    }
+
+    fn multiplies_by(&self) -> Option<String> {
+        E::ROUNDS.then(|| self.products.micro.to_string())
     }
 
     fn timeline(&mut self) -> Result<Timeline> {

@@ -1,6 +1,7 @@
 //! Weights and moments, in one of two forms: f32, with copies for products where those read bf16; or bf16, with f32 master
 //! weights of norms and biases only.
 use super::element::{Element, narrow, widen};
+use super::memory::zeros;
 use crate::Result;
 use crate::backend::masters::Masters;
 use crate::model::ParamTable;
@@ -57,13 +58,13 @@ impl Parameters {
         let moments = if trains { len } else { 0 };
         Self {
             len,
-            w32: vec![0.0; masters.len],
-            w16: vec![bf16::ZERO; if E::ROUNDS { len } else { 0 }],
+            w32: zeros(masters.len),
+            w16: zeros(if E::ROUNDS { len } else { 0 }),
             stale: false,
             moments: if masters.are_all() {
-                Moments::Wide([(); 2].map(|()| vec![0.0; moments]))
+                Moments::Wide([(); 2].map(|()| zeros(moments)))
             } else {
-                Moments::Narrow([(); 2].map(|()| vec![bf16::ZERO; moments]))
+                Moments::Narrow([(); 2].map(|()| zeros(moments)))
             },
             masters,
         }

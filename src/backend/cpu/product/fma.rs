@@ -67,3 +67,35 @@ fn block<S: Simd, const M: usize>(
         row.copy_from_slice(total);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Matrix;
+
+    /// Bits of 32 × 32 sums of 48 terms, added to what is there.
+    fn bits(run: fn(Panel)) -> Vec<u32> {
+        let numbers = |seed: usize, len: usize| -> Vec<f32> {
+            (0..len).map(|i| ((i + seed) * 7919 % 4093) as f32 / 4093.0 - 0.5).collect()
+        };
+        let (a, b, mut c) = (numbers(1, 48 * A_ROWS), numbers(2, 48 * B_COLS), numbers(3, A_ROWS * B_COLS));
+        let place = Matrix { offset: 0, rows: A_ROWS, cols: B_COLS, ld: B_COLS };
+        run(Panel { a: &a, b: &b, sums: &mut RowsMut::matrix(&mut c, place), accumulate: true });
+        c.iter().map(|x| x.to_bits()).collect()
+    }
+
+    #[test]
+    fn bits_are_those_of_every_instruction_set() {
+        let one_by_one = bits(|panel| pulp::Scalar.vectorize(panel));
+        let mut others: Vec<fn(Panel)> =
+            vec![|panel| pulp::Scalar128b.vectorize(panel), |panel| dispatch(panel)];
+        // AVX2, which `dispatch` passes over on a machine with AVX-512.
+        #[cfg(target_arch = "x86_64")]
+        if pulp::x86::V3::try_new().is_some() {
+            others.push(|panel| Simd::vectorize(pulp::x86::V3::try_new().unwrap(), panel));
+        }
+        for (i, other) in others.into_iter().enumerate() {
+            assert!(bits(other) == one_by_one, "instruction set {i}");
+        }
+    }
+}
