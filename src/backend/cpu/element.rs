@@ -1,7 +1,8 @@
 //! What activations are kept in: f32, or bf16 that is computed with in f32. An operation is written once, on views of
 //! f32, and borrows its part of the activations as such: f32 lends itself, bf16 a copy in this thread's scratch.
+use super::buffers::Scratch;
 use super::math::vectorize;
-use super::memory::{Rows, RowsMut, Scratch};
+use super::memory::{Rows, RowsMut};
 use crate::ops::Act;
 use half::bf16;
 use std::borrow::Cow;

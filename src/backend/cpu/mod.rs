@@ -9,6 +9,7 @@
 //! may have been left out, not at all, and results cannot be read: what is saved is the state after the last whole step.
 mod adamw;
 mod attention;
+mod buffers;
 mod cross_entropy;
 mod element;
 mod embedding;
@@ -36,10 +37,11 @@ use crate::ops::{
 use crate::stop;
 use crate::{Error, Result};
 pub use adamw::average;
+use buffers::{FlatBuffer, zeros};
 pub use gemm::whole as whole_product;
 use half::bf16;
 pub use linear::whole_gelu;
-use memory::{FlatBuffer, zeros};
+
 use multiply::Multiply;
 use parameters::Parameters;
 pub use product::MicroKernel;

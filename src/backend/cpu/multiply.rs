@@ -6,6 +6,7 @@ use super::product::Products;
 use super::tiles::Tiles;
 use crate::ops::Shape;
 use half::bf16;
+use std::slice::from_ref;
 
 /// Rows and columns of a tile of a weight gradient, which stays in cache while the sequences are added to it.
 const GRAD_ROWS: usize = 256;
@@ -95,7 +96,7 @@ impl Multiply for bf16 {
         y: RowsMut<bf16>,
         finish: impl Fn(&mut RowsMut, Place) + Sync,
     ) {
-        products.multiply(y, false, [Operand::N(a), b], &[0..a.cols], finish);
+        products.multiply(y, false, [Operand::N(a), b], from_ref(&(0..a.cols)), finish);
     }
 
     fn weight_gradient(

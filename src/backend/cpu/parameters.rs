@@ -1,7 +1,7 @@
 //! Weights and moments, in one of two forms: f32, with copies for products where those read bf16; or bf16, with f32 master
 //! weights of norms and biases only.
+use super::buffers::zeros;
 use super::element::{Element, narrow, widen};
-use super::memory::zeros;
 use crate::Result;
 use crate::backend::masters::Masters;
 use crate::model::ParamTable;

@@ -1,12 +1,11 @@
 //! `tdpbf16ps` of Intel's AMX: tiles of 16 rows of 64 bytes. Written as assembly: the intrinsics are not stable.
-use super::super::memory::RowsMut;
 
 pub use machine::{Configured, granted, multiply};
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod machine {
-    use super::super::micro::B_COLS;
-    use super::RowsMut;
+    use crate::backend::cpu::memory::RowsMut;
+    use crate::backend::cpu::product::panels::B_COLS;
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;
     use std::marker::PhantomData;
@@ -130,7 +129,7 @@ mod machine {
 /// No other processor has it, and no other system is asked.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod machine {
-    use super::RowsMut;
+    use crate::backend::cpu::memory::RowsMut;
 
     /// Never.
     pub fn granted() -> bool {

@@ -38,8 +38,8 @@ pub fn multiply(_: &[u32], _: &[u32], _: &mut RowsMut, _: bool) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::super::micro::{A_ROWS, B_COLS, LANES};
-    use super::RowsMut;
+    use crate::backend::cpu::memory::RowsMut;
+    use crate::backend::cpu::product::panels::{A_ROWS, B_COLS, LANES};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx512f,avx512bf16")]

@@ -1,7 +1,7 @@
 //! Factors widened to f32, a term after the other: what any processor can do, with equal bits on all of them.
 use super::super::math::dispatch;
 use super::super::memory::RowsMut;
-use super::micro::{A_ROWS, B_COLS, LANES};
+use super::panels::{A_ROWS, B_COLS, LANES};
 use pulp::{Simd, WithSimd};
 
 /// `sums = a·b`, or `sums += a·b`, of a panel of 32 rows in four groups of `[units][8]` and one of `[units][32]`.

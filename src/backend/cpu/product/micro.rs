@@ -1,16 +1,9 @@
-//! The micro-kernels and what they have in common: the panels they read.
+//! The micro-kernels: which there are, and which this machine is fastest with.
 use super::super::memory::RowsMut;
+use super::panels::{A_ROWS, B_COLS, UNITS};
 use super::{amx, dot, fma};
+use crate::ops::Act;
 use strum::Display;
-
-/// Rows of a panel of the left factor.
-pub const A_ROWS: usize = 32;
-/// Columns of a panel of the right factor.
-pub const B_COLS: usize = 32;
-/// A panel's depth in units is a multiple of this.
-pub const UNITS: usize = 16;
-/// Rows that stand side by side for the kernels in vectors.
-pub const LANES: usize = 8;
 
 /// What multiplies two panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
@@ -28,15 +21,6 @@ pub enum MicroKernel {
     /// [`MicroKernel::Amx`] by the model of its instruction.
     #[cfg(test)]
     AmxModel,
-}
-
-/// Which factor a panel is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Panels {
-    /// Rows of the left factor.
-    Left,
-    /// Columns of the right factor.
-    Right,
 }
 
 impl MicroKernel {
@@ -104,7 +88,7 @@ impl MicroKernel {
                 to[..cols].copy_from_slice(part.row(i));
             }
         }
-        let dense = crate::ops::Act { offset: 0, cols: B_COLS, ld: B_COLS };
+        let dense = Act { offset: 0, cols: B_COLS, ld: B_COLS };
         self.whole(a, b, &mut RowsMut::new(&mut block, dense, A_ROWS), accumulate);
         for (i, from) in block.chunks_exact(B_COLS).enumerate().take(rows) {
             part.row(i).copy_from_slice(&from[..cols]);

@@ -10,16 +10,18 @@ mod micro;
 #[cfg(test)]
 mod model;
 mod pack;
+mod panels;
 mod transpose;
 
+use super::buffers::Scratch;
 use super::element::Element;
 use super::gemm::Operand;
-use super::memory::{Place, Rows, RowsMut, Scratch, for_parts, for_row_blocks};
+use super::memory::{Place, Rows, RowsMut, for_parts, for_row_blocks};
 use crate::ops::{Act, Matrix};
 use half::bf16;
 pub use micro::MicroKernel;
-use micro::{A_ROWS, B_COLS, Panels};
 use pack::pack;
+use panels::{A_ROWS, B_COLS, Depth, Panels, UNITS};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -167,20 +169,12 @@ fn units(depths: &[Depth]) -> usize {
     depths.iter().map(|d| d.units).sum()
 }
 
-/// A stretch of the inner dimension.
-pub struct Depth {
-    /// Its elements.
-    elements: Range<usize>,
-    /// Its units; the last may be filled up with zeros.
-    units: usize,
-}
-
 /// Cuts spans of the inner dimension into stretches of at most `DEPTH` units of `unit` elements.
 fn cut(spans: &[Range<usize>], unit: usize) -> Vec<Depth> {
     let stretches = spans.iter().flat_map(|span| {
         span.clone().step_by(DEPTH * unit).map(|start| start..(start + DEPTH * unit).min(span.end))
     });
-    let units = |elements: &Range<usize>| elements.len().div_ceil(unit).next_multiple_of(micro::UNITS);
+    let units = |elements: &Range<usize>| elements.len().div_ceil(unit).next_multiple_of(UNITS);
     stretches.map(|elements| Depth { units: units(&elements), elements }).collect()
 }
 

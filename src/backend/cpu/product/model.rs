@@ -2,7 +2,7 @@
 //! the sums and where they round. Both take a subnormal operand for zero, write zero for a subnormal result, round to
 //! nearest even and look at no mode of the processor.
 use super::super::memory::RowsMut;
-use super::micro::{A_ROWS, B_COLS, LANES};
+use super::panels::{A_ROWS, B_COLS, LANES};
 
 /// A subnormal number is zero.
 fn flush(x: f32) -> f32 {

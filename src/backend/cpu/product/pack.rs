@@ -1,8 +1,8 @@
 //! Factors rearranged into the panels that a micro-kernel reads.
 use super::super::gemm::Operand;
 use super::super::math::vectorize;
-use super::Depth;
-use super::micro::{A_ROWS, B_COLS, LANES, MicroKernel, Panels, UNITS};
+use super::micro::MicroKernel;
+use super::panels::{A_ROWS, B_COLS, Depth, LANES, Panels, UNITS};
 use super::transpose::{Block, transpose};
 use half::bf16;
 use std::ops::Range;

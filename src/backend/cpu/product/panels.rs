@@ -1,0 +1,28 @@
+//! The panels that factors are rearranged into.
+use std::ops::Range;
+
+/// Rows of a panel of the left factor.
+pub const A_ROWS: usize = 32;
+/// Columns of a panel of the right factor.
+pub const B_COLS: usize = 32;
+/// A panel's depth in units is a multiple of this.
+pub const UNITS: usize = 16;
+/// Rows that stand side by side for the kernels in vectors.
+pub const LANES: usize = 8;
+
+/// Which factor a panel is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panels {
+    /// Rows of the left factor.
+    Left,
+    /// Columns of the right factor.
+    Right,
+}
+
+/// A stretch of the inner dimension.
+pub struct Depth {
+    /// Its elements.
+    pub elements: Range<usize>,
+    /// Its units; the last may be filled up with zeros.
+    pub units: usize,
+}
