@@ -83,22 +83,21 @@ other() {
     rm -rf "$out/data"
 }
 
-train() {
+# A round of every shape.
+each_shape() {
     local shape model time micro steps warmup
     for shape in $shapes; do
         IFS=: read -r model time micro steps warmup <<<"$shape"
-        in_turn train_round "$model" "$time" "$micro" "$steps" "$warmup"
+        in_turn "$1" "$model" "$time" "$micro" "$steps" "$warmup"
     done
+}
+
+train() {
+    each_shape train_round
     [[ -z ${LLMC:-} ]] || in_turn llmc_round
 }
 
-mixed() {
-    local shape model time micro steps warmup
-    for shape in $shapes; do
-        IFS=: read -r model time micro steps warmup <<<"$shape"
-        in_turn mixed_round "$model" "$time" "$micro" "$steps" "$warmup"
-    done
-}
+mixed() { each_shape mixed_round; }
 
 kernels() { in_turn kernel_round; }
 

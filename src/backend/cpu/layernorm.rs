@@ -24,21 +24,10 @@ pub struct Affine<'a> {
 
 /// `y = x̂·weight + bias`; `stats` keeps (mean, rstd).
 pub fn forward<E: Element>(x: Rows<E>, norm: Affine, eps: f32, y: RowsMut<E>, stats: RowsMut) {
-    for_row_blocks(([y], [stats]), BLOCK, |first, ([y], [mut stats])| {
-        let mut each = |x: Rows, mut y: RowsMut| {
-            for i in 0..x.rows {
-                let x = x.row(i);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        let moments = moments(x, eps);
-                        stats.row(i).copy_from_slice(&moments);
-                        normalize(x, moments, norm, y.row(i));
-                    },
-                );
-            }
-        };
-        E::read(x.part(first..first + y.rows, 0..x.cols), |x| E::write(y, |y| each(x, y)));
+    for_row_blocks(([y], [stats]), BLOCK, |first, ([y], [stats])| {
+        E::read(x.part(first..first + y.rows, 0..x.cols), |x| {
+            E::write(y, |y| forward_rows(x, [norm], eps, [y], stats));
+        });
     });
 }
 
@@ -50,25 +39,31 @@ pub fn forward_pair<E: Element>(
     y: [RowsMut<E>; 2],
     stats: RowsMut,
 ) {
-    for_row_blocks((y, [stats]), BLOCK, |first, ([a, b], [mut stats])| {
-        let mut each = |x: Rows, mut a: RowsMut, mut b: RowsMut| {
-            for i in 0..x.rows {
-                let x = x.row(i);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        let moments = moments(x, eps);
-                        stats.row(i).copy_from_slice(&moments);
-                        normalize(x, moments, norms[0], a.row(i));
-                        normalize(x, moments, norms[1], b.row(i));
-                    },
-                );
-            }
-        };
+    for_row_blocks((y, [stats]), BLOCK, |first, ([a, b], [stats])| {
         E::read(x.part(first..first + a.rows, 0..x.cols), |x| {
-            E::write(a, |a| E::write(b, |b| each(x, a, b)));
+            E::write(a, |a| E::write(b, |b| forward_rows(x, norms, eps, [a, b], stats)));
         });
     });
+}
+
+fn forward_rows<const N: usize>(
+    x: Rows,
+    norms: [Affine; N],
+    eps: f32,
+    mut y: [RowsMut; N],
+    mut stats: RowsMut,
+) {
+    for i in 0..x.rows {
+        let x = x.row(i);
+        vectorize(
+            #[inline(always)]
+            || {
+                let moments = moments(x, eps);
+                stats.row(i).copy_from_slice(&moments);
+                norms.iter().zip(&mut y).for_each(|(norm, y)| normalize(x, moments, *norm, y.row(i)));
+            },
+        );
+    }
 }
 
 /// Mean and 1/√(variance + ε), in two passes over a row that is in cache.

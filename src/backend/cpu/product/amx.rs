@@ -68,12 +68,12 @@ mod machine {
     }
 
     /// `sums = a·b`, or `sums += a·b`, of a panel of 32 rows in two halves of `[pairs/16][16][16]` and one of
-    /// `[pairs][32]`: four tiles of sums, two of either factor. The thread's tiles are [`Configured`].
-    pub fn multiply(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+    /// `[pairs][32]`: four tiles of sums, two of either factor.
+    pub fn multiply(_: &Configured, a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
         let blocks = a.len() / (16 * B_COLS);
         assert!(sums.rows == 32 && sums.cols == 32 && blocks > 0 && a.len() == b.len());
         let (top, row_bytes) = (sums.as_mut_ptr(), sums.ld * size_of::<f32>());
-        // SAFETY: tiles of sums are inside of `sums` (32 rows of 32 at this stride), those of the factors inside of their
+        // SAFETY: this thread's tiles are configured, for a `Configured` stays on its thread. Those of sums are inside of `sums` (32 rows of 32 at this stride), those of the factors inside of their
         // panels: of each block, 1,024 bytes in either half of `a`, and 16 rows of 128 bytes of `b`. The compiler has no
         // use for tiles, and all eight are named.
         unsafe {
@@ -147,7 +147,7 @@ mod machine {
     }
 
     /// Chosen where [`granted`] alone.
-    pub fn multiply(_: &[u32], _: &[u32], _: &mut RowsMut, _: bool) {
+    pub fn multiply(_: &Configured, _: &[u32], _: &[u32], _: &mut RowsMut, _: bool) {
         unreachable!("chosen on x86-64 alone");
     }
 }

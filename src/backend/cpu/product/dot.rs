@@ -10,7 +10,7 @@ pub fn is_here() -> bool {
 }
 
 /// Whether it is faster than the same product of widened factors. Measured on Emerald Rapids: half as fast (Intel's
-/// processors start one in two cycles). AMD's of Zen 4 and later start two in one.
+/// processors start one in two cycles). On AMD's, which do not share that limit, it has not been measured here.
 pub fn is_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
     {

@@ -63,14 +63,23 @@ impl MicroKernel {
         }
     }
 
-    /// Readies this thread for [`MicroKernel::multiply`] for as long as the result lives.
-    pub fn begin(self) -> Option<amx::Configured> {
-        (self == Self::Amx).then(amx::Configured::new)
+    /// Readies this thread.
+    pub fn begin(self) -> Ready {
+        Ready { micro: self, tiles: (self == Self::Amx).then(amx::Configured::new) }
     }
+}
 
+/// A micro-kernel on the thread that it was readied on.
+pub struct Ready {
+    micro: MicroKernel,
+    /// Of AMX.
+    tiles: Option<amx::Configured>,
+}
+
+impl Ready {
     /// Adds the product of two panels to the sums at a place, or overwrites them; what is outside of `sums` is left out.
     pub fn multiply(
-        self,
+        &self,
         a: &[u32],
         b: &[u32],
         sums: &mut RowsMut,
@@ -96,16 +105,19 @@ impl MicroKernel {
     }
 
     /// The same of all rows and columns.
-    fn whole(self, a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+    fn whole(&self, a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
         assert!(a.len() == b.len() && a.len().is_multiple_of(UNITS * A_ROWS), "panels of one depth");
-        match self {
-            Self::Fma => fma::multiply(a, b, sums, accumulate),
-            Self::Avx512Bf16 => dot::multiply(a, b, sums, accumulate),
-            Self::Amx => amx::multiply(a, b, sums, accumulate),
+        match self.micro {
+            MicroKernel::Fma => fma::multiply(a, b, sums, accumulate),
+            MicroKernel::Avx512Bf16 => dot::multiply(a, b, sums, accumulate),
+            MicroKernel::Amx => {
+                let tiles = self.tiles.as_ref().expect("configured when the thread was readied");
+                amx::multiply(tiles, a, b, sums, accumulate);
+            }
             #[cfg(test)]
-            Self::DotModel => super::model::dot(a, b, sums, accumulate),
+            MicroKernel::DotModel => super::model::dot(a, b, sums, accumulate),
             #[cfg(test)]
-            Self::AmxModel => super::model::amx(a, b, sums, accumulate),
+            MicroKernel::AmxModel => super::model::amx(a, b, sums, accumulate),
         }
     }
 }

@@ -202,7 +202,7 @@ fn sum_tile(
     let panels = rows.len().div_ceil(A_ROWS);
     LEFT.with_borrow_mut(|left| {
         let left = left.room(panels * A_ROWS * DEPTH);
-        let _tiles = micro.begin();
+        let ready = micro.begin();
         let mut before = 0;
         for (i, depth) in depths.iter().enumerate() {
             let len = depth.units * A_ROWS;
@@ -212,7 +212,7 @@ fn sum_tile(
                 let b = &b.panels[start..start + depth.units * B_COLS];
                 for (panel, a) in left[..panels * len].chunks_exact(len).enumerate() {
                     let place = (panel * A_ROWS, column);
-                    micro.multiply(a, b, sums, place, accumulate || i > 0);
+                    ready.multiply(a, b, sums, place, accumulate || i > 0);
                 }
             }
             before += depth.units;
@@ -231,7 +231,7 @@ struct Tiles {
 impl Tiles {
     fn new(rows: usize, cols: usize) -> Self {
         let mut tiles = Self { rows, cols, height: TILE_ROWS, width: TILE_COLS };
-        // Less often than the right factor's panels are read again, the left factor is rearranged again.
+        // Height first: each tile rearranges its rows of the left factor, for all of its columns.
         while tiles.count() < TILES && tiles.height > 2 * A_ROWS {
             tiles.height /= 2;
         }

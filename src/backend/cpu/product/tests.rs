@@ -116,10 +116,10 @@ fn instructions_are_as_their_models_on_any_bits() {
             let (a, b) = (units(1), units(100_000));
             let [found, expected] = [micro, model].map(|micro| {
                 let mut c = vec![0.0f32; 32 * 32];
-                let _tiles = micro.begin();
+                let ready = micro.begin();
                 let mut view = RowsMut::matrix(&mut c, dense(32, 32));
-                micro.multiply(&a, &b, &mut view, (0, 0), false);
-                micro.multiply(&b, &a, &mut view, (0, 0), true);
+                ready.multiply(&a, &b, &mut view, (0, 0), false);
+                ready.multiply(&b, &a, &mut view, (0, 0), true);
                 c
             });
             for (i, (x, y)) in found.iter().zip(&expected).enumerate() {
