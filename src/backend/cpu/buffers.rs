@@ -48,23 +48,24 @@ pub fn zeros<E: Copy + Default + Send>(len: usize) -> Vec<E> {
     all
 }
 
-/// Asks for pages of 2 MiB, on Linux; where there are none the program runs as well, if more slowly.
+/// Asks for pages of 2 MiB; where there are none the program runs as well, if more slowly.
+#[cfg(target_os = "linux")]
 fn want_huge_pages<T>(room: &mut [T]) {
-    #[cfg(target_os = "linux")]
-    {
-        const HUGE: usize = 2 << 20;
-        let bytes = size_of_val(room);
-        let start = room.as_mut_ptr().cast::<u8>();
-        let skip = start.align_offset(HUGE);
-        if bytes >= skip.saturating_add(HUGE) {
-            let len = (bytes - skip) / HUGE * HUGE;
-            // SAFETY: whole pages inside of `room`; the advice changes no contents.
-            let _ = unsafe {
-                rustix::mm::madvise(start.add(skip).cast(), len, rustix::mm::Advice::LinuxHugepage)
-            };
-        }
+    const HUGE: usize = 2 << 20;
+    let bytes = size_of_val(room);
+    let start = room.as_mut_ptr().cast::<u8>();
+    let skip = start.align_offset(HUGE);
+    if bytes >= skip.saturating_add(HUGE) {
+        let len = (bytes - skip) / HUGE * HUGE;
+        // SAFETY: whole pages inside of `room`; the advice changes no contents.
+        let _ =
+            unsafe { rustix::mm::madvise(start.add(skip).cast(), len, rustix::mm::Advice::LinuxHugepage) };
     }
 }
+
+/// Other systems decide by themselves.
+#[cfg(not(target_os = "linux"))]
+fn want_huge_pages<T>(_: &mut [T]) {}
 
 /// A flat buffer, all of it allocated before the first step; tensors are ranges of it.
 pub struct FlatBuffer<E = f32> {
