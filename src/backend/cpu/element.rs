@@ -8,6 +8,9 @@ use half::bf16;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
+/// Columns of a block of a product.
+const BLOCK: usize = 32;
+
 /// A format of activations and of the weights that products read.
 pub trait Element: Copy + Default + Send + Sync + 'static {
     /// Whether GELU's backward is left the slope. Else it is left the pre-activation, and the slope is that of the rounded
@@ -15,6 +18,12 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     const SLOPE: bool;
     /// Whether values are rounded where they are stored, and products read rounded copies of the weights.
     const ROUNDS: bool;
+
+    /// Copies values into a view of the same shape.
+    fn widen(from: Rows<Self>, to: &mut RowsMut);
+
+    /// Rounds values into a view of the same shape.
+    fn narrow(from: Rows, to: &mut RowsMut<Self>);
 
     /// Runs `f` on the values.
     fn read<R>(view: Rows<'_, Self>, f: impl FnOnce(Rows) -> R) -> R;
@@ -38,6 +47,17 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 impl Element for f32 {
     const SLOPE: bool = true;
     const ROUNDS: bool = false;
+
+    fn widen(from: Rows, to: &mut RowsMut) {
+        vectorize(
+            #[inline(always)]
+            || row_by_row(from, to, |from, to| to.copy_from_slice(from)),
+        );
+    }
+
+    fn narrow(from: Rows, to: &mut RowsMut) {
+        Self::widen(from, to);
+    }
 
     fn read<R>(view: Rows, f: impl FnOnce(Rows) -> R) -> R {
         f(view)
@@ -66,11 +86,23 @@ impl Element for bf16 {
     const SLOPE: bool = false;
     const ROUNDS: bool = true;
 
+    fn widen(from: Rows<bf16>, to: &mut RowsMut) {
+        vectorize(
+            #[inline(always)]
+            || row_by_row(from, to, widen),
+        );
+    }
+
+    fn narrow(from: Rows, to: &mut RowsMut<bf16>) {
+        vectorize(
+            #[inline(always)]
+            || row_by_row(from, to, narrow),
+        );
+    }
+
     fn read<R>(view: Rows<bf16>, f: impl FnOnce(Rows) -> R) -> R {
         with_scratch(view.rows, view.cols, |mut values| {
-            for i in 0..view.rows {
-                widen(view.row(i), values.row(i));
-            }
+            Self::widen(view, &mut values);
             f(values.read())
         })
     }
@@ -78,22 +110,16 @@ impl Element for bf16 {
     fn write<R>(mut view: RowsMut<bf16>, f: impl FnOnce(RowsMut) -> R) -> R {
         with_scratch(view.rows, view.cols, |mut values| {
             let result = f(values.part_mut(0..view.rows, 0..view.cols));
-            for i in 0..view.rows {
-                narrow(values.row(i), view.row(i));
-            }
+            Self::narrow(values.read(), &mut view);
             result
         })
     }
 
     fn edit<R>(mut view: RowsMut<bf16>, f: impl FnOnce(RowsMut) -> R) -> R {
         with_scratch(view.rows, view.cols, |mut values| {
-            for i in 0..view.rows {
-                widen(view.row(i), values.row(i));
-            }
+            Self::widen(view.read(), &mut values);
             let result = f(values.part_mut(0..view.rows, 0..view.cols));
-            for i in 0..view.rows {
-                narrow(values.row(i), view.row(i));
-            }
+            Self::narrow(values.read(), &mut view);
             result
         })
     }
@@ -134,20 +160,28 @@ fn with_scratch<R>(rows: usize, cols: usize, f: impl FnOnce(RowsMut) -> R) -> R 
     result
 }
 
+/// Runs `f` on rows of the same length; a row of a block of a product is known as such when the program is compiled.
+#[inline(always)]
+fn row_by_row<A, B>(from: Rows<A>, to: &mut RowsMut<B>, f: impl Fn(&[A], &mut [B])) {
+    for i in 0..from.rows {
+        let (from, to) = (from.row(i), to.row(i));
+        match (<&[A; BLOCK]>::try_from(from), <&mut [B; BLOCK]>::try_from(&mut *to)) {
+            (Ok(from), Ok(to)) => f(from, to),
+            (_, _) => f(from, to),
+        }
+    }
+}
+
 /// bf16 to f32, which is exact.
+#[inline(always)]
 pub fn widen(from: &[bf16], to: &mut [f32]) {
-    vectorize(
-        #[inline(always)]
-        || to.iter_mut().zip(from).for_each(|(t, f)| *t = f32::from_bits(u32::from(f.to_bits()) << 16)),
-    );
+    to.iter_mut().zip(from).for_each(|(t, f)| *t = f32::from_bits(u32::from(f.to_bits()) << 16));
 }
 
 /// f32 to the nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
 pub fn narrow(from: &[f32], to: &mut [bf16]) {
-    vectorize(
-        #[inline(always)]
-        || to.iter_mut().zip(from).for_each(|(t, f)| *t = bf16::from_bits(nearest(*f))),
-    );
+    to.iter_mut().zip(from).for_each(|(t, f)| *t = bf16::from_bits(nearest(*f)));
 }
 
 #[inline(always)]

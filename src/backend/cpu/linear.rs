@@ -34,18 +34,21 @@ fn finish(tile: &mut RowsMut, bias: [Option<&[f32]>; 2], residual: Option<Rows>)
     if bias.iter().all(Option::is_none) && residual.is_none() {
         return;
     }
-    for i in 0..tile.rows {
-        let row = tile.row(i);
-        bias.iter().flatten().for_each(|bias| add(row, bias));
-        residual.iter().for_each(|x| add(row, x.row(i)));
-    }
-}
-
-fn add(row: &mut [f32], x: &[f32]) {
     vectorize(
         #[inline(always)]
-        || row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+        || {
+            for i in 0..tile.rows {
+                let row = tile.row(i);
+                bias.iter().flatten().for_each(|bias| add(row, bias));
+                residual.iter().for_each(|x| add(row, x.row(i)));
+            }
+        },
     );
+}
+
+#[inline(always)]
+fn add(row: &mut [f32], x: &[f32]) {
+    row.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
 /// `y = gelu(x·wᵀ + bias)`; `saved` keeps what the backward needs or, without `slope`, `x·wᵀ + bias` for [`gelu_again`].
@@ -69,7 +72,10 @@ pub fn forward_gelu<E: Multiply>(
     forward(products, s, [x, w], [None, None], None, pre);
     for_row_blocks([saved, y], GELU_ROWS, |_, [saved, y]| {
         E::edit(saved, |mut x| {
-            (0..x.rows).for_each(|i| add(x.row(i), bias));
+            vectorize(
+                #[inline(always)]
+                || (0..x.rows).for_each(|i| add(x.row(i), bias)),
+            );
             E::write(y, |mut y| activate_rows(kind, &mut x, &mut y, slope));
         });
     });
@@ -186,7 +192,10 @@ pub fn backward_bias<E: Element>(s: Shape, dy: Rows<E>, db: RowsMut, accumulate:
                 let rows = sequence * s.time..(sequence + 1) * s.time;
                 for start in rows.clone().step_by(ROWS) {
                     E::read(dy.part(start..(start + ROWS).min(rows.end), c.clone()), |dy| {
-                        (0..dy.rows).for_each(|i| add(total, dy.row(i)));
+                        vectorize(
+                            #[inline(always)]
+                            || (0..dy.rows).for_each(|i| add(total, dy.row(i))),
+                        );
                     });
                 }
                 if accumulate || sequence > 0 {

@@ -4,8 +4,7 @@ pub use machine::{Configured, granted, multiply};
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod machine {
-    use crate::backend::cpu::memory::RowsMut;
-    use crate::backend::cpu::product::panels::B_COLS;
+    use crate::backend::cpu::product::panels::{A_ROWS, B_COLS, Left, Sums};
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;
     use std::marker::PhantomData;
@@ -67,23 +66,38 @@ mod machine {
         }
     }
 
-    /// `sums = a·b`, or `sums += a·b`, of a panel of 32 rows in two halves of `[pairs/16][16][16]` and one of
-    /// `[pairs][32]`: four tiles of sums, two of either factor.
-    pub fn multiply(_: &Configured, a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
-        let blocks = a.len() / (16 * B_COLS);
-        assert!(sums.rows == 32 && sums.cols == 32 && blocks > 0 && a.len() == b.len());
-        let (top, row_bytes) = (sums.as_mut_ptr(), sums.ld * size_of::<f32>());
-        // SAFETY: this thread's tiles are configured, for a `Configured` stays on its thread. Those of sums are inside of `sums` (32 rows of 32 at this stride), those of the factors inside of their
-        // panels: of each block, 1,024 bytes in either half of `a`, and 16 rows of 128 bytes of `b`. The compiler has no
-        // use for tiles, and all eight are named.
+    /// `sums = a·b`, or `sums += a·b`, of 32 rows, in a panel of two halves of `[pairs/16][16][16]` or as stored, and a
+    /// panel of `[pairs][32]`: four tiles of sums, two of either factor. The rows are read past the first cache, which
+    /// keeps the panel for the next ones (measured: 1.3 times as fast at 256 pairs).
+    pub fn multiply(_: &Configured, a: Left, b: &[u32], sums: &mut Sums, accumulate: bool) {
+        const BLOCK: usize = 16 * B_COLS;
+        let blocks = b.len() / BLOCK;
+        assert!(blocks > 0 && b.len() == blocks * BLOCK);
+        // Of either half: where it begins, bytes from row to row and from block to block.
+        let (a_top, a_bottom, a_row, a_step) = match a {
+            Left::Panel(a) => {
+                assert!(a.len() == b.len());
+                (a.as_ptr().cast::<u8>(), a[a.len() / 2..].as_ptr().cast::<u8>(), 64, 1024usize)
+            }
+            Left::Rows(a) => {
+                assert!(a.rows == A_ROWS && a.cols == 32 * blocks);
+                let [top, bottom] = [0, 16].map(|i| a.row(i).as_ptr().cast::<u8>());
+                (top, bottom, 2 * a.ld, 64)
+            }
+        };
+        let top = sums.as_mut_ptr();
+        // SAFETY: this thread's tiles are configured, for a `Configured` stays on its thread. Tiles of sums are the four
+        // quarters of `sums`; those of the factors are inside of what was measured above: in each block, 16 rows of 64
+        // bytes of either half of `a`, and 16 rows of 128 bytes of `b`. The compiler has no use for tiles, and all eight
+        // are named.
         unsafe {
             asm!(
                 "test {accumulate:e}, {accumulate:e}",
                 "jz 2f",
                 "tileloadd tmm0, [{top} + {row}]",
                 "tileloadd tmm1, [{top} + {row} + 64]",
-                "tileloadd tmm2, [{bottom} + {row}]",
-                "tileloadd tmm3, [{bottom} + {row} + 64]",
+                "tileloadd tmm2, [{top} + {row} + 2048]",
+                "tileloadd tmm3, [{top} + {row} + 2112]",
                 "jmp 3f",
                 "2:",
                 "tilezero tmm0",
@@ -91,32 +105,31 @@ mod machine {
                 "tilezero tmm2",
                 "tilezero tmm3",
                 "3:",
-                "tileloadd tmm4, [{a_top} + {a_row}]",
-                "tileloadd tmm6, [{b} + {b_row}]",
-                "tileloadd tmm5, [{a_bottom} + {a_row}]",
-                "tileloadd tmm7, [{b} + {b_row} + 64]",
+                "tileloaddt1 tmm4, [{a_top} + {a_row}]",
+                "tileloadd tmm6, [{b} + {row}]",
+                "tileloaddt1 tmm5, [{a_bottom} + {a_row}]",
+                "tileloadd tmm7, [{b} + {row} + 64]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a_top}, 1024",
-                "add {a_bottom}, 1024",
+                "add {a_top}, {a_step}",
+                "add {a_bottom}, {a_step}",
                 "add {b}, 2048",
                 "dec {blocks}",
                 "jnz 3b",
                 "tilestored [{top} + {row}], tmm0",
                 "tilestored [{top} + {row} + 64], tmm1",
-                "tilestored [{bottom} + {row}], tmm2",
-                "tilestored [{bottom} + {row} + 64], tmm3",
+                "tilestored [{top} + {row} + 2048], tmm2",
+                "tilestored [{top} + {row} + 2112], tmm3",
                 accumulate = in(reg) u32::from(accumulate),
                 top = in(reg) top,
-                bottom = in(reg) top.wrapping_byte_add(16 * row_bytes),
-                row = in(reg) row_bytes,
-                a_top = inout(reg) a.as_ptr() => _,
-                a_bottom = inout(reg) a[a.len() / 2..].as_ptr() => _,
+                row = in(reg) 4 * B_COLS,
+                a_top = inout(reg) a_top => _,
+                a_bottom = inout(reg) a_bottom => _,
+                a_row = in(reg) a_row,
+                a_step = in(reg) a_step,
                 b = inout(reg) b.as_ptr() => _,
-                a_row = in(reg) 64usize,
-                b_row = in(reg) 4 * B_COLS,
                 blocks = inout(reg) blocks => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -129,7 +142,7 @@ mod machine {
 /// No other processor has it, and no other system is asked.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod machine {
-    use crate::backend::cpu::memory::RowsMut;
+    use crate::backend::cpu::product::panels::{Left, Sums};
 
     /// Never.
     pub fn granted() -> bool {
@@ -147,7 +160,7 @@ mod machine {
     }
 
     /// Chosen where [`granted`] alone.
-    pub fn multiply(_: &Configured, _: &[u32], _: &[u32], _: &mut RowsMut, _: bool) {
+    pub fn multiply(_: &Configured, _: Left, _: &[u32], _: &mut Sums, _: bool) {
         unreachable!("chosen on x86-64 alone");
     }
 }

@@ -1,5 +1,5 @@
 //! `vdpbf16ps` of AVX-512 BF16: two products of bf16 added to an f32 at a time.
-use super::super::memory::RowsMut;
+use super::panels::Sums;
 
 /// Whether this processor has the instruction.
 pub fn is_here() -> bool {
@@ -24,7 +24,7 @@ pub fn is_fast() -> bool {
 
 /// `sums = a·b`, or `sums += a·b`, of a panel of 32 rows in four groups of `[pairs][8]` and one of `[pairs][32]`.
 #[cfg(target_arch = "x86_64")]
-pub fn multiply(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+pub fn multiply(a: &[u32], b: &[u32], sums: &mut Sums, accumulate: bool) {
     assert!(is_here(), "a processor with AVX-512 BF16");
     // SAFETY: it has both features.
     unsafe { x86::multiply(a, b, sums, accumulate) }
@@ -32,24 +32,23 @@ pub fn multiply(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
 
 /// No other processor has it.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn multiply(_: &[u32], _: &[u32], _: &mut RowsMut, _: bool) {
+pub fn multiply(_: &[u32], _: &[u32], _: &mut Sums, _: bool) {
     unreachable!("chosen on x86-64 alone");
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use crate::backend::cpu::memory::RowsMut;
-    use crate::backend::cpu::product::panels::{A_ROWS, B_COLS, LANES};
+    use crate::backend::cpu::product::panels::{A_ROWS, B_COLS, LANES, Sums};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn multiply(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+    pub fn multiply(a: &[u32], b: &[u32], sums: &mut Sums, accumulate: bool) {
         let group = a.len() / A_ROWS * LANES;
         for (i, a) in a.chunks_exact(group).enumerate() {
             let mut total = [[_mm512_setzero_ps(); 2]; LANES];
             if accumulate {
                 for (row, total) in total.iter_mut().enumerate() {
-                    *total = halves(sums.row(LANES * i + row));
+                    *total = halves(&sums[(LANES * i + row) * B_COLS..]);
                 }
             }
             for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<B_COLS>().0) {
@@ -61,7 +60,7 @@ mod x86 {
                 }
             }
             for (row, total) in total.iter().enumerate() {
-                let to = &mut sums.row(LANES * i + row)[..B_COLS];
+                let to = &mut sums[(LANES * i + row) * B_COLS..][..B_COLS];
                 // SAFETY: 32 sums are two vectors.
                 unsafe {
                     _mm512_storeu_ps(to.as_mut_ptr(), total[0]);

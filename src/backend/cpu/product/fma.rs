@@ -1,22 +1,21 @@
 //! Factors widened to f32, a term after the other: what any processor can do, with equal bits on all of them.
 use super::super::math::dispatch;
-use super::super::memory::RowsMut;
-use super::panels::{A_ROWS, B_COLS, LANES};
+use super::panels::{A_ROWS, B_COLS, LANES, Sums};
 use pulp::{Simd, WithSimd};
 
 /// `sums = a·b`, or `sums += a·b`, of a panel of 32 rows in four groups of `[units][8]` and one of `[units][32]`.
-pub fn multiply(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+pub fn multiply(a: &[u32], b: &[u32], sums: &mut Sums, accumulate: bool) {
     dispatch(Panel { a: bytemuck::cast_slice(a), b: bytemuck::cast_slice(b), sums, accumulate });
 }
 
-struct Panel<'a, 'b> {
+struct Panel<'a> {
     a: &'a [f32],
     b: &'a [f32],
-    sums: &'a mut RowsMut<'b>,
+    sums: &'a mut Sums,
     accumulate: bool,
 }
 
-impl WithSimd for Panel<'_, '_> {
+impl WithSimd for Panel<'_> {
     type Output = ();
 
     /// In blocks whose sums fit into the registers: 8 rows of two vectors, or 4 where there are but 16 registers.
@@ -43,7 +42,7 @@ fn block<S: Simd, const M: usize>(
     simd: S,
     a: &[f32],
     b: &[f32],
-    sums: &mut RowsMut,
+    sums: &mut Sums,
     (first, from, column): (usize, usize, usize),
     accumulate: bool,
 ) {
@@ -51,7 +50,7 @@ fn block<S: Simd, const M: usize>(
     let width = 2 * S::F32_LANES;
     if accumulate {
         for (i, total) in total.iter_mut().enumerate() {
-            let (row, _) = S::as_simd_f32s(&sums.row(first + from + i)[column..column + width]);
+            let (row, _) = S::as_simd_f32s(&sums[(first + from + i) * B_COLS + column..][..width]);
             *total = [row[0], row[1]];
         }
     }
@@ -63,7 +62,7 @@ fn block<S: Simd, const M: usize>(
         }
     }
     for (i, total) in total.iter().enumerate() {
-        let (row, _) = S::as_mut_simd_f32s(&mut sums.row(first + from + i)[column..column + width]);
+        let (row, _) = S::as_mut_simd_f32s(&mut sums[(first + from + i) * B_COLS + column..][..width]);
         row.copy_from_slice(total);
     }
 }
@@ -71,7 +70,6 @@ fn block<S: Simd, const M: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Matrix;
 
     /// Bits of 32 × 32 sums of 48 terms, added to what is there.
     fn bits(run: fn(Panel)) -> Vec<u32> {
@@ -79,8 +77,7 @@ mod tests {
             (0..len).map(|i| ((i + seed) * 7919 % 4093) as f32 / 4093.0 - 0.5).collect()
         };
         let (a, b, mut c) = (numbers(1, 48 * A_ROWS), numbers(2, 48 * B_COLS), numbers(3, A_ROWS * B_COLS));
-        let place = Matrix { offset: 0, rows: A_ROWS, cols: B_COLS, ld: B_COLS };
-        run(Panel { a: &a, b: &b, sums: &mut RowsMut::matrix(&mut c, place), accumulate: true });
+        run(Panel { a: &a, b: &b, sums: c.first_chunk_mut().unwrap(), accumulate: true });
         c.iter().map(|x| x.to_bits()).collect()
     }
 

@@ -1,8 +1,6 @@
 //! The micro-kernels: which there are, and which this machine is fastest with.
-use super::super::memory::RowsMut;
-use super::panels::{A_ROWS, B_COLS, UNITS};
+use super::panels::{A_ROWS, Left, Sums, UNITS};
 use super::{amx, dot, fma};
-use crate::ops::Act;
 use strum::Display;
 
 /// What multiplies two panels.
@@ -53,7 +51,8 @@ impl MicroKernel {
         if self == Self::Fma { 1 } else { 2 }
     }
 
-    /// Whether a panel of the left factor has blocks of 16 rows of 16 units; else groups of 8 rows, side by side.
+    /// Whether it reads rows of the left factor: a panel of it has blocks of 16 rows of 16 units, and 32 rows of whole
+    /// blocks need no rearranging. Else a panel has groups of 8 rows, side by side.
     pub fn left_in_rows(self) -> bool {
         match self {
             Self::Amx => true,
@@ -77,47 +76,27 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Adds the product of two panels to the sums at a place, or overwrites them; what is outside of `sums` is left out.
-    pub fn multiply(
-        &self,
-        a: &[u32],
-        b: &[u32],
-        sums: &mut RowsMut,
-        (row, column): (usize, usize),
-        accumulate: bool,
-    ) {
-        let (rows, cols) = ((sums.rows - row).min(A_ROWS), (sums.cols - column).min(B_COLS));
-        let mut part = sums.part_mut(row..row + rows, column..column + cols);
-        if (rows, cols) == (A_ROWS, B_COLS) {
-            return self.whole(a, b, &mut part, accumulate);
-        }
-        let mut block = [0.0f32; A_ROWS * B_COLS];
-        if accumulate {
-            for (i, to) in block.chunks_exact_mut(B_COLS).enumerate().take(rows) {
-                to[..cols].copy_from_slice(part.row(i));
+    /// Adds the product of 32 rows and a panel to the sums, or overwrites them.
+    pub fn multiply(&self, a: Left, b: &[u32], sums: &mut Sums, accumulate: bool) {
+        let a = match (self.micro, a) {
+            (MicroKernel::Amx, _) => {
+                let tiles = self.tiles.as_ref().expect("configured when the thread was readied");
+                return amx::multiply(tiles, a, b, sums, accumulate);
             }
-        }
-        let dense = Act { offset: 0, cols: B_COLS, ld: B_COLS };
-        self.whole(a, b, &mut RowsMut::new(&mut block, dense, A_ROWS), accumulate);
-        for (i, from) in block.chunks_exact(B_COLS).enumerate().take(rows) {
-            part.row(i).copy_from_slice(&from[..cols]);
-        }
-    }
-
-    /// The same of all rows and columns.
-    fn whole(&self, a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+            #[cfg(test)]
+            (MicroKernel::AmxModel, _) => return super::model::amx(a, b, sums, accumulate),
+            (_, Left::Panel(a)) => a,
+            (_, Left::Rows(_)) => unreachable!("{} reads panels alone", self.micro),
+        };
         assert!(a.len() == b.len() && a.len().is_multiple_of(UNITS * A_ROWS), "panels of one depth");
         match self.micro {
             MicroKernel::Fma => fma::multiply(a, b, sums, accumulate),
             MicroKernel::Avx512Bf16 => dot::multiply(a, b, sums, accumulate),
-            MicroKernel::Amx => {
-                let tiles = self.tiles.as_ref().expect("configured when the thread was readied");
-                amx::multiply(tiles, a, b, sums, accumulate);
-            }
+            MicroKernel::Amx => unreachable!("above"),
             #[cfg(test)]
             MicroKernel::DotModel => super::model::dot(a, b, sums, accumulate),
             #[cfg(test)]
-            MicroKernel::AmxModel => super::model::amx(a, b, sums, accumulate),
+            MicroKernel::AmxModel => unreachable!("above"),
         }
     }
 }

@@ -10,25 +10,28 @@ mod micro;
 #[cfg(test)]
 mod model;
 mod pack;
+mod pairs;
 mod panels;
+mod tile;
 mod transpose;
 
 use super::buffers::Scratch;
 use super::element::Element;
 use super::gemm::Operand;
-use super::memory::{Place, Rows, RowsMut, for_parts, for_row_blocks};
+use super::memory::{Place, RowsMut, for_parts, for_row_blocks};
 use crate::ops::{Act, Matrix};
 use half::bf16;
 pub use micro::MicroKernel;
 use pack::pack;
-use panels::{A_ROWS, B_COLS, Depth, Panels, UNITS};
-use std::cell::RefCell;
+use panels::{A_ROWS, B_COLS, Depth, Panels, UNITS, units};
 use std::ops::Range;
+use tile::{Right, sum_tile};
 
 /// Units of the inner dimension that are multiplied at once, so that a panel stays in the first cache.
 const DEPTH: usize = 256;
-/// Rows and columns of a tile, whose sums stay in the second cache. Fewer where there are few tiles.
+/// Rows of a tile: of the left factor, they stay in the second cache. Fewer where there are few tiles.
 const TILE_ROWS: usize = 256;
+/// Columns of a tile whose sums stay in the second cache.
 const TILE_COLS: usize = 512;
 /// Tiles are made smaller until there are so many, for all threads to have work.
 const TILES: usize = 16;
@@ -54,7 +57,8 @@ pub fn scratch_bytes(matrices: impl Iterator<Item = Matrix>, rows: usize) -> usi
 }
 
 /// Bytes that each thread comes to hold: the panels of a tile's left factor, and the tile's sums.
-pub const THREAD_BYTES: usize = (DEPTH * TILE_ROWS + TILE_ROWS * TILE_COLS) * size_of::<f32>();
+pub const THREAD_BYTES: usize =
+    (tile::STRETCHES * DEPTH * TILE_ROWS + TILE_ROWS * TILE_COLS) * size_of::<f32>();
 
 impl Products {
     /// With this micro-kernel.
@@ -79,7 +83,7 @@ impl Products {
             let groups = groups(&depths, columns.len());
             let finish =
                 |tile: &mut RowsMut, (r, c): Place| finish(tile, (r, first + c.start..first + c.end));
-            let mut c = c.part_mut(0..rows, columns.clone());
+            let c = c.part_mut(0..rows, columns.clone());
             if let [depths] = groups[..] {
                 self.chunk(c, accumulate, factors, (depths, columns), finish);
                 continue;
@@ -90,22 +94,17 @@ impl Products {
             let place = Matrix { offset: 0, rows, cols: columns.len(), ld: columns.len() };
             if accumulate {
                 for_row_blocks([RowsMut::matrix(sums, place)], 16, |row, [mut sums]| {
-                    E::read(c.read().part(row..row + sums.rows, 0..sums.cols), |c| {
-                        (0..c.rows).for_each(|i| sums.row(i).copy_from_slice(c.row(i)));
-                    });
+                    E::widen(c.read().part(row..row + sums.rows, 0..sums.cols), &mut sums);
                 });
             }
             for (i, depths) in groups.iter().enumerate() {
                 let view = RowsMut::matrix(sums, place);
                 self.chunk(view, accumulate || i > 0, factors, (depths, columns.clone()), |_, _| ());
             }
-            let total = Rows::matrix(sums, place);
-            for_row_blocks([c.part_mut(0..rows, 0..columns.len())], 16, |row, [c]| {
-                let place = (row..row + c.rows, 0..c.cols);
-                E::write(c, |mut c| {
-                    (0..c.rows).for_each(|i| c.row(i).copy_from_slice(total.row(row + i)));
-                    finish(&mut c, place);
-                });
+            let sums = RowsMut::matrix(sums, place);
+            for_row_blocks(([c], [sums]), 16, |row, ([mut c], [mut sums])| {
+                finish(&mut sums, (row..row + c.rows, 0..c.cols));
+                E::narrow(sums.read(), &mut c);
             });
             self.sums = scratch;
         }
@@ -122,20 +121,14 @@ impl Products {
     ) {
         let micro = self.micro;
         let right = self.pack_right(b, depths, columns);
-        let tiles = Tiles::new(c.rows, c.cols);
+        // Sums of all columns that go on from one group of stretches to the next are kept.
+        let width = if depths.len() > tile::STRETCHES { TILE_COLS } else { c.cols };
+        let tiles = Tiles::new(c.rows, c.cols, width);
         for_parts(
             [c],
             tiles.count(),
             |t| [tiles.get(t)],
-            |t, [tile]| {
-                let (r, c) = tiles.get(t);
-                let each = |mut sums: RowsMut| {
-                    let left = (a, r.clone());
-                    sum_tile(micro, &mut sums, accumulate, left, (&right, c.start), depths);
-                    finish(&mut sums, (r, c));
-                };
-                if accumulate { E::edit(tile, each) } else { E::write(tile, each) }
-            },
+            |t, [tile]| sum_tile(micro, (tile, tiles.get(t)), accumulate, (a, &right, depths), &finish),
         );
     }
 
@@ -155,7 +148,7 @@ impl Products {
                 pack(micro, Panels::Right, b.turned(), columns.clone(), depth, part);
             }
         });
-        Right { panels: right, units: units(depths) }
+        Right::new(right, units(depths))
     }
 }
 
@@ -163,10 +156,6 @@ impl Products {
 fn groups(depths: &[Depth], cols: usize) -> Vec<&[Depth]> {
     let most = CHUNK_BYTES / (size_of::<u32>() * cols.next_multiple_of(B_COLS));
     depths.chunks((most / DEPTH).max(1)).collect()
-}
-
-fn units(depths: &[Depth]) -> usize {
-    depths.iter().map(|d| d.units).sum()
 }
 
 /// Cuts spans of the inner dimension into stretches of at most `DEPTH` units of `unit` elements.
@@ -178,48 +167,6 @@ fn cut(spans: &[Range<usize>], unit: usize) -> Vec<Depth> {
     stretches.map(|elements| Depth { units: units(&elements), elements }).collect()
 }
 
-/// Panels of the right factor, `[panels][units][B_COLS]`.
-struct Right<'a> {
-    panels: &'a [u32],
-    units: usize,
-}
-
-thread_local! {
-    /// Panels of the left factor of one tile.
-    static LEFT: RefCell<Scratch<u32>> = const { RefCell::new(Scratch::new()) };
-}
-
-/// `sums = a·b`, or `sums += a·b`, of rows of `a` and of the panels of `b` from column `at` on.
-fn sum_tile(
-    micro: MicroKernel,
-    sums: &mut RowsMut,
-    accumulate: bool,
-    (a, rows): (Operand<'_, bf16>, Range<usize>),
-    (b, at): (&Right, usize),
-    depths: &[Depth],
-) {
-    assert!(at.is_multiple_of(B_COLS) && sums.rows == rows.len(), "a tile begins where a panel does");
-    let panels = rows.len().div_ceil(A_ROWS);
-    LEFT.with_borrow_mut(|left| {
-        let left = left.room(panels * A_ROWS * DEPTH);
-        let ready = micro.begin();
-        let mut before = 0;
-        for (i, depth) in depths.iter().enumerate() {
-            let len = depth.units * A_ROWS;
-            pack(micro, Panels::Left, a, rows.clone(), depth, &mut left[..panels * len]);
-            for column in (0..sums.cols).step_by(B_COLS) {
-                let start = (at + column) * b.units + before * B_COLS;
-                let b = &b.panels[start..start + depth.units * B_COLS];
-                for (panel, a) in left[..panels * len].chunks_exact(len).enumerate() {
-                    let place = (panel * A_ROWS, column);
-                    ready.multiply(a, b, sums, place, accumulate || i > 0);
-                }
-            }
-            before += depth.units;
-        }
-    });
-}
-
 /// Tiles of a chunk of columns, counted from its start; neighbours share their columns.
 struct Tiles {
     rows: usize,
@@ -229,14 +176,18 @@ struct Tiles {
 }
 
 impl Tiles {
-    fn new(rows: usize, cols: usize) -> Self {
-        let mut tiles = Self { rows, cols, height: TILE_ROWS, width: TILE_COLS };
-        // Height first: each tile rearranges its rows of the left factor, for all of its columns.
-        while tiles.count() < TILES && tiles.height > 2 * A_ROWS {
+    /// At most `width` wide. Width goes first, as long as each row that is read is read for many columns.
+    fn new(rows: usize, cols: usize, width: usize) -> Self {
+        let mut tiles = Self { rows, cols, height: TILE_ROWS, width };
+        let halved = |n: usize| (n / 2).next_multiple_of(B_COLS);
+        while tiles.count() < TILES && tiles.width > TILE_COLS {
+            tiles.width = halved(tiles.width);
+        }
+        while tiles.count() < TILES / 2 && tiles.height > 2 * A_ROWS {
             tiles.height /= 2;
         }
         while tiles.count() < TILES && tiles.width > 4 * B_COLS {
-            tiles.width /= 2;
+            tiles.width = halved(tiles.width);
         }
         tiles
     }

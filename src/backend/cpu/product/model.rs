@@ -1,8 +1,7 @@
 //! What the instructions compute, by their pages in Intel's manual (Software Developer's Manual, volume 2): the order of
 //! the sums and where they round. Both take a subnormal operand for zero, write zero for a subnormal result, round to
 //! nearest even and look at no mode of the processor.
-use super::super::memory::RowsMut;
-use super::panels::{A_ROWS, B_COLS, LANES};
+use super::panels::{A_ROWS, B_COLS, LANES, Left, Sums};
 
 /// A subnormal number is zero.
 fn flush(x: f32) -> f32 {
@@ -39,11 +38,11 @@ fn tdpbf16ps(sum: f32, a: &[u32; 16], b: &[u32; 16]) -> f32 {
 }
 
 /// Panels as [`super::dot::multiply`] reads them.
-pub fn dot(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+pub fn dot(a: &[u32], b: &[u32], sums: &mut Sums, accumulate: bool) {
     let group = a.len() / A_ROWS * LANES;
     for i in 0..A_ROWS {
         let a = &a[i / LANES * group..][..group];
-        for (j, sum) in sums.row(i)[..B_COLS].iter_mut().enumerate() {
+        for (j, sum) in sums[i * B_COLS..][..B_COLS].iter_mut().enumerate() {
             let start = if accumulate { *sum } else { 0.0 };
             let pairs = a.chunks_exact(LANES).zip(b.chunks_exact(B_COLS));
             *sum = pairs.fold(start, |sum, (a, b)| vdpbf16ps(sum, a[i % LANES], b[j]));
@@ -51,16 +50,25 @@ pub fn dot(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
     }
 }
 
-/// Panels as [`super::amx::multiply`] reads them.
-pub fn amx(a: &[u32], b: &[u32], sums: &mut RowsMut, accumulate: bool) {
+/// Factors as [`super::amx::multiply`] reads them.
+pub fn amx(a: Left, b: &[u32], sums: &mut Sums, accumulate: bool) {
     for i in 0..A_ROWS {
-        let half = &a[i / 16 * (a.len() / 2)..][..a.len() / 2];
-        for (j, sum) in sums.row(i)[..B_COLS].iter_mut().enumerate() {
+        // The 16 pairs of row `i` in a block.
+        let pairs = |block: usize| -> [u32; 16] {
+            match a {
+                Left::Panel(a) => {
+                    let half = &a[i / 16 * (a.len() / 2)..][256 * block..];
+                    std::array::from_fn(|k| half[i % 16 * 16 + k])
+                }
+                Left::Rows(a) => {
+                    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&a.row(i)[32 * block..][..32]))
+                }
+            }
+        };
+        for (j, sum) in sums[i * B_COLS..][..B_COLS].iter_mut().enumerate() {
             let mut total = if accumulate { *sum } else { 0.0 };
-            for (a, b) in half.chunks_exact(256).zip(b.chunks_exact(16 * B_COLS)) {
-                let a = std::array::from_fn(|k| a[i % 16 * 16 + k]);
-                let b = std::array::from_fn(|k| b[k * B_COLS + j]);
-                total = tdpbf16ps(total, &a, &b);
+            for (block, b) in b.chunks_exact(16 * B_COLS).enumerate() {
+                total = tdpbf16ps(total, &pairs(block), &std::array::from_fn(|k| b[k * B_COLS + j]));
             }
             *sum = total;
         }

@@ -2,6 +2,7 @@
 use super::super::gemm::Operand;
 use super::super::math::vectorize;
 use super::micro::MicroKernel;
+use super::pairs::{self, Layout};
 use super::panels::{A_ROWS, B_COLS, Depth, LANES, Panels, UNITS};
 use super::transpose::{Block, transpose};
 use half::bf16;
@@ -57,15 +58,25 @@ fn pack_block(
     let lines = first.min(lines.end)..(first + 16).min(lines.end);
     let start = (depth.elements.start + unit * micro.unit()).min(depth.elements.end);
     let inner = start..(start + UNITS * micro.unit()).min(depth.elements.end);
+    let in_rows = panels == Panels::Left && micro.left_in_rows();
+    let out = &mut out[32 * units * panel..][..32 * units];
+    if micro.unit() == 2 && (lines.len(), inner.len()) == (16, 2 * UNITS) {
+        let (layout, to) = match panels {
+            _ if in_rows => (Layout::Rows, 16 * (half * units + unit)),
+            Panels::Right => (Layout::Units, unit * B_COLS + 16 * half),
+            Panels::Left => (Layout::Groups(units), (2 * half * units + unit) * LANES),
+        };
+        if pairs::pack_block(factor, (lines.start, inner.start), layout, &mut out[to..]) {
+            return;
+        }
+    }
     let (mut block, is_rows) = match factor {
         Operand::N(rows) => (along(micro, |line| &rows.row(line)[inner.clone()], lines), true),
         Operand::T(rows) => (across(micro, |k| &rows.row(k)[lines.clone()], inner), false),
     };
-    let in_rows = panels == Panels::Left && micro.left_in_rows();
     if is_rows != in_rows {
         transpose(&mut block);
     }
-    let out = &mut out[32 * units * panel..][..32 * units];
     match panels {
         _ if in_rows => out[16 * (half * units + unit)..][..256].copy_from_slice(block.as_flattened()),
         Panels::Right => {

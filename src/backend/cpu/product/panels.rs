@@ -1,4 +1,6 @@
 //! The panels that factors are rearranged into.
+use super::super::memory::Rows;
+use half::bf16;
 use std::ops::Range;
 
 /// Rows of a panel of the left factor.
@@ -9,6 +11,18 @@ pub const B_COLS: usize = 32;
 pub const UNITS: usize = 16;
 /// Rows that stand side by side for the kernels in vectors.
 pub const LANES: usize = 8;
+
+/// Sums of a panel of either factor, 32 rows of 32.
+pub type Sums = [f32; A_ROWS * B_COLS];
+
+/// 32 rows of the left factor.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// Rearranged into a panel.
+    Panel(&'a [u32]),
+    /// As they are stored, where the micro-kernel reads such.
+    Rows(Rows<'a, bf16>),
+}
 
 /// Which factor a panel is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,4 +39,9 @@ pub struct Depth {
     pub elements: Range<usize>,
     /// Its units; the last may be filled up with zeros.
     pub units: usize,
+}
+
+/// Units of several stretches.
+pub fn units(depths: &[Depth]) -> usize {
+    depths.iter().map(|d| d.units).sum()
 }

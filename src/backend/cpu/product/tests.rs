@@ -1,4 +1,6 @@
+use super::panels::Left;
 use super::*;
+use crate::backend::cpu::memory::Rows;
 use std::slice::from_ref;
 
 const MODELS: [MicroKernel; 2] = [MicroKernel::DotModel, MicroKernel::AmxModel];
@@ -115,17 +117,41 @@ fn instructions_are_as_their_models_on_any_bits() {
             };
             let (a, b) = (units(1), units(100_000));
             let [found, expected] = [micro, model].map(|micro| {
-                let mut c = vec![0.0f32; 32 * 32];
+                let mut c = [0.0f32; 32 * 32];
                 let ready = micro.begin();
-                let mut view = RowsMut::matrix(&mut c, dense(32, 32));
-                ready.multiply(&a, &b, &mut view, (0, 0), false);
-                ready.multiply(&b, &a, &mut view, (0, 0), true);
+                ready.multiply(Left::Panel(&a), &b, &mut c, false);
+                ready.multiply(Left::Panel(&b), &a, &mut c, true);
                 c
             });
             for (i, (x, y)) in found.iter().zip(&expected).enumerate() {
                 assert!(x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan(), "{micro} {i}: {x:e} {y:e}");
             }
         }
+    }
+}
+
+/// Rows that lie in cache lines are read where they are, others are rearranged.
+#[test]
+fn rows_as_stored_and_rearranged_are_multiplied_alike() {
+    let [m, n, k] = [96, 70, 1600];
+    let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
+    for micro in all() {
+        let bits = [0, 1, 32].map(|offset| {
+            let mut scratch = Scratch::new();
+            let room = scratch.room(offset + a.len());
+            room[offset..].copy_from_slice(&a);
+            let factors = [factor(&room[offset..], m, k, false), factor(&b, k, n, true)];
+            let mut c = vec![0.0f32; m * n];
+            Products::new(micro).multiply(
+                RowsMut::matrix(&mut c, dense(m, n)),
+                false,
+                factors,
+                from_ref(&(0..k)),
+                |_, _| (),
+            );
+            c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        });
+        assert!(bits[0] == bits[1] && bits[0] == bits[2], "{micro}");
     }
 }
 

@@ -1,0 +1,168 @@
+//! One tile of a product: its rows of the left factor by the panels of its columns, a block of 32 by 32 at a time.
+use super::super::buffers::Scratch;
+use super::super::element::Element;
+use super::super::gemm::Operand;
+use super::super::memory::{Place, Rows, RowsMut};
+use super::micro::MicroKernel;
+use super::pack::pack;
+use super::panels::{A_ROWS, B_COLS, Depth, Left, Panels, Sums, UNITS, units};
+use crate::ops::Act;
+use half::bf16;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Stretches of the inner dimension that all columns are multiplied for before the next ones, so that the rows of the left
+/// factor stay in the second cache.
+pub const STRETCHES: usize = 2;
+
+/// Panels of the right factor, `[panels][units][B_COLS]`.
+pub struct Right<'a> {
+    panels: &'a [u32],
+    units: usize,
+}
+
+impl<'a> Right<'a> {
+    /// Panels of so many units.
+    pub fn new(panels: &'a [u32], units: usize) -> Self {
+        Self { panels, units }
+    }
+
+    fn panel(&self, panel: usize, units: Range<usize>) -> &'a [u32] {
+        &self.panels[panel * self.units * B_COLS..][units.start * B_COLS..units.end * B_COLS]
+    }
+}
+
+/// The left factor of a tile at some stretches, 32 rows at a time.
+struct Lefts<'a> {
+    factor: Operand<'a, bf16>,
+    rows: Range<usize>,
+    depths: &'a [Depth],
+    /// `[stretches][panels][units][A_ROWS]`; empty where rows are read as they are stored.
+    panels: &'a [u32],
+}
+
+impl<'a> Lefts<'a> {
+    /// Rearranges it in `scratch` if it must be.
+    fn new(
+        micro: MicroKernel,
+        factor: Operand<'a, bf16>,
+        rows: Range<usize>,
+        depths: &'a [Depth],
+        scratch: &'a mut Scratch<u32>,
+    ) -> Self {
+        if micro.left_in_rows() && is_read_as_stored(factor, &rows, depths) {
+            return Self { factor, rows, depths, panels: &[] };
+        }
+        let height = rows.len().next_multiple_of(A_ROWS);
+        let panels = scratch.room(height * units(depths));
+        let mut rest = &mut *panels;
+        for depth in depths {
+            let part;
+            (part, rest) = rest.split_at_mut(height * depth.units);
+            pack(micro, Panels::Left, factor, rows.clone(), depth, part);
+        }
+        Self { factor, rows, depths, panels }
+    }
+
+    fn get(&self, stretch: usize, panel: usize) -> Left<'a> {
+        let depth = &self.depths[stretch];
+        match self.factor {
+            Operand::N(factor) if self.panels.is_empty() => {
+                let start = self.rows.start + panel * A_ROWS;
+                Left::Rows(factor.part(start..start + A_ROWS, depth.elements.clone()))
+            }
+            _ => {
+                let height = self.rows.len().next_multiple_of(A_ROWS);
+                let start = height * units(&self.depths[..stretch]) + panel * A_ROWS * depth.units;
+                Left::Panel(&self.panels[start..start + A_ROWS * depth.units])
+            }
+        }
+    }
+}
+
+/// Whether a micro-kernel of rows takes these as they are: whole blocks, and each 64 bytes of a row in one cache line (in two,
+/// they were read at 0.4 of the rate).
+fn is_read_as_stored(factor: Operand<'_, bf16>, rows: &Range<usize>, depths: &[Depth]) -> bool {
+    const BLOCK: usize = 2 * UNITS;
+    let Operand::N(factor) = factor else { return false };
+    let whole = |elements: usize| elements.is_multiple_of(BLOCK);
+    rows.len().is_multiple_of(A_ROWS)
+        && depths.iter().all(|depth| whole(depth.elements.start) && whole(depth.elements.len()))
+        && whole(factor.ld)
+        && (factor.as_ptr() as usize).is_multiple_of(BLOCK * size_of::<bf16>())
+}
+
+thread_local! {
+    /// Panels of the left factor of a tile, and its sums.
+    static WORK: RefCell<(Scratch<u32>, Scratch<f32>)> = const { RefCell::new((Scratch::new(), Scratch::new())) };
+}
+
+/// `c = a·b`, or `c += a·b`, of the rows of `a` and the columns of `b` at the place of `c`. `finish` is given blocks of at
+/// most 32 rows and columns of it in f32 and their places, before they are rounded.
+pub fn sum_tile<E: Element>(
+    micro: MicroKernel,
+    (mut c, (rows, columns)): (RowsMut<E>, Place),
+    accumulate: bool,
+    (a, b, depths): (Operand<'_, bf16>, &Right, &[Depth]),
+    finish: &impl Fn(&mut RowsMut, Place),
+) {
+    assert!(columns.start.is_multiple_of(B_COLS) && c.rows == rows.len() && c.cols == columns.len());
+    let (down, across) = (rows.len().div_ceil(A_ROWS), columns.len().div_ceil(B_COLS));
+    let groups = depths.chunks(STRETCHES);
+    // How many columns and rows of sums are open at once: all, where they go on in another group; those of a column, where they
+    // go on in another stretch; or one block.
+    let open = [if groups.len() > 1 { across } else { 1 }, if depths.len() > 1 { down } else { 1 }];
+    WORK.with_borrow_mut(|(panels, sums)| {
+        let sums = sums.room(open[0] * open[1] * A_ROWS * B_COLS).as_chunks_mut().0;
+        let ready = micro.begin();
+        let mut before = 0;
+        for group in groups {
+            let lefts = Lefts::new(micro, a, rows.clone(), group, panels);
+            for column in 0..across {
+                let mut unit = before;
+                for (stretch, depth) in group.iter().enumerate() {
+                    let b = b.panel(columns.start / B_COLS + column, unit..unit + depth.units);
+                    let (is_first, is_last) = (unit == 0, unit + depth.units == units(depths));
+                    for i in 0..down {
+                        let sums = &mut sums[column % open[0] * open[1] + i % open[1]];
+                        let place @ (r, k) = &(block(i, c.rows), block(column, c.cols));
+                        if is_first && accumulate {
+                            load(c.read().part(r.clone(), k.clone()), sums);
+                        }
+                        ready.multiply(lefts.get(stretch, i), b, sums, accumulate || !is_first);
+                        if is_last {
+                            let mut sums = view(sums, r.len(), k.len());
+                            let within = |from: &Range<usize>, by: usize| from.start + by..from.end + by;
+                            finish(
+                                &mut sums,
+                                (within(&place.0, rows.start), within(&place.1, columns.start)),
+                            );
+                            E::narrow(sums.read(), &mut c.part_mut(r.clone(), k.clone()));
+                        }
+                    }
+                    unit += depth.units;
+                }
+            }
+            before += units(group);
+        }
+    });
+}
+
+/// The 32 rows or columns from `32·i` on, of so many.
+fn block(i: usize, of: usize) -> Range<usize> {
+    const { assert!(A_ROWS == 32 && B_COLS == 32) };
+    32 * i..(32 * i + 32).min(of)
+}
+
+/// The first rows and columns of a block.
+fn view(sums: &mut Sums, rows: usize, cols: usize) -> RowsMut<'_> {
+    RowsMut::new(sums, Act { offset: 0, cols, ld: B_COLS }, rows)
+}
+
+/// Sums begin at these.
+fn load<E: Element>(from: Rows<E>, sums: &mut Sums) {
+    if from.rows * from.cols < sums.len() {
+        sums.fill(0.0);
+    }
+    E::widen(from, &mut view(sums, from.rows, from.cols));
+}
