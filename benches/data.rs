@@ -97,7 +97,7 @@ fn shards(c: &mut Criterion) {
 
 /// Where shares never change a position is found at once; where they do, samples are dealt out again.
 fn mixture(c: &mut Criterion) {
-    let origin = Dealt { sample: 0, taken: vec![0; 7] };
+    let origin = Dealt::nothing(7);
     let weights = vec![67.0, 15.0, 4.5, 4.5, 4.5, 2.5, 2.0];
     let fixed = Shares::new(origin.clone(), &[(0, weights.clone())]).expect("positive weights");
     let ramp: Vec<(u64, Vec<f64>)> = (0..1000)

@@ -42,6 +42,11 @@ pub fn trash_name(step: &str, number: usize) -> String {
     if number == 1 { format!("{TRASH}{step}") } else { format!("{TRASH}{step}-{number}") }
 }
 
+/// What becomes of the name of a file or a step that the `number`-th rewind of a run took out of it.
+pub fn rewound_name(number: u32, name: &str) -> String {
+    format!("rewound-{number}-{name}")
+}
+
 /// Whether a directory is a step that is being deleted.
 pub fn is_trash(name: &str) -> bool {
     name.strip_prefix(TRASH).is_some_and(|step| step.starts_with("step-"))

@@ -47,10 +47,14 @@ pub struct ResumeArgs {
     /// Choose the algorithms of matrix products anew, as after a new driver: their rounding may differ
     #[arg(long)]
     retune: bool,
-    /// Go on under another plan of rates, decays, betas, shares of sources and length, or between f32 and mixed in the other
-    /// precision, from --set or the edited config.toml
+    /// Go on under another plan of rates, decays, betas, shares of sources, what is left out of them, and length, or between
+    /// f32 and mixed in the other precision, from --set or the edited config.toml
     #[arg(long = "override")]
     replan: bool,
+    /// Go back to the checkpoint of this step: later ones, and the lines of the log behind it, get names that begin with
+    /// rewound-
+    #[arg(long, value_name = "STEP")]
+    rewind: Option<u64>,
     /// Save and leave when so much time has passed since the start: 3h50m, 90s, 1d2h
     #[arg(long, value_name = "TIME")]
     stop_after: Option<TimeSpan>,
@@ -71,7 +75,7 @@ pub fn resume(args: &ResumeArgs) -> Result<()> {
     listen(started, args.stop_after, "no step was taken and nothing is lost: `rewarm resume` goes on")?;
     let lock = lock_run(&args.run_dir)?;
     let threads = Session::threads_of(&lock, &set)?;
-    let allow = Allow { retune: args.retune, replan: args.replan };
+    let allow = Allow { retune: args.retune, replan: args.replan, rewind: args.rewind };
     with_threads(threads, || drive(started, || Session::resume(lock, &set, allow)))
 }
 

@@ -13,6 +13,7 @@ mod raw;
 mod refuse;
 mod resume;
 mod sections;
+mod skip;
 mod span;
 mod table;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use resume::{Difference, DifferenceKind, resume_differences, resume_help};
 pub use sections::{
     Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
 };
+pub use skip::{Documents, Skip};
 pub use span::{Cadence, TimeSpan};
 
 use crate::device::DeviceName;
@@ -191,6 +193,7 @@ impl Config {
                 seq_len: self.data.seq_len,
                 validation_fraction: self.data.validation_fraction,
                 tokenizer: self.data.tokenizer.clone(),
+                skip: self.data.skip.clone(),
                 validation: self.data.validation.clone(),
             },
             batch: self.batch.to_raw(),

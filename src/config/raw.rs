@@ -1,5 +1,7 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
-use super::{Checkpoint, DataStart, Eval, MixtureSource, Optim, OptimizerStart, RawBatch, ValidationSet};
+use super::{
+    Checkpoint, DataStart, Eval, MixtureSource, Optim, OptimizerStart, RawBatch, Skip, ValidationSet,
+};
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
 use crate::schedule::{RawSchedule, TokenCount};
@@ -114,6 +116,9 @@ pub struct RawData {
     pub validation_fraction: f64,
     /// `tokenizer.json`, or the folder that has it.
     pub tokenizer: Option<PathBuf>,
+    /// What of the training data is left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<Skip>,
     /// Further validation sets, each with a name.
     pub validation: Vec<ValidationSet>,
 }

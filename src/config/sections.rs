@@ -1,5 +1,5 @@
 //! The sections of a validated configuration.
-use super::{Batch, Cadence, MixtureSource};
+use super::{Batch, Cadence, MixtureSource, Skip};
 use crate::Result;
 use crate::data::Dealt;
 use crate::model::{Init, ModelConfig};
@@ -68,6 +68,9 @@ pub struct ValidationSet {
     pub paths: Vec<String>,
 }
 
+/// Name of the source that `data.train` is.
+pub(super) const ONLY: &str = "train";
+
 /// `[data]`, with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {
@@ -83,6 +86,8 @@ pub struct Data {
     pub validation_fraction: f64,
     /// `tokenizer.json`, for text in and out.
     pub tokenizer: Option<PathBuf>,
+    /// What of the training data is left out.
+    pub skip: Vec<Skip>,
     /// Further validation sets; names are unique.
     pub validation: Vec<ValidationSet>,
 }
@@ -91,14 +96,14 @@ impl Data {
     /// Name and corpora of every source; what `train` names is one.
     pub fn sources(&self) -> Vec<(&str, &[String])> {
         match &self.mixture[..] {
-            [] => vec![("train", &self.train[..])],
+            [] => vec![(ONLY, &self.train[..])],
             mixture => mixture.iter().map(|source| (&source.name[..], &source.paths[..])).collect(),
         }
     }
 
     /// Nothing was dealt out yet.
     pub fn untouched(&self) -> Dealt {
-        Dealt { sample: 0, taken: vec![0; self.sources().len()] }
+        Dealt::nothing(self.sources().len())
     }
 }
 

@@ -169,6 +169,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.tokenizer", Text, "the model's, or beside the data", Free,
         "`tokenizer.json`, or its folder; must encode as the model's, and as the one that the data, validation sets \
          included, were made with"),
+    key("data.skip", Texts, NONE, Plan,
+        "what is left out of the training data, as in `[\"samples 548..552 of new\", \"documents new.bin:42..44\"]` \
+         (below)"),
     key("data.validation", Tables, NONE, Free,
         "further named sets"),
     key("data.validation[].name", Text, REQUIRED, Free,

@@ -1,5 +1,6 @@
 //! What a configuration means, and the refusal of what it cannot mean.
 use super::refuse::refuse;
+use super::sections::ONLY;
 use super::*;
 use crate::backend::{check_precision, default_precision};
 use crate::device;
@@ -194,6 +195,9 @@ impl RawData {
             }
         }
         let mixture = super::mixture::validate(&self.mixture)?;
+        let sources = mixture.iter().map(|source| &source.name[..]);
+        let sources: Vec<&str> = if mixture.is_empty() { vec![ONLY] } else { sources.collect() };
+        super::skip::validate(&self.skip, &sources)?;
         let mut names: Vec<String> = Vec::new();
         if self.validation_fraction > 0.0 {
             names.push(HELDOUT.into());
@@ -217,6 +221,7 @@ impl RawData {
             seq_len: self.seq_len,
             validation_fraction: self.validation_fraction,
             tokenizer: self.tokenizer.clone(),
+            skip: self.skip.clone(),
             validation: self.validation.clone(),
         })
     }

@@ -1,11 +1,14 @@
 //! The sources of a run, and its samples in order.
 use std::collections::HashMap;
+use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::batch::{Batch, fill};
 use super::corpus::Corpus;
+use super::left_out::LeftOut;
 use super::order::Order;
+use super::shard::{Shard, prefix_of};
 use super::shares::{Cursor, Dealt, Shares, Turn};
 use crate::{Error, Result};
 
@@ -31,6 +34,7 @@ pub struct Sources {
 pub struct Mixture {
     sources: Sources,
     shares: Shares,
+    left_out: Vec<LeftOut>,
     cursor: Cursor,
 }
 
@@ -74,6 +78,49 @@ impl Sources {
         self.list[0].order.seq_len()
     }
 
+    /// Whose turn the next sample is, and the sample of that source's order that is read.
+    pub fn turn(&self, shares: &Shares, left_out: &[LeftOut], cursor: &mut Cursor) -> Turn {
+        let (position, source) = {
+            let next = shares.next(cursor).source;
+            (cursor.dealt().position(next) - 1, next)
+        };
+        let sample = left_out[source].next(&self.list[source].order, position);
+        if sample > position {
+            cursor.pass(source, sample - position);
+        }
+        Turn { source, sample }
+    }
+
+    /// Source and number of the shard whose path ends like this, with or without the extension of its file.
+    pub fn find_shard(&self, name: &str) -> Result<(usize, usize)> {
+        let named = Path::new(name);
+        let is = |path: &Path| path.ends_with(named) || prefix_of(path).ends_with(named);
+        let all = || {
+            self.list.iter().enumerate().flat_map(|(source, of)| {
+                of.order.corpus().shards().iter().enumerate().map(move |(i, shard)| ((source, i), shard))
+            })
+        };
+        let listed = |shards: Vec<&Shard>| {
+            const SHOWN: usize = 5;
+            let mut paths: Vec<_> =
+                shards.iter().take(SHOWN).map(|shard| shard.path().display().to_string()).collect();
+            paths.extend((shards.len() > SHOWN).then(|| format!("{} more", shards.len() - SHOWN)));
+            paths.join(", ")
+        };
+        let found: Vec<_> = all().filter(|(_, shard)| is(shard.path())).collect();
+        match found[..] {
+            [(place, _)] => Ok(place),
+            [] => Err(Error::refused(format!(
+                "no shard of the training data is called {name}; they are {}",
+                listed(all().map(|(_, shard)| shard).collect())
+            ))),
+            _ => Err(Error::refused(format!(
+                "several shards of the training data are called {name}; write more of the path of one: {}",
+                listed(found.into_iter().map(|(_, shard)| shard).collect())
+            ))),
+        }
+    }
+
     /// Of the contents of all sources in order; of one source, that of its corpus.
     pub fn fingerprint(&self) -> u128 {
         if let [only] = &self.list[..] {
@@ -86,10 +133,11 @@ impl Sources {
 }
 
 impl Mixture {
-    /// At `cursor`, a position among `shares` of these sources.
-    pub fn new(sources: Sources, shares: Shares, cursor: Cursor) -> Self {
+    /// At `cursor`, a position among `shares` of these sources, of which each leaves something out.
+    pub fn new(sources: Sources, shares: Shares, left_out: Vec<LeftOut>, cursor: Cursor) -> Self {
         assert_eq!(sources.list.len(), shares.sources(), "every source has its shares");
-        Self { sources, shares, cursor }
+        assert_eq!(sources.list.len(), left_out.len(), "every source says what it leaves out");
+        Self { sources, shares, left_out, cursor }
     }
 
     /// The sources and how their documents are split.
@@ -100,6 +148,11 @@ impl Mixture {
     /// What part of the samples each source has.
     pub fn shares(&self) -> &Shares {
         &self.shares
+    }
+
+    /// What each source leaves out.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     /// What was dealt out so far.
@@ -120,7 +173,8 @@ impl Mixture {
     /// Fills `batch` with the next samples. Any split of a range of samples into batches, over steps or over ranks, reads
     /// the same sequences. Refused when a token is not in `0..vocab`.
     pub fn fill(&mut self, sequences: usize, vocab: u32, batch: &mut Batch) -> Result<()> {
-        let turns: Vec<Turn> = (0..sequences).map(|_| self.shares.next(&mut self.cursor)).collect();
+        let Self { sources, shares, left_out, cursor } = self;
+        let turns: Vec<Turn> = (0..sequences).map(|_| sources.turn(shares, left_out, cursor)).collect();
         fill(self.sources.seq_len(), sequences, vocab, batch, |i, out, vocab| {
             let Turn { source, sample } = turns[i];
             self.sources.list[source].order.read(sample, out, vocab)

@@ -3,11 +3,12 @@
 //! The stream of a side is cut into windows of `seq_len` + 1 tokens that start `seq_len` apart, so each token is a
 //! target once per epoch, except the first of the stream and the last (tokens − 1) mod `seq_len`. Each epoch visits the
 //! windows in the order of its own keyed permutation. There is no state and no index file: seeking is free.
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::corpus::Corpus;
 use super::permutation::Permutation;
-use super::split::{Side, Split, Stream};
+use super::split::{Excerpt, Side, Split, Stream};
 use crate::{Error, Result};
 
 /// The order in which a side of a corpus is visited.
@@ -84,6 +85,27 @@ impl Order {
         let (epoch, i) = (sample / self.windows, sample % self.windows);
         let permutation = Permutation::new(self.windows, self.seed, self.corpus().fingerprint(), epoch);
         (epoch, permutation.apply(i))
+    }
+
+    /// The sample of an epoch that is this window.
+    pub fn sample_of(&self, epoch: u64, window: u64) -> u64 {
+        let permutation = Permutation::new(self.windows, self.seed, self.corpus().fingerprint(), epoch);
+        epoch * self.windows + permutation.invert(window)
+    }
+
+    /// The windows with a token of a document of `Corpus::shards`; none where it is not of this side. Its last token may
+    /// be in none, where it is one of those behind the last window.
+    pub fn windows_with(&self, shard: usize, document: u64) -> Result<Option<Range<u64>>> {
+        let Some(tokens) = self.stream.positions_of(shard, document)? else { return Ok(None) };
+        // Window w holds the tokens from w · seq_len to the first of the next window, that one included.
+        let first = tokens.start.saturating_sub(self.seq_len).div_ceil(self.seq_len);
+        let end = if tokens.is_empty() { first } else { (tokens.end - 1) / self.seq_len + 1 };
+        Ok(Some(first.min(self.windows)..end.min(self.windows)))
+    }
+
+    /// What the `seq_len` + 1 tokens of a sample are of, document by document.
+    pub fn excerpts(&self, sample: u64) -> Result<Vec<Excerpt>> {
+        self.stream.excerpts(self.window_of(sample).1 * self.seq_len, self.seq_len + 1)
     }
 
     /// Shard, document and offset of the first token of a sample. Refused when an index on the way is damaged.

@@ -40,11 +40,30 @@ impl Permutation {
         x
     }
 
+    /// What goes to `x`. Requires `x < n`, and gives a value below `n`.
+    pub fn invert(&self, x: u64) -> u64 {
+        debug_assert!(x < self.n, "{x} is outside the permuted range 0..{}", self.n);
+        let mut i = self.network_backward(x);
+        while i >= self.n {
+            i = self.network_backward(i);
+        }
+        i
+    }
+
     fn network(&self, x: u64) -> u64 {
         let mask = (1 << self.half_bits) - 1;
         let (mut left, mut right) = (x >> self.half_bits, x & mask);
         for key in self.keys {
             (left, right) = (right, left ^ (splitmix(key, right) & mask));
+        }
+        left << self.half_bits | right
+    }
+
+    fn network_backward(&self, x: u64) -> u64 {
+        let mask = (1 << self.half_bits) - 1;
+        let (mut left, mut right) = (x >> self.half_bits, x & mask);
+        for key in self.keys.into_iter().rev() {
+            (left, right) = (right ^ (splitmix(key, left) & mask), left);
         }
         left << self.half_bits | right
     }
@@ -78,6 +97,12 @@ mod tests {
         #[test]
         fn any_size_seed_and_epoch(n in 1u64..20_000, seed: u64, epoch: u64) {
             prop_assert!(is_permutation(n, seed, epoch));
+        }
+
+        #[test]
+        fn the_inverse_leads_back(n in 1u64.., seed: u64, i: u64) {
+            let permutation = Permutation::new(n, seed, 7, 1);
+            prop_assert_eq!(permutation.invert(permutation.apply(i % n)), i % n);
         }
 
         #[test]

@@ -45,6 +45,9 @@ pub struct Dealt {
     pub sample: u64,
     /// Samples by source; their sum is `sample`.
     pub taken: Vec<u64>,
+    /// Samples of its order that each source has passed over beside those; empty where none has passed over any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<u64>,
 }
 
 /// A position in a run, and what the next choice depends on.
@@ -69,6 +72,18 @@ pub struct Turn {
     pub source: usize,
     /// Sample of the source.
     pub sample: u64,
+}
+
+impl Dealt {
+    /// Nothing, to so many sources.
+    pub fn nothing(sources: usize) -> Self {
+        Self { sample: 0, taken: vec![0; sources], passed: Vec::new() }
+    }
+
+    /// The sample of its order at which a source stands.
+    pub fn position(&self, source: usize) -> u64 {
+        self.taken[source] + self.passed.get(source).copied().unwrap_or(0)
+    }
 }
 
 impl Shares {
@@ -120,7 +135,8 @@ impl Shares {
         due.into_iter().map(|parts| parts as f64 / self.unit as f64).collect()
     }
 
-    /// The position after the first `sample` samples of the run, which may not lie before the origin.
+    /// The position after the first `sample` samples of the run, which may not lie before the origin, where no source passes
+    /// over any.
     ///
     /// Where shares never change the deal repeats every `unit` samples, which is a short way for shares written in few
     /// digits. Otherwise all samples since the origin are dealt out again.
@@ -184,6 +200,13 @@ impl Cursor {
     pub fn dealt(&self) -> &Dealt {
         &self.dealt
     }
+
+    /// Notes that a source passed over samples of its order.
+    pub(super) fn pass(&mut self, source: usize, samples: u64) {
+        let Dealt { taken, passed, .. } = &mut self.dealt;
+        passed.resize(taken.len(), 0);
+        passed[source] += samples;
+    }
 }
 
 impl Stretch {
@@ -228,7 +251,7 @@ mod tests {
     }
 
     fn start(sources: usize) -> Dealt {
-        Dealt { sample: 0, taken: vec![0; sources] }
+        Dealt::nothing(sources)
     }
 
     fn turns(shares: &Shares, samples: u64) -> Vec<Turn> {
@@ -301,7 +324,7 @@ mod tests {
             let stretch = (1u64..200, weights(sources));
             let taken = prop::collection::vec(0u64..1000, sources);
             (taken, prop::collection::vec(stretch, changes)).prop_map(|(taken, stretches)| {
-                let origin = Dealt { sample: taken.iter().sum(), taken };
+                let origin = Dealt { sample: taken.iter().sum(), taken, passed: Vec::new() };
                 let mut first = origin.sample;
                 let starts = stretches.iter().map(|(length, weights)| {
                     first += length;

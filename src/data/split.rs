@@ -1,4 +1,5 @@
 //! Which documents belong to training and which to validation, and each side as one stream of tokens.
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -97,6 +98,15 @@ pub struct Place {
     pub token: u64,
 }
 
+/// Consecutive tokens of one document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// Where the first of them is stored.
+    pub place: Place,
+    /// How many there are, at least 1.
+    pub tokens: u64,
+}
+
 impl Stream {
     /// Without a split this looks at no document. With one it reads every document boundary once, in parallel, and
     /// keeps 8 bytes per 1024 documents. Refused when the fraction is not in 0..1 or leaves the side empty.
@@ -176,6 +186,48 @@ impl Stream {
             None => shard.document_at(piece.start)?,
         };
         Ok(Place { shard: piece.shard, document, offset: piece.start - start, token: piece.start })
+    }
+
+    /// What the `count` tokens from `position` on are of, document by document.
+    pub fn excerpts(&self, position: u64, count: u64) -> Result<Vec<Excerpt>> {
+        let (mut rest, mut found) = (count, Vec::new());
+        self.walk(position, |piece| {
+            let shard = self.shard(piece.shard)?;
+            let mut token = piece.start;
+            while token < piece.end && rest > 0 {
+                let (document, start) = match piece.document {
+                    Some(document) => (document, shard.document(document)?.0),
+                    None => shard.document_at(token)?,
+                };
+                let tokens = (shard.document(document)?.1.min(piece.end) - token).min(rest);
+                let place = Place { shard: piece.shard, document, offset: token - start, token };
+                found.push(Excerpt { place, tokens });
+                (token, rest) = (token + tokens, rest - tokens);
+            }
+            Ok(rest > 0)
+        })?;
+        if rest == 0 { Ok(found) } else { Err(self.past_end(position)) }
+    }
+
+    /// Where the tokens of a document lie in the stream; none where it is of the other side.
+    pub fn positions_of(&self, shard: usize, document: u64) -> Result<Option<Range<u64>>> {
+        let (start, end) = self.shard(shard)?.document(document)?;
+        let first = self.first_block.get(shard).copied().unwrap_or(0);
+        let before = |block: usize| block.checked_sub(1).and_then(|b| self.ends.get(b)).copied().unwrap_or(0);
+        let Some(filter) = &self.filter else {
+            return Ok(Some(before(first) + start..before(first) + end));
+        };
+        if !filter.keeps(shard, document) {
+            return Ok(None);
+        }
+        let block = first + (document / BLOCK_DOCUMENTS) as usize;
+        let mut position = before(block);
+        self.pieces(block, |piece| {
+            let earlier = piece.document.is_some_and(|other| other < document);
+            position += if earlier { piece.end - piece.start } else { 0 };
+            Ok(earlier)
+        })?;
+        Ok(Some(position..position + (end - start)))
     }
 
     /// Visits the non-empty pieces from `position` on until `visit` answers false.

@@ -1,11 +1,13 @@
 //! How the samples of a run are dealt out to its sources: what is said, logged and kept of it, and how it goes on.
-use super::progress::{Account, Progress};
+use super::progress::{Account, Earlier, Progress};
 use super::run_config::saved_config;
 use super::session::Session;
+use super::skip::left_out;
 use super::sources::open_sources;
 use crate::checkpoint::RunState;
-use crate::config::Config;
-use crate::data::{Cursor, Dealt, Shares, Source, Sources};
+use crate::config::{Config, Data};
+use crate::data::{Cursor, Dealt, LeftOut, Shares, Source, Sources};
+use crate::schedule::BatchPlan;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,64 +19,89 @@ pub struct Deal {
     pub from: u64,
     /// They are functions of the step from there on.
     pub shares: Shares,
+    /// What each source leaves out from there on.
+    pub left_out: Vec<LeftOut>,
     /// After the last step that was finished.
     pub cursor: Cursor,
+    /// The shares before these.
+    pub earlier: Vec<Earlier>,
 }
 
 impl Deal {
     /// Of a run whose step 0 is at sample `sample` of the data: 0, or the position in `before`.
-    pub fn start(config: &Config, seq_len: usize, sample: u64, before: Option<&RunState>) -> Result<Self> {
+    pub fn start(config: &Config, sources: &Sources, sample: u64, before: Option<&RunState>) -> Result<Self> {
         let origin = match before.filter(|_| sample > 0) {
             None => config.data.untouched(),
-            Some(before) => account(before, config.data.untouched().taken.len())?.dealt,
+            Some(before) => account(before, sources, &config.batch.plan(sources.seq_len()))?.dealt,
         };
-        Self::at(config, seq_len, 0, origin)
+        Self::at(config, sources, 0, origin, Vec::new())
     }
 
     /// Of a run that goes on from `state`. Under the shares it had, what was dealt out is computed again, and must be what
-    /// the checkpoint says; other shares begin here.
-    pub fn resume(config: &Config, seq_len: usize, state: &RunState) -> Result<Self> {
-        let sources = config.data.untouched().taken.len();
-        let Account { from, origin, dealt } = account(state, sources)?;
-        if sources == 1 {
-            return Self::at(config, seq_len, from, dealt);
-        }
+    /// the checkpoint says; other shares, and another `data.skip`, begin here.
+    pub fn resume(config: &Config, sources: &Sources, state: &RunState) -> Result<Self> {
+        let seq_len = sources.seq_len();
+        let Account { from, origin, dealt, mut earlier } =
+            account(state, sources, &config.batch.plan(seq_len))?;
         let shares = config.shares(seq_len, from, origin.clone())?;
-        let before = saved_config(&state.run_config, &config.run_dir, &[])?;
-        if before.shares(seq_len, from, origin)? != shares {
-            return Self::at(config, seq_len, state.step, dealt);
+        if !sources.are_mixed() && config.data.skip.is_empty() && dealt.passed.is_empty() {
+            // The next sample is the next of the order.
+            let left_out = vec![LeftOut::default()];
+            return Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier });
         }
-        let cursor = shares.seek(state.sample);
-        if *cursor.dealt() != dealt {
+        let before = saved_config(&state.run_config, &config.run_dir, &[])?;
+        if before.data.skip != config.data.skip || before.shares(seq_len, from, origin.clone())? != shares {
+            if from < state.step {
+                let steps = before.total_steps(seq_len);
+                let Data { mixture, skip, .. } = before.data;
+                earlier.push(Earlier { from, origin, steps, mixture, skip });
+            }
+            return Self::at(config, sources, state.step, dealt, earlier);
+        }
+        let taken = shares.seek(state.sample).dealt().taken.clone();
+        if taken != dealt.taken {
             return Err(Error::refused(format!(
-                "the sources have given {:?} samples by their shares and {:?} in the checkpoint; resume with the rewarm \
+                "the sources have given {taken:?} samples by their shares and {:?} in the checkpoint; resume with the rewarm \
                  that wrote it",
-                cursor.dealt().taken,
                 dealt.taken
             )));
         }
-        Ok(Self { from, shares, cursor })
+        let left_out = left_out(&config.data.skip, sources)?;
+        Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
     }
 
-    fn at(config: &Config, seq_len: usize, from: u64, dealt: Dealt) -> Result<Self> {
-        let shares = config.shares(seq_len, from, dealt.clone())?;
-        let cursor = shares.at(dealt);
-        Ok(Self { from, shares, cursor })
+    fn at(
+        config: &Config,
+        sources: &Sources,
+        from: u64,
+        dealt: Dealt,
+        earlier: Vec<Earlier>,
+    ) -> Result<Self> {
+        let shares = config.shares(sources.seq_len(), from, dealt.clone())?;
+        let left_out = left_out(&config.data.skip, sources)?;
+        Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
     }
 }
 
-/// What a checkpoint says was dealt out to so many sources; one needs no account of its own.
-fn account(state: &RunState, sources: usize) -> Result<Account> {
-    let RunState { step, sample, .. } = *state;
-    if sources == 1 {
-        let dealt = Dealt { sample, taken: vec![sample] };
-        return Ok(Account { from: step, origin: dealt.clone(), dealt });
-    }
+/// What a checkpoint says was dealt out; one source that leaves nothing out needs no account of its own.
+fn account(state: &RunState, sources: &Sources, batch: &BatchPlan) -> Result<Account> {
+    read_account(state, sources.list().len(), batch.samples_before(state.step))
+}
+
+/// As [`account`], of a run of so many sources whose steps took `samples`.
+fn read_account(state: &RunState, sources: usize, samples: u64) -> Result<Account> {
+    let sample = state.sample;
     let fits = |dealt: &Dealt| {
         let sum: u128 = dealt.taken.iter().map(|taken| u128::from(*taken)).sum();
-        dealt.taken.len() == sources && sum == u128::from(dealt.sample) && dealt.sample <= sample
+        let passed = dealt.passed.is_empty() || dealt.passed.len() == sources;
+        dealt.taken.len() == sources && passed && sum == u128::from(dealt.sample) && dealt.sample <= sample
     };
     let why = match Progress::read(state)?.mixture {
+        None if sources == 1 => {
+            let at = |sample| Dealt { sample, taken: vec![sample], passed: Vec::new() };
+            let (origin, dealt) = (at(sample.saturating_sub(samples)), at(sample));
+            return Ok(Account { from: 0, origin, dealt, earlier: Vec::new() });
+        }
         None => "there is none".into(),
         Some(saved) if !fits(&saved.origin) || !fits(&saved.dealt) || saved.dealt.sample < sample => {
             format!("it counts {:?} samples by source, and the run is at {sample}", saved.dealt.taken)
@@ -100,11 +127,14 @@ struct Given {
 }
 
 impl Session {
-    /// What the next checkpoint carries of the mixture: nothing where there is one source. No step is in flight.
+    /// What the next checkpoint carries of the mixture: nothing where there is one source, and all of it was read. No step
+    /// is in flight.
     pub(super) fn keep_deal(&mut self) {
-        if self.mixture.sources().are_mixed() {
+        let whole = self.mixture.left_out().iter().all(LeftOut::is_empty) && self.plan.earlier.is_empty();
+        if self.mixture.sources().are_mixed() || !whole {
             let (origin, dealt) = (self.mixture.shares().origin().clone(), self.mixture.dealt().clone());
-            self.progress.mixture = Some(Account { from: self.plan.shares_from, origin, dealt });
+            let (from, earlier) = (self.plan.shares_from, self.plan.earlier.clone());
+            self.progress.mixture = Some(Account { from, origin, dealt, earlier });
         }
     }
 
@@ -114,10 +144,10 @@ impl Session {
         if !sources.are_mixed() {
             return Ok(());
         }
-        let given = sources.list().iter().zip(&self.mixture.dealt().taken).map(|(source, taken)| {
-            let Source { name, order } = source;
-            let tokens = taken * order.seq_len() as u64;
-            (name.clone(), Given { tokens, epochs: *taken as f64 / order.windows() as f64 })
+        let dealt = self.mixture.dealt();
+        let given = sources.list().iter().enumerate().map(|(i, Source { name, order })| {
+            let tokens = dealt.taken[i] * order.seq_len() as u64;
+            (name.clone(), Given { tokens, epochs: dealt.position(i) as f64 / order.windows() as f64 })
         });
         let line = SourcesLine { step: self.state.step, sources: given.collect() };
         self.metrics.log(&line)
@@ -170,16 +200,18 @@ pub fn source_uses(config: &Config, seq_len: usize) -> Result<Vec<SourceUse>> {
 
 /// Of a run that ends at sample `end` of its data.
 fn uses(sources: &Sources, shares: &Shares, end: u64) -> Vec<SourceUse> {
-    let samples = (end - shares.origin().sample).max(1) as f64;
+    let origin = shares.origin();
+    let samples = (end - origin.sample).max(1) as f64;
     let mut uses = Vec::new();
-    for ((source, before), due) in sources.list().iter().zip(&shares.origin().taken).zip(shares.due(end)) {
-        let corpus = source.order.corpus();
+    for (i, (source, due)) in sources.list().iter().zip(shares.due(end)).enumerate() {
+        let (corpus, before) = (source.order.corpus(), origin.taken[i]);
+        let passed = origin.position(i) - before;
         uses.push(SourceUse {
             name: sources.are_mixed().then(|| source.name.clone()),
             tokens: corpus.tokens(),
             documents: corpus.documents(),
-            epochs: due / source.order.windows() as f64,
-            share: (due - *before as f64) / samples,
+            epochs: (due + passed as f64) / source.order.windows() as f64,
+            share: (due - before as f64) / samples,
         });
     }
     uses
@@ -196,7 +228,7 @@ mod tests {
             let dealt = json!({ "sample": 24, "taken": dealt });
             json!({ "mixture": { "from": 1, "origin": { "sample": 8, "taken": origin }, "dealt": dealt } })
         };
-        let read = |sample, extra| super::account(&state(sample, extra), 2);
+        let read = |sample, extra| super::read_account(&state(sample, extra), 2, 24);
         let good = read(24, account([6, 2], &[17, 7])).unwrap();
         assert_eq!((good.from, good.dealt.taken), (1, vec![17, 7]));
         for (sample, extra) in [
@@ -212,6 +244,7 @@ mod tests {
             assert_eq!(error.exit_code(), 1);
             assert!(error.to_string().contains("account of its 2 sources"), "{error}");
         }
-        assert_eq!(super::account(&state(24, Value::Null), 1).unwrap().dealt.taken, [24]);
+        let one = super::read_account(&state(24, Value::Null), 1, 16).unwrap();
+        assert_eq!((one.origin.taken, one.dealt.taken), (vec![8], vec![24]));
     }
 }

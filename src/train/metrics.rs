@@ -77,6 +77,15 @@ impl Metrics {
     }
 }
 
+/// The lines of a log that are of steps after `step`, and what a kill left of a line.
+pub fn later_lines(path: &Path, step: u64) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.split_inclusive('\n').filter(|line| !is_before(line, step, false)).collect()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(Error::input("read", path)(e)),
+    }
+}
+
 /// Whether a line is whole and of a step up to `step`, or with `evaluates` written before the evaluation after it.
 fn is_before(line: &str, step: u64, evaluates: bool) -> bool {
     let value: Option<serde_json::Value> = line.strip_suffix('\n').and_then(|l| serde_json::from_str(l).ok());

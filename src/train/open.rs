@@ -10,6 +10,7 @@ use super::parts::Parts;
 use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
 use super::progress::Progress;
 use super::replan::{self, Resumed, resumed_config};
+use super::rewind::{go_back, step_to_go_back_to};
 use super::run_config::{CONFIG, wanted_config};
 use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
@@ -34,8 +35,11 @@ type Opened = Result<Option<Box<dyn Device>>>;
 pub struct Allow {
     /// Matrix products may be computed by other algorithms than before.
     pub retune: bool,
-    /// Rates, decays, betas and the length of the run may be others from here on.
+    /// Rates, decays, betas and the length of the run may be others from here on, and so may shares of sources and what is
+    /// left out of them.
     pub replan: bool,
+    /// It goes on from this step, and what came after it is no longer part of the run.
+    pub rewind: Option<u64>,
 }
 
 impl Session {
@@ -71,7 +75,7 @@ impl Session {
         let parts = Parts::open(config, model_config, source.as_ref(), previous_lr)?;
         let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
-        let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
+        let deal = Deal::start(&parts.config, &parts.sources, sample, before.map(|m| &m.state))?;
         let state = RunState {
             step: 0,
             // Bias correction belongs to the moments.
@@ -107,7 +111,10 @@ impl Session {
         let run_dir = &lock.run_dir().to_path_buf();
         newest_manifest(run_dir)?;
         clear(run_dir)?;
-        let source = OpenModel::newest(run_dir)?;
+        let source = match allow.rewind {
+            Some(step) => step_to_go_back_to(run_dir, step)?,
+            None => OpenModel::newest(run_dir)?,
+        };
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let mut state = manifest.state.clone();
         let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
@@ -116,7 +123,7 @@ impl Session {
         let was = &mut state.fingerprints.tokenizer;
         *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
         state.fingerprints.check(&parts.fingerprints)?;
-        let deal = Deal::resume(&parts.config, parts.sources.seq_len(), &manifest.state)?;
+        let deal = Deal::resume(&parts.config, &parts.sources, &manifest.state)?;
         if let Some(before) = &before {
             replan::check(before, &parts, state.step, previous)?;
         }
@@ -127,7 +134,9 @@ impl Session {
         };
         let ema = parts.config.ema;
         // Overrides last: the next resume finds them in the file.
-        let how = (device::open, !sets.is_empty() || before.is_some(), || Ok(lock));
+        let how = (device::open, !sets.is_empty() || before.is_some(), || {
+            allow.rewind.map_or(Ok(()), |step| go_back(run_dir, step)).map(|()| lock)
+        });
         let mut session = Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices)?;
             source.load(&model.table, ops, true)?;
@@ -185,7 +194,7 @@ impl Session {
             model,
             workspace,
             ops,
-            mixture: Mixture::new(sources, deal.shares, deal.cursor),
+            mixture: Mixture::new(sources, deal.shares, deal.left_out, deal.cursor),
             evaluations,
             params,
             plan: Plan {
@@ -194,6 +203,7 @@ impl Session {
                 first_sample: state.sample - quantities.batch.samples_before(state.step),
                 quantities,
                 shares_from: deal.from,
+                earlier: deal.earlier,
             },
             progress,
             saved: (state.step > 0).then_some(state.step),

@@ -65,7 +65,7 @@ pub fn check_tokens(
     let vocab = model.config.vocab_size as u32;
     let (mut cursor, mut window) = (deal.cursor.clone(), vec![0; sources.seq_len() + 1]);
     for _ in 0..sequences.min(MOST) {
-        let turn = deal.shares.next(&mut cursor);
+        let turn = sources.turn(&deal.shares, &deal.left_out, &mut cursor);
         sources.list()[turn.source].order.read(turn.sample, &mut window, vocab)?;
     }
     evaluations.iter().try_for_each(|set| set.check_tokens(vocab))

@@ -1,5 +1,6 @@
 //! What a run carries from step to step beside weights and counts: the `extra` of a checkpoint's manifest, typed.
 use crate::checkpoint::RunState;
+use crate::config::{MixtureSource, Skip};
 use crate::data::Dealt;
 use crate::schedule::FeedbackState;
 use crate::{Error, Result};
@@ -16,6 +17,27 @@ pub struct Account {
     pub origin: Dealt,
     /// What was dealt out before the checkpoint.
     pub dealt: Dealt,
+    /// The shares before those, in order, back to the beginning of the run; of a run that changed them under a version that
+    /// did not keep them, those since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+}
+
+/// Shares that ended, and what they were a function of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Step at which they began.
+    pub from: u64,
+    /// What was dealt out before it.
+    pub origin: Dealt,
+    /// Steps that the run was to have.
+    pub steps: u64,
+    /// The sources of a mixture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mixture: Vec<MixtureSource>,
+    /// What was left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<Skip>,
 }
 
 /// The state of a run that is no count of [`RunState`]. What is absent is not written, and what another version of the
@@ -35,7 +57,7 @@ pub struct Progress {
     /// What a schedule that looks at the loss remembers.
     #[serde(skip_serializing_if = "is_default")]
     pub feedback: FeedbackState,
-    /// Of a mixture; one source needs none.
+    /// Of a mixture; one source needs none, unless something of it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixture: Option<Account>,
     /// Whether what is evaluated after the present step is not, or not wholly, in the log.

@@ -65,7 +65,7 @@ pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan:
 }
 
 /// The configuration that was accepted by an override since the checkpoint was saved.
-fn accepted(run_dir: &Path, state: &RunState) -> Result<Option<Value>> {
+pub fn accepted(run_dir: &Path, state: &RunState) -> Result<Option<Value>> {
     let path = run_dir.join(OVERRIDE);
     let text = match std::fs::read(&path) {
         Ok(text) => text,

@@ -12,7 +12,7 @@ use crate::config::{Cadence, TimeSpan};
 use crate::data::{Batch, Cursor};
 use crate::ops::{AdamSettings, Update};
 use crate::schedule::{Quantities, Schedule, Settings};
-use crate::stop;
+use crate::stop::{self, shell_word};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -90,6 +90,9 @@ impl Session {
                 let result = self.finish(in_flight.pop_front().expect("more than none"), display)?;
                 loss = Some(result.loss);
                 skips = if result.applied { 0 } else { skips + 1 };
+                if !result.applied {
+                    self.say_skipped(result, display);
+                }
                 if skips == SKIPS_MAX {
                     return Err(self.not_finite(result));
                 }
@@ -289,17 +292,33 @@ impl Session {
         Ok(())
     }
 
+    /// That an update was skipped, and how to see what its step read. A loss that is not finite is of some rows; a
+    /// gradient is of all of them.
+    fn say_skipped(&self, result: StepResult, display: &Display) {
+        let (step, run) = (self.state.step, shell_word(&self.config.run_dir));
+        let (what, row) = match result.bad_row {
+            Some(row) => (format!("the loss of row {row}"), format!(" --row {row}")),
+            None => ("the gradient".into(), String::new()),
+        };
+        display.line(&format!(
+            "warning: step {step}: {what} is not finite, the update was skipped; what it read: `rewarm data where {run} \
+             --step {step}{row}`"
+        ));
+    }
+
     fn not_finite(&self, result: StepResult) -> Error {
+        let (step, run) = (self.state.step, shell_word(&self.config.run_dir));
         Error::failed(format!(
-            "loss {} and gradient norm {} at step {}: {SKIPS_MAX} updates in a row were skipped; nothing after the \
-             last checkpoint was saved. Resume from it with a smaller learning rate (a new phase), or look at \
-             samples {}..{}",
+            "loss {} and gradient norm {} at step {step}: {SKIPS_MAX} updates in a row were skipped; nothing after the \
+             last checkpoint was saved. Resume from it with a smaller learning rate (a new phase), or look at what steps \
+             {} to {step} read (`rewarm data where {run} --step {step}`), and resume with --override and a data.skip that \
+             leaves it out",
             result.loss,
             result.norm,
-            self.state.step,
-            self.plan.first_sample
-                + self.plan.quantities.batch.samples_before(self.state.step - u64::from(SKIPS_MAX)),
-            self.state.sample
+            step + 1 - u64::from(SKIPS_MAX)
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

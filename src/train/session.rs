@@ -2,7 +2,7 @@
 use super::evaluate::Evaluation;
 use super::left::TimeLeft;
 use super::metrics::Metrics;
-use super::progress::Progress;
+use super::progress::{Earlier, Progress};
 use crate::backend::MemoryPlan;
 use crate::checkpoint::{RunLock, RunState};
 use crate::config::Config;
@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub first_sample: u64,
     /// Step at which the mixture's shares begin.
     pub shares_from: u64,
+    /// The shares before them.
+    pub earlier: Vec<Earlier>,
 }
 
 /// What goes with the weights into every checkpoint.

@@ -27,6 +27,8 @@ pub struct StepResult {
     pub norm_l1: f64,
     /// Whether the update was made; it is not when the norm is not finite.
     pub applied: bool,
+    /// The first sequence of the batch whose loss is not finite.
+    pub bad_row: Option<usize>,
 }
 
 /// A step that was issued, and whose result was not yet asked for.
@@ -90,7 +92,9 @@ pub fn finish_step(ops: &mut dyn Backend, issued: Issued) -> Result<StepResult> 
     assert_eq!(losses.len(), issued.rows, "the backend keeps the losses of all micro-batches");
     // Sequence by sequence, so that the split into micro-batches does not change the order of additions.
     let sequences = losses.chunks(issued.time).map(|s| s.iter().map(|&x| x as f64).sum::<f64>());
-    Ok(StepResult { loss: sequences.sum::<f64>() / issued.counted as f64, norm, norm_l1, applied })
+    let bad_row = sequences.clone().position(|loss| !loss.is_finite());
+    let loss = sequences.sum::<f64>() / issued.counted as f64;
+    Ok(StepResult { loss, norm, norm_l1, applied, bad_row })
 }
 
 /// [`issue_step`] and then [`finish_step`], for those who have nothing to do between.

@@ -91,6 +91,11 @@ impl Run {
 
     /// Saves it; two steps are kept.
     pub fn save(&self, storage: &dyn Storage, run_dir: &Path) -> rewarm::Result<Saved> {
+        self.save_keeping(storage, run_dir, 2)
+    }
+
+    /// Saves it; so many steps are kept.
+    pub fn save_keeping(&self, storage: &dyn Storage, run_dir: &Path, keep: usize) -> rewarm::Result<Saved> {
         let snapshot = Snapshot {
             config: &self.config,
             table: &self.table,
@@ -98,7 +103,7 @@ impl Run {
             base_config: None,
             extra_files: &self.extra,
         };
-        checkpoint::save(storage, run_dir, &snapshot, &mut self.values.clone(), 2)
+        checkpoint::save(storage, run_dir, &snapshot, &mut self.values.clone(), keep)
     }
 
     /// Whether `dir` loads, verified, to exactly this state.

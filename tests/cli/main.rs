@@ -13,6 +13,7 @@ mod mixture;
 mod model_dirs;
 mod plan;
 mod refine;
+mod seen;
 mod selftest;
 mod shell;
 mod support;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::support::*;
 use proptest::prelude::*;
-use rewarm::data::{Batch, Corpus, Dealt, Mixture, Order, Shares, Side, Source, Sources, Split, fill_batch};
+use rewarm::data::{
+    Batch, Corpus, Dealt, LeftOut, Mixture, Order, Shares, Side, Source, Sources, Split, fill_batch,
+};
 use tempfile::tempdir;
 
 const VOCAB: u32 = 65_536;
@@ -26,10 +28,10 @@ fn sources(folder: &Path, documents: &[usize]) -> Sources {
 }
 
 fn mixture(folder: &Path, documents: &[usize], changes: &[(u64, Vec<f64>)]) -> Mixture {
-    let origin = Dealt { sample: 0, taken: vec![0; documents.len()] };
+    let origin = Dealt::nothing(documents.len());
     let shares = Shares::new(origin, changes).unwrap();
     let cursor = shares.seek(0);
-    Mixture::new(sources(folder, documents), shares, cursor)
+    Mixture::new(sources(folder, documents), shares, vec![LeftOut::default(); documents.len()], cursor)
 }
 
 /// The next sequences, as batches of these sizes give them.
@@ -126,7 +128,7 @@ proptest! {
         let text = serde_json::to_string(first.dealt()).unwrap();
         let shares = first.shares().clone();
         for cursor in [shares.at(serde_json::from_str(&text).unwrap()), shares.seek(half as u64)] {
-            let mut rest = Mixture::new(sources(dir.path(), &documents), shares.clone(), cursor);
+            let mut rest = Mixture::new(sources(dir.path(), &documents), shares.clone(), first.left_out().to_vec(), cursor);
             prop_assert_eq!(&read(&mut rest, &[total - half])[..], &sequences[half..]);
         }
 

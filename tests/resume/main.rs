@@ -6,6 +6,7 @@ mod ema;
 mod feedback;
 mod mixture;
 mod replan;
+mod rewind;
 mod skipped;
 mod soak;
 mod startup;

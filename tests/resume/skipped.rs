@@ -112,6 +112,27 @@ fn check(run: &Path, position: fn([u64; 2]) -> u64, samples: u64) {
     assert!(early.len() >= 2 && late.len() >= 2 && skipped.len() <= 20, "{skipped:?}");
 }
 
+/// What is said of a skipped update is a command, and the row that it names read the token.
+fn named_rows_hold_the_poison(dir: &Dir, said: &Said) {
+    let skipped = steps_of(&dir.join("run")).iter().filter(|step| step["applied"] == false).count();
+    let commands: Vec<&str> = said.err.lines().filter_map(|line| line.split('`').nth(1)).collect();
+    assert_eq!(commands.len(), skipped, "{}", said.err);
+    let data = fs::read(dir.join("tokens.bin")).unwrap();
+    for command in commands {
+        let command = command.strip_prefix("rewarm ").unwrap();
+        assert!(command.starts_with("data where ") && command.contains(" --step "), "{command}");
+        let rows: Value = serde_json::from_str(line(dir, &format!("{command} --json")).ok()).unwrap();
+        let holds = |row: &Value| {
+            let [start, end] =
+                [0, 1].map(|i| row["documents"][0]["shard_tokens"][i].as_u64().unwrap() as usize);
+            // Its last token is predicted, not read.
+            data[2 * start..2 * (end - 1)].chunks(2).any(|t| u16::from_le_bytes([t[0], t[1]]) == POISON)
+        };
+        assert!(rows.as_array().unwrap().iter().any(holds), "{command}");
+        assert!(!command.contains("--row") || rows.as_array().unwrap().len() == 1, "{command}");
+    }
+}
+
 /// The same run again: killed at once, and from the checkpoint behind the first skipped update.
 fn killed_and_resumed(whole: &Dir, dir: &Dir) {
     let mut child = start(dir, &["train", "DIR/poisoned.toml"]);
@@ -136,8 +157,10 @@ fn killed_and_resumed(whole: &Dir, dir: &Dir) {
 /// A run, the same one killed and resumed, and the checks of both.
 fn counts(device: &str, counter: &str, batch: &str, samples: u64, position: fn([u64; 2]) -> u64) {
     let whole = poisoned(device, counter, batch);
-    line(&whole, "train DIR/poisoned.toml").ok();
+    let said = line(&whole, "train DIR/poisoned.toml");
+    said.ok();
     check(&whole.join("run"), position, samples);
+    named_rows_hold_the_poison(&whole, &said);
     killed_and_resumed(&whole, &poisoned(device, counter, batch));
 }
 

@@ -1,0 +1,179 @@
+//! `rewarm data where`: the documents that a step of a run reads, and the steps that read a document.
+use super::print_pretty;
+use crate::config::Documents;
+use crate::console::print;
+use crate::data::{Excerpt, Order, Shard, TextTokenizer, Turn};
+use crate::train::{History, check_documents};
+use crate::{Error, Result};
+use clap::Args;
+use serde::Serialize;
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+
+/// Arguments of `rewarm data where`.
+#[derive(Debug, Args)]
+pub struct WhereArgs {
+    /// A run directory, one of its steps, or a run configuration (TOML), whose run has not begun
+    run: PathBuf,
+    /// A step as the log counts them: 1 is the first
+    #[arg(long, value_name = "N", required_unless_present = "document", conflicts_with = "document")]
+    step: Option<u64>,
+    /// One row of its batch [default: all]; 0 is the first
+    #[arg(long, value_name = "R", requires = "step")]
+    row: Option<u64>,
+    /// Show what was read as text, by the tokenizer of the run
+    #[arg(long)]
+    text: bool,
+    /// A document, or several (a.bin:42..44, without the last): which steps read it
+    #[arg(long, value_name = "SHARD:42", conflicts_with = "text")]
+    document: Option<Documents>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A row of a step.
+#[derive(Serialize)]
+struct Row {
+    step: u64,
+    row: u64,
+    /// Name of the source.
+    source: String,
+    /// Of the order of the source, as `data.skip` counts.
+    sample: u64,
+    /// Pass over the source, from 0.
+    epoch: u64,
+    documents: Vec<Part>,
+}
+
+/// Consecutive tokens of a document; ends are excluded.
+#[derive(Serialize)]
+struct Part {
+    shard: String,
+    document: u64,
+    /// Inside of the document.
+    tokens: [u64; 2],
+    /// Inside of the shard.
+    shard_tokens: [u64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &WhereArgs) -> Result<()> {
+    let history = History::open(&args.run, &[])?;
+    let rows = match (&args.document, args.step) {
+        (Some(documents), _) => readers(&history, documents)?,
+        (None, step) => rows(&history, step.unwrap_or_default(), args)?,
+    };
+    if args.json {
+        return print_pretty(&rows);
+    }
+    let (taken, steps) = history.steps();
+    let mut text: String = rows.iter().map(Row::to_string).collect();
+    if let Some(documents) = args.document.as_ref().filter(|_| rows.is_empty()) {
+        text = format!("no step of the run reads {documents}; it has {steps}\n");
+    } else if rows.last().is_some_and(|row| row.step > taken) {
+        text += &format!("steps behind {taken} are not saved yet\n");
+    }
+    print(&text)
+}
+
+/// What a step reads.
+fn rows(history: &History, step: u64, args: &WhereArgs) -> Result<Vec<Row>> {
+    let tokenizer = args.text.then(|| match history.tokenizer() {
+        Some(path) => TextTokenizer::load(path),
+        None => Err(Error::refused(format!(
+            "{} has no tokenizer, which --text needs; name one in data.tokenizer",
+            args.run.display()
+        ))),
+    });
+    let tokenizer = tokenizer.transpose()?;
+    let turns = history.rows(step)?;
+    let count = turns.len();
+    if let Some(row) = args.row.filter(|row| *row >= count as u64) {
+        return Err(Error::refused(format!(
+            "row {row} was asked for; step {step} has the rows 0 to {}",
+            count - 1
+        )));
+    }
+    let wanted = turns.into_iter().zip(0..).filter(|(_, row)| args.row.is_none_or(|wanted| wanted == *row));
+    wanted.map(|(turn, row)| seen(history, step, row, turn, tokenizer.as_ref())).collect()
+}
+
+fn seen(
+    history: &History,
+    step: u64,
+    row: u64,
+    turn: Turn,
+    tokenizer: Option<&TextTokenizer>,
+) -> Result<Row> {
+    let Turn { source, sample } = turn;
+    let source = &history.sources().list()[source];
+    let part = |excerpt: &Excerpt| part(&source.order, *excerpt, tokenizer);
+    let documents = source.order.excerpts(sample)?.iter().map(part).collect::<Result<_>>()?;
+    let epoch = source.order.window_of(sample).0;
+    Ok(Row { step, row, source: source.name.clone(), sample, epoch, documents })
+}
+
+fn part(
+    order: &Order,
+    Excerpt { place, tokens }: Excerpt,
+    tokenizer: Option<&TextTokenizer>,
+) -> Result<Part> {
+    let shard: &Shard = &order.corpus().shards()[place.shard];
+    let text = |tokenizer: &TextTokenizer| {
+        let mut read = vec![0; tokens as usize];
+        shard.read(place.token, &mut read, tokenizer.vocab_size())?;
+        tokenizer.decode(&read)
+    };
+    Ok(Part {
+        shard: shard.path().display().to_string(),
+        document: place.document,
+        tokens: [place.offset, place.offset + tokens],
+        shard_tokens: [place.token, place.token + tokens],
+        text: tokenizer.map(text).transpose()?,
+    })
+}
+
+/// Every row of the run with a token of these documents; of what it reads, those parts.
+fn readers(history: &History, documents: &Documents) -> Result<Vec<Row>> {
+    let (source, shard) = history.sources().find_shard(&documents.shard)?;
+    let order = &history.sources().list()[source].order;
+    check_documents(documents, order.corpus().shards()[shard].documents())?;
+    let mut windows = Vec::new();
+    for document in documents.range.clone() {
+        let Some(of_document) = order.windows_with(shard, document)? else {
+            return Err(Error::refused(format!(
+                "document {document} of {} is held out for validation: no step reads it",
+                documents.shard
+            )));
+        };
+        windows.extend(of_document);
+    }
+    windows.sort_unstable();
+    windows.dedup();
+    let mut rows = Vec::new();
+    let name = order.corpus().shards()[shard].path().display().to_string();
+    history.readers(source, &windows, |step, row, sample| {
+        let mut found = seen(history, step, row, Turn { source, sample }, None)?;
+        found.documents.retain(|part| part.shard == name && documents.range.contains(&part.document));
+        rows.push(found);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+impl Display for Row {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { step, row, source, sample, epoch, documents } = self;
+        writeln!(f, "step {step}, row {row}: sample {sample} of {source}, epoch {epoch}")?;
+        for Part { shard, document, tokens: [start, end], text, .. } in documents {
+            writeln!(f, "  {shard}:{document}, tokens {start}..{end}")?;
+            if let Some(text) = text {
+                writeln!(f, "    {text:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
