@@ -26,3 +26,10 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|e| Error::failed(format!("cannot print JSON: {e}")))?;
     crate::console::print(&text)
 }
+
+/// The same on several lines, for people and programs.
+pub fn print_pretty(value: &impl serde::Serialize) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::failed(format!("cannot print JSON: {e}")))?;
+    crate::console::print(&text)
+}

@@ -130,9 +130,11 @@ impl Session {
     /// What the next checkpoint carries of the mixture: nothing where there is one source, and all of it was read. No step
     /// is in flight.
     pub(super) fn keep_deal(&mut self) {
-        let whole = self.mixture.left_out().iter().all(LeftOut::is_empty) && self.plan.earlier.is_empty();
+        let (origin, dealt) = (self.mixture.shares().origin().clone(), self.mixture.dealt().clone());
+        let whole = self.mixture.left_out().iter().all(LeftOut::is_empty)
+            && self.plan.earlier.is_empty()
+            && dealt.passed.is_empty();
         if self.mixture.sources().are_mixed() || !whole {
-            let (origin, dealt) = (self.mixture.shares().origin().clone(), self.mixture.dealt().clone());
             let (from, earlier) = (self.plan.shares_from, self.plan.earlier.clone());
             self.progress.mixture = Some(Account { from, origin, dealt, earlier });
         }

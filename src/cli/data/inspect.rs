@@ -1,6 +1,6 @@
 //! `rewarm data inspect`: what is in token shards.
-use super::print_pretty;
 use crate::Result;
+use crate::cli::common::print_pretty;
 use crate::config::Config;
 use crate::console::print;
 use crate::data::{Corpus, Inspection, TextTokenizer, inspect};

@@ -1,6 +1,6 @@
 //! `rewarm data mix`: what every source of a run has given at some of its steps.
-use super::print_pretty;
 use crate::Result;
+use crate::cli::common::print_pretty;
 use crate::console::print;
 use crate::data::{Dealt, Source};
 use crate::train::History;

@@ -5,7 +5,7 @@ mod seen;
 mod tokenize;
 mod verify;
 
-use crate::{Error, Result};
+use crate::Result;
 use clap::Subcommand;
 
 /// Sub-commands of `rewarm data`.
@@ -32,11 +32,4 @@ pub fn run(command: DataCommand) -> Result<()> {
         DataCommand::Where(args) => seen::run(&args),
         DataCommand::Mix(args) => mix::run(&args),
     }
-}
-
-/// Prints JSON for people and programs.
-fn print_pretty(value: &impl serde::Serialize) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|e| Error::failed(format!("cannot write JSON: {e}")))?;
-    crate::console::print(&text)
 }

@@ -1,5 +1,5 @@
 //! `rewarm data where`: the documents that a step of a run reads, and the steps that read a document.
-use super::print_pretty;
+use crate::cli::common::print_pretty;
 use crate::config::Documents;
 use crate::console::print;
 use crate::data::{Excerpt, Order, Shard, TextTokenizer, Turn};

@@ -1,6 +1,6 @@
 //! `rewarm data verify`: every fault of token shards.
-use super::print_pretty;
 use crate::Result;
+use crate::cli::common::print_pretty;
 use crate::console::print;
 use crate::data::{Progress, TextTokenizer, Verification, verify};
 use clap::Args;

@@ -50,6 +50,7 @@ init = "normal"
 train = ["data/a", "raw-u16:b.bin"]
 validation_fraction = 0.1
 tokenizer = "tokenizer.json"
+skip = ["samples 5..9 of train", "document pile.bin:7"]
 [[data.validation]]
 name = "upstream"
 paths = ["data/c"]

@@ -166,6 +166,13 @@ fn impossible_combinations_are_refused_by_key() {
         "data.validation[0].name",
         "choose another",
     );
+    for (skip, why) in [
+        ("sample:7", "samples 548..552 of SOURCE"),
+        ("samples 9..7", "samples 548..552 of SOURCE"),
+        ("samples 7..9 of other", "of which source the samples are: train"),
+    ] {
+        assert_refused(SMALL, &[&format!("data.skip=[{skip:?}]")], "data.skip", why);
+    }
     assert_refused(STARTED, &["model.hidden_size=64"], "model.hidden_size and start.from", "remove");
     assert_refused(STARTED, &["model.init=small"], "model.init and start.from", "remove");
     let sets = ["schedule.warmup=2000", "data.seq_len=512"];

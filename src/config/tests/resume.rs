@@ -38,6 +38,7 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
     }
     let plan = [
         "schedule.warmup=1",
+        "data.skip=[\"sample 7\"]",
         "train.steps=1001",
         "optim.weight_decay=0",
         "optim.betas=[0.8, 0.9]",

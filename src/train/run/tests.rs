@@ -74,7 +74,7 @@ fn shard(dir: &Path, name: &str, documents: u32, first: u32) {
 fn data() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, documents, first) in
-        [("new-a", 60, 0), ("new-b", 45, 900), ("small", 9, 1900), ("old", 50, 2400)]
+        [("new-a", 60, 0), ("new-b", 45, 900), ("small", 14, 1900), ("old", 50, 2400)]
     {
         shard(dir.path(), name, documents, first);
     }
@@ -156,7 +156,7 @@ fn a_mixture_through_resumes_changes_and_a_rewind() {
     drop(session);
 
     // Other shares, and some of it left out: a rewind follows, so this part is done twice.
-    let skip = r#"data.skip=["samples 60..75 of small", "documents new-b.bin:3..6", "document old:20"]"#;
+    let skip = r#"data.skip=["samples 90..105 of small", "documents new-b.bin:3..6", "document old:20"]"#;
     let mix = |weight: f64| {
         let list = config.data.mixture.clone();
         let list: Vec<String> = list
@@ -197,7 +197,7 @@ fn a_mixture_through_resumes_changes_and_a_rewind() {
     for step in 151..=300 {
         for turn in history.rows(step).unwrap() {
             let window = history.sources().list()[turn.source].order.window_of(turn.sample).1;
-            assert!(turn.source != 1 || !(60..75).contains(&turn.sample), "step {step}");
+            assert!(turn.source != 1 || !(90..105).contains(&turn.sample), "step {step}");
             assert!(turn.source != 0 || !windows.contains(&window), "step {step}");
         }
     }
