@@ -1,9 +1,10 @@
 //! `[[data.mixture]]`: training data of several sources, replay being one of them.
 use super::Config;
+use super::limits::{Offset, WhenEmpty, is_refuse};
 use super::refuse::refuse;
 use crate::Result;
 use crate::data::{Dealt, Shares};
-use crate::schedule::{Quantity, RawPhase, RunSize};
+use crate::schedule::{Quantity, RawPhase, RunSize, TokenCount};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
@@ -38,6 +39,18 @@ pub struct MixtureSource {
     /// How the fraction changes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fraction_phases: Vec<RawPhase>,
+    /// How often a run may read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// How many tokens a run may take of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenCount>,
+    /// Where in its order a run begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<Offset>,
+    /// What becomes of it when it has given all that it may.
+    #[serde(skip_serializing_if = "is_refuse")]
+    pub when_empty: WhenEmpty,
 }
 
 /// The share of a source, in steps.
@@ -47,6 +60,32 @@ struct Share {
 }
 
 impl MixtureSource {
+    /// The most samples that it may give, of `windows` in an epoch: without any limit of its own, each once.
+    pub fn limit(&self, seq_len: usize, windows: u64) -> Option<u64> {
+        // Epochs are written in decimals: 0.1 of 30 windows are 3.
+        let epochs = self.epochs.map(|epochs| (epochs * windows as f64 + 1e-6) as u64);
+        let tokens = self.tokens.map(|tokens| tokens.0 / seq_len as u64);
+        match self.when_empty {
+            WhenEmpty::Repeat => None,
+            WhenEmpty::Refuse | WhenEmpty::Others => epochs.into_iter().chain(tokens).min().or(Some(windows)),
+        }
+    }
+
+    /// Whether it says how much of it may be read.
+    pub fn says_limit(&self) -> bool {
+        self.epochs.is_some() || self.tokens.is_some()
+    }
+
+    fn check_limits(&self, at: &str) -> Result<()> {
+        if self.when_empty == WhenEmpty::Repeat && self.says_limit() {
+            return refuse(format!(
+                "{at} ({:?}) has a limit (epochs or tokens) and when_empty = \"repeat\", which has none; remove one",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
     /// The set of its held-out documents.
     pub fn heldout(&self) -> String {
         format!("{HELDOUT}-{}", self.name)
@@ -57,6 +96,7 @@ impl MixtureSource {
         if self.paths.is_empty() {
             return refuse(format!("{at}.paths is empty; list at least one corpus"));
         }
+        self.check_limits(at)?;
         let a_weight = self.weight.is_some() || !self.weight_phases.is_empty();
         match self.fraction {
             Some(_) if a_weight => refuse(format!(

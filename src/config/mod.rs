@@ -6,6 +6,7 @@ mod batch;
 mod elsewhere;
 mod keys;
 mod layers;
+mod limits;
 mod mixture;
 mod page;
 mod preview;
@@ -22,6 +23,7 @@ mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
 pub use keys::set_for_flag;
+pub use limits::{Offset, WhenEmpty};
 pub use mixture::{HELDOUT, MixtureSource};
 pub use page::listing;
 pub use preview::Preview;

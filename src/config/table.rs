@@ -3,8 +3,8 @@
 //! Everything that is said about a key is derived from here: the check of a file and of `--set`, the answer to a key that
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
-use super::Cadence;
 use super::sections::{DataStart, OptimizerStart};
+use super::{Cadence, Offset, WhenEmpty};
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
 use crate::ops::Gelu;
@@ -80,6 +80,12 @@ const DEVICE: Kind = {
 const CADENCE: Kind = {
     const EXPECTED: &str = r#"a number of steps, or a time such as "30m""#;
     Read(|value, at| parsed::<Cadence>(value, at, EXPECTED), EXPECTED)
+};
+
+/// An [`Offset`].
+const OFFSET: Kind = {
+    const EXPECTED: &str = r#"a number of tokens, such as "10M", or "after:RUN""#;
+    Read(|value, at| parsed::<Offset>(value, at, EXPECTED), EXPECTED)
 };
 
 /// Every key, in the order of the sections of a file. A test holds this list and [`super::RawConfig`] together. Arguments
@@ -161,6 +167,15 @@ pub(crate) const KEYS: &[Key] = &[
         "instead: its share of all tokens"),
     key("data.mixture[].fraction_phases", Phases, NONE, Plan,
         "how the fraction changes, as `[[schedule.phases]]`"),
+    key("data.mixture[].epochs", Number(ABOVE_0), "1, at the start of a run", Plan,
+        "how often a run may read it"),
+    key("data.mixture[].tokens", Tokens, NONE, Plan,
+        "how many tokens a run may take of it"),
+    key("data.mixture[].offset", OFFSET, "the beginning", Fixed,
+        "where in its order a run begins: tokens, or `\"after:RUN\"`, behind what the newest checkpoint of RUN has read"),
+    key("data.mixture[].when_empty", Choice(WhenEmpty::VARIANTS), "\"refuse\"", Plan,
+        "what becomes of a source that has given what it may: the run is `\"refuse\"`d before its first step; \
+         `\"repeat\"`: it has no limit; `\"others\"`: they share what it had"),
     key("data.seq_len", Whole(SIZE), "all the model takes", Fixed,
         "tokens of a sequence"),
     key("data.validation_fraction", Number(BELOW_1), "0", Fixed,

@@ -80,6 +80,12 @@ impl Order {
         self.stream.corpus()
     }
 
+    /// Whether every sample is the same as in another.
+    pub fn is_that_of(&self, other: &Self) -> bool {
+        let same = |order: &Self| (order.corpus().fingerprint(), order.tokens(), order.seq_len, order.seed);
+        same(self) == same(other)
+    }
+
     /// Epoch and window of a sample. Samples past the first epoch continue with the next epoch's permutation.
     pub fn window_of(&self, sample: u64) -> (u64, u64) {
         let (epoch, i) = (sample / self.windows, sample % self.windows);

@@ -26,6 +26,10 @@ pub struct Shares {
     stretches: Vec<Stretch>,
     /// Where the first stretch starts.
     origin: Dealt,
+    /// What holds from its origin on, where a source has given all that it may.
+    then: Option<Box<Shares>>,
+    /// The sample before which all of them have.
+    exhausted: Option<u64>,
 }
 
 /// Samples with the same shares.
@@ -115,7 +119,49 @@ impl Shares {
             }
             stretches.push(Stretch { first: *first, parts: parts_of(shares, unit), due: due.clone() });
         }
-        Ok(Self { unit, stretches, origin })
+        Ok(Self { unit, stretches, origin, then: None, exhausted: None })
+    }
+
+    /// The same, but that a source to which as many samples are due as it may give leaves its share to the others, in
+    /// proportion to theirs. Where the window of its last sample closes, that sample was given, and no other was.
+    pub fn limited(mut self, limits: &[Option<u64>]) -> Result<Self> {
+        let ends = (0..self.sources()).filter_map(|source| {
+            let limit = limits[source]?;
+            match limit.checked_sub(1).filter(|_| self.origin.taken[source] < limit) {
+                Some(last) => Some(self.window(source, last).closes).filter(|end| *end != NEVER),
+                None => Some(self.origin.sample),
+            }
+        });
+        let Some(end) = ends.min() else { return Ok(self) };
+        let dealt = self.seek(end).dealt;
+        let is_empty = |source: usize| limits[source].is_some_and(|limit| dealt.taken[source] >= limit);
+        let current = self.stretches.partition_point(|stretch| stretch.first <= end).max(1) - 1;
+        let left = |stretch: &Stretch| -> (u64, Vec<f64>) {
+            let parts = stretch.parts.iter().enumerate();
+            let left = parts.map(|(source, parts)| if is_empty(source) { 0.0 } else { *parts as f64 });
+            (stretch.first.max(end), left.collect())
+        };
+        let changes: Vec<_> = self.stretches[current..].iter().map(left).collect();
+        let nothing = changes.iter().position(|(_, left)| left.iter().all(|parts| *parts == 0.0));
+        self.exhausted = nothing.map(|i| changes[i].0);
+        let changes = &changes[..nothing.unwrap_or(changes.len())];
+        if !changes.is_empty() {
+            let limits: Vec<_> = (0..limits.len()).map(|i| limits[i].filter(|_| !is_empty(i))).collect();
+            let then = Self::new(dealt, changes)?.limited(&limits)?;
+            self.exhausted = [self.exhausted, then.exhausted].into_iter().flatten().min();
+            self.then = Some(Box::new(then));
+        }
+        Ok(self)
+    }
+
+    /// The sample before which all sources have given all that they may, where they come to that.
+    pub fn exhausted(&self) -> Option<u64> {
+        self.exhausted
+    }
+
+    /// What holds at a sample, where it is not these shares.
+    fn then(&self, sample: u64) -> Option<&Self> {
+        self.then.as_deref().filter(|then| sample >= then.origin.sample)
     }
 
     /// Number of sources that share the samples.
@@ -130,6 +176,9 @@ impl Shares {
 
     /// Samples due to each source among the first `sample` of the run, which may not lie before the origin.
     pub fn due(&self, sample: u64) -> Vec<f64> {
+        if let Some(then) = self.then(sample) {
+            return then.due(sample);
+        }
         let after = self.stretches.partition_point(|stretch| stretch.first <= sample).max(1);
         let due = self.stretches[after - 1].due_at(sample);
         due.into_iter().map(|parts| parts as f64 / self.unit as f64).collect()
@@ -142,6 +191,9 @@ impl Shares {
     /// digits. Otherwise all samples since the origin are dealt out again.
     pub fn seek(&self, sample: u64) -> Cursor {
         assert!(sample >= self.origin.sample, "what lies before the origin is settled");
+        if let Some(then) = self.then(sample) {
+            return then.seek(sample);
+        }
         let mut start = self.origin.clone();
         if let [stretch] = &self.stretches[..] {
             let periods = sample.saturating_sub(start.sample) / self.unit;
@@ -157,12 +209,21 @@ impl Shares {
 
     /// The position at which this was dealt out.
     pub fn at(&self, dealt: Dealt) -> Cursor {
+        if let Some(then) = self.then(dealt.sample) {
+            return then.at(dealt);
+        }
         let windows = (0..dealt.taken.len()).map(|source| self.window(source, dealt.taken[source])).collect();
         Cursor { dealt, windows }
     }
 
     /// Whose turn the next sample is.
     pub fn next(&self, cursor: &mut Cursor) -> Turn {
+        if let Some(then) = self.then(cursor.dealt.sample) {
+            if cursor.dealt.sample == then.origin.sample {
+                *cursor = then.at(cursor.dealt.clone());
+            }
+            return then.next(cursor);
+        }
         let Cursor { dealt, windows } = cursor;
         let open = windows.iter().enumerate().filter(|(_, window)| window.opens <= dealt.sample);
         let (source, _) = open
@@ -242,141 +303,4 @@ fn parts_of(shares: &[f64], unit: u64) -> Vec<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn fixed(weights: &[f64]) -> Shares {
-        Shares::new(start(weights.len()), &[(0, weights.to_vec())]).unwrap()
-    }
-
-    fn start(sources: usize) -> Dealt {
-        Dealt::nothing(sources)
-    }
-
-    fn turns(shares: &Shares, samples: u64) -> Vec<Turn> {
-        let mut cursor = shares.seek(0);
-        (0..samples).map(|_| shares.next(&mut cursor)).collect()
-    }
-
-    fn sources(shares: &Shares, samples: u64) -> String {
-        turns(shares, samples).iter().map(|turn| char::from(b'a' + turn.source as u8)).collect()
-    }
-
-    #[test]
-    fn the_order_is_a_promise() {
-        // A change would break every run that is resumed.
-        assert_eq!(sources(&fixed(&[1.0]), 4), "aaaa");
-        assert_eq!(sources(&fixed(&[0.75, 0.25]), 12), ORDER_THREE_TO_ONE);
-        assert_eq!(sources(&fixed(&[0.5, 0.3, 0.2]), 20), ORDER_OF_THREE);
-        let changes = [(0, vec![1.0, 0.0]), (5, vec![0.5, 0.5]), (11, vec![0.1, 0.9])];
-        assert_eq!(sources(&Shares::new(start(2), &changes).unwrap(), 20), ORDER_WITH_CHANGES);
-    }
-
-    const ORDER_THREE_TO_ONE: &str = "aaabaaabaaab";
-    const ORDER_OF_THREE: &str = "abacababacabacababac";
-    const ORDER_WITH_CHANGES: &str = "aaaaaabababbbbbbbbba";
-
-    #[test]
-    fn shares_are_whole_parts_where_they_can_be() {
-        let unit = |weights: &[f64]| fixed(weights).unit;
-        assert_eq!(unit(&[1.0]), 1);
-        assert_eq!(unit(&[0.95, 0.05]), 20);
-        assert_eq!(unit(&[1.0, 1.0, 1.0]), 3);
-        // SlimPajama in percent: two digits are enough.
-        assert_eq!(unit(&[67.0, 15.0, 4.5, 4.5, 4.5, 2.5, 2.0]), 200);
-        assert_eq!(unit(&[0.5f64.sqrt(), 1.0]), FINE_UNIT);
-        let parts = fixed(&[0.0, 0.5f64.sqrt(), 1.0, 0.0]).stretches[0].parts.clone();
-        assert_eq!((parts[0], parts[3], parts.iter().sum()), (0, 0, FINE_UNIT));
-    }
-
-    #[test]
-    fn weights_without_meaning_are_refused() {
-        for weights in [[0.0, 0.0], [-0.5, 1.0], [f64::NAN, 1.0], [f64::INFINITY, 1.0], [f64::MAX, f64::MAX]]
-        {
-            let error = Shares::new(start(2), &[(0, vec![0.5, 0.5]), (7, weights.to_vec())]).unwrap_err();
-            assert!(error.to_string().contains("from sample 7 on"), "{error}");
-            assert_eq!(error.exit_code(), 1);
-        }
-    }
-
-    #[test]
-    fn fixed_shares_are_found_far_out_at_once() {
-        let shares = fixed(&[67.0, 15.0, 4.5, 4.5, 4.5, 2.5, 2.0]);
-        let mut cursor = shares.seek(1 << 50);
-        assert_eq!(cursor.dealt().taken.iter().sum::<u64>(), 1 << 50);
-        for (taken, due) in cursor.dealt().taken.iter().zip(shares.due(1 << 50)) {
-            assert!((*taken as f64 - due).abs() < 1.0, "{taken} {due}");
-        }
-        shares.next(&mut cursor);
-        assert_eq!(cursor, shares.seek((1 << 50) + 1));
-    }
-
-    /// Weights of 1 to 8 sources: few digits, many, or none at all.
-    fn weights(sources: usize) -> impl Strategy<Value = Vec<f64>> {
-        let one = prop_oneof![Just(0.0), (1u32..20).prop_map(f64::from), 0.0..1.0, 0.0..1e-3];
-        prop::collection::vec(one, sources).prop_filter("one is positive", |w| w.iter().sum::<f64>() > 0.0)
-    }
-
-    /// An origin behind some samples, and stretches of any length.
-    fn any_shares() -> impl Strategy<Value = Shares> {
-        (1usize..8, 1usize..6).prop_flat_map(|(sources, changes)| {
-            let stretch = (1u64..200, weights(sources));
-            let taken = prop::collection::vec(0u64..1000, sources);
-            (taken, prop::collection::vec(stretch, changes)).prop_map(|(taken, stretches)| {
-                let origin = Dealt { sample: taken.iter().sum(), taken, passed: Vec::new() };
-                let mut first = origin.sample;
-                let starts = stretches.iter().map(|(length, weights)| {
-                    first += length;
-                    (first - length, weights.clone())
-                });
-                Shares::new(origin, &starts.collect::<Vec<_>>()).unwrap()
-            })
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
-
-        /// At every prefix less than one sample from what is due, and every sample of a source once and in order.
-        #[test]
-        fn exact_at_every_prefix(shares in any_shares()) {
-            let mut cursor = shares.at(shares.origin.clone());
-            let mut next = shares.origin.taken.clone();
-            for s in shares.origin.sample..shares.origin.sample + 1200 {
-                let turn = shares.next(&mut cursor);
-                prop_assert_eq!(turn.sample, next[turn.source]);
-                next[turn.source] += 1;
-                prop_assert_eq!(&cursor.dealt().taken, &next);
-                let due = shares.stretches.iter().rfind(|t| t.first <= s + 1).unwrap().due_at(s + 1);
-                for (taken, due) in next.iter().zip(due) {
-                    let ahead = i128::from(*taken) * i128::from(shares.unit) - due as i128;
-                    prop_assert!(ahead.unsigned_abs() < u128::from(shares.unit), "{} {}", s, ahead);
-                }
-            }
-        }
-
-        /// What is due is what the weights say, to a rounding.
-        #[test]
-        fn due_is_the_sum_of_shares(weights in weights(5), more in weights(5), change in 1u64..500, end in 1u64..500) {
-            let shares = Shares::new(start(5), &[(0, weights.clone()), (change, more.clone())]).unwrap();
-            let of = |w: &[f64], i: usize| w[i] / w.iter().sum::<f64>();
-            for (i, due) in shares.due(end).into_iter().enumerate() {
-                let (before, after) = (end.min(change) as f64, end.saturating_sub(change) as f64);
-                let expected = before * of(&weights, i) + after * of(&more, i);
-                prop_assert!((due - expected).abs() < 1e-8, "{} {}", due, expected);
-            }
-        }
-
-        /// Looking a position up and walking to it are the same.
-        #[test]
-        fn seeking_is_walking(shares in any_shares(), steps in 0u64..1500) {
-            let mut cursor = shares.at(shares.origin.clone());
-            for _ in 0..steps {
-                shares.next(&mut cursor);
-            }
-            prop_assert_eq!(&shares.seek(shares.origin.sample + steps), &cursor);
-            prop_assert_eq!(&shares.at(cursor.dealt().clone()), &cursor);
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! How the samples of a run are dealt out to its sources: what is said, logged and kept of it, and how it goes on.
-use super::progress::{Account, Earlier, Progress};
+use super::account::account;
+use super::limits;
+use super::progress::{Account, Earlier};
 use super::run_config::saved_config;
 use super::session::Session;
 use super::skip::left_out;
@@ -7,7 +9,6 @@ use super::sources::open_sources;
 use crate::checkpoint::RunState;
 use crate::config::{Config, Data};
 use crate::data::{Cursor, Dealt, LeftOut, Shares, Source, Sources};
-use crate::schedule::BatchPlan;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -30,8 +31,14 @@ pub struct Deal {
 impl Deal {
     /// Of a run whose step 0 is at sample `sample` of the data: 0, or the position in `before`.
     pub fn start(config: &Config, sources: &Sources, sample: u64, before: Option<&RunState>) -> Result<Self> {
+        let begins = limits::beginning(config, sources)?;
         let origin = match before.filter(|_| sample > 0) {
-            None => config.data.untouched(),
+            None => begins,
+            Some(_) if !begins.passed.is_empty() => {
+                return Err(Error::refused(
+                    "data.mixture[].offset and start.data = \"continue\" both say where the data begin; remove one",
+                ));
+            }
             Some(before) => account(before, sources, &config.batch.plan(sources.seq_len()))?.dealt,
         };
         Self::at(config, sources, 0, origin, Vec::new())
@@ -43,14 +50,16 @@ impl Deal {
         let seq_len = sources.seq_len();
         let Account { from, origin, dealt, mut earlier } =
             account(state, sources, &config.batch.plan(seq_len))?;
-        let shares = config.shares(seq_len, from, origin.clone())?;
+        let shares = limits::shares(config, sources, from, origin.clone())?;
         if !sources.are_mixed() && config.data.skip.is_empty() && dealt.passed.is_empty() {
             // The next sample is the next of the order.
             let left_out = vec![LeftOut::default()];
             return Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier });
         }
         let before = saved_config(&state.run_config, &config.run_dir, &[])?;
-        if before.data.skip != config.data.skip || before.shares(seq_len, from, origin.clone())? != shares {
+        if before.data.skip != config.data.skip
+            || limits::shares(&before, sources, from, origin.clone())? != shares
+        {
             if from < state.step {
                 let steps = before.total_steps(seq_len);
                 let Data { mixture, skip, .. } = before.data;
@@ -77,40 +86,10 @@ impl Deal {
         dealt: Dealt,
         earlier: Vec<Earlier>,
     ) -> Result<Self> {
-        let shares = config.shares(sources.seq_len(), from, dealt.clone())?;
+        let shares = limits::shares(config, sources, from, dealt.clone())?;
         let left_out = left_out(&config.data.skip, sources)?;
         Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
     }
-}
-
-/// What a checkpoint says was dealt out; one source that leaves nothing out needs no account of its own.
-fn account(state: &RunState, sources: &Sources, batch: &BatchPlan) -> Result<Account> {
-    read_account(state, sources.list().len(), batch.samples_before(state.step))
-}
-
-/// As [`account`], of a run of so many sources whose steps took `samples`.
-fn read_account(state: &RunState, sources: usize, samples: u64) -> Result<Account> {
-    let sample = state.sample;
-    let fits = |dealt: &Dealt| {
-        let sum: u128 = dealt.taken.iter().map(|taken| u128::from(*taken)).sum();
-        let passed = dealt.passed.is_empty() || dealt.passed.len() == sources;
-        dealt.taken.len() == sources && passed && sum == u128::from(dealt.sample) && dealt.sample <= sample
-    };
-    let why = match Progress::read(state)?.mixture {
-        None if sources == 1 => {
-            let at = |sample| Dealt { sample, taken: vec![sample], passed: Vec::new() };
-            let (origin, dealt) = (at(sample.saturating_sub(samples)), at(sample));
-            return Ok(Account { from: 0, origin, dealt, earlier: Vec::new() });
-        }
-        None => "there is none".into(),
-        Some(saved) if !fits(&saved.origin) || !fits(&saved.dealt) || saved.dealt.sample < sample => {
-            format!("it counts {:?} samples by source, and the run is at {sample}", saved.dealt.taken)
-        }
-        Some(saved) => return Ok(saved),
-    };
-    Err(Error::refused(format!(
-        "the checkpoint's account of its {sources} sources cannot be used: {why}; use the rewarm that wrote it"
-    )))
 }
 
 /// What the sources of a mixture have given since the order of their data began.
@@ -195,7 +174,7 @@ impl fmt::Display for SourceUse {
 /// cannot be opened.
 pub fn source_uses(config: &Config, seq_len: usize) -> Result<Vec<SourceUse>> {
     let sources = open_sources(config, seq_len)?;
-    let shares = config.shares(seq_len, 0, config.data.untouched())?;
+    let shares = limits::shares(config, &sources, 0, limits::beginning(config, &sources)?)?;
     let end = config.batch.plan(seq_len).samples_before(config.total_steps(seq_len));
     Ok(uses(&sources, &shares, end))
 }
@@ -217,36 +196,4 @@ fn uses(sources: &Sources, shares: &Shares, end: u64) -> Vec<SourceUse> {
         });
     }
     uses
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::progress::tests::state;
-    use serde_json::{Value, json};
-
-    #[test]
-    fn an_account_that_does_not_add_up_is_refused() {
-        let account = |origin: [u64; 2], dealt: &[u64]| {
-            let dealt = json!({ "sample": 24, "taken": dealt });
-            json!({ "mixture": { "from": 1, "origin": { "sample": 8, "taken": origin }, "dealt": dealt } })
-        };
-        let read = |sample, extra| super::read_account(&state(sample, extra), 2, 24);
-        let good = read(24, account([6, 2], &[17, 7])).unwrap();
-        assert_eq!((good.from, good.dealt.taken), (1, vec![17, 7]));
-        for (sample, extra) in [
-            (24, Value::Null),
-            (24, json!({ "lr": 1.0 })),
-            (25, account([6, 2], &[17, 7])),
-            (24, account([6, 2], &[17, 8])),
-            (24, account([6, 3], &[17, 7])),
-            (24, account([6, 2], &[24])),
-            (24, account([6, 2], &[u64::MAX, 25])),
-        ] {
-            let error = read(sample, extra.clone()).err().unwrap_or_else(|| panic!("{extra} was taken"));
-            assert_eq!(error.exit_code(), 1);
-            assert!(error.to_string().contains("account of its 2 sources"), "{error}");
-        }
-        let one = super::read_account(&state(24, Value::Null), 1, 16).unwrap();
-        assert_eq!((one.origin.taken, one.dealt.taken), (vec![8], vec![24]));
-    }
 }

@@ -1,15 +1,15 @@
 //! What every step of a run reads, of those that were taken and those that are planned: a function of the shares that held
 //! in each part of the run, which the newest checkpoint carries.
 use super::branch::first_sample;
-use super::claim::newest_manifest;
 use super::deal::Deal;
+use super::kept::Kept;
+use super::limits;
 use super::progress::Earlier;
-use super::replan::accepted;
-use super::run_config::{CONFIG, run_config, saved_config};
+use super::run_config::CONFIG;
 use super::skip::left_out;
 use super::source::OpenModel;
 use super::sources::{open_sources, tokenizer_path};
-use crate::checkpoint::{Disk, Fingerprints, MANIFEST, Manifest, list_steps};
+use crate::checkpoint::{Disk, Fingerprints, MANIFEST, list_steps};
 use crate::config::{Budget, Config};
 use crate::data::{Cursor, Dealt, LeftOut, Shares, Sources, Turn};
 use crate::schedule::BatchPlan;
@@ -56,23 +56,16 @@ impl History {
     /// Of a run directory or one of its steps, or of a configuration, whose run has not begun.
     pub fn open(path: &Path, sets: &[String]) -> Result<Self> {
         if path.join(MANIFEST).exists() {
-            let manifest = Manifest::read(&Disk, path)
-                .map_err(|why| Error::refused(format!("{} is no checkpoint: {why}", path.display())))?;
-            return Self::of_run(path, path.parent().unwrap_or(Path::new("")), &manifest);
+            return Self::of_run(Kept::step(path)?);
         }
         if !path.is_dir() {
             return Self::planned(Config::load(Some(path), sets)?);
         }
-        let steps = list_steps(&Disk, path)?;
-        let newest =
-            steps.iter().find_map(|(_, dir)| Manifest::read(&Disk, dir).ok().map(|read| (dir, read)));
-        match newest {
-            Some((dir, manifest)) => Self::of_run(dir, path, &manifest),
-            None if steps.is_empty() && path.join(CONFIG).exists() => {
-                Self::planned(Config::load(Some(&path.join(CONFIG)), sets)?)
-            }
-            None => Err(newest_manifest(path).err().unwrap_or_else(|| Error::refused("the run was changed"))),
+        let config = path.join(CONFIG);
+        if config.exists() && list_steps(&Disk, path)?.is_empty() {
+            return Self::planned(Config::load(Some(&config), sets)?);
         }
+        Self::of_run(Kept::newest(path)?)
     }
 
     /// Of a run that would be begun with this configuration.
@@ -95,24 +88,11 @@ impl History {
     }
 
     /// Of a run whose newest checkpoint this is.
-    fn of_run(step_dir: &Path, run_dir: &Path, manifest: &Manifest) -> Result<Self> {
-        let state = &manifest.state;
-        let saved = accepted(run_dir, state)?.unwrap_or_else(|| state.run_config.clone());
-        let mut config = saved_config(&saved, run_dir, &[])?;
-        take_paths(&mut config, run_config(&saved, run_dir)?);
-        let sources = open_sources(&config, config.seq_len(&manifest.model)?)?;
-        let (was, is) = (&state.fingerprints.corpus, format!("{:032x}", sources.fingerprint()));
-        if *was != is {
-            return Err(Error::refused(format!(
-                "the fingerprint of the corpus is {was} in {} and {is} now: its data were replaced; restore them, or name \
-                 where they lie in {CONFIG}",
-                step_dir.display()
-            )));
-        }
-        let deal = Deal::resume(&config, &sources, state)?;
+    fn of_run(Kept { dir, state, config, sources }: Kept) -> Result<Self> {
+        let deal = Deal::resume(&config, &sources, &state)?;
         let first =
             state.sample.saturating_sub(config.batch.plan(sources.seq_len()).samples_before(state.step));
-        let own = step_dir.join("tokenizer.json");
+        let own = dir.join("tokenizer.json");
         let tokenizer = if own.exists() { Some(own) } else { tokenizer_path(&config, &sources, None)? };
         Self::of_deal(&config, sources, deal, (first, state.step), tokenizer)
     }
@@ -129,7 +109,7 @@ impl History {
             let mut config = config.clone();
             config.train = Budget::Steps(earlier.steps);
             config.data.mixture.clone_from(&earlier.mixture);
-            let shares = config.shares(seq_len, earlier.from, earlier.origin.clone())?;
+            let shares = limits::shares(&config, &sources, earlier.from, earlier.origin.clone())?;
             Ok(Chapter { from: earlier.from, shares, left_out: left_out(&earlier.skip, &sources)? })
         };
         let mut chapters = deal.earlier.iter().map(chapter).collect::<Result<Vec<_>>>()?;
@@ -228,18 +208,4 @@ impl History {
             ))
         })
     }
-}
-
-/// Where data lie now may have been written into the run's configuration; the rest of it counts once it is resumed.
-fn take_paths(config: &mut Config, now: Config) {
-    let names = |config: &Config| -> Vec<String> {
-        config.data.sources().into_iter().map(|(name, _)| name.to_owned()).collect()
-    };
-    if names(config) == names(&now) {
-        config.data.train = now.data.train;
-        for (source, now) in config.data.mixture.iter_mut().zip(now.data.mixture) {
-            source.paths = now.paths;
-        }
-    }
-    config.data.tokenizer = now.data.tokenizer;
 }

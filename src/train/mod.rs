@@ -1,4 +1,5 @@
 //! Training: one step, the loop around it, evaluation and metrics.
+mod account;
 mod branch;
 mod choices;
 mod claim;
@@ -6,8 +7,10 @@ mod deal;
 mod display;
 mod evaluate;
 mod history;
+mod kept;
 mod leave;
 mod left;
+mod limits;
 mod metrics;
 mod open;
 mod parts;

@@ -5,6 +5,7 @@ use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
 use super::left::TimeLeft;
+use super::limits;
 use super::metrics::{Metrics, has_evaluations};
 use super::parts::Parts;
 use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
@@ -76,6 +77,8 @@ impl Session {
         let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
         let deal = Deal::start(&parts.config, &parts.sources, sample, before.map(|m| &m.state))?;
+        let end = sample + parts.quantities.batch.samples_before(parts.quantities.steps);
+        limits::check(&parts.config, &parts.sources, &deal.shares, end, true)?;
         let state = RunState {
             step: 0,
             // Bias correction belongs to the moments.
@@ -126,6 +129,10 @@ impl Session {
         let deal = Deal::resume(&parts.config, &parts.sources, &manifest.state)?;
         if let Some(before) = &before {
             replan::check(before, &parts, state.step, previous)?;
+            let batch = &parts.quantities.batch;
+            let end = state.sample + batch.samples_before(parts.quantities.steps)
+                - batch.samples_before(state.step);
+            limits::check(&parts.config, &parts.sources, &deal.shares, end, false)?;
         }
         let base = Some(source.raw_config().clone());
         let choices = match parts.config.device {

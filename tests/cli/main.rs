@@ -9,6 +9,7 @@ mod emulated;
 mod examples;
 mod formats;
 mod happy;
+mod limits;
 mod mixture;
 mod model_dirs;
 mod plan;

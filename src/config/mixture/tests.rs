@@ -12,6 +12,10 @@ seq_len = 512
 name = "code"
 paths = ["data/code"]
 weight = 3
+epochs = 1.5
+tokens = "10M"
+offset = "after:runs/a"
+when_empty = "others"
 [[data.mixture]]
 name = "prose"
 paths = ["data/prose", "data/more"]

@@ -27,13 +27,16 @@ validation_fraction = 0.2
 [[data.mixture]]
 name = "new"
 paths = ["DIR/new-a", "DIR/new-b"]
+when_empty = "repeat"
 weight = 3
 [[data.mixture]]
 name = "small"
 paths = ["DIR/small"]
+when_empty = "repeat"
 [[data.mixture]]
 name = "old"
 paths = ["DIR/old"]
+when_empty = "repeat"
 fraction = 0.4
 [[data.mixture.fraction_phases]]
 shape = "linear"
