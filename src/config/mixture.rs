@@ -60,24 +60,8 @@ struct Share {
 }
 
 impl MixtureSource {
-    /// The most samples that it may give, of `windows` in an epoch: without any limit of its own, each once.
-    pub fn limit(&self, seq_len: usize, windows: u64) -> Option<u64> {
-        // Epochs are written in decimals: 0.1 of 30 windows are 3.
-        let epochs = self.epochs.map(|epochs| (epochs * windows as f64 + 1e-6) as u64);
-        let tokens = self.tokens.map(|tokens| tokens.0 / seq_len as u64);
-        match self.when_empty {
-            WhenEmpty::Repeat => None,
-            WhenEmpty::Refuse | WhenEmpty::Others => epochs.into_iter().chain(tokens).min().or(Some(windows)),
-        }
-    }
-
-    /// Whether it says how much of it may be read.
-    pub fn says_limit(&self) -> bool {
-        self.epochs.is_some() || self.tokens.is_some()
-    }
-
     fn check_limits(&self, at: &str) -> Result<()> {
-        if self.when_empty == WhenEmpty::Repeat && self.says_limit() {
+        if self.when_empty == WhenEmpty::Repeat && (self.epochs.is_some() || self.tokens.is_some()) {
             return refuse(format!(
                 "{at} ({:?}) has a limit (epochs or tokens) and when_empty = \"repeat\", which has none; remove one",
                 self.name

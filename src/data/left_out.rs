@@ -27,6 +27,23 @@ impl LeftOut {
         self.windows.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// How many of these samples of the order are left out.
+    pub fn count(&self, order: &Order, samples: Range<u64>) -> u64 {
+        let within =
+            |range: &Range<u64>| range.end.min(samples.end).saturating_sub(range.start.max(samples.start));
+        let mut count: u64 = self.samples.iter().map(within).sum();
+        if self.windows.is_empty() || samples.is_empty() {
+            return count;
+        }
+        for epoch in samples.start / order.windows()..=(samples.end - 1) / order.windows() {
+            let of_epoch =
+                self.windows.iter().cloned().flatten().map(|window| order.sample_of(epoch, window));
+            let more = of_epoch.filter(|s| samples.contains(s) && around(&self.samples, *s).is_none());
+            count += more.count() as u64;
+        }
+        count
+    }
+
     /// The first sample from `sample` on that is read. Some windows of the order are, or this does not end.
     pub fn next(&self, order: &Order, mut sample: u64) -> u64 {
         loop {
@@ -62,7 +79,29 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Corpus, Side, Split};
     use super::*;
+    use std::sync::Arc;
+
+    /// What is counted is what is passed over.
+    #[test]
+    fn samples_are_counted_as_they_are_passed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.bin"), [7u8; 2 * 101]).unwrap();
+        let corpus = Corpus::open(&[format!("raw-u16:{}", dir.path().join("a.bin").display())]).unwrap();
+        let order = Order::new(Arc::new(corpus), Side::All, Split::NONE, 5, 1).unwrap();
+        assert_eq!(order.windows(), 20);
+        let left_out = LeftOut::new(vec![3..9, 30..45], vec![2..4, 11..12]);
+        let mut kept = Vec::new();
+        while kept.last().is_none_or(|last| *last < 100) {
+            kept.push(left_out.next(&order, kept.last().map_or(0, |last| last + 1)));
+        }
+        for (start, end) in [(0, 100), (0, 0), (4, 8), (17, 63), (39, 41), (60, 80)] {
+            let read = kept.iter().filter(|sample| (start..end).contains(*sample)).count() as u64;
+            assert_eq!(left_out.count(&order, start..end), end - start - read, "{start}..{end}");
+        }
+        assert_eq!(left_out.count(&order, 60..80), 3);
+    }
 
     #[test]
     fn ranges_are_joined_and_found() {

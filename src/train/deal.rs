@@ -50,15 +50,15 @@ impl Deal {
         let seq_len = sources.seq_len();
         let Account { from, origin, dealt, mut earlier } =
             account(state, sources, &config.batch.plan(seq_len))?;
-        let shares = limits::shares(config, sources, from, origin.clone())?;
+        let left_out = left_out(&config.data.skip, sources)?;
+        let shares = limits::shares(config, sources, &left_out, from, origin.clone())?;
         if !sources.are_mixed() && config.data.skip.is_empty() && dealt.passed.is_empty() {
             // The next sample is the next of the order.
-            let left_out = vec![LeftOut::default()];
             return Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier });
         }
         let before = saved_config(&state.run_config, &config.run_dir, &[])?;
         if before.data.skip != config.data.skip
-            || limits::shares(&before, sources, from, origin.clone())? != shares
+            || limits::shares(&before, sources, &left_out, from, origin.clone())? != shares
         {
             if from < state.step {
                 let steps = before.total_steps(seq_len);
@@ -75,7 +75,6 @@ impl Deal {
                 dealt.taken
             )));
         }
-        let left_out = left_out(&config.data.skip, sources)?;
         Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
     }
 
@@ -86,8 +85,8 @@ impl Deal {
         dealt: Dealt,
         earlier: Vec<Earlier>,
     ) -> Result<Self> {
-        let shares = limits::shares(config, sources, from, dealt.clone())?;
         let left_out = left_out(&config.data.skip, sources)?;
+        let shares = limits::shares(config, sources, &left_out, from, dealt.clone())?;
         Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
     }
 }
@@ -174,7 +173,8 @@ impl fmt::Display for SourceUse {
 /// cannot be opened.
 pub fn source_uses(config: &Config, seq_len: usize) -> Result<Vec<SourceUse>> {
     let sources = open_sources(config, seq_len)?;
-    let shares = limits::shares(config, &sources, 0, limits::beginning(config, &sources)?)?;
+    let left_out = left_out(&config.data.skip, &sources)?;
+    let shares = limits::shares(config, &sources, &left_out, 0, limits::beginning(config, &sources)?)?;
     let end = config.batch.plan(seq_len).samples_before(config.total_steps(seq_len));
     Ok(uses(&sources, &shares, end))
 }

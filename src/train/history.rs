@@ -109,8 +109,9 @@ impl History {
             let mut config = config.clone();
             config.train = Budget::Steps(earlier.steps);
             config.data.mixture.clone_from(&earlier.mixture);
-            let shares = limits::shares(&config, &sources, earlier.from, earlier.origin.clone())?;
-            Ok(Chapter { from: earlier.from, shares, left_out: left_out(&earlier.skip, &sources)? })
+            let left_out = left_out(&earlier.skip, &sources)?;
+            let shares = limits::shares(&config, &sources, &left_out, earlier.from, earlier.origin.clone())?;
+            Ok(Chapter { from: earlier.from, shares, left_out })
         };
         let mut chapters = deal.earlier.iter().map(chapter).collect::<Result<Vec<_>>>()?;
         chapters.push(Chapter { from: deal.from, shares: deal.shares, left_out: deal.left_out });

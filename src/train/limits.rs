@@ -1,57 +1,87 @@
 //! How much each source of a mixture may give, and where it begins.
 use super::kept::Kept;
 use crate::config::{Config, MixtureSource, Offset, WhenEmpty};
-use crate::data::{Dealt, Shares, Source, Sources};
+use crate::data::{Dealt, LeftOut, Order, Shares, Source, Sources};
 use crate::{Error, Result};
 use std::path::Path;
 
 /// The shares of a configuration, those of a source that has given all that it may being the others'.
-pub fn shares(config: &Config, sources: &Sources, from: u64, origin: Dealt) -> Result<Shares> {
+pub fn shares(
+    config: &Config,
+    sources: &Sources,
+    left_out: &[LeftOut],
+    from: u64,
+    origin: Dealt,
+) -> Result<Shares> {
     let shares = config.shares(sources.seq_len(), from, origin)?;
-    let others = |(source, limit): (&MixtureSource, Option<u64>)| {
-        limit.filter(|_| source.when_empty == WhenEmpty::Others)
+    let others = |(i, source): (usize, &MixtureSource)| {
+        let others = source.when_empty == WhenEmpty::Others;
+        others
+            .then(|| limit(source, (i, &sources.list()[i].order), &left_out[i], shares.origin(), true))
+            .flatten()
     };
-    let limits: Vec<_> = limited(config, sources).map(others).collect();
+    let limits: Vec<_> = config.data.mixture.iter().enumerate().map(others).collect();
     if limits.iter().all(Option::is_none) { Ok(shares) } else { shares.limited(&limits) }
 }
 
-/// Every source of a mixture and how many samples it may give.
-fn limited<'a>(
-    config: &'a Config,
-    sources: &'a Sources,
-) -> impl Iterator<Item = (&'a MixtureSource, Option<u64>)> {
-    let of = |(source, opened): (&'a MixtureSource, &Source)| {
-        (source, source.limit(opened.order.seq_len(), opened.order.windows()))
-    };
-    config.data.mixture.iter().zip(sources.list()).map(of)
+/// The most samples that source `i` may give where `origin` was dealt out: as far as its epochs go, `once` where it names
+/// none, and as its tokens do.
+fn limit(
+    source: &MixtureSource,
+    (i, order): (usize, &Order),
+    left_out: &LeftOut,
+    origin: &Dealt,
+    once: bool,
+) -> Option<u64> {
+    let epochs = source.epochs.or(once.then_some(1.0)).map(|epochs| {
+        // Written in decimals: 0.1 of 30 windows are 3.
+        let (position, end) = (origin.position(i), (epochs * order.windows() as f64 + 1e-6) as u64);
+        let ahead = position..end.max(position);
+        origin.taken[i] + (ahead.end - ahead.start) - left_out.count(order, ahead)
+    });
+    let tokens = source.tokens.map(|tokens| tokens.0 / order.seq_len() as u64);
+    let repeats = source.when_empty == WhenEmpty::Repeat;
+    epochs.into_iter().chain(tokens).min().filter(|_| !repeats)
 }
 
 /// Refuses a run up to sample `end` of its data that reads more of a source than it may: where it says how much that is, or,
 /// of a `new` run, more than once.
-pub fn check(config: &Config, sources: &Sources, shares: &Shares, end: u64, new: bool) -> Result<()> {
+pub fn check(
+    config: &Config,
+    sources: &Sources,
+    deal: (&Shares, &[LeftOut]),
+    end: u64,
+    new: bool,
+) -> Result<()> {
+    let (shares, left_out) = deal;
     if let Some(last) = shares.exhausted().filter(|last| *last < end) {
         return Err(Error::refused(format!(
             "the sources of data.mixture have given all that they may after {last} samples, and the run takes {end}; raise \
              epochs or tokens of one, set when_empty = \"repeat\", or take fewer steps"
         )));
     }
-    let seq_len = sources.seq_len() as u64;
-    for (i, ((source, limit), due)) in limited(config, sources).zip(shares.due(end)).enumerate() {
-        let Some(limit) = limit.filter(|_| source.when_empty == WhenEmpty::Refuse) else { continue };
-        if due <= limit as f64 + 1e-6 || !(new || source.says_limit()) {
+    let (seq_len, origin) = (sources.seq_len() as u64, shares.origin());
+    for ((i, source), due) in config.data.mixture.iter().enumerate().zip(shares.due(end)) {
+        let order = &sources.list()[i].order;
+        let limit = limit(source, (i, order), &left_out[i], origin, new);
+        let Some(limit) =
+            limit.filter(|limit| source.when_empty == WhenEmpty::Refuse && due > *limit as f64 + 1e-6)
+        else {
             continue;
-        }
-        let (windows, name) = (sources.list()[i].order.windows(), &source.name);
-        let epochs = due / windows as f64;
+        };
+        let passed = (origin.position(i) - origin.taken[i]) as f64;
+        let epochs = (due + passed) / order.windows() as f64;
         return Err(Error::refused(format!(
-            "the run would take {} tokens of data.mixture[{i}] ({name:?}), which are {epochs:.2} epochs, and {}: give it a \
-             smaller share, or say what is meant by epochs = {:.0}, by when_empty = \"repeat\" (read it again and again) or by \
-             when_empty = \"others\" (what it lacks comes from the others)",
+            "the run would take {} tokens of data.mixture[{i}] ({:?}), which go to {epochs:.2} epochs of it, and it may give \
+             {} ({}): give it a smaller share, or say what is meant by epochs = {:.0}, by when_empty = \"repeat\" (read it \
+             again and again) or by when_empty = \"others\" (what it lacks comes from the others)",
             due.ceil() as u64 * seq_len,
-            if source.says_limit() {
-                format!("it may give {} (epochs, tokens)", limit * seq_len)
-            } else {
-                format!("it holds {}", windows * seq_len)
+            source.name,
+            limit * seq_len,
+            match (source.epochs, source.tokens) {
+                (None, None) => "each once",
+                (None, Some(_)) => "tokens, and each once",
+                (Some(_), _) => "epochs and tokens",
             },
             epochs.ceil(),
         )));

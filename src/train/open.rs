@@ -78,7 +78,7 @@ impl Session {
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
         let deal = Deal::start(&parts.config, &parts.sources, sample, before.map(|m| &m.state))?;
         let end = sample + parts.quantities.batch.samples_before(parts.quantities.steps);
-        limits::check(&parts.config, &parts.sources, &deal.shares, end, true)?;
+        limits::check(&parts.config, &parts.sources, (&deal.shares, &deal.left_out), end, true)?;
         let state = RunState {
             step: 0,
             // Bias correction belongs to the moments.
@@ -132,7 +132,7 @@ impl Session {
             let batch = &parts.quantities.batch;
             let end = state.sample + batch.samples_before(parts.quantities.steps)
                 - batch.samples_before(state.step);
-            limits::check(&parts.config, &parts.sources, &deal.shares, end, false)?;
+            limits::check(&parts.config, &parts.sources, (&deal.shares, &deal.left_out), end, false)?;
         }
         let base = Some(source.raw_config().clone());
         let choices = match parts.config.device {

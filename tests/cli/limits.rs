@@ -34,8 +34,13 @@ fn samples(dir: &Dir, of: &str, step: u64, source: &str) -> Vec<u64> {
 
 /// Windows of the small source in an epoch.
 fn windows(dir: &Dir) -> u64 {
-    let [_, (samples, epochs)] = mix(dir, "free.toml", 40);
-    (samples as f64 / epochs).round() as u64
+    windows_of(dir, "free.toml", 40)
+}
+
+/// From what two steps add to samples and epochs.
+fn windows_of(dir: &Dir, of: &str, step: u64) -> u64 {
+    let [[_, before], [_, after]] = [0, step].map(|step| mix(dir, of, step));
+    ((after.0 - before.0) as f64 / (after.1 - before.1)).round() as u64
 }
 
 #[test]
@@ -50,7 +55,7 @@ fn a_source_is_read_once_unless_it_is_said() {
         "data.mixture[1] (\"small\")",
         &(160 * 64).to_string(),
         &epochs,
-        &format!("it holds {}", windows * 64),
+        &format!("it may give {} (each once)", windows * 64),
         "epochs = ",
         "when_empty = \"others\"",
     ]);
@@ -58,14 +63,16 @@ fn a_source_is_read_once_unless_it_is_said() {
     for (name, small) in [
         ("less", "epochs = 0.5\nweight = 0.5"),
         ("tokens", "epochs = 5\ntokens = 2000"),
+        ("few", "tokens = 2000"),
         ("wrong", "epochs = 5\nwhen_empty = \"repeat\""),
         ("never", "offset = \"after:DIR/run/nothing\"\nepochs = 5"),
         ("other", "offset = \"after:DIR/run\"\nepochs = 5"),
     ] {
         halves(&dir, name, small);
         let words: &[&str] = match name {
-            "less" => &["it may give", "(epochs, tokens)"],
-            "tokens" => &["it may give 1984 (epochs, tokens)"],
+            "less" => &["it may give", "(epochs and tokens)"],
+            "tokens" => &["it may give 1984 (epochs and tokens)"],
+            "few" => &["it may give 1984 (tokens, and each once)"],
             "wrong" => &["data.mixture[1]", "\"repeat\"", "remove one"],
             "never" => &["offset of the source \"small\"", "not a directory"],
             _ => &["\"small\" shall begin after", "same order"],
@@ -155,6 +162,11 @@ fn a_source_begins_where_another_run_has_left_it() {
     let all = |from: u64| (from..from + 4).collect::<Vec<_>>();
     assert_eq!(samples(&dir, "second", 1, "small"), all(left + 1));
     assert_eq!(samples(&dir, "second", 20, "small"), all(left + 1 + 76));
+    // Its epochs are those of the source, whoever has read it.
+    halves(&dir, "once", "offset = \"after:DIR/first\"");
+    let windows = windows_of(&dir, "once.toml", 5);
+    line(&dir, "train DIR/once.toml")
+        .refused(&["(\"small\")", &format!("it may give {} (each once)", (windows - left - 1) * 64)]);
     // It is kept with the run, whatever becomes of the other.
     std::fs::remove_dir_all(dir.join("first")).unwrap();
     line(&dir, "resume DIR/second --rewind 10").ok();

@@ -62,10 +62,47 @@ fn what_is_refused_leaves_the_run_as_it_is() {
     same(line(&dir, "resume DIR/run --rewind 10 --set seed=7"), &["seed is"]);
     same(line(&dir, "resume DIR/run --rewind 10 --set data.skip=[\"sample:3\"]"), &["data.skip"]);
     same(line(&dir, "resume DIR/nothing --rewind 10"), &["nothing"]);
+    for (skip, words) in [
+        ("document tokens.bin:0", &["leaves nothing of the source \"train\""][..]),
+        ("document tokens.bin:1", &["tokens.bin:1..2", "1 documents"]),
+        ("document other.bin:0", &["no shard", "called other.bin", "tokens.bin"]),
+    ] {
+        let skip = format!("data.skip=[{skip:?}]");
+        same(rewarm(&dir, ["resume", "DIR/run", "--rewind", "10", "--override", "--set", &skip]), words);
+    }
     fs::write(dir.join("run/step-0000000010/model.safetensors"), "damaged").unwrap();
     let said = line(&dir, "resume DIR/run --rewind 10");
     said.refused(&["step-0000000010", "not a valid checkpoint", "choose another step"]);
     assert_eq!(steps(&dir.join("run")).len(), 4);
+}
+
+/// Killed at any instant, it is the run from before or the one that went back, and a resume ends as either does.
+#[test]
+fn a_kill_in_a_rewind_leaves_a_run_that_goes_on() {
+    let mut dice = Dice::from_environment();
+    let (mut before, mut after) = (0, 0);
+    for attempt in 0..100 {
+        if attempt >= 12 && before > 0 && after > 0 {
+            break;
+        }
+        let dir = moved(undisturbed());
+        let mut child = start(&dir, &["resume", "DIR/run", "--rewind", "10"]);
+        std::thread::sleep(Duration::from_micros(dice.below(40_000) as u64));
+        signal(&child, SIGKILL);
+        child.wait().unwrap();
+        let newest = steps(&dir.join("run")).pop().unwrap();
+        let rewound =
+            !dir.join("run/step-0000000020").exists() || dir.join("run/rewound-1-step-0000000020").exists();
+        if rewound {
+            after += 1
+        } else {
+            before += 1
+        }
+        line(&dir, "resume DIR/run").ok();
+        assert_equal_runs(&dir.join("run"), &undisturbed().join("run"), &format!("killed with {newest}"));
+    }
+    println!("{before} kills before the newest step left, {after} after");
+    assert!(before > 0 && after > 0, "{before} {after}");
 }
 
 /// PaLM's way around a spike: back, and past the samples that it came with. Exact through kills from there on.
