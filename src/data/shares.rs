@@ -122,17 +122,18 @@ impl Shares {
         Ok(Self { unit, stretches, origin, then: None, exhausted: None })
     }
 
-    /// The same, but that a source to which as many samples are due as it may give leaves its share to the others, in
-    /// proportion to theirs. Where the window of its last sample closes, that sample was given, and no other was.
+    /// The same, but that a source which has given as many samples as it may leaves its share to the others, in proportion
+    /// to theirs, from where one more would be due to it.
     pub fn limited(mut self, limits: &[Option<u64>]) -> Result<Self> {
-        let ends = (0..self.sources()).filter_map(|source| {
+        let more = |source: usize| {
             let limit = limits[source]?;
-            match limit.checked_sub(1).filter(|_| self.origin.taken[source] < limit) {
-                Some(last) => Some(self.window(source, last).closes).filter(|end| *end != NEVER),
-                None => Some(self.origin.sample),
-            }
-        });
-        let Some(end) = ends.min() else { return Ok(self) };
+            let given = self.origin.taken[source] >= limit;
+            let end = if given { self.origin.sample } else { self.window(source, limit).opens };
+            (end != NEVER).then_some((end, source, limit))
+        };
+        let Some((end, source, limit)) = (0..self.sources()).filter_map(more).min() else { return Ok(self) };
+        // Its last sample, if it was not given before, is due there before all others.
+        let end = if self.seek(end).dealt.taken[source] < limit { end + 1 } else { end };
         let dealt = self.seek(end).dealt;
         let is_empty = |source: usize| limits[source].is_some_and(|limit| dealt.taken[source] >= limit);
         let current = self.stretches.partition_point(|stretch| stretch.first <= end).max(1) - 1;

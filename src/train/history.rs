@@ -55,17 +55,24 @@ impl Chapter {
 impl History {
     /// Of a run directory or one of its steps, or of a configuration, whose run has not begun.
     pub fn open(path: &Path, sets: &[String]) -> Result<Self> {
-        if path.join(MANIFEST).exists() {
-            return Self::of_run(Kept::step(path)?);
-        }
-        if !path.is_dir() {
-            return Self::planned(Config::load(Some(path), sets)?);
-        }
         let config = path.join(CONFIG);
-        if config.exists() && list_steps(&Disk, path)?.is_empty() {
+        let kept = if path.join(MANIFEST).exists() {
+            Kept::step(path)?
+        } else if !path.is_dir() {
+            return Self::planned(Config::load(Some(path), sets)?);
+        } else if config.exists() && list_steps(&Disk, path)?.is_empty() {
             return Self::planned(Config::load(Some(&config), sets)?);
+        } else {
+            Kept::newest(path)?
+        };
+        match sets.first() {
+            None => Self::of_run(kept),
+            Some(set) => Err(Error::refused(format!(
+                "--set {set}: {} has begun, and goes on under another plan by `rewarm resume --override` only; name its \
+                 configuration to see another one",
+                path.display()
+            ))),
         }
-        Self::of_run(Kept::newest(path)?)
     }
 
     /// Of a run that would be begun with this configuration.

@@ -112,6 +112,11 @@ fn what_cannot_be_named_is_refused() {
         }
     }
     line(dir, "data mix DIR/run --step 41").refused(&["step 41", "40 steps"]);
+    line(dir, "data mix DIR/run --set train.steps=50").refused(&[
+        "train.steps=50",
+        "has begun",
+        "--override",
+    ]);
     assert_eq!(before, tree(dir.path()));
     // Other data than the run's.
     let dir = workshop();

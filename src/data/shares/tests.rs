@@ -111,8 +111,8 @@ proptest! {
         }
     }
 
-    /// No source gives more than it may. Where so much was due to one, it has given all of it, and what is due is counted
-    /// anew among the others.
+    /// No source gives more than it may. Where it has given that and more would be due to it, what is due is counted anew
+    /// among the others.
     #[test]
     fn a_source_that_is_empty_leaves_its_share(
         shares in any_shares(),
@@ -126,18 +126,20 @@ proptest! {
         let mut due: Vec<f64> = origin.taken.iter().map(|taken| *taken as f64).collect();
         for s in origin.sample..limited.exhausted().unwrap_or(u64::MAX).min(origin.sample + 1200) {
             let taken = cursor.dealt().taken.clone();
-            let ends = |i: usize| limits[i].is_some_and(|limit| due[i] + 1e-9 >= limit as f64);
-            let now: Vec<usize> = (0..limits.len()).filter(|i| !empty[*i] && ends(*i)).collect();
-            for i in &now {
-                prop_assert_eq!(limits[*i], Some(taken[*i]), "{}", s);
-                empty[*i] = true;
-            }
-            if !now.is_empty() {
+            let stretch = shares.stretches.iter().rfind(|t| t.first <= s).unwrap();
+            let left = |empty: &[bool], i: usize| if empty[i] { 0.0 } else { stretch.parts[i] as f64 };
+            let sum = |empty: &[bool]| -> f64 { (0..limits.len()).map(|i| left(empty, i)).sum() };
+            let ends = |empty: &[bool], due: &[f64], i: usize| {
+                let next = due[i] + left(empty, i) / sum(empty);
+                !empty[i] && limits[i].is_some_and(|limit| taken[i] >= limit && next > limit as f64 + 1e-9)
+            };
+            while (0..limits.len()).any(|i| ends(&empty, &due, i)) {
+                for (i, taken) in taken.iter().enumerate() {
+                    empty[i] = empty[i] || limits[i].is_some_and(|limit| *taken >= limit);
+                }
                 due = taken.iter().map(|taken| *taken as f64).collect();
             }
-            let stretch = shares.stretches.iter().rfind(|t| t.first <= s).unwrap();
-            let left = |i: usize| if empty[i] { 0.0 } else { stretch.parts[i] as f64 };
-            let sum: f64 = (0..limits.len()).map(left).sum();
+            let (left, sum) = (|i| left(&empty, i), sum(&empty));
             prop_assert!(sum > 0.0, "{} {:?}", s, empty);
             limited.next(&mut cursor);
             if s % 97 == 0 {
