@@ -11,10 +11,10 @@ mod micro;
 #[cfg(test)]
 mod model;
 mod pack;
-mod pairs;
 mod panels;
 mod tile;
 mod transpose;
+mod whole;
 
 use super::buffers::Scratch;
 use super::element::Element;
