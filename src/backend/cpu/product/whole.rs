@@ -35,10 +35,10 @@ pub fn pack_block(
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Layout;
     use crate::backend::cpu::gemm::Operand;
     use crate::backend::cpu::product::panels::{B_COLS, LANES};
     use crate::backend::cpu::product::transpose::x86::transpose;
+    use crate::backend::cpu::product::whole::Layout;
     use half::bf16;
     use std::arch::x86_64::{
         __m512i, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_castsi512_si256, _mm512_cvtepu16_epi32,
