@@ -14,7 +14,7 @@ use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
 use crate::perf::processor::{self, Rates};
 use crate::perf::{gpus, roofline};
 use crate::schedule::TokenCount;
-use crate::train::{OpenModel, SourceUse, source_uses};
+use crate::train::{OpenModel, SourceUse, settle_seeds, source_uses};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -268,9 +268,11 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
 fn from_config(args: &PlanArgs) -> Result<Parts> {
     let gpu = args.gpu.as_ref().map(|_| format!("device={}", Target::OF_TABLE));
     let sets: Vec<String> = args.set.iter().cloned().chain(gpu).collect();
-    let config = Config::load(args.config.as_deref(), &sets)?;
-    let sizes = match (&config.start, config.model_config()?) {
-        (Some(start), _) => OpenModel::open(&start.from)?.config().clone(),
+    let mut config = Config::load(args.config.as_deref(), &sets)?;
+    let source = config.start.as_ref().map(|start| OpenModel::open(&start.from)).transpose()?;
+    settle_seeds(&mut config, source.as_ref())?;
+    let sizes = match (&source, config.model_config()?) {
+        (Some(source), _) => source.config().clone(),
         (None, Some(sizes)) => sizes,
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };

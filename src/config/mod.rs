@@ -27,7 +27,8 @@ pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences, resume_help};
 pub use sections::{
-    Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
+    Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Overlap, Start,
+    ValidationSet,
 };
 pub use span::{Cadence, TimeSpan};
 
@@ -43,7 +44,7 @@ use toml::{Table, Value};
 pub struct Config {
     /// Where the run lives.
     pub run_dir: PathBuf,
-    /// Seed of initialisation and data order.
+    /// Seed of initialisation and of stochastic rounding, and of what has no key of its own in `[data]`.
     pub seed: u64,
     /// Worker threads; 0: all cores.
     pub threads: usize,
@@ -94,6 +95,16 @@ impl Config {
     /// The validated sizes of a model from scratch; `None` when the run starts from a trained one.
     pub fn model_config(&self) -> Result<Option<ModelConfig>> {
         self.model.config.as_ref().map(|config| config.validate().map(|()| config.clone())).transpose()
+    }
+
+    /// Key of the order of the data: [`Config::seed`] where no other was given or inherited, as in runs from before the key.
+    pub fn data_seed(&self) -> u64 {
+        self.data.seed.unwrap_or(self.seed)
+    }
+
+    /// Key of the split into documents to train on and those held out, likewise.
+    pub fn split_seed(&self) -> u64 {
+        self.data.split_seed.unwrap_or(self.seed)
     }
 
     /// Tokens of a sequence: `data.seq_len`, by default all that `model` was made for. More is refused.
@@ -189,6 +200,9 @@ impl Config {
                 train: self.data.train.clone(),
                 mixture: self.data.mixture.clone(),
                 seq_len: self.data.seq_len,
+                seed: self.data.seed,
+                split_seed: self.data.split_seed,
+                overlap: self.data.overlap,
                 validation_fraction: self.data.validation_fraction,
                 tokenizer: self.data.tokenizer.clone(),
                 validation: self.data.validation.clone(),

@@ -43,8 +43,20 @@ pub enum DataStart {
     /// At the first sample of its order.
     #[default]
     Restart,
-    /// Behind the last sample of the checkpoint, in the same order: the same data, seed and sequence length.
+    /// Behind the last sample of the checkpoint, in the same order: the same data, `data.seed` and sequence length.
     Continue,
+}
+
+/// What becomes of a phase that would train on what an earlier one held out, or evaluate on what one trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Overlap {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is said, and done.
+    Allow,
 }
 
 /// `[start]`: continue from a trained model.
@@ -78,6 +90,12 @@ pub struct Data {
     /// Tokens of a sequence; `None` when it is left to the model the run starts from
     /// ([`super::Config::seq_len`]).
     pub seq_len: Option<usize>,
+    /// Key of the order of the data; `None` until a run starts, which inherits it or takes [`super::Config::seed`].
+    pub seed: Option<u64>,
+    /// Key of the split into documents to train on and those held out, likewise.
+    pub split_seed: Option<u64>,
+    /// Whether an overlap with the split of an earlier phase is refused.
+    pub overlap: Overlap,
     /// Share of the training documents set aside as the validation set [`super::HELDOUT`], or, of every source of a mixture,
     /// [`MixtureSource::heldout`]; in `0..1`.
     pub validation_fraction: f64,

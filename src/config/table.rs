@@ -4,7 +4,7 @@
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
 use super::Cadence;
-use super::sections::{DataStart, OptimizerStart};
+use super::sections::{DataStart, OptimizerStart, Overlap};
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
 use crate::ops::Gelu;
@@ -90,7 +90,8 @@ pub(crate) const KEYS: &[Key] = &[
         "directory of the run: new, empty but for scripts and logs of a job, or with a run that ended before its \
          first checkpoint"),
     key("seed", Whole(FROM_0), "1234", Fixed,
-        "key of the initial weights, the data order and the split"),
+        "key of the initial weights and of stochastic rounding, and of the order and the split of the data where \
+         `data.seed` and `data.split_seed` are neither given nor inherited"),
     key("threads", Whole(FROM_0), "0", Free,
         "worker threads; 0: all cores"),
     key("device", DEVICE, "\"cpu\"", Free,
@@ -142,7 +143,7 @@ pub(crate) const KEYS: &[Key] = &[
         "`\"keep\"` takes the moments over; needs a checkpoint of ours"),
     key("start.data", Choice(DataStart::VARIANTS), "\"restart\"", Fixed,
         "`\"continue\"`: begin behind the last sample of the checkpoint, in the same order; needs a checkpoint of \
-         ours and the same data, seed and sequence length"),
+         ours and the same data, `data.seed` and sequence length"),
 
     key("data.train", Texts, "required, or `data.mixture`", Free,
         "list of shards, prefixes or folders: Megatron `.bin/.idx`, llm.c `.bin`, `.npy`, `raw-u16:PATH`, \
@@ -163,6 +164,13 @@ pub(crate) const KEYS: &[Key] = &[
         "how the fraction changes, as `[[schedule.phases]]`"),
     key("data.seq_len", Whole(SIZE), "all the model takes", Fixed,
         "tokens of a sequence"),
+    key("data.seed", Whole(FROM_0), "that of the run in `start.from`, else `seed`", Fixed,
+        "key of the order in which samples are read"),
+    key("data.split_seed", Whole(FROM_0), "that of the run in `start.from`, else `seed`", Fixed,
+        "key of the split: which documents `data.validation_fraction` holds out"),
+    key("data.overlap", Choice(Overlap::VARIANTS), "\"refuse\"", Fixed,
+        "what becomes of a phase that would train on what an earlier one held out, or evaluate on what one trained on: \
+         `\"allow\"` says so, and does it"),
     key("data.validation_fraction", Number(BELOW_1), "0", Fixed,
         "share of the training documents held out as the set `heldout`; of every source of a mixture as \
          `heldout-NAME`"),

@@ -1,5 +1,6 @@
 //! A run that starts from a checkpoint of another: where it goes on in its data, and what its precision makes of the
 //! weights.
+use super::lineage::seeds_of;
 use super::run_config::SavedKeys;
 use super::source::OpenModel;
 use crate::checkpoint::{Fingerprints, Manifest};
@@ -19,18 +20,21 @@ pub fn first_sample(
     let Some(start) = config.start.as_ref().filter(|start| start.data == DataStart::Continue) else {
         return Ok(0);
     };
-    let Some(Manifest { model, state, .. }) = before else {
+    let Some(before) = before else {
         return Err(Error::refused(format!(
             "start.data is \"continue\", and {} has no position in the data; set start.data = \"restart\", or start \
              from a rewarm checkpoint",
             start.from.display()
         )));
     };
+    let Manifest { model, state, .. } = before;
     let saved = SavedKeys::of(&state.run_config)?.data;
     let saved_seq_len = saved.seq_len.unwrap_or(model.max_position_embeddings);
-    let pairs: [(&str, Value, Value); 4] = [
+    let [seed, split_seed] = seeds_of(before)?;
+    let pairs: [(&str, Value, Value); 5] = [
         ("the fingerprint of the corpus", json!(state.fingerprints.corpus), json!(fingerprints.corpus)),
-        ("seed", json!(state.seed), json!(config.seed)),
+        ("data.seed", json!(seed), json!(config.data_seed())),
+        ("data.split_seed", json!(split_seed), json!(config.split_seed())),
         ("data.seq_len", json!(saved_seq_len), json!(seq_len)),
         (
             "data.validation_fraction",

@@ -5,6 +5,7 @@ use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
 use super::left::TimeLeft;
+use super::lineage::{self, settle_seeds, usage_before, usage_of};
 use super::metrics::{Metrics, has_evaluations};
 use super::parts::Parts;
 use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
@@ -45,9 +46,10 @@ impl Session {
     }
 
     /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
-    pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
-        let claim = Claim::new(&config)?;
+    pub fn start_with(mut config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
         let source = config.start.as_ref().map(|s| OpenModel::open(&s.from)).transpose()?;
+        settle_seeds(&mut config, source.as_ref())?;
+        let claim = Claim::new(&config)?;
         let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
         if let Some(OpenModel::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
             return Err(Error::refused(format!(
@@ -71,6 +73,8 @@ impl Session {
         let parts = Parts::open(config, model_config, source.as_ref(), previous_lr)?;
         let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
+        let usage = usage_before(source.as_ref())?;
+        lineage::check(&parts.config, &parts.sources, &parts.evaluations, &usage)?;
         let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
         let state = RunState {
             step: 0,
@@ -83,7 +87,7 @@ impl Session {
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
             run_config: Value::Null, // once it is settled
             fingerprints: parts.fingerprints.clone(),
-            extra: Progress::after(previous_lr).to_json(),
+            extra: Progress::after(previous_lr, usage).to_json(),
         };
         if let Some(source) = &source {
             tell_precision(source, parts.config.precision, keep)?;
@@ -176,6 +180,7 @@ impl Session {
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
         let mut progress = Progress::read(&state)?;
+        progress.data_use.get_or_insert_default().extend(usage_of(&config, &sources, &evaluations));
         progress.owes_evaluation =
             state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
         progress.tell_products(state.step, ops.multiplies_by());

@@ -1,6 +1,6 @@
 //! What a run carries from step to step beside weights and counts: the `extra` of a checkpoint's manifest, typed.
 use crate::checkpoint::RunState;
-use crate::data::Dealt;
+use crate::data::{Dealt, Usage};
 use crate::schedule::FeedbackState;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct Progress {
     /// Whether what is evaluated after the present step is not, or not wholly, in the log.
     #[serde(skip_serializing_if = "is_default")]
     pub owes_evaluation: bool,
+    /// What this phase and those before it trained on and held out; checkpoints from before phases kept it have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_use: Option<Usage>,
     /// Who multiplied ([`crate::ops::Backend::multiplies_by`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub products: Option<String>,
@@ -53,9 +56,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Progress {
-    /// Of a run that has not begun, after another whose last rate was this.
-    pub fn after(previous_lr: Option<f64>) -> Self {
-        Self { previous_lr, ..Self::default() }
+    /// Of a run that has not begun, after others that did this with documents, the last of which ended at this rate.
+    pub fn after(previous_lr: Option<f64>, data_use: Usage) -> Self {
+        Self { previous_lr, data_use: Some(data_use), ..Self::default() }
     }
 
     /// Notes who multiplies from this step on, and says so where it was another before.
@@ -125,6 +128,10 @@ pub(super) mod tests {
             "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0, "losses": [2.5] },
             "mixture": { "from": 1, "origin": { "sample": 8, "taken": [6, 2] }, "dealt": dealt },
             "owes_evaluation": true,
+            "data_use": {
+                "trained": [{ "side": "train", "fraction": 0.1, "seed": 7, "shards": ["0f", "f0"] }],
+                "held_out": [],
+            },
             "products": "fma",
             "of_later": [1, 2],
         });

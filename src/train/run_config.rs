@@ -30,6 +30,8 @@ pub struct SavedKeys {
 #[serde(default)]
 pub struct SavedData {
     pub seq_len: Option<usize>,
+    pub seed: Option<u64>,
+    pub split_seed: Option<u64>,
     pub validation_fraction: Option<f64>,
 }
 

@@ -127,6 +127,9 @@ sequences = 4
 until = "1M"
 [data]
 train = ["data/pile"]
+seed = 7
+split_seed = 8
+overlap = "allow"
 [schedule]
 name = "wsd"
 lr = 1e-3
