@@ -8,6 +8,7 @@ mod keys;
 mod layers;
 mod mixture;
 mod page;
+mod place;
 mod preview;
 mod raw;
 mod refuse;
@@ -21,6 +22,7 @@ mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
 pub use keys::set_for_flag;
+pub(crate) use layers::parse_toml;
 pub use mixture::{HELDOUT, MixtureSource};
 pub use page::listing;
 pub use preview::Preview;
@@ -34,7 +36,7 @@ pub use span::{Cadence, TimeSpan};
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Precision, Recompute};
-use crate::schedule::{Quantities, Schedule, ScheduleConfig, TokenCount};
+use crate::schedule::{Quantities, RawSchedule, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -62,6 +64,9 @@ pub struct Config {
     pub optim: Optim,
     /// `[schedule]`: the learning rate.
     pub schedule: ScheduleConfig,
+    /// `[schedule]` as written, where a rate of it is the last one of the run that is started from: until that is known,
+    /// [`Config::schedule`] has a stand-in for it ([`Config::settle_rates`]).
+    pub unsettled: Option<RawSchedule>,
     /// Length of the run, from `[train]`.
     pub train: Budget,
     /// `train.recompute`: what the backward computes again.
@@ -85,6 +90,11 @@ impl Config {
     /// Everything wrong with it is [`Error::Refused`] and names the key.
     pub fn load(path: Option<&Path>, sets: &[String]) -> Result<Self> {
         RawConfig::load(path, sets)?.validate()
+    }
+
+    /// As [`Config::load`], with the keys `unset` taken out of the file before others are set.
+    pub fn load_without(path: Option<&Path>, unset: &[String], sets: &[String]) -> Result<Self> {
+        RawConfig::load_without(path, unset, sets)?.validate()
     }
 
     /// As [`Config::load`], of a text.
@@ -142,6 +152,20 @@ impl Config {
     pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
         self.batch
             .for_schedules(seq_len, self.total_steps(seq_len), |run| self.schedule.compile(run, previous))
+    }
+
+    /// Puts `previous`, the last rate of the run that this one starts from, where `schedule.lr` or the first phase refers to
+    /// it. Refused where it is needed and there is none.
+    pub fn settle_rates(&mut self, previous: Option<f64>) -> Result<()> {
+        if let Some(written) = self.unsettled.take() {
+            self.schedule = written.settled(previous)?.validate_after(self.keeps_moments())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the moments of the run that this one starts from are taken over.
+    pub fn keeps_moments(&self) -> bool {
+        self.start.as_ref().is_some_and(|start| start.optimizer == OptimizerStart::Keep)
     }
 
     /// What is scheduled besides the rate.
@@ -209,7 +233,7 @@ impl Config {
             },
             batch: self.batch.to_raw(),
             optim: self.optim.clone(),
-            schedule: self.schedule.to_raw(),
+            schedule: self.unsettled.clone().unwrap_or_else(|| self.schedule.to_raw()),
             train: RawTrain {
                 steps,
                 tokens,

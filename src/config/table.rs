@@ -82,6 +82,17 @@ const CADENCE: Kind = {
     Read(|value, at| parsed::<Cadence>(value, at, EXPECTED), EXPECTED)
 };
 
+/// A rate that is no share of the peak, since it is the peak.
+const PEAK: Kind = {
+    const EXPECTED: &str = "a number of at least 0, such as 1e-3, or \"previous\"";
+    let read = |value: &toml::Value, at: &str| match value.as_str() {
+        Some("previous") => Ok(value.clone()),
+        Some(_) => Err(unfit(value, at, EXPECTED)),
+        None => Number(AT_LEAST_0).read(value, at),
+    };
+    Read(read, EXPECTED)
+};
+
 /// Every key, in the order of the sections of a file. A test holds this list and [`super::RawConfig`] together. Arguments
 /// of schedules stand in the catalogue; the keys of a phase, which all lists of phases share, in `schedule.phases[]`.
 #[rustfmt::skip] // two lines each
@@ -235,8 +246,8 @@ pub(crate) const KEYS: &[Key] = &[
 
     key("schedule.name", SCHEDULE, "\"cosine\"", Plan,
         "a shape or a preset of the catalogue, with its arguments beside it, as in `name = \"wsd\", decay = \"20%\"`"),
-    key("schedule.lr", Number(AT_LEAST_0), REQUIRED, Plan,
-        "peak rate"),
+    key("schedule.lr", PEAK, REQUIRED, Plan,
+        "peak rate; `\"previous\"`: the last rate of the run in `start.from`"),
     key("schedule.min_lr", Rate, "lr / 10; 0 for constant and phases, and where the catalogue says so", Plan,
         "last rate, and floor after the warmup"),
     key("schedule.pre_hold", Length, NONE, Plan,
@@ -244,7 +255,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("schedule.pre_hold_lr", Rate, "0", Plan,
         "its rate"),
     key("schedule.warmup", Length, "\"1%\"", Plan,
-        "length of the warmup"),
+        "length of the warmup; 0 unless something of a warmup is given where `start.optimizer` is `\"keep\"`"),
     key("schedule.warmup_from", Rate, "0", Plan,
         "rate to start from; `\"previous\"`: the last rate of the run in `start.from`"),
     key("schedule.warmup_shape", WARMUP_SHAPE, "\"linear\"", Plan,
@@ -269,7 +280,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("schedule.phases[].length", Length, "what the others leave", Plan,
         "length of the phase; one may leave it out"),
     key("schedule.phases[].from", Rate, "the rate before", Plan,
-        "rate at its start"),
+        "rate at its start; `\"previous\"`: of the first phase, the last rate of the run in `start.from`; of others, the \
+         rate before"),
     key("schedule.phases[].to", Rate, "by its shape", Plan,
         "rate at its end"),
     key("schedule.phases[].part", Pair(AT_LEAST_0), "[0, 1]", Plan,

@@ -21,6 +21,11 @@ impl RawConfig {
         let device = device::resolve(self.device);
         let model = self.model.validate(start.is_some())?;
         let mut data = self.data.validate()?;
+        let keeps = start.as_ref().is_some_and(|start| start.optimizer == OptimizerStart::Keep);
+        let unsettled = self.schedule.refers_back().map(|_| self.schedule.clone());
+        // Any rate stands in for one that is known when the run starts; without a run to start from it is refused here.
+        let previous = start.as_ref().map(|_| self.schedule.number().unwrap_or(1.0));
+        let schedule = self.schedule.settled(previous)?.validate_after(keeps)?;
         if let Some(config) = &model.config {
             data.seq_len.get_or_insert(config.max_position_embeddings);
         }
@@ -34,7 +39,8 @@ impl RawConfig {
             data,
             batch: self.batch.validate()?,
             optim: self.optim.validated()?,
-            schedule: self.schedule.validate()?,
+            schedule,
+            unsettled,
             train: self.train.validate()?,
             recompute: self.train.recompute,
             precision: self.train.precision.unwrap_or_else(|| default_precision(device)),

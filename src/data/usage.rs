@@ -70,12 +70,12 @@ impl Usage {
     }
 
     /// What of these shards was held out before and is on this side of this split.
-    pub fn held_out_of<'a>(&self, shards: &[&'a Shard], side: Side, split: Split) -> Option<SharedDocuments> {
+    pub fn held_out_of(&self, shards: &[&Shard], side: Side, split: Split) -> Option<SharedDocuments> {
         overlap(&self.held_out, shards, Part::of([].into_iter(), side, split))
     }
 
     /// What of these shards was trained on before and is on this side of this split.
-    pub fn trained_of<'a>(&self, shards: &[&'a Shard], side: Side, split: Split) -> Option<SharedDocuments> {
+    pub fn trained_of(&self, shards: &[&Shard], side: Side, split: Split) -> Option<SharedDocuments> {
         overlap(&self.trained, shards, Part::of([].into_iter(), side, split))
     }
 }

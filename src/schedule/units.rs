@@ -188,7 +188,7 @@ impl From<TokenCount> for Scalar {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub enum Rate {
-    /// `"previous"`: the last rate of the phase before, or, for a warmup, of the run that is continued.
+    /// `"previous"`: the last rate of the phase before, or, where none is, of the run that is continued.
     Previous,
     /// This rate itself.
     Value(f64),

@@ -20,7 +20,9 @@ mod session;
 mod source;
 mod sources;
 mod step;
+mod takeover;
 
+pub(crate) use branch::{branch_config, open_branch_point};
 pub use claim::lock_run;
 pub(crate) use deal::{SourceUse, source_uses};
 pub use evaluate::EvalResult;

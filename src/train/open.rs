@@ -1,6 +1,5 @@
 //! A run from the moment its configuration is valid: everything that can be refused is refused here, before
 //! the first step.
-use super::branch::{first_sample, tell_precision};
 use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
@@ -15,9 +14,10 @@ use super::run_config::{CONFIG, wanted_config};
 use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
 use super::sources::{keep_tokenizer, resumed_fingerprint};
+use super::takeover::{check_optimizer, first_sample, tell_precision, tell_taken};
 use crate::backend;
 use crate::checkpoint::{RunLock, RunState, load_tensors};
-use crate::config::{Config, OptimizerStart};
+use crate::config::Config;
 use crate::data::Mixture;
 use crate::device::{self, Device, DeviceName};
 use crate::files::write_whole;
@@ -46,17 +46,25 @@ impl Session {
     }
 
     /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
-    pub fn start_with(mut config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
-        let source = config.start.as_ref().map(|s| OpenModel::open(&s.from)).transpose()?;
+    pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
+        let source = config.start.as_ref().map(|start| OpenModel::open(&start.from)).transpose()?;
+        Self::start_from(config, source, open)
+    }
+
+    /// As [`Session::start`], from what `start.from` names, which is open.
+    pub(crate) fn start_from(
+        mut config: Config,
+        source: Option<OpenModel>,
+        open: impl FnOnce(DeviceName) -> Opened,
+    ) -> Result<Self> {
+        let before = source.as_ref().and_then(OpenModel::manifest);
+        let earlier = before.map(|m| Progress::read(&m.state)).transpose()?.unwrap_or_default();
         settle_seeds(&mut config, source.as_ref())?;
+        config.settle_rates(earlier.lr)?;
         let claim = Claim::new(&config)?;
-        let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
-        if let Some(OpenModel::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
-            return Err(Error::refused(format!(
-                "start.optimizer is \"keep\", and the Hugging Face directory {} has no optimizer state; set \
-                 start.optimizer = \"reset\", or start from a rewarm checkpoint",
-                dir.display()
-            )));
+        let keep = config.keeps_moments();
+        if let (Some(source), Some(start)) = (&source, &config.start) {
+            check_optimizer(source, start.optimizer)?;
         }
         let model_config = match (&source, config.model_config()?) {
             (Some(source), _) => {
@@ -68,14 +76,14 @@ impl Session {
             (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
         };
         source.as_ref().map_or(Ok(()), |source| keep_tokenizer(&config, source))?;
-        let before = source.as_ref().and_then(|s| s.manifest());
-        let previous_lr = before.map(|m| Progress::read(&m.state)).transpose()?.and_then(|p| p.lr);
-        let parts = Parts::open(config, model_config, source.as_ref(), previous_lr)?;
+        let parts = Parts::open(config, model_config, source.as_ref(), earlier.lr)?;
         let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
         let usage = usage_before(source.as_ref())?;
         lineage::check(&parts.config, &parts.sources, &parts.evaluations, &usage)?;
         let deal = Deal::start(&parts.config, seq_len, sample, before.map(|m| &m.state))?;
+        // Random numbers go on with the moments, so that a branch rounds as the run would have.
+        let chain_steps = before.filter(|_| keep).map_or(0, |m| earlier.chain_steps + m.state.step);
         let state = RunState {
             step: 0,
             // Bias correction belongs to the moments.
@@ -87,22 +95,25 @@ impl Session {
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
             run_config: Value::Null, // once it is settled
             fingerprints: parts.fingerprints.clone(),
-            extra: Progress::after(previous_lr, usage).to_json(),
+            extra: Progress::after(earlier.lr, chain_steps, usage).to_json(),
         };
         if let Some(source) = &source {
+            tell_taken(source, &parts.config, &state, chain_steps, parts.tokenizer.as_ref());
             tell_precision(source, parts.config.precision, keep)?;
         }
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);
         let how = (open, true, || claim.keep());
-        Self::allocate(parts, deal, state, base, how, |model, ops| {
+        let session = Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices::cached(&ops.choices().device))?;
             match &source {
                 Some(source) => source.load(&model.table, ops, keep)?,
                 None => initialize(&model.config, &model.table, init, seed, ops)?,
             }
             ema.map_or(Ok(()), |decay| ops.keep_ema(decay))
-        })
+        })?;
+        session.tell_first_rates();
+        Ok(session)
     }
 
     /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
@@ -114,8 +125,9 @@ impl Session {
         let source = OpenModel::newest(run_dir)?;
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let mut state = manifest.state.clone();
-        let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
         let previous = Progress::read(&state)?.previous_lr;
+        let Resumed { config, before, reworded } =
+            resumed_config(&state, run_dir, sets, allow.replan, previous)?;
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         let was = &mut state.fingerprints.tokenizer;
         *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
@@ -131,7 +143,7 @@ impl Session {
         };
         let ema = parts.config.ema;
         // Overrides last: the next resume finds them in the file.
-        let how = (device::open, !sets.is_empty() || before.is_some(), || Ok(lock));
+        let how = (device::open, !sets.is_empty() || before.is_some() || reworded, || Ok(lock));
         let mut session = Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices)?;
             source.load(&model.table, ops, true)?;

@@ -26,6 +26,9 @@ pub struct Progress {
     /// The last rate of the run that this one began from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_lr: Option<f64>,
+    /// Steps that the moments had seen before this run's first: random numbers go on from there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub chain_steps: u64,
     /// The rate of the last step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
@@ -56,9 +59,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Progress {
-    /// Of a run that has not begun, after others that did this with documents, the last of which ended at this rate.
-    pub fn after(previous_lr: Option<f64>, data_use: Usage) -> Self {
-        Self { previous_lr, data_use: Some(data_use), ..Self::default() }
+    /// Of a run that has not begun, after others: the last one's last rate, the steps that its moments are from, and what
+    /// all did with documents.
+    pub fn after(previous_lr: Option<f64>, chain_steps: u64, data_use: Usage) -> Self {
+        Self { previous_lr, chain_steps, data_use: Some(data_use), ..Self::default() }
     }
 
     /// Notes who multiplies from this step on, and says so where it was another before.
@@ -123,6 +127,7 @@ pub(super) mod tests {
         let dealt = json!({ "sample": 24, "taken": [17, 7] });
         let all = json!({
             "previous_lr": 1e-4,
+            "chain_steps": 40,
             "lr": 3e-4,
             "skipped_samples": 16,
             "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0, "losses": [2.5] },

@@ -165,7 +165,8 @@ impl Session {
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
         let Settings { lr, decay_scale, betas, .. } = settings;
         let adam = AdamSettings { betas, ..self.config.optim.adam() };
-        let update = Update { adam, lr, decay_scale, seed: self.state.seed, step };
+        let update =
+            Update { adam, lr, decay_scale, seed: self.state.seed, step: self.progress.chain_steps + step };
         let issued = issue_step(&self.model, &mut *self.ops, &self.workspace, input, &self.params, update);
         Ok(InFlight { issued, started, settings, tokens: batch.tokens.len(), cursor })
     }

@@ -93,6 +93,15 @@ impl Session {
         )
     }
 
+    /// Says at what rates a new run begins.
+    pub(super) fn tell_first_rates(&self) {
+        const SHOWN: u64 = 3;
+        let Plan { schedule, quantities, .. } = &self.plan;
+        let rate = |step| format!("{:e}", self.settings_of(schedule, quantities, step).lr);
+        let rates: Vec<String> = (0..quantities.steps.min(SHOWN)).map(rate).collect();
+        log::info!("rates of the first steps: {}", rates.join(", "));
+    }
+
     /// The model that is trained.
     pub fn model(&self) -> &Model {
         &self.model
