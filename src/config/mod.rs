@@ -6,6 +6,7 @@ mod batch;
 mod elsewhere;
 mod keys;
 mod layers;
+mod milestones;
 mod mixture;
 mod page;
 mod place;
@@ -23,6 +24,7 @@ mod validate;
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
 pub use keys::set_for_flag;
 pub(crate) use layers::parse_toml;
+pub use milestones::{MilestoneSteps, Milestones};
 pub use mixture::{HELDOUT, MixtureSource};
 pub use page::listing;
 pub use preview::Preview;
@@ -243,7 +245,7 @@ impl Config {
                 separate_bias_gradients: self.separate_bias_gradients,
             },
             eval: self.eval,
-            checkpoint: self.checkpoint,
+            checkpoint: self.checkpoint.clone(),
             head: RawHead { chunk_rows: self.head.chunk_rows },
         }
     }

@@ -1,5 +1,5 @@
 //! The sections of a validated configuration.
-use super::{Batch, Cadence, MixtureSource};
+use super::{Batch, Cadence, Milestones, MixtureSource};
 use crate::Result;
 use crate::data::Dealt;
 use crate::model::{Init, ModelConfig};
@@ -225,18 +225,21 @@ impl Default for Eval {
 }
 
 /// `[checkpoint]`, with defaults filled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {
     /// Steps or time between checkpoints, not 0; the last step is always saved.
     pub every: Cadence,
     /// Newest checkpoints that stay; at least 2, so that one is whole while the other is written.
     pub keep: usize,
+    /// Those that stay besides; `None`: the last one before a decay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milestones: Option<Milestones>,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { every: Cadence::Steps(500), keep: 3 }
+        Self { every: Cadence::Steps(500), keep: 3, milestones: None }
     }
 }
 

@@ -82,9 +82,21 @@ const CADENCE: Kind = {
     Read(|value, at| parsed::<Cadence>(value, at, EXPECTED), EXPECTED)
 };
 
+/// A length above 0, or a list of them.
+const MILESTONES: Kind = {
+    const EXPECTED: &str =
+        r#"a length above 0, such as "10%", or a list of them, such as [1000, "2B tokens"]"#;
+    let read = |value: &toml::Value, at: &str| match value {
+        toml::Value::Array(_) => Lengths.read(value, at),
+        toml::Value::Integer(_) | toml::Value::String(_) => SomeLength.read(value, at),
+        _ => Err(unfit(value, at, EXPECTED)),
+    };
+    Read(read, EXPECTED)
+};
+
 /// A rate that is no share of the peak, since it is the peak.
 const PEAK: Kind = {
-    const EXPECTED: &str = "a number of at least 0, such as 1e-3, or \"previous\"";
+    const EXPECTED: &str = "a finite number of at least 0, such as 1e-3, or \"previous\"";
     let read = |value: &toml::Value, at: &str| match value.as_str() {
         Some("previous") => Ok(value.clone()),
         Some(_) => Err(unfit(value, at, EXPECTED)),
@@ -312,6 +324,9 @@ pub(crate) const KEYS: &[Key] = &[
          step is saved anyway"),
     key("checkpoint.keep", Whole(FROM_2), "3", Free,
         "newest checkpoints that stay; at least 2, so that one is whole while the other is written"),
+    key("checkpoint.milestones", MILESTONES, "the last stable step", Free,
+        "checkpoints that are saved besides and stay: one every so much of the run (`\"10%\"`, `1000`, `\"2B tokens\"`), or \
+         a list of places; and the last step before the decay of a schedule that has one, except with `[]`"),
     key("head.chunk_rows", Whole(SIZE), "1024", Fixed,
         "rows of logits in memory at once, part of the arithmetic; 16384 on a GPU, less where memory is short, unless \
          it is given"),

@@ -47,7 +47,7 @@ impl RawConfig {
             ema: self.train.ema,
             separate_bias_gradients: self.train.separate_bias_gradients,
             eval: self.eval,
-            checkpoint: self.checkpoint.validated()?,
+            checkpoint: self.checkpoint.clone().validated()?,
             head: Head { chunk_rows: self.head.chunk_rows },
         };
         config.check_lengths()?;
@@ -266,6 +266,7 @@ impl Checkpoint {
         if self.every == Cadence::Steps(0) {
             return refuse("checkpoint.every is 0; give at least 1, or train.steps to save only at the end");
         }
+        self.milestones.as_ref().map_or(Ok(()), Milestones::check)?;
         Ok(self)
     }
 }

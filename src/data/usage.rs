@@ -94,6 +94,17 @@ impl Part {
             Side::Validation => self.split.holds_out(key, document),
         }
     }
+
+    /// Whether no document can be in both: the two sides of one split, or of two of which one holds out a superset. Then
+    /// none has to be looked at.
+    fn is_apart_from(&self, other: &Self) -> bool {
+        let (train, held) = match (self.side, other.side) {
+            (Side::Train, Side::Validation) => (self.split, other.split),
+            (Side::Validation, Side::Train) => (other.split, self.split),
+            _ => return false,
+        };
+        train.seed == held.seed && held.fraction <= train.fraction
+    }
 }
 
 fn add(list: &mut Vec<Part>, part: Part) {
@@ -108,7 +119,7 @@ fn add(list: &mut Vec<Part>, part: Part) {
 
 /// The documents of `shards` that `now` has and the first of the earlier parts with any of them has, too.
 fn overlap(before: &[Part], shards: &[&Shard], now: Part) -> Option<SharedDocuments> {
-    before.iter().find_map(|part| {
+    before.iter().filter(|part| !part.is_apart_from(&now)).find_map(|part| {
         let (mut documents, mut of, mut path) = (0, 0, None);
         for shard in shards.iter().filter(|shard| part.shards.contains(&name_of(shard))) {
             let (then_key, now_key) = (part.split.key(shard), now.split.key(shard));

@@ -66,7 +66,7 @@ impl Length {
     }
 
     /// Whether there is nothing of it.
-    pub(super) fn is_zero(self) -> bool {
+    pub(crate) fn is_zero(self) -> bool {
         matches!(self, Self::Steps(0) | Self::Tokens(0) | Self::Samples(0) | Self::Percent(0.0))
     }
 

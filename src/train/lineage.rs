@@ -31,6 +31,12 @@ pub fn settle_seeds(config: &mut Config, source: Option<&OpenModel>) -> Result<(
     Ok(())
 }
 
+/// The last rate of the run of a checkpoint.
+pub fn last_rate(source: Option<&OpenModel>) -> Result<Option<f64>> {
+    let manifest = source.and_then(OpenModel::manifest);
+    Ok(manifest.map(|manifest| Progress::read(&manifest.state)).transpose()?.and_then(|progress| progress.lr))
+}
+
 /// [`settle_seeds`] of a configuration whose model was not opened.
 pub fn inherit_seeds(config: &mut Config) -> Result<()> {
     let source = config.start.as_ref().map(|start| OpenModel::open(&start.from)).transpose()?;

@@ -189,6 +189,7 @@ impl Session {
         if configure {
             write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
+        let milestones = config.milestones(sources.seq_len(), &schedule);
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
         let mut progress = Progress::read(&state)?;
@@ -206,6 +207,7 @@ impl Session {
             evaluations,
             params,
             plan: Plan {
+                milestones,
                 schedule,
                 // The sizes of steps may not change in a run: no less were taken than they say.
                 first_sample: state.sample - quantities.batch.samples_before(state.step),

@@ -41,6 +41,9 @@ pub struct Progress {
     /// Of a mixture; one source needs none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixture: Option<Account>,
+    /// Whether the checkpoint stays, however many come after it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub milestone: bool,
     /// Whether what is evaluated after the present step is not, or not wholly, in the log.
     #[serde(skip_serializing_if = "is_default")]
     pub owes_evaluation: bool,
@@ -92,6 +95,11 @@ impl Progress {
         })
     }
 
+    /// Whether a checkpoint stays, however many come after it.
+    pub fn is_milestone(state: &RunState) -> bool {
+        Self::read(state).is_ok_and(|progress| progress.milestone)
+    }
+
     /// The keys that a checkpoint's manifest carries.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).expect("numbers, lists and tables with string keys")
@@ -132,6 +140,7 @@ pub(super) mod tests {
             "skipped_samples": 16,
             "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0, "losses": [2.5] },
             "mixture": { "from": 1, "origin": { "sample": 8, "taken": [6, 2] }, "dealt": dealt },
+            "milestone": true,
             "owes_evaluation": true,
             "data_use": {
                 "trained": [{ "side": "train", "fraction": 0.1, "seed": 7, "shards": ["0f", "f0"] }],

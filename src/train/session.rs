@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use super::progress::Progress;
 use crate::backend::MemoryPlan;
 use crate::checkpoint::{RunLock, RunState};
-use crate::config::Config;
+use crate::config::{Config, MilestoneSteps};
 use crate::data::Mixture;
 use crate::model::{Model, Workspace};
 use crate::ops::{AdamParam, Backend, GemmChoices};
@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub first_sample: u64,
     /// Step at which the mixture's shares begin.
     pub shares_from: u64,
+    /// The steps whose checkpoints stay.
+    pub milestones: MilestoneSteps,
 }
 
 /// What goes with the weights into every checkpoint.

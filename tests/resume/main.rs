@@ -5,6 +5,7 @@
 mod branch;
 mod ema;
 mod feedback;
+mod milestones;
 mod mixture;
 mod replan;
 mod skipped;

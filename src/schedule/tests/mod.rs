@@ -286,11 +286,8 @@ fn a_phase_that_keeps_moments_has_no_warmup_by_default() {
 /// The rate of another run becomes a number before anything is made of it.
 #[test]
 fn a_rate_of_the_run_before_is_settled() {
-    let first = |from| RawPhase {
-        from: Some(from),
-        shape: args([("shape", "constant")]),
-        ..RawPhase::default()
-    };
+    let first =
+        |from| RawPhase { from: Some(from), shape: args([("shape", "constant")]), ..RawPhase::default() };
     let phases = |from| RawSchedule {
         lr: Some(Rate::Value(1e-3)),
         phases: Some(vec![first(from), RawPhase { length: Some(Length::Steps(5)), ..first(Rate::Previous) }]),
