@@ -110,7 +110,12 @@ impl Session {
                 Some(source) => source.load(&model.table, ops, keep)?,
                 None => initialize(&model.config, &model.table, init, seed, ops)?,
             }
-            ema.map_or(Ok(()), |decay| ops.keep_ema(decay))
+            let Some(decay) = ema else { return Ok(()) };
+            ops.keep_ema(decay)?;
+            match source.as_ref().filter(|source| keep && source.has_average()) {
+                Some(source) => load_average(source, model, ops),
+                None => Ok(()),
+            }
         })?;
         session.tell_first_rates();
         Ok(session)
@@ -149,7 +154,7 @@ impl Session {
             source.load(&model.table, ops, true)?;
             let Some(decay) = ema else { return Ok(()) };
             ops.keep_ema(decay)?;
-            load_tensors(&source.open_tensors(&model.table, Part::Average)?, &model.table, ops, Part::Average)
+            load_average(&source, model, ops)
         })?;
         session.choices = choices;
         if let Some(before) = &before {
@@ -231,4 +236,8 @@ impl Session {
         let manifest = newest_manifest(lock.run_dir())?;
         wanted_config(&manifest.state.run_config, lock.run_dir(), sets).map(|config| config.threads)
     }
+}
+
+fn load_average(source: &OpenModel, model: &Model, ops: &mut dyn Backend) -> Result<()> {
+    load_tensors(&source.open_tensors(&model.table, Part::Average)?, &model.table, ops, Part::Average)
 }

@@ -102,6 +102,9 @@ pub fn tell_taken(
     sort(keeps, "moments".into());
     let counters = format!("counters ({} updates, {chain_steps} steps of the chain)", state.applied);
     sort(keeps, counters);
+    if config.ema.is_some() {
+        sort(keeps && source.has_average(), "moving average".into());
+    }
     let goes_on = config.start.as_ref().is_some_and(|start| start.data == DataStart::Continue);
     sort(goes_on, format!("position in the data (sample {})", state.sample));
     if let Some(tokenizer) = tokenizer {

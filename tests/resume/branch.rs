@@ -81,6 +81,28 @@ fn forget_after(run: &Path, step: u64) {
     }
 }
 
+/// A moving average goes on with the moments; other moments have another.
+#[test]
+fn a_moving_average_goes_on_in_a_branch() {
+    let dir = plain();
+    let ema = "train.ema=0.9";
+    train(&dir, "DIR/plain.toml", "whole", &[ema, "schedule.name=constant", "schedule.warmup=1"]).ok();
+    let half = [ema, "schedule.name=constant", "schedule.warmup=1", "train.steps=10"];
+    train(&dir, "DIR/plain.toml", "half", &half).ok();
+    branch(&dir, "half", "rest", &[]).ok();
+    let average =
+        |name: &str, step: &str| fs::read(dir.join(name).join(step).join("ema.safetensors")).unwrap();
+    assert!(average("whole", "step-0000000020") == average("rest", "step-0000000010"), "other averages");
+    let said = branch(&dir, "half", "without", &["start.optimizer=reset", "schedule.warmup=0"]);
+    said.ok();
+    assert!(
+        said.err.contains("not from there: moments, counters") && said.err.contains("moving average"),
+        "{}",
+        said.err
+    );
+    assert!(average("rest", "step-0000000010") != average("without", "step-0000000010"));
+}
+
 /// A configuration that keeps moments and position says the same as the command, without a word about a warmup.
 #[test]
 fn kept_moments_need_no_warmup() {
