@@ -4,11 +4,14 @@ use super::progress::Progress;
 use super::run_config::{SavedKeys, saved_config};
 use super::source::OpenModel;
 use super::sources::{evaluations, open_sources, split};
-use crate::checkpoint::Manifest;
+use crate::checkpoint::{Disk, Manifest, RunState};
 use crate::config::{Config, Overlap};
 use crate::data::{Shard, SharedDocuments, Side, Sources, Split, Usage};
 use crate::{Error, Result};
 use std::path::Path;
+
+/// The phases that checkpoints of earlier versions are followed back through: paths may lead round in a circle.
+const PHASES_MAX: usize = 100;
 
 /// The keys of the order and of the split of the run that a checkpoint is of.
 pub fn seeds_of(manifest: &Manifest) -> Result<[u64; 2]> {
@@ -56,20 +59,40 @@ pub fn usage_of(config: &Config, sources: &Sources, evaluations: &[Evaluation]) 
 
 /// What the run of a checkpoint and those before it did with documents; nothing of a model that is none of ours.
 pub fn usage_before(source: Option<&OpenModel>) -> Result<Usage> {
-    let Some((manifest, dir)) = source.and_then(|source| Some((source.manifest()?, source.dir()))) else {
-        return Ok(Usage::default());
-    };
+    let checkpoint = source.and_then(|source| Some((source.manifest()?, source.dir())));
+    checkpoint.map_or(Ok(Usage::default()), |(manifest, dir)| usage_until(manifest, dir, PHASES_MAX))
+}
+
+/// What the runs before one did, of whose checkpoints this is the state, as the checkpoint says that it began from.
+pub fn usage_before_run(state: &RunState) -> Result<Usage> {
+    usage_of_parent(state, PHASES_MAX)
+}
+
+/// As the checkpoint says it. One that an earlier version wrote does not: then its data are asked, and the checkpoint that
+/// its run began from, over at most so many `phases`.
+fn usage_until(manifest: &Manifest, dir: &Path, phases: usize) -> Result<Usage> {
     if let Some(usage) = Progress::read(&manifest.state)?.data_use {
         return Ok(usage);
     }
-    Ok(usage_of_its_data(manifest, dir).unwrap_or_else(|why| {
+    let mut usage = usage_of_its_data(manifest, dir).unwrap_or_else(|why| {
         log::warn!(
             "{} does not say what its run trained on and held out (an earlier version wrote it), and its data cannot be \
              asked: {why}; that this phase keeps the two apart is not checked",
             dir.display()
         );
         Usage::default()
-    }))
+    });
+    usage.extend(usage_of_parent(&manifest.state, phases)?);
+    Ok(usage)
+}
+
+fn usage_of_parent(state: &RunState, phases: usize) -> Result<Usage> {
+    let Some(dir) = state.parent.as_ref().filter(|_| phases > 0).map(Path::new) else {
+        return Ok(Usage::default());
+    };
+    // A model that is none of ours has no manifest; a checkpoint that is gone has none any more.
+    let Ok(manifest) = Manifest::read(&Disk, dir) else { return Ok(Usage::default()) };
+    usage_until(&manifest, dir, phases - 1)
 }
 
 /// Of a run whose checkpoints do not say it, from its data, where those still lie where they lay.

@@ -4,7 +4,7 @@ use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
 use super::left::TimeLeft;
-use super::lineage::{self, settle_seeds, usage_before, usage_of};
+use super::lineage::{self, settle_seeds, usage_before, usage_before_run, usage_of};
 use super::metrics::{Metrics, has_evaluations};
 use super::parts::Parts;
 use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
@@ -130,7 +130,12 @@ impl Session {
         let source = OpenModel::newest(run_dir)?;
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let mut state = manifest.state.clone();
-        let previous = Progress::read(&state)?.previous_lr;
+        let mut progress = Progress::read(&state)?;
+        if progress.data_use.is_none() {
+            progress.data_use = Some(usage_before_run(&state)?);
+            state.extra = progress.to_json();
+        }
+        let previous = progress.previous_lr;
         let Resumed { config, before, reworded } =
             resumed_config(&state, run_dir, sets, allow.replan, previous)?;
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;

@@ -101,30 +101,48 @@ fn a_lineage_of_three_phases_remembers_the_first() {
     phase(&dir, "other", from, &[last, &set("b")]).ok();
 }
 
-/// Checkpoints from before the keys: the data of their run are asked, where they still lie there.
-#[test]
-fn a_run_of_an_earlier_version_is_asked_for_its_data() {
-    let dir = workshop();
-    let step = dir.join("run").join(step_name(40));
-    let mut manifest = Manifest::read(&Disk, &step).unwrap();
+/// Makes a step of a run what an earlier version would have written.
+fn as_of_earlier_version(step: &Path, replace: [&str; 2]) {
+    let mut manifest = Manifest::read(&Disk, step).unwrap();
     let state = &mut manifest.state;
     assert!(!state.extra["data_use"]["trained"][0]["shards"].is_null(), "{}", state.extra);
     state.extra.as_object_mut().unwrap().remove("data_use");
     for key in ["seed", "split_seed"] {
         assert_eq!(state.run_config["data"].as_object_mut().unwrap().remove(key), Some(7.into()));
     }
-    let [there, here] = [&fixture().dir, &dir].map(|dir| dir.path().display().to_string());
-    state.run_config = serde_json::from_str(&state.run_config.to_string().replace(&there, &here)).unwrap();
+    let text = state.run_config.to_string().replace(replace[0], replace[1]);
+    state.run_config = serde_json::from_str(&text).unwrap();
     fs::write(step.join("manifest.json"), manifest.to_text()).unwrap();
+}
 
+/// Checkpoints from before the keys: the data of their runs are asked, where they still lie there.
+#[test]
+fn runs_of_an_earlier_version_are_asked_for_their_data() {
+    let dir = workshop();
+    tokenize(&dir, "new", 900);
+    let [there, here] = [&fixture().dir, &dir].map(|dir| dir.path().display().to_string());
+    as_of_earlier_version(&dir.join("run").join(step_name(40)), [&there, &here]);
     phase(&dir, "refused", "DIR/run", &["data.split_seed=8"]).refused(&["would train on"]);
     phase(&dir, "second", "DIR/run", &[]).ok();
     assert_eq!(loss(&dir.join("second"), "heldout", 0), loss(&dir.join("run"), "heldout", 40));
 
+    // Those of the run before it, too; and a resume notes them.
+    let new = ["data.train=[\"DIR/data/new\"]", "data.validation_fraction=0"];
+    phase(&dir, "third", "DIR/run", &new).ok();
+    as_of_earlier_version(&dir.join("third").join(step_name(4)), [&there, &here]);
+    let other = ["data.split_seed=8"];
+    phase(&dir, "refused", "DIR/third", &other).refused(&["would train on", "data.split_seed = 7"]);
+    for key in ["\nseed = 7\n", "split_seed = 7\n"] {
+        let config = fs::read_to_string(dir.join("third/config.toml")).unwrap();
+        fs::write(dir.join("third/config.toml"), config.replace(key, "\n")).unwrap();
+    }
+    line(&dir, "resume DIR/third --override --set train.steps=6").ok();
+    phase(&dir, "refused", "DIR/third", &other).refused(&["would train on", "data.split_seed = 7"]);
+
     // Data that are gone cannot be asked.
     fs::rename(dir.join("data/a.bin"), dir.join("data/moved.bin")).unwrap();
     fs::rename(dir.join("data/a.idx"), dir.join("data/moved.idx")).unwrap();
-    let said = phase(&dir, "third", "DIR/run", &["data.train=[\"DIR/data/moved\"]", "data.split_seed=8"]);
+    let said = phase(&dir, "last", "DIR/run", &["data.train=[\"DIR/data/moved\"]", "data.split_seed=8"]);
     said.ok();
     assert!(
         said.err.contains("an earlier version wrote it") && said.err.contains("not checked"),
