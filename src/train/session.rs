@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use super::progress::Progress;
 use crate::backend::MemoryPlan;
 use crate::checkpoint::{RunLock, RunState};
-use crate::config::Config;
+use crate::config::{Config, MilestoneSteps};
 use crate::data::Mixture;
 use crate::model::{Model, Workspace};
 use crate::ops::{AdamParam, Backend, GemmChoices};
@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub first_sample: u64,
     /// Step at which the mixture's shares begin.
     pub shares_from: u64,
+    /// The steps whose checkpoints stay.
+    pub milestones: MilestoneSteps,
 }
 
 /// What goes with the weights into every checkpoint.
@@ -91,6 +93,15 @@ impl Session {
             self.describe_sources(),
             self.memory
         )
+    }
+
+    /// Says at what rates a new run begins.
+    pub(super) fn tell_first_rates(&self) {
+        const SHOWN: u64 = 3;
+        let Plan { schedule, quantities, .. } = &self.plan;
+        let rate = |step| format!("{:e}", self.settings_of(schedule, quantities, step).lr);
+        let rates: Vec<String> = (0..quantities.steps.min(SHOWN)).map(rate).collect();
+        log::info!("rates of the first steps: {}", rates.join(", "));
     }
 
     /// The model that is trained.

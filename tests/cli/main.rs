@@ -9,6 +9,7 @@ mod emulated;
 mod examples;
 mod formats;
 mod happy;
+mod lineage;
 mod mixture;
 mod model_dirs;
 mod plan;
