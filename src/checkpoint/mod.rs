@@ -37,7 +37,7 @@ pub use manifest::{FORMAT, Fingerprints, Manifest, RunState};
 pub use names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name};
 pub use output::FileRecord;
 pub use rewind::{Rewound, rewind};
-pub use rotate::clean;
+pub use rotate::{Keep, clean};
 pub use safetensors::TensorRecord;
 pub use save::{Saved, Snapshot, save};
 pub use start::create_run_dir;

@@ -1,20 +1,41 @@
 //! Deleting: old steps after a commit, and leftovers at the start of a run. A step directory leaves its name
 //! before its files go, so no `step-*` is ever half there.
 use super::load::{list_steps, verify};
+use super::manifest::{Manifest, RunState};
 use super::names::{is_tmp, is_trash, step_name, trash_name};
 use crate::files::storage::{Storage, remove_tree};
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Deletes steps older than the newest `keep`, and never one of the two newest that verify. `saved` was
-/// just written and counts as verified.
-pub(super) fn rotate(storage: &dyn Storage, run_dir: &Path, saved: u64, keep: usize) -> Result<()> {
-    let steps = list_steps(storage, run_dir)?;
-    if steps.len() > keep {
+/// Which steps stay when a newer one was saved.
+#[derive(Clone, Copy)]
+pub struct Keep {
+    /// So many of the newest; at least 2 are kept.
+    pub newest: usize,
+    /// And those of which this holds, however old.
+    pub stays: fn(&RunState) -> bool,
+}
+
+impl From<usize> for Keep {
+    /// The newest alone.
+    fn from(newest: usize) -> Self {
+        Self { newest, stays: |_| false }
+    }
+}
+
+/// Deletes steps older than the newest of `keep`, but for those that stay, and never one of the two newest that verify.
+/// `saved` was just written and counts as verified.
+pub(super) fn rotate(storage: &dyn Storage, run_dir: &Path, saved: u64, keep: Keep) -> Result<()> {
+    let (steps, newest) = (list_steps(storage, run_dir)?, keep.newest.max(2));
+    let stays = |dir: &Path| Manifest::read(storage, dir).is_ok_and(|manifest| (keep.stays)(&manifest.state));
+    if steps.len() > newest {
         // The one just saved: it stays even where newer ones of an abandoned branch are in the way.
         let (mut kept, mut valid) = (1, 1);
         for (step, dir) in steps.iter().filter(|(step, _)| *step != saved) {
-            if kept >= keep && valid >= 2 {
+            if kept >= newest && valid >= 2 {
+                if stays(dir) {
+                    continue;
+                }
                 set_aside(storage, run_dir, &step_name(*step))?;
                 continue;
             }

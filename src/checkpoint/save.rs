@@ -7,7 +7,7 @@ use super::dtype::Dtype;
 use super::manifest::{FORMAT, Manifest, RunState};
 use super::names::{EMA, FILES, MANIFEST, MODEL, OPTIMIZER, is_plain_name, step_name, tmp_name};
 use super::output::{FileRecord, write_file};
-use super::rotate::{rotate, set_aside};
+use super::rotate::{Keep, rotate, set_aside};
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
 use super::{hf_config, load};
 use crate::files::storage::{Storage, read_small, remove_tree};
@@ -49,8 +49,8 @@ pub struct Saved {
 /// One save at a time in a process: a second one would delete what the first still needs.
 static SAVING: Mutex<()> = Mutex::new(());
 
-/// Saves a step into `run_dir`, which exists and is locked by this process, and deletes old steps, keeping
-/// the newest `keep` (at least 2) and never fewer than two that verify. `values` has weights, both moments and, where
+/// Saves a step into `run_dir`, which exists and is locked by this process, and deletes old steps but for those to
+/// `keep`, and never so many that fewer than two are left that verify. `values` has weights, both moments and, where
 /// one is kept, the moving average of the weights.
 ///
 /// # Errors
@@ -62,7 +62,7 @@ pub fn save(
     run_dir: &Path,
     snapshot: &Snapshot,
     values: &mut dyn State,
-    keep: usize,
+    keep: impl Into<Keep>,
 ) -> Result<Saved> {
     let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
     let small = small_files(snapshot)?;
@@ -77,7 +77,7 @@ pub fn save(
     });
     match written {
         Ok(bytes) => {
-            let warning = rotate(storage, run_dir, step, keep.max(2)).err();
+            let warning = rotate(storage, run_dir, step, keep.into()).err();
             Ok(Saved { dir, bytes, warning })
         }
         Err(error) => {

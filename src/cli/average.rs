@@ -1,10 +1,10 @@
 //! `rewarm average`: one checkpoint out of several.
 use crate::average::{Method, average, check_same};
-use crate::checkpoint::{self, Disk, Dtype, Export, HfModel, MAX_SHARD_BYTES, list_steps};
+use crate::checkpoint::{self, Disk, Dtype, Export, HfModel, MAX_SHARD_BYTES, Manifest, list_steps};
 use crate::console::{note, print};
 use crate::model::ParamTable;
 use crate::schedule::Curve;
-use crate::train::OpenModel;
+use crate::train::{OpenModel, Progress};
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub struct AverageArgs {
     /// The new directory, a Hugging Face model
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// How many steps of the run [default: those that it kept, at most 6, of lawa 5]
+    /// How many steps of the run, milestones before them left out [default: those that it kept, at most 6, of lawa 5]
     #[arg(long, value_name = "K")]
     last: Option<usize>,
     /// How much each counts
@@ -95,7 +95,7 @@ impl AverageArgs {
                 run.display()
             )));
         }
-        let steps = list_steps(&Disk, run)?;
+        let steps = without_milestones(list_steps(&Disk, run)?);
         let usual = if self.method == Name::Lawa { 5 } else { 6 };
         let last = self.last.unwrap_or(usual.min(steps.len()));
         if let Some(fault) = fault_of(last, self.last, &steps) {
@@ -104,6 +104,20 @@ impl AverageArgs {
         note(&format!("the newest {last} of {} steps of {}", steps.len(), run.display()));
         Ok(steps.into_iter().take(last).rev().map(|(_, dir)| dir).collect())
     }
+}
+
+/// Steps, newest first, without the milestones that lie apart from the newest ones: an average is of neighbours.
+fn without_milestones(mut steps: Vec<(u64, PathBuf)>) -> Vec<(u64, PathBuf)> {
+    let state = |dir: &PathBuf| Manifest::read(&Disk, dir).ok().map(|manifest| manifest.state);
+    let newest = steps.first().and_then(|(_, dir)| state(dir));
+    let keep = newest.and_then(|state| state.run_config.pointer("/checkpoint/keep")?.as_u64());
+    let mut place = 0;
+    steps.retain(|(_, dir)| {
+        place += 1;
+        keep.is_none_or(|keep| place <= keep)
+            || !state(dir).is_some_and(|state| Progress::is_milestone(&state))
+    });
+    steps
 }
 
 /// Why `last` of these steps, newest first, have no average; `asked` is what the user wants.

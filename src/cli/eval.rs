@@ -8,7 +8,7 @@ use crate::data::{self, Corpus, Side, Split, TextTokenizer};
 use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Backend, Shape};
-use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, validation_sets};
+use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, inherit_seeds, validation_sets};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -148,10 +148,16 @@ fn check_tokenizers(tokenizer: Result<Option<TextTokenizer>>, sets: &[Evaluation
     data::check_tokenizer(corpora(), tokenizer.as_ref(), &advice)
 }
 
-/// Of a run directory, or in a file.
+/// Of a run directory, or in a file, where it is that of a run to be started.
 fn config_at(path: &Path) -> Result<Config> {
-    let file = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
-    Config::load(Some(&file), &[])
+    if path.is_dir() {
+        return Config::load(Some(&path.join(CONFIG)), &[]);
+    }
+    let mut config = Config::load(Some(path), &[])?;
+    if config.data.validation_fraction > 0.0 && config.data.split_seed.is_none() {
+        inherit_seeds(&mut config)?;
+    }
+    Ok(config)
 }
 
 /// Names and paths of sets; a `=` inside of a path needs a name before it. Refused where two have one name.

@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 mod average;
 mod bench;
+mod branch;
 mod common;
 mod completions;
 mod config;
@@ -42,6 +43,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Start a new phase: from scratch, or from a trained model
     Train(train::TrainArgs),
+    /// Go on from a checkpoint under another plan, in a run of its own
+    Branch(branch::BranchArgs),
     /// Continue a run exactly where its newest checkpoint left off
     Resume(train::ResumeArgs),
     /// Loss, perplexity and bits per byte on named sets
@@ -80,6 +83,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Train(args) => train::train(&args),
+        Command::Branch(args) => branch::run(&args),
         Command::Resume(args) => train::resume(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -14,7 +14,7 @@ use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
 use crate::perf::processor::{self, Rates};
 use crate::perf::{gpus, roofline};
 use crate::schedule::TokenCount;
-use crate::train::{OpenModel, SourceUse, source_uses};
+use crate::train::{OpenModel, SourceUse, last_rate, settle_seeds, source_uses};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -115,6 +115,7 @@ struct Parts {
     recompute: Recompute,
     ema: bool,
     checkpoint: Checkpoint,
+    milestones: u64,
     threads: usize,
 }
 
@@ -201,7 +202,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
             config.parameters(),
             parts.ema,
             request.checkpoint_host_bytes(),
-            parts.checkpoint,
+            (&parts.checkpoint, parts.milestones),
             parts.steps,
             step_s,
         ),
@@ -261,6 +262,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         recompute: args.recompute,
         ema: false,
         checkpoint: Checkpoint::default(),
+        milestones: 0,
         threads: 0,
     })
 }
@@ -268,9 +270,13 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
 fn from_config(args: &PlanArgs) -> Result<Parts> {
     let gpu = args.gpu.as_ref().map(|_| format!("device={}", Target::OF_TABLE));
     let sets: Vec<String> = args.set.iter().cloned().chain(gpu).collect();
-    let config = Config::load(args.config.as_deref(), &sets)?;
-    let sizes = match (&config.start, config.model_config()?) {
-        (Some(start), _) => OpenModel::open(&start.from)?.config().clone(),
+    let mut config = Config::load(args.config.as_deref(), &sets)?;
+    let source = config.start.as_ref().map(|start| OpenModel::open(&start.from)).transpose()?;
+    settle_seeds(&mut config, source.as_ref())?;
+    let previous = last_rate(source.as_ref())?;
+    config.settle_rates(previous)?;
+    let sizes = match (&source, config.model_config()?) {
+        (Some(source), _) => source.config().clone(),
         (None, Some(sizes)) => sizes,
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };
@@ -279,9 +285,11 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
     if let Err(why) = &sources {
         note(&format!("the data are not part of this plan: {why}"));
     }
+    let milestones = config.milestones(time, &config.compile_schedule(time, previous)?);
     Ok(Parts {
         sizes,
         shape: Shape { batch: config.batch.micro, time },
+        milestones: milestones.count(config.total_steps(time)),
         sequences: config.batch.sequences,
         chunk_rows: config.head.chunk_rows,
         sources: sources.ok(),

@@ -25,6 +25,9 @@ pub struct TrainArgs {
     /// Override a key of the configuration, as in --set schedule.lr=1e-3
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Take a key out of the file, before others are set
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
     /// Where to compute: cpu, cuda:N, emulated, auto; the same as --set device=...
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
@@ -63,7 +66,8 @@ pub struct ResumeArgs {
 /// Runs `rewarm train`.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let started = Instant::now();
-    let config = configuration(args.config.as_deref(), &with_device(&args.set, args.device))?;
+    let sets = with_device(&args.set, args.device);
+    let config = configuration(args.config.as_deref(), &args.unset, &sets)?;
     listen(started, args.stop_after, "no step was taken: the same `rewarm train` begins again")?;
     with_threads(config.threads, move || drive(started, || Session::start(config)))
 }
@@ -80,13 +84,13 @@ pub fn resume(args: &ResumeArgs) -> Result<()> {
 }
 
 /// `message` is for a stop before there is anything to save.
-fn listen(started: Instant, after: Option<TimeSpan>, message: &'static str) -> Result<()> {
+pub(super) fn listen(started: Instant, after: Option<TimeSpan>, message: &'static str) -> Result<()> {
     let deadline = after.map(|after| Deadline { at: started + after.0, given: after.to_string() });
     stop::listen(Idle { code: Some(3), message }, deadline)
 }
 
 /// The configuration that a new run was given.
-fn configuration(path: Option<&Path>, set: &[String]) -> Result<Config> {
+fn configuration(path: Option<&Path>, unset: &[String], set: &[String]) -> Result<Config> {
     match path {
         Some(dir) if dir.is_dir() => Err(Error::refused(format!(
             "{} is a directory; name a configuration (TOML), or continue a run with `rewarm resume {}`",
@@ -98,7 +102,7 @@ fn configuration(path: Option<&Path>, set: &[String]) -> Result<Config> {
              that it holds:\n\n{LEAST}",
             lying_here()
         ))),
-        _ => Config::load(path, set),
+        _ => Config::load_without(path, unset, set),
     }
 }
 
@@ -129,11 +133,11 @@ fn lying_here() -> String {
 }
 
 /// The overrides, and `--device` as one of them.
-fn with_device(set: &[String], device: Option<DeviceName>) -> Vec<String> {
+pub(super) fn with_device(set: &[String], device: Option<DeviceName>) -> Vec<String> {
     set.iter().cloned().chain(device.map(|d| format!("device={d}"))).collect()
 }
 
-fn drive(started: Instant, open: impl FnOnce() -> Result<Session>) -> Result<()> {
+pub(super) fn drive(started: Instant, open: impl FnOnce() -> Result<Session>) -> Result<()> {
     let session = open()?;
     note(session.describe().trim_end());
     note(&format!("ready after {:.3} s", started.elapsed().as_secs_f64()));

@@ -64,6 +64,15 @@ pub(crate) fn check(table: &Table, origin: &str) -> Result<()> {
     walk(table, "", "", origin)
 }
 
+/// Refuses a name that neither a key has, nor a section, nor an entry of a list (`known` has `[]` for those).
+pub(super) fn check_name(known: &str, origin: &str) -> Result<()> {
+    let name = known.trim_end_matches("[]");
+    if kind_of(name).is_some() || is_section(name) {
+        return Ok(());
+    }
+    Err(unknown(known, known, &Value::Boolean(true), origin))
+}
+
 /// `shown` is the path as the user wrote it (`data.validation[0]`), `known` as [`KEYS`] has it.
 fn walk(table: &Table, shown: &str, known: &str, origin: &str) -> Result<()> {
     for (name, value) in table {

@@ -7,8 +7,10 @@ mod elsewhere;
 mod keys;
 mod layers;
 mod limits;
+mod milestones;
 mod mixture;
 mod page;
+mod place;
 mod preview;
 mod raw;
 mod refuse;
@@ -23,21 +25,24 @@ mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
 pub use keys::set_for_flag;
+pub(crate) use layers::parse_toml;
 pub use limits::{Offset, WhenEmpty};
+pub use milestones::{MilestoneSteps, Milestones};
 pub use mixture::{HELDOUT, MixtureSource};
 pub use page::listing;
 pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences, resume_help};
 pub use sections::{
-    Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Start, ValidationSet,
+    Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Overlap, Start,
+    ValidationSet,
 };
 pub use skip::{Documents, Skip};
 pub use span::{Cadence, TimeSpan};
 
 use crate::device::DeviceName;
 use crate::model::{ModelConfig, Precision, Recompute};
-use crate::schedule::{Quantities, Schedule, ScheduleConfig, TokenCount};
+use crate::schedule::{Quantities, RawSchedule, Schedule, ScheduleConfig, TokenCount};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -47,7 +52,7 @@ use toml::{Table, Value};
 pub struct Config {
     /// Where the run lives.
     pub run_dir: PathBuf,
-    /// Seed of initialisation and data order.
+    /// Seed of initialisation and of stochastic rounding, and of what has no key of its own in `[data]`.
     pub seed: u64,
     /// Worker threads; 0: all cores.
     pub threads: usize,
@@ -65,6 +70,9 @@ pub struct Config {
     pub optim: Optim,
     /// `[schedule]`: the learning rate.
     pub schedule: ScheduleConfig,
+    /// `[schedule]` as written, where a rate of it is the last one of the run that is started from: until that is known,
+    /// [`Config::schedule`] has a stand-in for it ([`Config::settle_rates`]).
+    pub unsettled: Option<RawSchedule>,
     /// Length of the run, from `[train]`.
     pub train: Budget,
     /// `train.recompute`: what the backward computes again.
@@ -90,6 +98,11 @@ impl Config {
         RawConfig::load(path, sets)?.validate()
     }
 
+    /// As [`Config::load`], with the keys `unset` taken out of the file before others are set.
+    pub fn load_without(path: Option<&Path>, unset: &[String], sets: &[String]) -> Result<Self> {
+        RawConfig::load_without(path, unset, sets)?.validate()
+    }
+
     /// As [`Config::load`], of a text.
     pub fn from_toml_str(text: &str, sets: &[String]) -> Result<Self> {
         RawConfig::from_toml_str(text, "configuration", sets)?.validate()
@@ -98,6 +111,16 @@ impl Config {
     /// The validated sizes of a model from scratch; `None` when the run starts from a trained one.
     pub fn model_config(&self) -> Result<Option<ModelConfig>> {
         self.model.config.as_ref().map(|config| config.validate().map(|()| config.clone())).transpose()
+    }
+
+    /// Key of the order of the data: [`Config::seed`] where no other was given or inherited, as in runs from before the key.
+    pub fn data_seed(&self) -> u64 {
+        self.data.seed.unwrap_or(self.seed)
+    }
+
+    /// Key of the split into documents to train on and those held out, likewise.
+    pub fn split_seed(&self) -> u64 {
+        self.data.split_seed.unwrap_or(self.seed)
     }
 
     /// Tokens of a sequence: `data.seq_len`, by default all that `model` was made for. More is refused.
@@ -135,6 +158,20 @@ impl Config {
     pub fn compile_schedule(&self, seq_len: usize, previous: Option<f64>) -> Result<Schedule> {
         self.batch
             .for_schedules(seq_len, self.total_steps(seq_len), |run| self.schedule.compile(run, previous))
+    }
+
+    /// Puts `previous`, the last rate of the run that this one starts from, where `schedule.lr` or the first phase refers to
+    /// it. Refused where it is needed and there is none.
+    pub fn settle_rates(&mut self, previous: Option<f64>) -> Result<()> {
+        if let Some(written) = self.unsettled.take() {
+            self.schedule = written.settled(previous)?.validate_after(self.keeps_moments())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the moments of the run that this one starts from are taken over.
+    pub fn keeps_moments(&self) -> bool {
+        self.start.as_ref().is_some_and(|start| start.optimizer == OptimizerStart::Keep)
     }
 
     /// What is scheduled besides the rate.
@@ -193,6 +230,9 @@ impl Config {
                 train: self.data.train.clone(),
                 mixture: self.data.mixture.clone(),
                 seq_len: self.data.seq_len,
+                seed: self.data.seed,
+                split_seed: self.data.split_seed,
+                overlap: self.data.overlap,
                 validation_fraction: self.data.validation_fraction,
                 tokenizer: self.data.tokenizer.clone(),
                 skip: self.data.skip.clone(),
@@ -200,7 +240,7 @@ impl Config {
             },
             batch: self.batch.to_raw(),
             optim: self.optim.clone(),
-            schedule: self.schedule.to_raw(),
+            schedule: self.unsettled.clone().unwrap_or_else(|| self.schedule.to_raw()),
             train: RawTrain {
                 steps,
                 tokens,
@@ -210,7 +250,7 @@ impl Config {
                 separate_bias_gradients: self.separate_bias_gradients,
             },
             eval: self.eval,
-            checkpoint: self.checkpoint,
+            checkpoint: self.checkpoint.clone(),
             head: RawHead { chunk_rows: self.head.chunk_rows },
         }
     }

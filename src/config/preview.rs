@@ -1,5 +1,5 @@
 //! The schedule of a configuration that need not be complete, for `rewarm schedule show`.
-use super::RawConfig;
+use super::{OptimizerStart, RawConfig};
 use crate::model::preset;
 use crate::schedule::{Quantities, Rate, Schedule, TokenCount};
 use crate::{Error, Result};
@@ -24,11 +24,17 @@ impl RawConfig {
     /// Refused where the run's length is missing, or tokens are to become steps and `data.seq_len` is unknown.
     pub fn preview(&self, steps: Option<u64>) -> Result<Preview> {
         self.check()?;
-        let config = self.schedule.validate()?;
+        let known_later = |key: &str| {
+            Err(Error::refused(format!(
+                "{key} is \"previous\", a rate that is known when the run starts; to see a curve give a number, as in --set {key}=1e-5"
+            )))
+        };
+        if let Some(key) = self.schedule.refers_back() {
+            return known_later(key);
+        }
+        let config = self.schedule.validate_after(self.start.optimizer == Some(OptimizerStart::Keep))?;
         if config.warmup_from == Rate::Previous {
-            return Err(Error::refused(
-                "schedule.warmup_from is \"previous\", a rate that is known when the run starts; to see a curve give a number, as in --set schedule.warmup_from=1e-5",
-            ));
+            return known_later("schedule.warmup_from");
         }
         let steps = steps.or(self.train.steps);
         if steps.is_none() && self.train.tokens.is_none() {

@@ -1,6 +1,6 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
 use super::{
-    Checkpoint, DataStart, Eval, MixtureSource, Optim, OptimizerStart, RawBatch, Skip, ValidationSet,
+    Checkpoint, DataStart, Eval, MixtureSource, Optim, OptimizerStart, Overlap, RawBatch, Skip, ValidationSet,
 };
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
@@ -15,7 +15,7 @@ use toml::Table;
 pub struct RawConfig {
     /// Where the run lives.
     pub run_dir: Option<PathBuf>,
-    /// Seed of initialisation and data order.
+    /// Seed of initialisation, and of the order and split of the data where those have no key of their own.
     pub seed: u64,
     /// Worker threads; 0: all cores.
     pub threads: usize,
@@ -112,6 +112,16 @@ pub struct RawData {
     pub mixture: Vec<MixtureSource>,
     /// Tokens of a sequence.
     pub seq_len: Option<usize>,
+    /// Key of the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Key of the split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
+    /// What becomes of a phase whose split overlaps that of an earlier one; left out where it is refused, as in runs from
+    /// before the key.
+    #[serde(skip_serializing_if = "is_default")]
+    pub overlap: Overlap,
     /// Share of training documents set aside.
     pub validation_fraction: f64,
     /// `tokenizer.json`, or the folder that has it.
@@ -139,6 +149,10 @@ pub struct RawTrain {
     pub ema: Option<f64>,
     /// Whether gradients of biases are always summed by kernels of their own; left out where it is not, as in runs from
     /// before the key.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_default")]
     pub separate_bias_gradients: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

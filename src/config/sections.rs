@@ -1,5 +1,5 @@
 //! The sections of a validated configuration.
-use super::{Batch, Cadence, MixtureSource, Skip};
+use super::{Batch, Cadence, Milestones, MixtureSource, Skip};
 use crate::Result;
 use crate::data::Dealt;
 use crate::model::{Init, ModelConfig};
@@ -43,8 +43,20 @@ pub enum DataStart {
     /// At the first sample of its order.
     #[default]
     Restart,
-    /// Behind the last sample of the checkpoint, in the same order: the same data, seed and sequence length.
+    /// Behind the last sample of the checkpoint, in the same order: the same data, `data.seed` and sequence length.
     Continue,
+}
+
+/// What becomes of a phase that would train on what an earlier one held out, or evaluate on what one trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Overlap {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is said, and done.
+    Allow,
 }
 
 /// `[start]`: continue from a trained model.
@@ -81,6 +93,12 @@ pub struct Data {
     /// Tokens of a sequence; `None` when it is left to the model the run starts from
     /// ([`super::Config::seq_len`]).
     pub seq_len: Option<usize>,
+    /// Key of the order of the data; `None` until a run starts, which inherits it or takes [`super::Config::seed`].
+    pub seed: Option<u64>,
+    /// Key of the split into documents to train on and those held out, likewise.
+    pub split_seed: Option<u64>,
+    /// Whether an overlap with the split of an earlier phase is refused.
+    pub overlap: Overlap,
     /// Share of the training documents set aside as the validation set [`super::HELDOUT`], or, of every source of a mixture,
     /// [`MixtureSource::heldout`]; in `0..1`.
     pub validation_fraction: f64,
@@ -212,18 +230,21 @@ impl Default for Eval {
 }
 
 /// `[checkpoint]`, with defaults filled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {
     /// Steps or time between checkpoints, not 0; the last step is always saved.
     pub every: Cadence,
     /// Newest checkpoints that stay; at least 2, so that one is whole while the other is written.
     pub keep: usize,
+    /// Those that stay besides; `None`: the last one before a decay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milestones: Option<Milestones>,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { every: Cadence::Steps(500), keep: 3 }
+        Self { every: Cadence::Steps(500), keep: 3, milestones: None }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Everything that is said about a key is derived from here: the check of a file and of `--set`, the answer to a key that
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
-use super::sections::{DataStart, OptimizerStart};
+use super::sections::{DataStart, OptimizerStart, Overlap};
 use super::{Cadence, Offset, WhenEmpty};
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
@@ -88,6 +88,29 @@ const OFFSET: Kind = {
     Read(|value, at| parsed::<Offset>(value, at, EXPECTED), EXPECTED)
 };
 
+/// A length above 0, or a list of them.
+const MILESTONES: Kind = {
+    const EXPECTED: &str =
+        r#"a length above 0, such as "10%", or a list of them, such as [1000, "2B tokens"]"#;
+    let read = |value: &toml::Value, at: &str| match value {
+        toml::Value::Array(_) => Lengths.read(value, at),
+        toml::Value::Integer(_) | toml::Value::String(_) => SomeLength.read(value, at),
+        _ => Err(unfit(value, at, EXPECTED)),
+    };
+    Read(read, EXPECTED)
+};
+
+/// A rate that is no share of the peak, since it is the peak.
+const PEAK: Kind = {
+    const EXPECTED: &str = "a finite number of at least 0, such as 1e-3, or \"previous\"";
+    let read = |value: &toml::Value, at: &str| match value.as_str() {
+        Some("previous") => Ok(value.clone()),
+        Some(_) => Err(unfit(value, at, EXPECTED)),
+        None => Number(AT_LEAST_0).read(value, at),
+    };
+    Read(read, EXPECTED)
+};
+
 /// Every key, in the order of the sections of a file. A test holds this list and [`super::RawConfig`] together. Arguments
 /// of schedules stand in the catalogue; the keys of a phase, which all lists of phases share, in `schedule.phases[]`.
 #[rustfmt::skip] // two lines each
@@ -96,7 +119,8 @@ pub(crate) const KEYS: &[Key] = &[
         "directory of the run: new, empty but for scripts and logs of a job, or with a run that ended before its \
          first checkpoint"),
     key("seed", Whole(FROM_0), "1234", Fixed,
-        "key of the initial weights, the data order and the split"),
+        "key of the initial weights and of stochastic rounding, and of the order and the split of the data where \
+         `data.seed` and `data.split_seed` are neither given nor inherited"),
     key("threads", Whole(FROM_0), "0", Free,
         "worker threads; 0: all cores"),
     key("device", DEVICE, "\"cpu\"", Free,
@@ -148,7 +172,7 @@ pub(crate) const KEYS: &[Key] = &[
         "`\"keep\"` takes the moments over; needs a checkpoint of ours"),
     key("start.data", Choice(DataStart::VARIANTS), "\"restart\"", Fixed,
         "`\"continue\"`: begin behind the last sample of the checkpoint, in the same order; needs a checkpoint of \
-         ours and the same data, seed and sequence length"),
+         ours and the same data, `data.seed` and sequence length"),
 
     key("data.train", Texts, "required, or `data.mixture`", Free,
         "list of shards, prefixes or folders: Megatron `.bin/.idx`, llm.c `.bin`, `.npy`, `raw-u16:PATH`, \
@@ -178,6 +202,13 @@ pub(crate) const KEYS: &[Key] = &[
          `\"repeat\"`: it has no limit; `\"others\"`: they share what it had"),
     key("data.seq_len", Whole(SIZE), "all the model takes", Fixed,
         "tokens of a sequence"),
+    key("data.seed", Whole(FROM_0), "that of the run in `start.from`, else `seed`", Fixed,
+        "key of the order in which samples are read"),
+    key("data.split_seed", Whole(FROM_0), "that of the run in `start.from`, else `seed`", Fixed,
+        "key of the split: which documents `data.validation_fraction` holds out"),
+    key("data.overlap", Choice(Overlap::VARIANTS), "\"refuse\"", Fixed,
+        "what becomes of a phase that would train on what an earlier one held out, or evaluate on what one trained on: \
+         `\"allow\"` says so, and does it"),
     key("data.validation_fraction", Number(BELOW_1), "0", Fixed,
         "share of the training documents held out as the set `heldout`; of every source of a mixture as \
          `heldout-NAME`"),
@@ -245,8 +276,8 @@ pub(crate) const KEYS: &[Key] = &[
 
     key("schedule.name", SCHEDULE, "\"cosine\"", Plan,
         "a shape or a preset of the catalogue, with its arguments beside it, as in `name = \"wsd\", decay = \"20%\"`"),
-    key("schedule.lr", Number(AT_LEAST_0), REQUIRED, Plan,
-        "peak rate"),
+    key("schedule.lr", PEAK, REQUIRED, Plan,
+        "peak rate; `\"previous\"`: the last rate of the run in `start.from`"),
     key("schedule.min_lr", Rate, "lr / 10; 0 for constant and phases, and where the catalogue says so", Plan,
         "last rate, and floor after the warmup"),
     key("schedule.pre_hold", Length, NONE, Plan,
@@ -254,7 +285,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("schedule.pre_hold_lr", Rate, "0", Plan,
         "its rate"),
     key("schedule.warmup", Length, "\"1%\"", Plan,
-        "length of the warmup"),
+        "length of the warmup; 0 unless something of a warmup is given where `start.optimizer` is `\"keep\"`"),
     key("schedule.warmup_from", Rate, "0", Plan,
         "rate to start from; `\"previous\"`: the last rate of the run in `start.from`"),
     key("schedule.warmup_shape", WARMUP_SHAPE, "\"linear\"", Plan,
@@ -279,7 +310,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("schedule.phases[].length", Length, "what the others leave", Plan,
         "length of the phase; one may leave it out"),
     key("schedule.phases[].from", Rate, "the rate before", Plan,
-        "rate at its start"),
+        "rate at its start; `\"previous\"`: of the first phase, the last rate of the run in `start.from`; of others, the \
+         rate before"),
     key("schedule.phases[].to", Rate, "by its shape", Plan,
         "rate at its end"),
     key("schedule.phases[].part", Pair(AT_LEAST_0), "[0, 1]", Plan,
@@ -310,6 +342,9 @@ pub(crate) const KEYS: &[Key] = &[
          step is saved anyway"),
     key("checkpoint.keep", Whole(FROM_2), "3", Free,
         "newest checkpoints that stay; at least 2, so that one is whole while the other is written"),
+    key("checkpoint.milestones", MILESTONES, "the last stable step", Free,
+        "checkpoints that are saved besides and stay: one every so much of the run (`\"10%\"`, `1000`, `\"2B tokens\"`), or \
+         a list of places; and the last step before the decay of a schedule that has one, except with `[]`"),
     key("head.chunk_rows", Whole(SIZE), "1024", Fixed,
         "rows of logits in memory at once, part of the arithmetic; 16384 on a GPU, less where memory is short, unless \
          it is given"),

@@ -22,6 +22,11 @@ impl RawConfig {
         let device = device::resolve(self.device);
         let model = self.model.validate(start.is_some())?;
         let mut data = self.data.validate()?;
+        let keeps = start.as_ref().is_some_and(|start| start.optimizer == OptimizerStart::Keep);
+        let unsettled = self.schedule.refers_back().map(|_| self.schedule.clone());
+        // Any rate stands in for one that is known when the run starts; without a run to start from it is refused here.
+        let previous = start.as_ref().map(|_| self.schedule.number().unwrap_or(1.0));
+        let schedule = self.schedule.settled(previous)?.validate_after(keeps)?;
         if let Some(config) = &model.config {
             data.seq_len.get_or_insert(config.max_position_embeddings);
         }
@@ -35,14 +40,15 @@ impl RawConfig {
             data,
             batch: self.batch.validate()?,
             optim: self.optim.validated()?,
-            schedule: self.schedule.validate()?,
+            schedule,
+            unsettled,
             train: self.train.validate()?,
             recompute: self.train.recompute,
             precision: self.train.precision.unwrap_or_else(|| default_precision(device)),
             ema: self.train.ema,
             separate_bias_gradients: self.train.separate_bias_gradients,
             eval: self.eval,
-            checkpoint: self.checkpoint.validated()?,
+            checkpoint: self.checkpoint.clone().validated()?,
             head: Head { chunk_rows: self.head.chunk_rows },
         };
         config.check_lengths()?;
@@ -219,6 +225,9 @@ impl RawData {
             train: self.train.clone(),
             mixture,
             seq_len: self.seq_len,
+            seed: self.seed,
+            split_seed: self.split_seed,
+            overlap: self.overlap,
             validation_fraction: self.validation_fraction,
             tokenizer: self.tokenizer.clone(),
             skip: self.skip.clone(),
@@ -262,6 +271,7 @@ impl Checkpoint {
         if self.every == Cadence::Steps(0) {
             return refuse("checkpoint.every is 0; give at least 1, or train.steps to save only at the end");
         }
+        self.milestones.as_ref().map_or(Ok(()), Milestones::check)?;
         Ok(self)
     }
 }

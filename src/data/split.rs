@@ -3,6 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::corpus::Corpus;
@@ -14,7 +15,8 @@ use crate::{Error, Result};
 const BLOCK_DOCUMENTS: u64 = 1024;
 
 /// A part of a corpus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Every document; the split is not looked at.
     All,
@@ -27,7 +29,7 @@ pub enum Side {
 /// How documents are divided. A document's side depends on the seed, the content fingerprint of its shard and its
 /// number there; so adding, renaming or reordering shards moves no document, and a larger fraction holds out a
 /// superset.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Split {
     /// Share of documents held out for validation, in 0..1. With 0 everything is trained on.
     pub fraction: f64,
@@ -39,8 +41,14 @@ impl Split {
     /// No document is held out.
     pub const NONE: Self = Self { fraction: 0.0, seed: 0 };
 
-    fn key(&self, shard: &Shard) -> u64 {
+    /// The part of the hash that is the same for all documents of a shard.
+    pub(super) fn key(&self, shard: &Shard) -> u64 {
         xxh3_64_with_seed(&shard.fingerprint().to_le_bytes(), self.seed)
+    }
+
+    /// Whether a document of the shard with this key is held out.
+    pub(super) fn holds_out(&self, key: u64, document: u64) -> bool {
+        splitmix(key, document) < self.threshold()
     }
 
     // A hash is uniform in 0..2^64; the cast saturates.

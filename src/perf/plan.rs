@@ -261,6 +261,8 @@ pub struct CheckpointPlan {
     pub every: String,
     /// Steps between two, where their time is known or they are counted.
     pub every_steps: Option<u64>,
+    /// Milestones, which stay besides.
+    pub milestones: u64,
     /// Those that stay, while another one is written.
     pub bytes_on_disk: u64,
     /// Memory of the host that they pass through.
@@ -272,12 +274,12 @@ pub struct CheckpointPlan {
 }
 
 impl CheckpointPlan {
-    /// Of a run of `steps` steps of `step_s` seconds.
+    /// Of a run of `steps` steps of `step_s` seconds, so many of which are milestones.
     pub fn new(
         parameters: u64,
         ema: bool,
         host_bytes: usize,
-        cadence: Checkpoint,
+        (cadence, milestones): (&Checkpoint, u64),
         steps: Option<u64>,
         step_s: Option<f64>,
     ) -> Self {
@@ -292,7 +294,8 @@ impl CheckpointPlan {
             bytes,
             every: cadence.every.to_string(),
             every_steps,
-            bytes_on_disk: bytes * (cadence.keep as u64 + 1),
+            milestones,
+            bytes_on_disk: bytes * (cadence.keep as u64 + 1 + milestones),
             host_bytes,
             bytes_written: saves.map(|saves| saves * bytes),
             bytes_per_s: step_s.zip(every_steps).map(|(s, every)| bytes as f64 / (s * every as f64)),

@@ -11,8 +11,8 @@ use toml::{Table, Value};
 pub struct RawSchedule {
     /// A shape or a preset of the catalogue; not together with `phases`.
     pub name: Option<String>,
-    /// Peak of the rate.
-    pub lr: Option<f64>,
+    /// Peak of the rate: a number, or the last rate of the run that is started from.
+    pub lr: Option<Rate>,
     /// Last rate of a named schedule, floor of every rate after the warmup.
     pub min_lr: Option<Rate>,
     /// Length of a hold before the warmup.

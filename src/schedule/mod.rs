@@ -93,6 +93,20 @@ impl Schedule {
         self.phases.iter().map(Phase::highest).fold(0.0, f64::max)
     }
 
+    /// The step at which the last decay from a stable rate begins: one that is constant, or falls whatever the length of the
+    /// run. What was trained before it can be trained on, or be decayed, by another run.
+    pub fn stable_end(&self) -> Option<u64> {
+        let ends = self.starts[1..].iter().copied().chain([self.total.max(1)]);
+        let pieces: Vec<(&Phase, u64)> = self.phases.iter().zip(ends).collect();
+        let is_end = |pair: &&[(&Phase, u64)]| {
+            let [(stable, start), (decay, end)] = pair else { return false };
+            let goes_on = matches!(stable.curve, Curve::Constant | Curve::InvPower { .. });
+            let before = stable.rate((start - 1) as f64);
+            goes_on && *start < self.total && before > 0.0 && decay.rate(*end as f64) < before
+        };
+        pieces.windows(2).rev().find(is_end).map(|pair| pair[0].1)
+    }
+
     /// Steps at which a phase starts, except for step 0.
     pub fn joins(&self) -> Vec<u64> {
         self.starts[1..].to_vec()

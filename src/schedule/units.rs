@@ -66,7 +66,7 @@ impl Length {
     }
 
     /// Whether there is nothing of it.
-    pub(super) fn is_zero(self) -> bool {
+    pub(crate) fn is_zero(self) -> bool {
         matches!(self, Self::Steps(0) | Self::Tokens(0) | Self::Samples(0) | Self::Percent(0.0))
     }
 
@@ -188,7 +188,7 @@ impl From<TokenCount> for Scalar {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub enum Rate {
-    /// `"previous"`: the last rate of the phase before, or, for a warmup, of the run that is continued.
+    /// `"previous"`: the last rate of the phase before, or, where none is, of the run that is continued.
     Previous,
     /// This rate itself.
     Value(f64),

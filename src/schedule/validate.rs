@@ -8,20 +8,27 @@ use toml::{Table, Value};
 impl RawSchedule {
     /// Fills in defaults and refuses what cannot be meant, naming the key.
     pub fn validate(&self) -> Result<ScheduleConfig> {
+        self.validate_after(false)
+    }
+
+    /// As [`RawSchedule::validate`], of a phase that may keep the moments of the run before it: then they need no warmup, and
+    /// the default is none.
+    pub fn validate_after(&self, moments_kept: bool) -> Result<ScheduleConfig> {
         if self.style.is_some() || self.style_args.is_some() {
             return self.style();
         }
-        let plan = self.plan()?;
-        let lr = self.lr.ok_or_else(|| {
-            Error::refused(
-                "schedule.lr is missing; give the peak learning rate (Pythia: 1e-3 at 70M, 3e-4 at 410M, 1.2e-4 at 12B)",
-            )
-        })?;
-        if !(lr.is_finite() && lr > 0.0) {
-            return Err(Error::refused(format!("schedule.lr is {lr}; it must be positive, such as 1e-3")));
+        if let Some(key) = self.refers_back() {
+            return Err(no_run_before(key));
         }
+        let plan = self.plan()?;
+        let lr = self.peak()?;
         let min_lr = self.lowest(&plan, lr)?;
-        let (warmup, warmup_from, warmup_shape) = plan.warmup()?;
+        let (mut warmup, warmup_from, warmup_shape) = plan.warmup()?;
+        let asked = self.warmup_from.is_some() || self.warmup_shape.is_some();
+        if moments_kept && !asked && (warmup, warmup_from, warmup_shape) == WARMUP {
+            warmup = Length::Steps(0);
+            plan.check_without_warmup()?;
+        }
         let warmup_shape = warmup_named(self.warmup_shape.as_ref().unwrap_or(&warmup_shape.into()))?;
         let warmup_from = self.warmup_from.unwrap_or(warmup_from);
         warmup_from.check("schedule.warmup_from")?;
@@ -45,6 +52,54 @@ impl RawSchedule {
             tail: self.tail.unwrap_or_default(),
             counter: self.counter.unwrap_or_default(),
         })
+    }
+
+    /// The key of a rate that is the last one of the run that is started from, where there is such a rate. (A warmup's is
+    /// carried through the run; [`ScheduleConfig::compile`] asks for it.)
+    pub fn refers_back(&self) -> Option<&'static str> {
+        let first = self.phases.as_ref().and_then(|phases| phases.first()).and_then(|phase| phase.from);
+        match (self.lr, first) {
+            (Some(Rate::Previous), _) => Some("schedule.lr"),
+            (_, Some(Rate::Previous)) => Some("schedule.phases[0].from"),
+            _ => None,
+        }
+    }
+
+    /// Itself with the number `previous` for every rate that is the last one of the run before. Refused where there is none.
+    pub fn settled(&self, previous: Option<f64>) -> Result<Self> {
+        let mut settled = self.clone();
+        let Some(key) = self.refers_back() else { return Ok(settled) };
+        let rate = Rate::Value(previous.ok_or_else(|| no_run_before(key))?);
+        let first = settled.phases.iter_mut().flatten().next().and_then(|phase| phase.from.as_mut());
+        for place in settled.lr.as_mut().into_iter().chain(first).filter(|place| **place == Rate::Previous) {
+            *place = rate;
+        }
+        Ok(settled)
+    }
+
+    /// The peak, where it is written as a number.
+    pub fn number(&self) -> Option<f64> {
+        self.lr.and_then(|lr| if let Rate::Value(lr) = lr { Some(lr) } else { None })
+    }
+
+    fn peak(&self) -> Result<f64> {
+        let lr = match self.lr {
+            Some(Rate::Value(lr)) => lr,
+            Some(_) => {
+                return Err(Error::refused(
+                    "schedule.lr is a share of the peak, and it is the peak; give a number, such as 1e-3",
+                ));
+            }
+            None => {
+                return Err(Error::refused(
+                    "schedule.lr is missing; give the peak learning rate (Pythia: 1e-3 at 70M, 3e-4 at 410M, 1.2e-4 at 12B)",
+                ));
+            }
+        };
+        if !(lr.is_finite() && lr > 0.0) {
+            return Err(Error::refused(format!("schedule.lr is {lr}; it must be positive, such as 1e-3")));
+        }
+        Ok(lr)
     }
 
     /// Another framework's schedule, which takes nothing else from the section than what it counts.
@@ -118,6 +173,12 @@ impl RawSchedule {
     }
 }
 
+fn no_run_before(key: &str) -> Error {
+    Error::refused(format!(
+        "{key} is \"previous\" but no run is continued; point start.from at a rewarm run or checkpoint, or give a number"
+    ))
+}
+
 /// The phases of the list `key`.
 pub(super) fn list(phases: &[RawPhase], key: &str) -> Result<Vec<PhaseConfig>> {
     if phases.iter().filter(|phase| phase.length.is_none()).count() > 1 {
@@ -181,6 +242,20 @@ impl Plan {
         }
     }
 
+    /// Refuses to do without a default warmup where its length would be the timescale.
+    fn check_without_warmup(&self) -> Result<()> {
+        match self {
+            Self::Named(named) if named.entry.takes("timescale") && !named.args.contains_key("timescale") => {
+                Err(Error::refused(format!(
+                    "schedule.timescale is missing: that of {:?} is the length of the warmup, of which a phase that keeps \
+                     moments has none unless it is given; give schedule.timescale or schedule.warmup",
+                    named.entry.name
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The default warmup.
     fn warmup(&self) -> Result<Warmup> {
         match self {
@@ -204,7 +279,7 @@ impl ScheduleConfig {
         }
         let default_shape = self.plan.warmup().ok().map(|(.., name)| Value::from(name));
         let mut raw = RawSchedule {
-            lr: Some(self.lr),
+            lr: Some(Rate::Value(self.lr)),
             min_lr: Some(Rate::Value(self.min_lr)),
             pre_hold: (self.pre_hold != Length::Steps(0)).then_some(self.pre_hold),
             warmup: Some(self.warmup),
@@ -222,7 +297,14 @@ impl ScheduleConfig {
                 raw.name = Some(named.entry.name.to_owned());
                 raw.args = named.written();
             }
-            Plan::Phases(phases) => raw.phases = Some(phases.iter().map(PhaseConfig::to_raw).collect()),
+            Plan::Phases(phases) => {
+                let mut phases: Vec<RawPhase> = phases.iter().map(PhaseConfig::to_raw).collect();
+                // There, "previous" is a rate of another run.
+                for first in phases.iter_mut().take(1) {
+                    first.from = first.from.filter(|from| *from != Rate::Previous);
+                }
+                raw.phases = Some(phases);
+            }
             Plan::Style(..) => unreachable!("returned above"),
         }
         raw

@@ -196,8 +196,10 @@ fn differences(config: &Config) -> Result<Option<Vec<Difference>>> {
     };
     let Ok(there) = Config::from_toml_str(&text, &[]) else { return Ok(None) };
     let mut all = resume_differences(&there.to_json(), &config.to_json());
-    // Named from another place, or settled when that run began.
-    all.retain(|d| d.key != "run_dir" && !(d.key == "head.chunk_rows" && d.new.is_null()));
+    // Named from another place, settled when that run began, or of a version without the key.
+    let settled = ["head.chunk_rows", "data.seed", "data.split_seed"];
+    let is_open = |d: &Difference| settled.contains(&&d.key[..]) && (d.new.is_null() || d.old.is_null());
+    all.retain(|d| d.key != "run_dir" && !is_open(d));
     Ok(Some(all))
 }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub struct Evaluation {
     /// Name in metrics and reports.
     pub name: String,
+    /// Which documents of its corpus, and how they are divided.
+    pub part: (Side, Split),
     order: Order,
     /// Windows evaluated.
     sequences: u64,
@@ -53,7 +55,7 @@ impl Evaluation {
             .map_err(|e| Error::refused(format!("validation set {name:?}: {e}")))?;
         let all = order.windows();
         let sequences = if sequences == 0 { all } else { all.min(sequences as u64) };
-        Ok(Self { name: name.to_string(), order, sequences, token_bytes })
+        Ok(Self { name: name.to_string(), part: (side, split), order, sequences, token_bytes })
     }
 
     /// Prepares it on the backend.

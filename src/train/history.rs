@@ -1,14 +1,15 @@
 //! What every step of a run reads, of those that were taken and those that are planned: a function of the shares that held
 //! in each part of the run, which the newest checkpoint carries.
-use super::branch::first_sample;
 use super::deal::Deal;
 use super::kept::Kept;
 use super::limits;
+use super::lineage::settle_seeds;
 use super::progress::Earlier;
 use super::run_config::CONFIG;
 use super::skip::left_out;
 use super::source::OpenModel;
 use super::sources::{open_sources, tokenizer_path};
+use super::takeover::first_sample;
 use crate::checkpoint::{Disk, Fingerprints, MANIFEST, list_steps};
 use crate::config::{Budget, Config};
 use crate::data::{Cursor, Dealt, LeftOut, Shares, Sources, Turn};
@@ -76,8 +77,9 @@ impl History {
     }
 
     /// Of a run that would be begun with this configuration.
-    fn planned(config: Config) -> Result<Self> {
+    fn planned(mut config: Config) -> Result<Self> {
         let source = config.start.as_ref().map(|start| OpenModel::open(&start.from)).transpose()?;
+        settle_seeds(&mut config, source.as_ref())?;
         let sizes = match (&source, config.model_config()?) {
             (Some(source), _) => source.config().clone(),
             (None, Some(sizes)) => sizes,

@@ -113,7 +113,7 @@ fn position_after(run: &str, name: &str, wanted: &Source) -> Result<u64> {
     match kept.sources.list().iter().position(same) {
         Some(source) => Ok(kept.account()?.dealt.position(source)),
         None => Err(Error::refused(format!(
-            "the source {name:?} shall begin after {run}, which has not read it in the same order: contents, seed, \
+            "the source {name:?} shall begin after {run}, which has not read it in the same order: contents, data.seed, \
              data.seq_len and data.validation_fraction must be the same; give the offset in tokens instead"
         ))),
     }

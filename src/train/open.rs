@@ -1,11 +1,11 @@
 //! A run from the moment its configuration is valid: everything that can be refused is refused here, before
 //! the first step.
-use super::branch::{first_sample, tell_precision};
 use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
 use super::left::TimeLeft;
 use super::limits;
+use super::lineage::{self, settle_seeds, usage_before, usage_before_run, usage_of};
 use super::metrics::{Metrics, has_evaluations};
 use super::parts::Parts;
 use super::prepare::{check_tokens, params, run_id, settle_chunk_rows};
@@ -16,9 +16,10 @@ use super::run_config::{CONFIG, wanted_config};
 use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
 use super::sources::{keep_tokenizer, resumed_fingerprint};
+use super::takeover::{check_optimizer, first_sample, tell_precision, tell_taken};
 use crate::backend;
 use crate::checkpoint::{RunLock, RunState, load_tensors};
-use crate::config::{Config, OptimizerStart};
+use crate::config::Config;
 use crate::data::Mixture;
 use crate::device::{self, Device, DeviceName};
 use crate::files::write_whole;
@@ -51,15 +52,24 @@ impl Session {
 
     /// As [`Session::start`], on what `open` gives: how tests choose a device's memory.
     pub fn start_with(config: Config, open: impl FnOnce(DeviceName) -> Opened) -> Result<Self> {
+        let source = config.start.as_ref().map(|start| OpenModel::open(&start.from)).transpose()?;
+        Self::start_from(config, source, open)
+    }
+
+    /// As [`Session::start`], from what `start.from` names, which is open.
+    pub(crate) fn start_from(
+        mut config: Config,
+        source: Option<OpenModel>,
+        open: impl FnOnce(DeviceName) -> Opened,
+    ) -> Result<Self> {
+        let before = source.as_ref().and_then(OpenModel::manifest);
+        let earlier = before.map(|m| Progress::read(&m.state)).transpose()?.unwrap_or_default();
+        settle_seeds(&mut config, source.as_ref())?;
+        config.settle_rates(earlier.lr)?;
         let claim = Claim::new(&config)?;
-        let source = config.start.as_ref().map(|s| OpenModel::open(&s.from)).transpose()?;
-        let keep = config.start.as_ref().is_some_and(|s| s.optimizer == OptimizerStart::Keep);
-        if let Some(OpenModel::HuggingFace { dir, .. }) = source.as_ref().filter(|_| keep) {
-            return Err(Error::refused(format!(
-                "start.optimizer is \"keep\", and the Hugging Face directory {} has no optimizer state; set \
-                 start.optimizer = \"reset\", or start from a rewarm checkpoint",
-                dir.display()
-            )));
+        let keep = config.keeps_moments();
+        if let (Some(source), Some(start)) = (&source, &config.start) {
+            check_optimizer(source, start.optimizer)?;
         }
         let model_config = match (&source, config.model_config()?) {
             (Some(source), _) => {
@@ -71,14 +81,16 @@ impl Session {
             (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
         };
         source.as_ref().map_or(Ok(()), |source| keep_tokenizer(&config, source))?;
-        let before = source.as_ref().and_then(|s| s.manifest());
-        let previous_lr = before.map(|m| Progress::read(&m.state)).transpose()?.and_then(|p| p.lr);
-        let parts = Parts::open(config, model_config, source.as_ref(), previous_lr)?;
+        let parts = Parts::open(config, model_config, source.as_ref(), earlier.lr)?;
         let seq_len = parts.sources.seq_len();
         let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
+        let usage = usage_before(source.as_ref())?;
+        lineage::check(&parts.config, &parts.sources, &parts.evaluations, &usage)?;
         let deal = Deal::start(&parts.config, &parts.sources, sample, before.map(|m| &m.state))?;
         let end = sample + parts.quantities.batch.samples_before(parts.quantities.steps);
         limits::check(&parts.config, &parts.sources, (&deal.shares, &deal.left_out), end, true)?;
+        // Random numbers go on with the moments, so that a branch rounds as the run would have.
+        let chain_steps = before.filter(|_| keep).map_or(0, |m| earlier.chain_steps + m.state.step);
         let state = RunState {
             step: 0,
             // Bias correction belongs to the moments.
@@ -90,22 +102,30 @@ impl Session {
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
             run_config: Value::Null, // once it is settled
             fingerprints: parts.fingerprints.clone(),
-            extra: Progress::after(previous_lr).to_json(),
+            extra: Progress::after(earlier.lr, chain_steps, usage).to_json(),
         };
         if let Some(source) = &source {
+            tell_taken(source, &parts.config, &state, chain_steps, parts.tokenizer.as_ref());
             tell_precision(source, parts.config.precision, keep)?;
         }
         let base = source.as_ref().map(|s| s.raw_config().clone());
         let (init, seed, ema) = (parts.config.model.init, parts.config.seed, parts.config.ema);
         let how = (open, true, || claim.keep());
-        Self::allocate(parts, deal, state, base, how, |model, ops| {
+        let session = Self::allocate(parts, deal, state, base, how, |model, ops| {
             ops.adopt(&choices::cached(&ops.choices().device))?;
             match &source {
                 Some(source) => source.load(&model.table, ops, keep)?,
                 None => initialize(&model.config, &model.table, init, seed, ops)?,
             }
-            ema.map_or(Ok(()), |decay| ops.keep_ema(decay))
-        })
+            let Some(decay) = ema else { return Ok(()) };
+            ops.keep_ema(decay)?;
+            match source.as_ref().filter(|source| keep && source.has_average()) {
+                Some(source) => load_average(source, model, ops),
+                None => Ok(()),
+            }
+        })?;
+        session.tell_first_rates();
+        Ok(session)
     }
 
     /// Continues a run exactly from its newest valid checkpoint. `sets` may change only what cannot change a
@@ -120,8 +140,14 @@ impl Session {
         };
         let manifest = source.manifest().ok_or_else(|| Error::refused("a run's step has a manifest"))?;
         let mut state = manifest.state.clone();
-        let Resumed { config, before } = resumed_config(&state, run_dir, sets, allow.replan)?;
-        let previous = Progress::read(&state)?.previous_lr;
+        let mut progress = Progress::read(&state)?;
+        if progress.data_use.is_none() {
+            progress.data_use = Some(usage_before_run(&state)?);
+            state.extra = progress.to_json();
+        }
+        let previous = progress.previous_lr;
+        let Resumed { config, before, reworded } =
+            resumed_config(&state, run_dir, sets, allow.replan, previous)?;
         let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         let was = &mut state.fingerprints.tokenizer;
         *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
@@ -141,7 +167,7 @@ impl Session {
         };
         let ema = parts.config.ema;
         // Overrides last: the next resume finds them in the file.
-        let how = (device::open, !sets.is_empty() || before.is_some(), || {
+        let how = (device::open, !sets.is_empty() || before.is_some() || reworded, || {
             allow.rewind.map_or(Ok(()), |step| go_back(run_dir, step)).map(|()| lock)
         });
         let mut session = Self::allocate(parts, deal, state, base, how, |model, ops| {
@@ -149,7 +175,7 @@ impl Session {
             source.load(&model.table, ops, true)?;
             let Some(decay) = ema else { return Ok(()) };
             ops.keep_ema(decay)?;
-            load_tensors(&source.open_tensors(&model.table, Part::Average)?, &model.table, ops, Part::Average)
+            load_average(&source, model, ops)
         })?;
         session.choices = choices;
         if let Some(before) = &before {
@@ -189,9 +215,11 @@ impl Session {
         if configure {
             write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
+        let milestones = config.milestones(sources.seq_len(), &schedule);
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
         let mut progress = Progress::read(&state)?;
+        progress.data_use.get_or_insert_default().extend(usage_of(&config, &sources, &evaluations));
         progress.owes_evaluation =
             state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
         progress.tell_products(state.step, ops.multiplies_by());
@@ -205,6 +233,7 @@ impl Session {
             evaluations,
             params,
             plan: Plan {
+                milestones,
                 schedule,
                 // The sizes of steps may not change in a run: no less were taken than they say.
                 first_sample: state.sample - quantities.batch.samples_before(state.step),
@@ -229,4 +258,8 @@ impl Session {
         let manifest = newest_manifest(lock.run_dir())?;
         wanted_config(&manifest.state.run_config, lock.run_dir(), sets).map(|config| config.threads)
     }
+}
+
+fn load_average(source: &OpenModel, model: &Model, ops: &mut dyn Backend) -> Result<()> {
+    load_tensors(&source.open_tensors(&model.table, Part::Average)?, &model.table, ops, Part::Average)
 }

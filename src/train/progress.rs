@@ -1,7 +1,7 @@
 //! What a run carries from step to step beside weights and counts: the `extra` of a checkpoint's manifest, typed.
 use crate::checkpoint::RunState;
 use crate::config::{MixtureSource, Skip};
-use crate::data::Dealt;
+use crate::data::{Dealt, Usage};
 use crate::schedule::FeedbackState;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,9 @@ pub struct Progress {
     /// The last rate of the run that this one began from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_lr: Option<f64>,
+    /// Steps that the moments had seen before this run's first: random numbers go on from there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub chain_steps: u64,
     /// The rate of the last step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
@@ -60,9 +63,15 @@ pub struct Progress {
     /// Of a mixture; one source needs none, unless something of it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixture: Option<Account>,
+    /// Whether the checkpoint stays, however many come after it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub milestone: bool,
     /// Whether what is evaluated after the present step is not, or not wholly, in the log.
     #[serde(skip_serializing_if = "is_default")]
     pub owes_evaluation: bool,
+    /// What this phase and those before it trained on and held out; checkpoints from before phases kept it have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_use: Option<Usage>,
     /// Who multiplied ([`crate::ops::Backend::multiplies_by`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub products: Option<String>,
@@ -75,9 +84,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Progress {
-    /// Of a run that has not begun, after another whose last rate was this.
-    pub fn after(previous_lr: Option<f64>) -> Self {
-        Self { previous_lr, ..Self::default() }
+    /// Of a run that has not begun, after others: the last one's last rate, the steps that its moments are from, and what
+    /// all did with documents.
+    pub fn after(previous_lr: Option<f64>, chain_steps: u64, data_use: Usage) -> Self {
+        Self { previous_lr, chain_steps, data_use: Some(data_use), ..Self::default() }
     }
 
     /// Notes who multiplies from this step on, and says so where it was another before.
@@ -105,6 +115,11 @@ impl Progress {
                  wrote it"
             ))
         })
+    }
+
+    /// Whether a checkpoint stays, however many come after it.
+    pub fn is_milestone(state: &RunState) -> bool {
+        Self::read(state).is_ok_and(|progress| progress.milestone)
     }
 
     /// The keys that a checkpoint's manifest carries.
@@ -142,11 +157,17 @@ pub(super) mod tests {
         let dealt = json!({ "sample": 24, "taken": [17, 7] });
         let all = json!({
             "previous_lr": 1e-4,
+            "chain_steps": 40,
             "lr": 3e-4,
             "skipped_samples": 16,
             "feedback": { "factor": 0.5, "best": 2.5, "good": 0, "bad": 3, "pause": 0, "at_floor": 0, "losses": [2.5] },
             "mixture": { "from": 1, "origin": { "sample": 8, "taken": [6, 2] }, "dealt": dealt },
+            "milestone": true,
             "owes_evaluation": true,
+            "data_use": {
+                "trained": [{ "side": "train", "fraction": 0.1, "seed": 7, "shards": ["0f", "f0"] }],
+                "held_out": [],
+            },
             "products": "fma",
             "of_later": [1, 2],
         });

@@ -1,7 +1,7 @@
 //! The configuration that a run goes on with: its own, but for what cannot change a result, and, where the user
 //! insists, another plan of rates, decays, betas and length, or another precision.
 use super::parts::Parts;
-use super::run_config::{CONFIG, OVERRIDE, SavedKeys, saved_config, wanted_config, with_precision};
+use super::run_config::{CONFIG, OVERRIDE, SavedKeys, saved_config, says_previous, updated, wanted_config};
 use super::session::Session;
 use crate::checkpoint::RunState;
 use crate::config::{Config, DifferenceKind, resume_differences};
@@ -29,14 +29,23 @@ pub struct Resumed {
     pub config: Config,
     /// The one before, where the plan changes.
     pub before: Option<Config>,
+    /// Whether `config.toml` is to be written anew, since this version means something else by a word of it.
+    pub reworded: bool,
 }
 
 /// [`wanted_config`], refused where it differs from that of the run, whose newest checkpoint has `state`, in more than
-/// may change: what is free, and, with `replan`, the plan.
-pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan: bool) -> Result<Resumed> {
+/// may change: what is free, and, with `replan`, the plan. `previous` is the last rate of the run before it.
+pub fn resumed_config(
+    state: &RunState,
+    run_dir: &Path,
+    sets: &[String],
+    replan: bool,
+    previous: Option<f64>,
+) -> Result<Resumed> {
     let mut config = wanted_config(&state.run_config, run_dir, sets)?;
+    config.settle_rates(previous)?;
     let accepted = accepted(run_dir, state)?;
-    let saved = &with_precision(accepted.as_ref().unwrap_or(&state.run_config))?;
+    let saved = &updated(accepted.as_ref().unwrap_or(&state.run_config))?;
     config.head.chunk_rows = config.head.chunk_rows.or(SavedKeys::of(saved)?.head.chunk_rows);
     let (mut refused, mut replanned) = (Vec::new(), Vec::new());
     for d in resume_differences(saved, &config.to_json()) {
@@ -61,7 +70,7 @@ pub fn resumed_config(state: &RunState, run_dir: &Path, sets: &[String], replan:
     }
     replanned.iter().for_each(|line| log::info!("override: {line}"));
     let before = (!replanned.is_empty()).then(|| saved_config(saved, run_dir, &[])).transpose()?;
-    Ok(Resumed { config, before })
+    Ok(Resumed { config, before, reworded: says_previous(&state.run_config) })
 }
 
 /// The configuration that was accepted by an override since the checkpoint was saved.

@@ -5,9 +5,10 @@ use super::display::Display;
 use super::evaluate::EvalResult;
 use super::left::Ahead;
 use super::metrics::StepMetrics;
+use super::progress::Progress;
 use super::session::Session;
 use super::step::{Issued, Micro, StepResult, finish_step, issue_step, prepare_step};
-use crate::checkpoint::{Disk, Snapshot, save};
+use crate::checkpoint::{Disk, Keep, Snapshot, save};
 use crate::config::{Cadence, TimeSpan};
 use crate::data::{Batch, Cursor};
 use crate::ops::{AdamSettings, Update};
@@ -127,10 +128,11 @@ impl Session {
     }
 
     fn save_is_due(&self, step: u64) -> bool {
-        match self.config.checkpoint.every {
+        let by_cadence = match self.config.checkpoint.every {
             Cadence::Steps(every) => step.is_multiple_of(every),
             Cadence::Time(TimeSpan(every)) => self.clock.save_tried.elapsed() >= every,
-        }
+        };
+        by_cadence || self.plan.milestones.has(step)
     }
 
     /// What lies ahead after the present step.
@@ -147,6 +149,8 @@ impl Session {
             Cadence::Steps(every) => (times(every), None),
             Cadence::Time(TimeSpan(every)) => (times(0), Some(every)),
         };
+        // Most of them are among the others.
+        let saves = saves.max(self.plan.milestones.count(steps) - self.plan.milestones.count(step));
         let tokens = samples.saturating_mul(self.mixture.sources().seq_len() as u64);
         Ahead { tokens, evaluations: times(self.config.eval.every), saves, save_every }
     }
@@ -168,7 +172,8 @@ impl Session {
             Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
         let Settings { lr, decay_scale, betas, .. } = settings;
         let adam = AdamSettings { betas, ..self.config.optim.adam() };
-        let update = Update { adam, lr, decay_scale, seed: self.state.seed, step };
+        let update =
+            Update { adam, lr, decay_scale, seed: self.state.seed, step: self.progress.chain_steps + step };
         let issued = issue_step(&self.model, &mut *self.ops, &self.workspace, input, &self.params, update);
         Ok(InFlight { issued, started, settings, tokens: batch.tokens.len(), cursor })
     }
@@ -271,6 +276,7 @@ impl Session {
     pub(super) fn save(&mut self, display: &Display) -> Result<()> {
         let started = Instant::now();
         self.keep_deal();
+        self.progress.milestone = self.plan.milestones.has(self.state.step);
         self.state.extra = self.progress.to_json();
         let snapshot = Snapshot {
             config: &self.model.config,
@@ -279,7 +285,7 @@ impl Session {
             base_config: self.carried.base_config.as_ref(),
             extra_files: &self.carried.extra_files,
         };
-        let keep = self.config.checkpoint.keep;
+        let keep = Keep { newest: self.config.checkpoint.keep, stays: Progress::is_milestone };
         let saved = save(&Disk, &self.config.run_dir, &snapshot, &mut *self.ops, keep);
         self.clock.save_tried = Instant::now();
         let saved = saved?;

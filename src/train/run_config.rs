@@ -1,6 +1,6 @@
 //! The configuration of a run as its directory and its checkpoints keep it.
 use crate::backend::{check_precision, default_precision};
-use crate::config::{Config, RawConfig};
+use crate::config::{Config, RawConfig, parse_toml};
 use crate::device::{self, DeviceName};
 use crate::model::Precision;
 use crate::{Error, Result};
@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::Path;
+use toml::Table;
 
 /// The resolved configuration in a run directory.
 pub const CONFIG: &str = "config.toml";
@@ -30,6 +31,8 @@ pub struct SavedKeys {
 #[serde(default)]
 pub struct SavedData {
     pub seq_len: Option<usize>,
+    pub seed: Option<u64>,
+    pub split_seed: Option<u64>,
     pub validation_fraction: Option<f64>,
 }
 
@@ -61,14 +64,31 @@ impl SavedKeys {
     }
 }
 
-/// The configuration of a checkpoint, which states its precision whatever version wrote it.
-pub fn with_precision(saved: &Value) -> Result<Value> {
+/// The configuration of a checkpoint as this version writes it: with its precision, and without the rate that the first of
+/// its phases begins at where that is the one before it, the peak.
+pub fn updated(saved: &Value) -> Result<Value> {
     let precision = SavedKeys::of(saved)?.precision();
-    let mut stated = saved.clone();
-    if let Some(train) = stated.get_mut("train").and_then(Value::as_object_mut) {
+    let mut updated = saved.clone();
+    if let Some(train) = updated.get_mut("train").and_then(Value::as_object_mut) {
         train.insert("precision".into(), precision.to_string().into());
     }
-    Ok(stated)
+    if says_previous(saved)
+        && let Some(first) = updated.pointer_mut("/schedule/phases/0").and_then(Value::as_object_mut)
+    {
+        first.shift_remove("from");
+    }
+    Ok(updated)
+}
+
+/// Whether a version wrote a configuration that called the rate before the first phase, the peak, "previous". Today that is
+/// the last rate of another run, and a number in what is written down.
+pub fn says_previous(saved: &Value) -> bool {
+    saved.pointer("/schedule/phases/0/from").is_some_and(|from| from == "previous")
+}
+
+/// A configuration of a checkpoint as a file would have it.
+pub fn saved_table(saved: &Value) -> Result<Table> {
+    Table::try_from(saved).map_err(unreadable)
 }
 
 fn unreadable(error: impl Display) -> Error {
@@ -112,22 +132,40 @@ pub fn saved_config(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<Co
 
 fn parse_run(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
     let path = run_dir.join(CONFIG);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&text, &path.display().to_string(), run_dir, sets),
-        Err(e) if e.kind() == ErrorKind::NotFound => parse_saved(saved, run_dir, sets),
-        Err(e) => Err(Error::input("read", &path)(e)),
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return parse_saved(saved, run_dir, sets),
+        Err(e) => return Err(Error::input("read", &path)(e)),
+    };
+    let origin = path.display().to_string();
+    let mut table = parse_toml(&text, &origin)?;
+    if says_previous(saved) {
+        forget_previous(&mut table);
     }
+    in_dir(table, &origin, run_dir, sets)
 }
 
 fn parse_saved(saved: &Value, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
-    let text = toml::Table::try_from(saved).map_err(unreadable)?.to_string();
-    parse(&text, "the saved configuration", run_dir, sets)
+    let mut table = saved_table(saved)?;
+    forget_previous(&mut table);
+    in_dir(table, "the saved configuration", run_dir, sets)
 }
 
-fn parse(text: &str, origin: &str, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
+/// [`updated`], of a file of the version that [`says_previous`] is about.
+fn forget_previous(table: &mut Table) {
+    let phases = table.get_mut("schedule").and_then(|schedule| schedule.get_mut("phases"));
+    let first = phases.and_then(|phases| phases.get_mut(0)).and_then(toml::Value::as_table_mut);
+    for first in
+        first.into_iter().filter(|first| first.get("from").and_then(toml::Value::as_str) == Some("previous"))
+    {
+        first.remove("from");
+    }
+}
+
+fn in_dir(table: Table, origin: &str, run_dir: &Path, sets: &[String]) -> Result<RawConfig> {
     let mut sets = sets.to_vec();
     sets.push(format!("run_dir={}", toml::Value::String(run_dir.display().to_string())));
-    RawConfig::from_toml_str(text, origin, &sets)
+    RawConfig::from_table(table, origin, &[], &sets)
 }
 
 #[cfg(test)]
@@ -153,11 +191,16 @@ mod tests {
             assert_eq!(SavedKeys::of(&earlier).unwrap().precision(), precision, "{earlier}");
         }
         for device in ["cpu", "emulated"] {
-            let stated = with_precision(&of(device)).unwrap();
-            assert_eq!(with_precision(&stated).unwrap(), stated);
+            let stated = updated(&of(device)).unwrap();
+            assert_eq!(updated(&stated).unwrap(), stated);
             assert_eq!(stated["train"]["steps"], 5);
             assert_eq!(stated["train"]["precision"], if device == "cpu" { "f32" } else { "mixed" });
         }
+        let first =
+            |from: &str| json!({ "schedule": { "phases": [{ "from": from }, { "from": "previous" }] } });
+        assert_eq!(updated(&first("1%")).unwrap(), first("1%"));
+        let phases = &updated(&first("previous")).unwrap()["schedule"]["phases"];
+        assert_eq!(*phases, json!([{}, { "from": "previous" }]));
         // It is stated, whatever the device.
         let stated = json!({ "device": "cpu", "train": { "precision": "mixed" } });
         assert_eq!(SavedKeys::of(&stated).unwrap().precision(), Precision::Mixed);

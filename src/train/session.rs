@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use super::progress::{Earlier, Progress};
 use crate::backend::MemoryPlan;
 use crate::checkpoint::{RunLock, RunState};
-use crate::config::Config;
+use crate::config::{Config, MilestoneSteps};
 use crate::data::Mixture;
 use crate::model::{Model, Workspace};
 use crate::ops::{AdamParam, Backend, GemmChoices};
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub shares_from: u64,
     /// The shares before them.
     pub earlier: Vec<Earlier>,
+    /// The steps whose checkpoints stay.
+    pub milestones: MilestoneSteps,
 }
 
 /// What goes with the weights into every checkpoint.
@@ -93,6 +95,15 @@ impl Session {
             self.describe_sources(),
             self.memory
         )
+    }
+
+    /// Says at what rates a new run begins.
+    pub(super) fn tell_first_rates(&self) {
+        const SHOWN: u64 = 3;
+        let Plan { schedule, quantities, .. } = &self.plan;
+        let rate = |step| format!("{:e}", self.settings_of(schedule, quantities, step).lr);
+        let rates: Vec<String> = (0..quantities.steps.min(SHOWN)).map(rate).collect();
+        log::info!("rates of the first steps: {}", rates.join(", "));
     }
 
     /// The model that is trained.

@@ -1,7 +1,7 @@
 //! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
 //! newest valid step is meant.
 use super::run_config::{SavedKeys, run_config};
-use crate::checkpoint::{self, Disk, HfModel, MANIFEST, Manifest, Tensors, hf_config};
+use crate::checkpoint::{self, Disk, EMA, HfModel, MANIFEST, Manifest, Tensors, hf_config};
 use crate::config::Config;
 use crate::model::{ModelConfig, ParamTable, TokenIds};
 use crate::ops::{Part, State};
@@ -164,6 +164,11 @@ impl OpenModel {
             // Hashes were compared when it was opened.
             Self::Step { dir, .. } => checkpoint::open_tensors(&Disk, dir, table, part),
         }
+    }
+
+    /// Whether it has a moving average of the weights.
+    pub fn has_average(&self) -> bool {
+        self.manifest().is_some_and(|manifest| manifest.files.contains_key(EMA))
     }
 
     /// Loads the weights, and the moments where asked for, which only our checkpoints have.

@@ -18,7 +18,8 @@ pub fn open_sources(config: &Config, time: usize) -> Result<Sources> {
     let sources = config.data.sources();
     let mixed = sources.len() > 1;
     let open = |(name, paths): (&str, &[String])| {
-        let order = Corpus::open(paths).and_then(|c| Order::new(Arc::new(c), side, split, time, config.seed));
+        let order =
+            Corpus::open(paths).and_then(|c| Order::new(Arc::new(c), side, split, time, config.data_seed()));
         let named = |e: Error| if mixed { e.within(&format!("source {name:?}")) } else { e };
         Ok(data::Source { name: name.to_owned(), order: order.map_err(named)? })
     };
@@ -87,8 +88,9 @@ fn warn_of_training_data(set: &str, corpus: &Corpus, sources: &Sources) {
     }
 }
 
-fn split(config: &Config) -> Split {
-    Split { fraction: config.data.validation_fraction, seed: config.seed }
+/// How the documents of every source are divided.
+pub fn split(config: &Config) -> Split {
+    Split { fraction: config.data.validation_fraction, seed: config.split_seed() }
 }
 
 /// Where the run's tokenizer lies: the one that is configured, or that of the model started from, or of the data.

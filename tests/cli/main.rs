@@ -10,6 +10,7 @@ mod examples;
 mod formats;
 mod happy;
 mod limits;
+mod lineage;
 mod mixture;
 mod model_dirs;
 mod plan;

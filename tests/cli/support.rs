@@ -267,6 +267,7 @@ sequences = 16
 [checkpoint]
 every = 10
 keep = 3
+milestones = []
 "#;
 
 /// What many tests need and none may change: data of three kinds, a finished run of [`CONFIG`], its export.

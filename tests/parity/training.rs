@@ -18,7 +18,7 @@ fn schedule(info: &Value) -> Schedule {
     assert_eq!(info["steps"], STEPS);
     let raw = RawSchedule {
         name: Some("cosine".into()),
-        lr: Some(number("peak_lr")),
+        lr: Some(Rate::Value(number("peak_lr"))),
         min_lr: Some(Rate::Value(number("min_lr"))),
         warmup: Some(Length::Steps(info["warmup"].as_u64().unwrap())),
         ..RawSchedule::default()

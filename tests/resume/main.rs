@@ -2,8 +2,10 @@
 //! text, every weight and moment equal as bytes, whatever stopped it and wherever.
 //!
 //! `SEED=` repeats a random test, `KILLS=` sets the length of the soak.
+mod branch;
 mod ema;
 mod feedback;
+mod milestones;
 mod mixture;
 mod replan;
 mod rewind;

@@ -79,7 +79,7 @@ fn a_position_in_other_data_means_nothing() {
     train(&dir, "run", &["train.steps=5"]).ok();
     let sets = ["start.from=\"DIR/run\"", "start.data=continue"];
     for (set, words) in [
-        ("seed=1", ["seed is 1234", "1 now"]),
+        ("data.seed=1", ["seed is 1234", "1 now"]),
         ("data.seq_len=8", ["data.seq_len is 16", "8 now"]),
         ("data.train=[\"raw-u16:DIR/other.bin\"]", ["fingerprint of the corpus", "start.data = \"restart\""]),
     ] {

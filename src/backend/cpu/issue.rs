@@ -90,12 +90,12 @@ impl<E: Multiply> Ops for Processor<E> {
             Op::Attention { s, heads, qkv, out, lse } => {
                 let ([qkv], [out]) = self.acts.borrow(s.rows(), [qkv], [out]);
                 let ([], [lse]) = self.stats.borrow(s.rows(), [], [stat(lse)]);
-                attention::forward(s, heads, qkv, out, lse);
+                attention::forward(self.products.micro, s, heads, qkv, out, lse);
             }
             Op::AttentionBwd { s, heads, qkv, out, lse, dout, dqkv } => {
                 let (given, [dqkv]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
                 let lse = self.stats.read(stat(lse), s.rows());
-                attention::backward(s, heads, given, lse, dqkv, &self.rotary);
+                attention::backward(self.products.micro, s, heads, (given, lse), dqkv, &self.rotary);
             }
             Op::AttentionDecode { heads, qkv, position, out } => {
                 let (qkv, out) = self.acts.borrow_rows((qkv, position + 1), (out, 1));

@@ -48,7 +48,11 @@ fn finish(tile: &mut RowsMut, bias: [Option<&[f32]>; 2], residual: Option<Rows>)
 
 #[inline(always)]
 fn add(row: &mut [f32], x: &[f32]) {
-    row.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+    // A row of a block of a product is of known length.
+    match (<&mut [f32; 32]>::try_from(&mut *row), <&[f32; 32]>::try_from(x)) {
+        (Ok(row), Ok(x)) => row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+        (_, _) => row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+    }
 }
 
 /// `y = gelu(x·wᵀ + bias)`; `saved` keeps what the backward needs or, without `slope`, `x·wᵀ + bias` for [`gelu_again`].

@@ -37,6 +37,7 @@ use crate::ops::{
 use crate::stop;
 use crate::{Error, Result};
 pub use adamw::average;
+use attention::Attend;
 use buffers::{FlatBuffer, zeros};
 pub use gemm::whole as whole_product;
 use half::bf16;
@@ -110,19 +111,22 @@ pub fn memory_plan(
         logits: kept(logits),
         ema: if table.average { bytes(table.total) } else { 0 },
         scratch: bytes(partials_len(workspace))
-            + threads * attention::scratch_bytes(workspace.shape.time)
-            + if in_f32 { 0 } else { bf16_scratch(config, table, workspace, threads) },
+            + if in_f32 {
+                threads * f32::scratch_bytes(config.heads(), workspace.shape.time)
+            } else {
+                bf16_scratch(config, table, workspace, threads)
+            },
     }
 }
 
-/// Bytes that bf16 takes on its way through f32: the panels of products, and what a thread borrows at most, which is
-/// attention's backward of one head, some columns of all rows, or a row of logits.
+/// Bytes that bf16 takes on its way through f32: the panels of products and of attention, and what a thread borrows at most,
+/// which is some columns of all rows or a row of logits.
 fn bf16_scratch(config: &ModelConfig, table: &ParamTable, workspace: &Workspace, threads: usize) -> usize {
     let shape = workspace.shape;
-    let head = 8 * shape.time * config.heads().size;
-    let borrowed = head.max(64 * shape.rows()).max(config.vocab_size) * size_of::<f32>();
+    let borrowed = (64 * shape.rows()).max(config.vocab_size) * size_of::<f32>();
+    let attention = bf16::scratch_bytes(config.heads(), shape.time);
     let matrices = table.layers.iter().flat_map(|l| [l.qkv, l.out, l.up]).chain([table.head]);
-    product::scratch_bytes(matrices, shape.rows()) + threads * (borrowed + product::THREAD_BYTES)
+    product::scratch_bytes(matrices, shape.rows()) + threads * (borrowed + attention + product::THREAD_BYTES)
 }
 
 /// Resident memory of a process that has allocated nothing yet, of a release build: `rewarm doctor` peaks at 10.7 MB.

@@ -1,5 +1,5 @@
 //! The products of a model, for either element: f32 by the `gemm` crate in tiles, bf16 by micro-kernels of our own.
-use super::element::Element;
+use super::attention::Attend;
 use super::gemm::{Operand, gemm};
 use super::memory::{Place, Rows, RowsMut, for_parts};
 use super::product::Products;
@@ -15,7 +15,7 @@ const GRAD_COLS: usize = 512;
 const GRAD_TILES: usize = 6;
 
 /// An element whose matrices can be multiplied.
-pub trait Multiply: Element {
+pub trait Multiply: Attend {
     /// `y = a·b` of activations `a`; `finish` is given each tile of `y` in f32 with its place, before it is rounded.
     fn product(
         products: &mut Products,

@@ -107,10 +107,11 @@ impl Plan {
         let rate = known(c.bytes_per_s, |rate| format!("{:.1} MB/s on average", rate / 1e6));
         writeln!(
             f,
-            "checkpoint        {:>14.1} MB every {}: {rate}, {written} written in all, at most {:.1} GB on disk",
+            "checkpoint        {:>14.1} MB every {}: {rate}, {written} written in all, at most {:.1} GB on disk{}",
             mb(c.bytes),
             c.every,
-            c.bytes_on_disk as f64 / 1e9
+            c.bytes_on_disk as f64 / 1e9,
+            if c.milestones > 0 { format!(", {} of them milestones", c.milestones) } else { String::new() }
         )?;
         writeln!(
             f,

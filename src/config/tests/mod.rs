@@ -111,6 +111,7 @@ sequences = 0
 [checkpoint]
 every = 10
 keep = 2
+milestones = ["10%", "1B tokens"]
 [head]
 chunk_rows = 64
 "#;
@@ -128,6 +129,9 @@ sequences = 4
 until = "1M"
 [data]
 train = ["data/pile"]
+seed = 7
+split_seed = 8
+overlap = "allow"
 [schedule]
 name = "wsd"
 lr = 1e-3
@@ -187,7 +191,7 @@ fn a_small_file_gets_the_documented_defaults() {
     assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), None));
     assert_eq!((config.recompute, config.ema), (Recompute::None, None));
     assert_eq!(config.eval, Eval { every: 100, sequences: 64 });
-    assert_eq!(config.checkpoint, Checkpoint { every: Cadence::Steps(500), keep: 3 });
+    assert_eq!(config.checkpoint, Checkpoint { every: Cadence::Steps(500), keep: 3, milestones: None });
     let schedule = config.compile_schedule(512, None).unwrap();
     assert_eq!((schedule.warmup_steps, schedule.lr(10)), (10, 1e-3));
 }
@@ -242,10 +246,15 @@ fn the_resolved_file_and_its_json_round_trip() {
 fn sets_win_over_the_file_in_order() {
     let config = load(SMALL, &["schedule.lr=3e-4", "seed=1", "seed=2", "run_dir=runs/x"]).unwrap();
     assert_eq!((config.schedule.lr, config.seed, config.run_dir.to_str()), (3e-4, 2, Some("runs/x")));
-    let config = load(SMALL, &["schedule={name=\"wsd\", decay=\"20%\", decay_shape=\"cosine\"}"]).unwrap();
+    // A table takes the place of the one there.
+    let wsd = "schedule={lr=2e-3, name=\"wsd\", decay=\"20%\", decay_shape=\"cosine\"}";
+    let config = load(SMALL, &["schedule.min_lr=1e-9", wsd]).unwrap();
     assert_eq!(named(&config).args, "decay = \"20%\"\ndecay_shape = \"cosine\"".parse().unwrap());
     assert_eq!(named(&config).entry.name, "wsd");
-    assert_eq!(config.schedule.lr, 1e-3);
+    assert_eq!((config.schedule.lr, config.schedule.min_lr), (2e-3, 2e-4));
+    assert_refused(SMALL, &["schedule={name=\"wsd\"}"], "schedule.lr is missing", "1e-3");
+    let config = load(SMALL, &["data.validation=[{name=\"a\", paths=[\"b\"]}]", "data.validation[0].name=c"]);
+    assert_eq!(config.unwrap().data.validation[0].name, "c");
     let config = load(
         "",
         &["run_dir=a", "model.preset=pythia-14m", "data.train=[\"b\"]", "schedule.lr=1", "train.steps=1"],

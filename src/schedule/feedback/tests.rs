@@ -8,7 +8,7 @@ fn schedule(name: &str, args: &[(&str, f64)]) -> Schedule {
     });
     let raw = RawSchedule {
         name: Some(name.into()),
-        lr: Some(1.0),
+        lr: Some(Rate::Value(1.0)),
         min_lr: Some(Rate::Value(0.02)),
         warmup: Some(Length::Steps(2)),
         args: args.collect(),

@@ -9,7 +9,7 @@ use super::*;
 fn raw(name: &str) -> RawSchedule {
     RawSchedule {
         name: Some(name.into()),
-        lr: Some(3e-4),
+        lr: Some(Rate::Value(3e-4)),
         min_lr: Some(Rate::Value(3e-5)),
         warmup: Some(Length::Steps(10)),
         ..RawSchedule::default()
@@ -200,7 +200,7 @@ fn min_lr_is_a_floor_after_the_warmup() {
 
 #[test]
 fn defaults_are_those_of_pythia_and_survive_a_round_trip() {
-    let config = RawSchedule { lr: Some(1e-3), ..RawSchedule::default() }.validate().unwrap();
+    let config = RawSchedule { lr: Some(Rate::Value(1e-3)), ..RawSchedule::default() }.validate().unwrap();
     assert_eq!((config.min_lr, config.warmup), (1e-4, Length::Percent(1.0)));
     let Plan::Named(cosine) = &config.plan else { panic!("{:?}", config.plan) };
     assert_eq!(cosine.entry.name, "cosine");
@@ -260,4 +260,59 @@ fn shown_points_include_joins_and_the_last_update() {
     assert_eq!(show::csv(&points).lines().nth(2), Some("10,40960,3e-4"));
     assert_eq!(show::json(&schedule, &quantities, &points)["points"][1]["tokens"], 40960);
     assert_eq!(show::sparkline(&schedule, 11), "▁█████████▂");
+}
+
+/// Kept moments need no warmup, unless something of one is said; what takes its timescale from it says so.
+#[test]
+fn a_phase_that_keeps_moments_has_no_warmup_by_default() {
+    let lr = Some(Rate::Value(1e-3));
+    let named = |name: &str| RawSchedule { name: Some(name.into()), lr, ..RawSchedule::default() };
+    let warmup = |raw: &RawSchedule| raw.validate_after(true).unwrap().warmup;
+    assert_eq!(warmup(&named("cosine")), Length::Steps(0));
+    assert_eq!(named("cosine").validate_after(false).unwrap(), named("cosine").validate().unwrap());
+    assert_eq!(
+        warmup(&RawSchedule { warmup: Some(Length::Percent(2.0)), ..named("wsd") }),
+        Length::Percent(2.0)
+    );
+    assert_eq!(
+        warmup(&RawSchedule { warmup_from: Some(Rate::Previous), ..named("wsd") }),
+        Length::Percent(1.0)
+    );
+    assert_eq!(warmup(&named("one_cycle")), Length::Percent(30.0), "a part of it");
+    let error = named("inv_sqrt").validate_after(true).unwrap_err().to_string();
+    assert!(error.contains("schedule.timescale is missing") && error.contains("schedule.warmup"), "{error}");
+}
+
+/// The rate of another run becomes a number before anything is made of it.
+#[test]
+fn a_rate_of_the_run_before_is_settled() {
+    let first =
+        |from| RawPhase { from: Some(from), shape: args([("shape", "constant")]), ..RawPhase::default() };
+    let phases = |from| RawSchedule {
+        lr: Some(Rate::Value(1e-3)),
+        phases: Some(vec![first(from), RawPhase { length: Some(Length::Steps(5)), ..first(Rate::Previous) }]),
+        ..RawSchedule::default()
+    };
+    let peak = RawSchedule { lr: Some(Rate::Previous), ..RawSchedule::default() };
+    for (raw, key) in [(phases(Rate::Previous), "schedule.phases[0].from"), (peak, "schedule.lr")] {
+        assert_eq!(raw.refers_back(), Some(key));
+        for error in [raw.validate().unwrap_err(), raw.settled(None).unwrap_err()] {
+            assert!(error.to_string().contains(key) && error.to_string().contains("no run"), "{error}");
+        }
+        let settled = raw.settled(Some(3e-4)).unwrap();
+        assert_eq!(settled.refers_back(), None);
+        let written = settled.validate().unwrap().to_raw();
+        assert_eq!(written.validate().unwrap(), settled.validate().unwrap());
+        let rates = (written.lr.unwrap(), written.phases.map(|phases| [0, 1].map(|i| phases[i].from)));
+        match key {
+            "schedule.lr" => assert_eq!(rates, (Rate::Value(3e-4), None)),
+            _ => assert_eq!(rates.1, Some([Some(Rate::Value(3e-4)), Some(Rate::Previous)])),
+        }
+    }
+    // What was not said is not written for the first phase: it would be another run's.
+    let unsaid = RawSchedule {
+        phases: Some(vec![RawPhase { from: None, ..first(Rate::Previous) }]),
+        ..phases(Rate::Previous)
+    };
+    assert_eq!(unsaid.validate().unwrap().to_raw().phases.unwrap()[0].from, None);
 }

@@ -89,7 +89,7 @@ fn any_named() -> impl Strategy<Value = RawSchedule> {
     (named, any_warmup(), 1e-9..1.0f64, 0.01..0.5f64).prop_map(|((name, args), warmup, lr, share)| {
         RawSchedule {
             name: Some(name.into()),
-            lr: Some(lr),
+            lr: Some(Rate::Value(lr)),
             min_lr: Some(Rate::Value(lr * share)),
             args,
             ..warmup
@@ -142,7 +142,7 @@ fn any_list(unit: u64) -> impl Strategy<Value = Vec<RawPhase>> {
 
 fn list(phases: Vec<RawPhase>, lr: f64) -> RawSchedule {
     RawSchedule {
-        lr: Some(lr),
+        lr: Some(Rate::Value(lr)),
         warmup: Some(Length::Steps(0)),
         phases: Some(phases),
         ..RawSchedule::default()

@@ -196,7 +196,7 @@ fn a_run_without_steps_has_no_schedule() {
 #[test]
 fn numbers_that_are_none_are_refused() {
     for raw in [
-        RawSchedule { lr: Some(f64::NAN), ..raw("cosine") },
+        RawSchedule { lr: Some(Rate::Value(f64::NAN)), ..raw("cosine") },
         RawSchedule { min_lr: Some(Rate::Value(f64::NAN)), ..raw("cosine") },
         RawSchedule { warmup_from: Some(Rate::Value(f64::INFINITY)), ..raw("cosine") },
         RawSchedule { warmup_from: Some(Rate::OfPeak(f64::INFINITY)), ..raw("cosine") },

@@ -5,27 +5,30 @@
 //! it is in: neither threads nor the rows beside it change a bit.
 mod amx;
 mod dot;
+mod factors;
 mod fma;
 mod micro;
 #[cfg(test)]
 mod model;
 mod pack;
-mod pairs;
 mod panels;
 mod tile;
 mod transpose;
+mod whole;
 
 use super::buffers::Scratch;
 use super::element::Element;
 use super::gemm::Operand;
 use super::memory::{Place, RowsMut, for_parts, for_row_blocks};
 use crate::ops::{Act, Matrix};
+pub use factors::{Lefts, Right};
 use half::bf16;
-pub use micro::MicroKernel;
+pub use micro::{MicroKernel, Ready};
 use pack::pack;
-use panels::{A_ROWS, B_COLS, Depth, Panels, UNITS, units};
+pub use panels::{A_ROWS, B_COLS, Depth, Sums};
+use panels::{Panels, units};
 use std::ops::Range;
-use tile::{Right, sum_tile};
+use tile::sum_tile;
 
 /// Units of the inner dimension that are multiplied at once, so that a panel stays in the first cache.
 const DEPTH: usize = 256;
@@ -163,8 +166,7 @@ fn cut(spans: &[Range<usize>], unit: usize) -> Vec<Depth> {
     let stretches = spans.iter().flat_map(|span| {
         span.clone().step_by(DEPTH * unit).map(|start| start..(start + DEPTH * unit).min(span.end))
     });
-    let units = |elements: &Range<usize>| elements.len().div_ceil(unit).next_multiple_of(UNITS);
-    stretches.map(|elements| Depth { units: units(&elements), elements }).collect()
+    stretches.map(|elements| Depth::new(elements, unit)).collect()
 }
 
 /// Tiles of a chunk of columns, counted from its start; neighbours share their columns.

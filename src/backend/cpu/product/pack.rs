@@ -2,9 +2,9 @@
 use super::super::gemm::Operand;
 use super::super::math::vectorize;
 use super::micro::MicroKernel;
-use super::pairs::{self, Layout};
 use super::panels::{A_ROWS, B_COLS, Depth, LANES, Panels, UNITS};
 use super::transpose::{Block, transpose};
+use super::whole::{self, Layout};
 use half::bf16;
 use std::ops::Range;
 
@@ -60,13 +60,13 @@ fn pack_block(
     let inner = start..(start + UNITS * micro.unit()).min(depth.elements.end);
     let in_rows = panels == Panels::Left && micro.left_in_rows();
     let out = &mut out[32 * units * panel..][..32 * units];
-    if micro.unit() == 2 && (lines.len(), inner.len()) == (16, 2 * UNITS) {
+    if (lines.len(), inner.len()) == (16, UNITS * micro.unit()) {
         let (layout, to) = match panels {
             _ if in_rows => (Layout::Rows, 16 * (half * units + unit)),
             Panels::Right => (Layout::Units, unit * B_COLS + 16 * half),
             Panels::Left => (Layout::Groups(units), (2 * half * units + unit) * LANES),
         };
-        if pairs::pack_block(factor, (lines.start, inner.start), layout, &mut out[to..]) {
+        if whole::pack_block(factor, (lines.start, inner.start), micro.unit(), layout, &mut out[to..]) {
             return;
         }
     }

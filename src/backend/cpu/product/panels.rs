@@ -41,6 +41,14 @@ pub struct Depth {
     pub units: usize,
 }
 
+impl Depth {
+    /// A stretch of units of `unit` elements.
+    pub fn new(elements: Range<usize>, unit: usize) -> Self {
+        let units = elements.len().div_ceil(unit).next_multiple_of(UNITS);
+        Self { elements, units }
+    }
+}
+
 /// Units of several stretches.
 pub fn units(depths: &[Depth]) -> usize {
     depths.iter().map(|d| d.units).sum()

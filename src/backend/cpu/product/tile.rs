@@ -3,9 +3,9 @@ use super::super::buffers::Scratch;
 use super::super::element::Element;
 use super::super::gemm::Operand;
 use super::super::memory::{Place, Rows, RowsMut};
+use super::factors::{Lefts, Right};
 use super::micro::MicroKernel;
-use super::pack::pack;
-use super::panels::{A_ROWS, B_COLS, Depth, Left, Panels, Sums, UNITS, units};
+use super::panels::{A_ROWS, B_COLS, Depth, Sums, units};
 use crate::ops::Act;
 use half::bf16;
 use std::cell::RefCell;
@@ -14,83 +14,6 @@ use std::ops::Range;
 /// Stretches of the inner dimension that all columns are multiplied for before the next ones, so that the rows of the left
 /// factor stay in the second cache.
 pub const STRETCHES: usize = 2;
-
-/// Panels of the right factor, `[panels][units][B_COLS]`.
-pub struct Right<'a> {
-    panels: &'a [u32],
-    units: usize,
-}
-
-impl<'a> Right<'a> {
-    /// Panels of so many units.
-    pub fn new(panels: &'a [u32], units: usize) -> Self {
-        Self { panels, units }
-    }
-
-    fn panel(&self, panel: usize, units: Range<usize>) -> &'a [u32] {
-        &self.panels[panel * self.units * B_COLS..][units.start * B_COLS..units.end * B_COLS]
-    }
-}
-
-/// The left factor of a tile at some stretches, 32 rows at a time.
-struct Lefts<'a> {
-    factor: Operand<'a, bf16>,
-    rows: Range<usize>,
-    depths: &'a [Depth],
-    /// `[stretches][panels][units][A_ROWS]`; empty where rows are read as they are stored.
-    panels: &'a [u32],
-}
-
-impl<'a> Lefts<'a> {
-    /// Rearranges it in `scratch` if it must be.
-    fn new(
-        micro: MicroKernel,
-        factor: Operand<'a, bf16>,
-        rows: Range<usize>,
-        depths: &'a [Depth],
-        scratch: &'a mut Scratch<u32>,
-    ) -> Self {
-        if micro.left_in_rows() && is_read_as_stored(factor, &rows, depths) {
-            return Self { factor, rows, depths, panels: &[] };
-        }
-        let height = rows.len().next_multiple_of(A_ROWS);
-        let panels = scratch.room(height * units(depths));
-        let mut rest = &mut *panels;
-        for depth in depths {
-            let part;
-            (part, rest) = rest.split_at_mut(height * depth.units);
-            pack(micro, Panels::Left, factor, rows.clone(), depth, part);
-        }
-        Self { factor, rows, depths, panels }
-    }
-
-    fn get(&self, stretch: usize, panel: usize) -> Left<'a> {
-        let depth = &self.depths[stretch];
-        match self.factor {
-            Operand::N(factor) if self.panels.is_empty() => {
-                let start = self.rows.start + panel * A_ROWS;
-                Left::Rows(factor.part(start..start + A_ROWS, depth.elements.clone()))
-            }
-            _ => {
-                let height = self.rows.len().next_multiple_of(A_ROWS);
-                let start = height * units(&self.depths[..stretch]) + panel * A_ROWS * depth.units;
-                Left::Panel(&self.panels[start..start + A_ROWS * depth.units])
-            }
-        }
-    }
-}
-
-/// Whether a micro-kernel of rows takes these as they are: whole blocks, and each 64 bytes of a row in one cache line (in two,
-/// they were read at 0.4 of the rate).
-fn is_read_as_stored(factor: Operand<'_, bf16>, rows: &Range<usize>, depths: &[Depth]) -> bool {
-    const BLOCK: usize = 2 * UNITS;
-    let Operand::N(factor) = factor else { return false };
-    let whole = |elements: usize| elements.is_multiple_of(BLOCK);
-    rows.len().is_multiple_of(A_ROWS)
-        && depths.iter().all(|depth| whole(depth.elements.start) && whole(depth.elements.len()))
-        && whole(factor.ld)
-        && (factor.as_ptr() as usize).is_multiple_of(BLOCK * size_of::<bf16>())
-}
 
 thread_local! {
     /// Panels of the left factor of a tile, and its sums.
@@ -128,6 +51,10 @@ pub fn sum_tile<E: Element>(
                         let place @ (r, k) = &(block(i, c.rows), block(column, c.cols));
                         if is_first && accumulate {
                             load(c.read().part(r.clone(), k.clone()), sums);
+                        }
+                        if is_last && size_of::<E>() == size_of::<f32>() {
+                            // Measured on weight gradients: 1.1 to 1.3 times as fast; of bf16 it shows nothing.
+                            c.part_mut(r.clone(), k.clone()).prefetch();
                         }
                         ready.multiply(lefts.get(stretch, i), b, sums, accumulate || !is_first);
                         if is_last {

@@ -22,6 +22,7 @@ fn plain(block: &mut Block) {
 
 #[cfg(target_arch = "x86_64")]
 pub mod x86 {
+    use crate::backend::cpu::product::transpose::Block;
     use std::arch::x86_64::*;
 
     /// In four rounds: neighbours of 32 bits, of 64, of 128 and of 256 change places.
@@ -57,7 +58,7 @@ pub mod x86 {
 
     /// The same in memory.
     #[target_feature(enable = "avx512f")]
-    pub fn transpose_block(block: &mut super::Block) {
+    pub fn transpose_block(block: &mut Block) {
         // SAFETY: each row is 512 bits, here and below.
         let rows = std::array::from_fn(|i| unsafe { _mm512_loadu_si512(block[i].as_ptr().cast()) });
         for (row, values) in block.iter_mut().zip(transpose(rows)) {

@@ -1,4 +1,4 @@
-//! Whole blocks of pairs by AVX-512: what nearly all of a factor consists of.
+//! Whole blocks by AVX-512: what nearly all of a factor consists of.
 use super::super::gemm::Operand;
 use half::bf16;
 
@@ -13,30 +13,32 @@ pub enum Layout {
     Rows,
 }
 
-/// Rearranges 16 lines from `line` on of 32 elements from `start` on, to the start of `out`. False where the processor cannot;
+/// Rearranges 16 lines from `line` on of 16 units of `unit` elements from element `start` on, to the start of
+/// `out`. False where the processor cannot;
 /// nothing is written then.
 pub fn pack_block(
     factor: Operand<'_, bf16>,
     (line, start): (usize, usize),
+    unit: usize,
     layout: Layout,
     out: &mut [u32],
 ) -> bool {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") {
         // SAFETY: the processor has it.
-        unsafe { x86::pack_block(factor, (line, start), layout, out) };
+        unsafe { x86::pack_block(factor, (line, start), unit, layout, out) };
         return true;
     }
-    let _ = (factor, line, start, layout, out);
+    let _ = (factor, line, start, unit, layout, out);
     false
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Layout;
     use crate::backend::cpu::gemm::Operand;
     use crate::backend::cpu::product::panels::{B_COLS, LANES};
     use crate::backend::cpu::product::transpose::x86::transpose;
+    use crate::backend::cpu::product::whole::Layout;
     use half::bf16;
     use std::arch::x86_64::{
         __m512i, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_castsi512_si256, _mm512_cvtepu16_epi32,
@@ -48,26 +50,27 @@ mod x86 {
     pub fn pack_block(
         factor: Operand<'_, bf16>,
         (line, start): (usize, usize),
+        unit: usize,
         layout: Layout,
         out: &mut [u32],
     ) {
         let (mut block, is_rows) = match factor {
             Operand::N(rows) => {
-                let rows = rows.part(line..line + 16, start..start + 32);
-                // SAFETY: 32 elements are 512 bits.
-                (std::array::from_fn(|i| unsafe { _mm512_loadu_si512(rows.row(i).as_ptr().cast()) }), true)
+                let rows = rows.part(line..line + 16, start..start + 16 * unit);
+                let along = |i: usize| match unit {
+                    1 => high(rows.row(i)),
+                    // SAFETY: 32 elements are 512 bits.
+                    _ => unsafe { _mm512_loadu_si512(rows.row(i).as_ptr().cast()) },
+                };
+                (std::array::from_fn(along), true)
             }
             Operand::T(rows) => {
-                let rows = rows.part(start..start + 32, line..line + 16);
-                let wide = |k: usize| {
-                    // SAFETY: 16 elements are 256 bits.
-                    _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(rows.row(k).as_ptr().cast()) })
+                let rows = rows.part(start..start + 16 * unit, line..line + 16);
+                let across = |i: usize| match unit {
+                    1 => high(rows.row(i)),
+                    _ => _mm512_or_si512(low(rows.row(2 * i)), high(rows.row(2 * i + 1))),
                 };
-                // The even term is in the low half.
-                let pairs = |unit: usize| {
-                    _mm512_or_si512(wide(2 * unit), _mm512_slli_epi32::<16>(wide(2 * unit + 1)))
-                };
-                (std::array::from_fn(pairs), false)
+                (std::array::from_fn(across), false)
             }
         };
         if is_rows != matches!(layout, Layout::Rows) {
@@ -96,6 +99,20 @@ mod x86 {
                 }
             }
         }
+    }
+
+    /// 16 elements, each in the low half of a unit: the even ones of pairs.
+    #[target_feature(enable = "avx512f")]
+    fn low(elements: &[bf16]) -> __m512i {
+        let elements: &[bf16; 16] = elements.try_into().expect("16 elements");
+        // SAFETY: they are 256 bits.
+        _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(elements.as_ptr().cast()) })
+    }
+
+    /// The same in the high half: the odd ones of pairs, or one alone as f32.
+    #[target_feature(enable = "avx512f")]
+    fn high(elements: &[bf16]) -> __m512i {
+        _mm512_slli_epi32::<16>(low(elements))
     }
 
     #[target_feature(enable = "avx512f")]
