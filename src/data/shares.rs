@@ -123,13 +123,14 @@ impl Shares {
     }
 
     /// The same, but that a source which has given as many samples as it may leaves its share to the others, in proportion
-    /// to theirs, from where one more would be due to it.
-    pub fn limited(mut self, limits: &[Option<u64>]) -> Result<Self> {
+    /// to theirs, from where one more would be due to it. What comes after sample `until` is not looked for: every sample
+    /// before an end is dealt out here.
+    pub fn limited(mut self, limits: &[Option<u64>], until: u64) -> Result<Self> {
         let more = |source: usize| {
             let limit = limits[source]?;
             let given = self.origin.taken[source] >= limit;
             let end = if given { self.origin.sample } else { self.window(source, limit).opens };
-            (end != NEVER).then_some((end, source, limit))
+            (end < until).then_some((end, source, limit))
         };
         let Some((end, source, limit)) = (0..self.sources()).filter_map(more).min() else { return Ok(self) };
         // Its last sample, if it was not given before, is due there before all others.
@@ -148,7 +149,7 @@ impl Shares {
         let changes = &changes[..nothing.unwrap_or(changes.len())];
         if !changes.is_empty() {
             let limits: Vec<_> = (0..limits.len()).map(|i| limits[i].filter(|_| !is_empty(i))).collect();
-            let then = Self::new(dealt, changes)?.limited(&limits)?;
+            let then = Self::new(dealt, changes)?.limited(&limits, until)?;
             self.exhausted = [self.exhausted, then.exhausted].into_iter().flatten().min();
             self.then = Some(Box::new(then));
         }
@@ -220,9 +221,6 @@ impl Shares {
     /// Whose turn the next sample is.
     pub fn next(&self, cursor: &mut Cursor) -> Turn {
         if let Some(then) = self.then(cursor.dealt.sample) {
-            if cursor.dealt.sample == then.origin.sample {
-                *cursor = then.at(cursor.dealt.clone());
-            }
             return then.next(cursor);
         }
         let Cursor { dealt, windows } = cursor;
@@ -233,7 +231,12 @@ impl Shares {
         let turn = Turn { source, sample: dealt.taken[source] };
         dealt.taken[source] += 1;
         dealt.sample += 1;
-        windows[source] = self.window(source, dealt.taken[source]);
+        if self.then(dealt.sample).is_some() {
+            // From here on the windows are those of other shares.
+            *cursor = self.at(dealt.clone());
+        } else {
+            windows[source] = self.window(source, dealt.taken[source]);
+        }
         turn
     }
 

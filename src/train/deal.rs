@@ -51,14 +51,15 @@ impl Deal {
         let Account { from, origin, dealt, mut earlier } =
             account(state, sources, &config.batch.plan(seq_len))?;
         let left_out = left_out(&config.data.skip, sources)?;
-        let shares = limits::shares(config, sources, &left_out, from, origin.clone())?;
+        let until = limits::end_of(config, sources, &origin);
+        let shares = limits::shares(config, sources, &left_out, from, origin.clone(), until)?;
         if !sources.are_mixed() && config.data.skip.is_empty() && dealt.passed.is_empty() {
             // The next sample is the next of the order.
             return Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier });
         }
         let before = saved_config(&state.run_config, &config.run_dir, &[])?;
         if before.data.skip != config.data.skip
-            || limits::shares(&before, sources, &left_out, from, origin.clone())? != shares
+            || limits::shares(&before, sources, &left_out, from, origin.clone(), until)? != shares
         {
             if from < state.step {
                 let steps = before.total_steps(seq_len);
@@ -86,7 +87,8 @@ impl Deal {
         earlier: Vec<Earlier>,
     ) -> Result<Self> {
         let left_out = left_out(&config.data.skip, sources)?;
-        let shares = limits::shares(config, sources, &left_out, from, dealt.clone())?;
+        let until = limits::end_of(config, sources, &dealt);
+        let shares = limits::shares(config, sources, &left_out, from, dealt.clone(), until)?;
         Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
     }
 }
@@ -174,8 +176,9 @@ impl fmt::Display for SourceUse {
 pub fn source_uses(config: &Config, seq_len: usize) -> Result<Vec<SourceUse>> {
     let sources = open_sources(config, seq_len)?;
     let left_out = left_out(&config.data.skip, &sources)?;
-    let shares = limits::shares(config, &sources, &left_out, 0, limits::beginning(config, &sources)?)?;
+    let beginning = limits::beginning(config, &sources)?;
     let end = config.batch.plan(seq_len).samples_before(config.total_steps(seq_len));
+    let shares = limits::shares(config, &sources, &left_out, 0, beginning, end)?;
     Ok(uses(&sources, &shares, end))
 }
 

@@ -119,7 +119,9 @@ impl History {
             config.train = Budget::Steps(earlier.steps);
             config.data.mixture.clone_from(&earlier.mixture);
             let left_out = left_out(&earlier.skip, &sources)?;
-            let shares = limits::shares(&config, &sources, &left_out, earlier.from, earlier.origin.clone())?;
+            let until = limits::end_of(&config, &sources, &earlier.origin);
+            let origin = earlier.origin.clone();
+            let shares = limits::shares(&config, &sources, &left_out, earlier.from, origin, until)?;
             Ok(Chapter { from: earlier.from, shares, left_out })
         };
         let mut chapters = deal.earlier.iter().map(chapter).collect::<Result<Vec<_>>>()?;

@@ -5,13 +5,20 @@ use crate::data::{Dealt, LeftOut, Order, Shares, Source, Sources};
 use crate::{Error, Result};
 use std::path::Path;
 
-/// The shares of a configuration, those of a source that has given all that it may being the others'.
+/// No run of this configuration goes so far where `origin` was dealt out.
+pub fn end_of(config: &Config, sources: &Sources, origin: &Dealt) -> u64 {
+    let plan = config.batch.plan(sources.seq_len());
+    origin.sample.saturating_add(plan.samples_before(config.total_steps(sources.seq_len())))
+}
+
+/// The shares of a configuration up to a sample, those of a source that has given all that it may being the others'.
 pub fn shares(
     config: &Config,
     sources: &Sources,
     left_out: &[LeftOut],
     from: u64,
     origin: Dealt,
+    until: u64,
 ) -> Result<Shares> {
     let shares = config.shares(sources.seq_len(), from, origin)?;
     let others = |(i, source): (usize, &MixtureSource)| {
@@ -21,7 +28,7 @@ pub fn shares(
             .flatten()
     };
     let limits: Vec<_> = config.data.mixture.iter().enumerate().map(others).collect();
-    if limits.iter().all(Option::is_none) { Ok(shares) } else { shares.limited(&limits) }
+    if limits.iter().all(Option::is_none) { Ok(shares) } else { shares.limited(&limits, until) }
 }
 
 /// The most samples that source `i` may give where `origin` was dealt out: as far as its epochs go, `once` where it names

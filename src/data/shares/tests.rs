@@ -121,10 +121,11 @@ proptest! {
         let origin = shares.origin.clone();
         let limit = |(taken, more): (&u64, Option<u64>)| more.map(|more| taken + more);
         let limits: Vec<_> = origin.taken.iter().zip(more).map(limit).collect();
-        let limited = shares.clone().limited(&limits).unwrap();
+        let end = origin.sample + 1200;
+        let limited = shares.clone().limited(&limits, end).unwrap();
         let (mut cursor, mut empty) = (limited.at(origin.clone()), vec![false; limits.len()]);
         let mut due: Vec<f64> = origin.taken.iter().map(|taken| *taken as f64).collect();
-        for s in origin.sample..limited.exhausted().unwrap_or(u64::MAX).min(origin.sample + 1200) {
+        for s in origin.sample..limited.exhausted().unwrap_or(end).min(end) {
             let taken = cursor.dealt().taken.clone();
             let stretch = shares.stretches.iter().rfind(|t| t.first <= s).unwrap();
             let left = |empty: &[bool], i: usize| if empty[i] { 0.0 } else { stretch.parts[i] as f64 };
