@@ -21,7 +21,7 @@ fn long() -> Dir {
         .replace("[checkpoint]\nevery = 5", "[checkpoint]\nevery = 1000000");
     let source = |name: &str, weight: u32| {
         format!(
-            "[[data.mixture]]\nname = {name:?}\npaths = [\"raw-u16:DIR/{name}.bin\"]\nweight = {weight}\n"
+            "[[data.mixture]]\nname = {name:?}\npaths = [\"raw-u16:DIR/{name}.bin\"]\nweight = {weight}\nwhen_empty = \"repeat\"\n"
         )
     };
     dir.config("long.toml", &(text + &source("tokens", 3) + &source("more", 1)));
