@@ -2,7 +2,7 @@
 use crate::reference::measure::{distance, length};
 use crate::reference::random::Random;
 use crate::rig::{Sizes, cpu, gpu, load, weights, workspace};
-use rewarm::backend::cpu::MixedCpu;
+use rewarm::backend::cpu::{MicroKernel, MixedCpu};
 use rewarm::device::EmulatedSettings;
 use rewarm::model::{Model, Pass, Workspace};
 use rewarm::ops::{Backend, Gelu, Shape};
@@ -33,17 +33,28 @@ pub fn step(model: &Model, ops: &mut dyn Backend, ws: &Workspace, shape: Shape) 
     Step { losses, gradients: ops.gradients().unwrap().into_owned() }
 }
 
+/// A step in f32, and one that rounds naively.
+fn references(model: &Model, ws: &Workspace, w: &[f32], shape: Shape) -> [Step; 2] {
+    let exact = step(model, &mut cpu(model, ws, w), ws, shape);
+    [exact, step(model, &mut rounded(cpu(model, ws, &rounded_weights(model, w))), ws, shape)]
+}
+
+/// One of the processor in mixed precision.
+fn processor(model: &Model, ws: &Workspace, w: &[f32], shape: Shape, micro: MicroKernel) -> Step {
+    let mut processor = MixedCpu::new(&model.config, &model.table, ws);
+    processor.multiply_by(micro);
+    load(&mut processor, w).unwrap();
+    step(model, &mut processor, ws, shape)
+}
+
 fn check(sizes: Sizes, time: usize) {
     let model = sizes.model();
     let shape = Shape { batch: 2, time };
     let ws = workspace(&model, shape);
     let w = weights(&model, 3);
-    let exact = step(&model, &mut cpu(&model, &ws, &w), &ws, shape);
-    let naive = step(&model, &mut rounded(cpu(&model, &ws, &rounded_weights(&model, &w))), &ws, shape);
+    let [exact, naive] = references(&model, &ws, &w, shape);
     // The processor in the same precision: as good, and nearer to a GPU than either is to exact gradients.
-    let mut processor = MixedCpu::new(&model.config, &model.table, &ws);
-    load(&mut processor, &w).unwrap();
-    let mixed = step(&model, &mut processor, &ws, shape);
+    let mixed = processor(&model, &ws, &w, shape, MicroKernel::of_machine());
     for j in judge_gradients(&model, &mixed.gradients, &naive.gradients, &exact.gradients) {
         assert!(j.holds(), "{sizes:?}, the processor: {j:?}");
     }
@@ -68,6 +79,28 @@ fn check(sizes: Sizes, time: usize) {
         println!("{sizes:?}, epilogues {epilogues}: loss {loss:.1e}; nearest to its bound {worst:?}");
         assert!(loss <= 1e-2);
         assert!(exact.losses.iter().zip(&found.losses).all(|(e, f)| (*e == 0.0) == (*f == 0.0)));
+    }
+}
+
+/// On the processor attention's gradients of keys and values are added up 128 queries at a time, in blocks of 32: sequences
+/// that end in the middle of the first block, behind a whole one, and in the second and third stretch of 128.
+#[test]
+fn sequences_of_any_length_on_the_processor() {
+    for (channels, heads) in [(64, 2), (64, 1), (160, 2)] {
+        for time in [1, 33, 129, 300] {
+            let sizes = Sizes::new(channels, heads);
+            let model = sizes.model();
+            let shape = Shape { batch: 2, time };
+            let (ws, w) = (workspace(&model, shape), weights(&model, 3));
+            let [exact, naive] = references(&model, &ws, &w, shape);
+            for micro in MicroKernel::ALL.into_iter().filter(|micro| micro.is_here()) {
+                let mixed = processor(&model, &ws, &w, shape, micro);
+                let judged = judge_gradients(&model, &mixed.gradients, &naive.gradients, &exact.gradients);
+                let worst = judged.iter().max_by(|a, b| a.share().total_cmp(&b.share())).unwrap();
+                println!("{sizes:?} T {time} {micro}: nearest to its bound {worst:?}");
+                assert!(judged.iter().all(|j| j.holds()), "{sizes:?} T {time} {micro}: {worst:?}");
+            }
+        }
     }
 }
 
