@@ -2,14 +2,11 @@
 //! f32, and borrows its part of the activations as such: f32 lends itself, bf16 a copy in this thread's scratch.
 use super::buffers::Scratch;
 use super::math::vectorize;
-use super::memory::{Rows, RowsMut};
+use super::memory::{BLOCK, Rows, RowsMut};
 use crate::ops::Act;
 use half::bf16;
 use std::borrow::Cow;
 use std::cell::RefCell;
-
-/// Columns of a block of a product.
-const BLOCK: usize = 32;
 
 /// A format of activations and of the weights that products read.
 pub trait Element: Copy + Default + Send + Sync + 'static {
@@ -33,9 +30,6 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 
     /// Runs `f` on the values and rounds what it leaves.
     fn edit<R>(view: RowsMut<'_, Self>, f: impl FnOnce(RowsMut) -> R) -> R;
-
-    /// Rounds values that a product is about to read as a factor.
-    fn round(values: &mut [f32]);
 
     /// Biases as a product adds them, one after the other: two that are rounded are so as one sum.
     fn biases(masters: [Option<&[f32]>; 2]) -> [Option<Cow<'_, [f32]>>; 2];
@@ -70,8 +64,6 @@ impl Element for f32 {
     fn edit<R>(view: RowsMut, f: impl FnOnce(RowsMut) -> R) -> R {
         f(view)
     }
-
-    fn round(_: &mut [f32]) {}
 
     fn biases(masters: [Option<&[f32]>; 2]) -> [Option<Cow<'_, [f32]>>; 2] {
         masters.map(|bias| bias.map(Cow::Borrowed))
@@ -124,19 +116,12 @@ impl Element for bf16 {
         })
     }
 
-    fn round(values: &mut [f32]) {
-        vectorize(
-            #[inline(always)]
-            || values.iter_mut().for_each(|x| *x = f32::from_bits(u32::from(nearest(*x)) << 16)),
-        );
-    }
-
     fn biases(masters: [Option<&[f32]>; 2]) -> [Option<Cow<'_, [f32]>>; 2] {
         let mut given = masters.into_iter().flatten();
         let sum = given.next().map(|first| {
             let mut sum = first.to_vec();
             given.for_each(|second| sum.iter_mut().zip(second).for_each(|(sum, b)| *sum += b));
-            Self::round(&mut sum);
+            sum.iter_mut().for_each(|x| *x = bf16::from_bits(nearest(*x)).to_f32());
             Cow::Owned(sum)
         });
         [sum, None]

@@ -2,7 +2,7 @@
 use super::element::Element;
 use super::gemm::Operand;
 use super::math::{gelu_erf, gelu_tanh, normal_or_zero, vectorize};
-use super::memory::{Rows, RowsMut, for_parts, for_row_blocks};
+use super::memory::{BLOCK, Rows, RowsMut, for_parts, for_row_blocks};
 use super::multiply::Multiply;
 use super::product::Products;
 use crate::ops::{Gelu, Matrix, Shape};
@@ -48,8 +48,8 @@ fn finish(tile: &mut RowsMut, bias: [Option<&[f32]>; 2], residual: Option<Rows>)
 
 #[inline(always)]
 fn add(row: &mut [f32], x: &[f32]) {
-    // A row of a block of a product is of known length.
-    match (<&mut [f32; 32]>::try_from(&mut *row), <&[f32; 32]>::try_from(x)) {
+    // A row of a block is of known length.
+    match (<&mut [f32; BLOCK]>::try_from(&mut *row), <&[f32; BLOCK]>::try_from(x)) {
         (Ok(row), Ok(x)) => row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
         (_, _) => row.iter_mut().zip(x).for_each(|(y, x)| *y += x),
     }

@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+/// Rows and columns of a block, in which products of bf16 are made.
+pub const BLOCK: usize = 32;
+
 /// Rows `[rows, cols]` at stride `ld` that are only read.
 #[derive(Clone, Copy)]
 pub struct Rows<'a, E = f32> {

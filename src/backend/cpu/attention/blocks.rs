@@ -4,8 +4,8 @@ use crate::backend::cpu::buffers::Scratch;
 use crate::backend::cpu::element::{narrow, widen};
 use crate::backend::cpu::gemm::Operand;
 use crate::backend::cpu::math::{exp_sum, max, normal_or_zero, sum2, vectorize};
-use crate::backend::cpu::memory::{Rows, RowsMut};
-use crate::backend::cpu::product::{A_ROWS, B_COLS, Depth, Lefts, MicroKernel, Ready, Right, Sums};
+use crate::backend::cpu::memory::{BLOCK, Rows, RowsMut};
+use crate::backend::cpu::product::{Depth, Lefts, MicroKernel, Ready, Right, Sums};
 use crate::backend::cpu::rotary::{self, Rotate};
 use crate::ops::{Act, Heads};
 use half::bf16;
@@ -13,9 +13,6 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::slice::from_ref;
 
-/// Queries and keys of a block.
-const BLOCK: usize = 32;
-const _: () = assert!(A_ROWS == BLOCK && B_COLS == BLOCK);
 /// Queries whose probabilities are kept for the gradients of keys and values.
 const QUERIES: usize = 128;
 

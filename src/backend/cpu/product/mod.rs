@@ -25,8 +25,8 @@ pub use factors::{Lefts, Right};
 use half::bf16;
 pub use micro::{MicroKernel, Ready};
 use pack::pack;
-pub use panels::{A_ROWS, B_COLS, Depth, Sums};
-use panels::{Panels, units};
+use panels::{A_ROWS, B_COLS, Panels, units};
+pub use panels::{Depth, Sums};
 use std::ops::Range;
 use tile::sum_tile;
 

@@ -1,12 +1,12 @@
 //! The panels that factors are rearranged into.
-use super::super::memory::Rows;
+use super::super::memory::{BLOCK, Rows};
 use half::bf16;
 use std::ops::Range;
 
 /// Rows of a panel of the left factor.
-pub const A_ROWS: usize = 32;
+pub const A_ROWS: usize = BLOCK;
 /// Columns of a panel of the right factor.
-pub const B_COLS: usize = 32;
+pub const B_COLS: usize = BLOCK;
 /// A panel's depth in units is a multiple of this.
 pub const UNITS: usize = 16;
 /// Rows that stand side by side for the kernels in vectors.
