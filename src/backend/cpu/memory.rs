@@ -250,7 +250,7 @@ pub fn for_parts<O: Outs>(
             assert!(!all[..i].iter().any(|b| O::overlap(a, b)), "tasks share elements");
         }
     }
-    (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
+    let run = |task| {
         if stop::requested() {
             return;
         }
@@ -258,7 +258,13 @@ pub fn for_parts<O: Outs>(
         // views of one element, and `outs` is borrowed exclusively until all tasks are done.
         let parts = unsafe { outs.parts(split(task)) };
         f(task, parts);
-    });
+    };
+    in_parallel(tasks, &run);
+}
+
+/// Not generic: what rayon makes of it is compiled once and not once for each operation.
+fn in_parallel(tasks: usize, run: &(dyn Fn(usize) + Sync)) {
+    (0..tasks).into_par_iter().with_max_len(1).for_each(run);
 }
 
 /// Runs `f(first_row, parts)` over blocks of at most `block` rows in parallel.
