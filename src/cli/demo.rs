@@ -1,6 +1,7 @@
 //! `rewarm demo`: the paper's experiment in five minutes on two cores, without a download.
-use super::common::with_threads;
+use super::common::{one_of, with_threads};
 use crate::demo::{Options, run as run_demo};
+use crate::model::Precision;
 use crate::stop::{self, Idle};
 use crate::{Result, console};
 use std::path::PathBuf;
@@ -23,6 +24,10 @@ pub struct DemoArgs {
     /// Seed of initialisation and data order
     #[arg(long, default_value_t = 1234)]
     seed: u64,
+    /// What is kept in which format, on the processor: f32 (everything), mixed (bf16 activations), bf16 (weights and moments
+    /// in bf16, too)
+    #[arg(long, value_name = "WHAT", value_parser = one_of::<Precision>(), default_value_t = Precision::F32)]
+    precision: Precision,
     /// Threads; 0: all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -32,7 +37,8 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> Result<()> {
     let folders = args.upstream.clone().zip(args.downstream.clone());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let options = Options { dir: args.dir.clone(), quick: args.quick, folders, seed: args.seed, command };
+    let (dir, quick, seed, precision) = (args.dir.clone(), args.quick, args.seed, args.precision);
+    let options = Options { dir, quick, folders, seed, precision, command };
     let message = "the demo starts in an empty directory: remove what is there to start again";
     stop::listen(Idle { code: Some(3), message }, None)?;
     let demo = with_threads(args.threads, || run_demo(&options))?;

@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<Demo> {
         };
         stages.next(&format!("{}: {} of {ahead} steps{left}", titles[i], steps[i]));
         let begun = Instant::now();
-        let summary = phases::train(&recipe, phase, dir, vocab_size, options.seed);
+        let summary = phases::train(&recipe, phase, options, vocab_size);
         (done, spent) = (done + steps[i], spent + begun.elapsed().as_secs_f64());
         summary
     };

@@ -1,4 +1,5 @@
 //! What the demo is asked for.
+use crate::model::Precision;
 use std::path::PathBuf;
 
 /// What the demo is asked to do.
@@ -12,6 +13,8 @@ pub struct Options {
     pub folders: Option<(PathBuf, PathBuf)>,
     /// Seed of initialisation and data order.
     pub seed: u64,
+    /// What the runs keep in which format.
+    pub precision: Precision,
     /// The command that asked for it, for the report.
     pub command: String,
 }

@@ -1,5 +1,6 @@
 //! The work between text and report: tokenizer, shards, the three runs, and text from the last one.
 use super::corpus::Side;
+use super::options::Options;
 use super::recipe::{DemoRun, Recipe, config};
 use crate::Result;
 use crate::config::Config;
@@ -36,9 +37,9 @@ pub fn write_side(dir: &Path, name: &str, side: Side, tokenizer: &TextTokenizer)
 }
 
 /// Writes the configuration of a phase and trains it.
-pub fn train(recipe: &Recipe, phase: DemoRun, dir: &Path, vocab_size: u32, seed: u64) -> Result<Summary> {
-    let text = config(recipe, phase, dir, vocab_size, seed, rayon::current_num_threads());
-    let path = dir.join(phase.as_ref()).with_extension("toml");
+pub fn train(recipe: &Recipe, phase: DemoRun, options: &Options, vocab_size: u32) -> Result<Summary> {
+    let text = config(recipe, phase, options, vocab_size, rayon::current_num_threads());
+    let path = options.dir.join(phase.as_ref()).with_extension("toml");
     write_whole(&path, text.as_bytes())?;
     Session::start(Config::from_toml_str(&text, &[])?)?.run()
 }

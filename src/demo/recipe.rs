@@ -1,5 +1,5 @@
 //! The numbers of the demo, and the three run configurations they make.
-use std::path::Path;
+use super::options::Options;
 
 /// Sizes and lengths. What follows from them fits five minutes on two slow cores ([`Recipe::FULL`]) or seconds
 /// ([`Recipe::QUICK`]): steps and never the clock, so that every machine does the same.
@@ -95,7 +95,8 @@ pub enum DemoRun {
 }
 
 /// The configuration of a run: a file that `rewarm train` takes, too. `vocab_size` is the tokenizer's.
-pub fn config(r: &Recipe, phase: DemoRun, dir: &Path, vocab_size: u32, seed: u64, threads: usize) -> String {
+pub fn config(r: &Recipe, phase: DemoRun, options: &Options, vocab_size: u32, threads: usize) -> String {
+    let Options { dir, seed, precision, .. } = options;
     let path = |name: &str| toml::Value::String(dir.join(name).display().to_string());
     let data = |name: &str| path(&format!("data/{name}"));
     let (first, end) = (r.lr, r.lr_end);
@@ -122,7 +123,7 @@ pub fn config(r: &Recipe, phase: DemoRun, dir: &Path, vocab_size: u32, seed: u64
         "run_dir = {run}\nseed = {seed}\nthreads = {threads}\n\n{model}\n[data]\ntrain = [{train}]\nseq_len = {seq_len}\n\
          tokenizer = {tokenizer}\nvalidation = [\n  {{ name = \"upstream\", paths = [{up}] }},\n  {{ name = \
          \"downstream\", paths = [{down}] }},\n]\n\n[batch]\nsequences = {sequences}\n\n[schedule]\n{schedule}\n[train]\n\
-         steps = {steps}\n\n[eval]\nevery = {every}\nsequences = {eval_sequences}\n\n[checkpoint]\nevery = {steps}\n",
+         steps = {steps}\nprecision = \"{precision}\"\n\n[eval]\nevery = {every}\nsequences = {eval_sequences}\n\n[checkpoint]\nevery = {steps}\n",
         run = path(phase.as_ref()),
         train = data(train),
         seq_len = r.seq_len,
@@ -154,12 +155,21 @@ fn start(from: &toml::Value) -> String {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::model::Precision;
 
     #[test]
     fn the_configurations_are_valid_and_differ_where_the_paper_says() {
+        let options = Options {
+            dir: "de\"mo".into(),
+            quick: false,
+            folders: None,
+            seed: 7,
+            precision: Precision::Mixed,
+            command: String::new(),
+        };
         for recipe in [Recipe::FULL, Recipe::QUICK] {
             let read = |phase| {
-                let text = config(&recipe, phase, Path::new("de\"mo"), recipe.vocab_size, 7, 2);
+                let text = config(&recipe, phase, &options, recipe.vocab_size, 2);
                 Config::from_toml_str(&text, &[]).unwrap()
             };
             let [first, constant, rewarmed] =
@@ -171,6 +181,7 @@ mod tests {
             assert_eq!(rate(&constant, recipe.steps_second - 1), recipe.lr_end);
             let warmest = (0..recipe.steps_second).map(|s| rate(&rewarmed, s)).fold(0.0, f64::max);
             assert_eq!(warmest, recipe.lr);
+            assert_eq!(first.precision, Precision::Mixed);
             assert_eq!(first.model_config().unwrap().unwrap().rotary_pct, 0.25);
             assert_eq!((&constant.data, constant.train), (&rewarmed.data, rewarmed.train));
         }
