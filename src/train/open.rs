@@ -98,7 +98,7 @@ impl Session {
             sample,
             tokens: 0,
             seed: parts.config.seed,
-            run_id: run_id(),
+            run_id: run_id()?,
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
             run_config: Value::Null, // once it is settled
             fingerprints: parts.fingerprints.clone(),

@@ -10,7 +10,6 @@ use crate::model::{Model, Purpose};
 use crate::ops::{AdamParam, Shape};
 use crate::optim::{assign, decay_by_depth};
 use crate::{Error, Result};
-use xxhash_rust::xxh3::xxh3_128;
 
 /// The run's rows of logits at once: its own, or what fits into the memory of the device, from now on its own.
 pub fn settle_chunk_rows(
@@ -71,8 +70,9 @@ pub fn check_tokens(
     evaluations.iter().try_for_each(|set| set.check_tokens(vocab))
 }
 
-/// A name for the run: time and process, hashed.
-pub fn run_id() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{:016x}", xxh3_128(format!("{now:?} {}", std::process::id()).as_bytes()) as u64)
+/// A name for the run, which no other has.
+pub fn run_id() -> Result<String> {
+    let random = getrandom::u64()
+        .map_err(|e| Error::failed(format!("the system gives no random numbers to name the run by: {e}")))?;
+    Ok(format!("{random:016x}"))
 }
