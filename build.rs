@@ -14,7 +14,7 @@ fn main() {
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=build.rs");
     commit();
-    println!("cargo::rustc-check-cfg=cfg(emulated_kernels)");
+    println!("cargo::rustc-check-cfg=cfg(emulated_kernels, sanitized)");
     let mut sources = files("cu");
     sources.sort();
     match host(&sources, &out) {
@@ -68,17 +68,12 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
     build.flag("-ffp-contract=off").flag("-fno-strict-aliasing");
     build.flag(format!("-ffile-prefix-map={}/=", var("CARGO_MANIFEST_DIR").unwrap()));
     build.flag_if_supported("-ftrivial-auto-var-init=pattern");
-    let sanitize = var("CARGO_FEATURE_SANITIZE").is_ok();
-    if sanitize {
-        build
-            .flag("-fsanitize=address,undefined")
-            .flag("-fno-sanitize-recover=all")
-            .flag("-g1") // reports have lines
-            .flag("-fno-omit-frame-pointer");
-    }
     let missing = |e: cc::Error| format!("it needs a C++17 compiler (c++, or CXX): {e}").replace('\n', " ");
     let compiler = build.try_get_compiler().map_err(missing)?;
     probe(&compiler, out)?;
+    // For tools/sanitize.sh, which compiles the same once more.
+    let flags: String = compiler.args().iter().map(|flag| format!("{}\n", flag.to_string_lossy())).collect();
+    write_if_changed(&out.join("flags"), &flags);
     let root = env::current_dir().unwrap();
     let (mut jobs, mut anchors) = (vec![(root.join("kernels/emu.cc"), out.join("emu.o"))], String::new());
     for source in sources {
@@ -110,9 +105,6 @@ fn host(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         .objects(jobs.iter().map(|j| &j.1))
         .try_compile("rewarm_kernels")
         .map_err(missing)?;
-    if sanitize {
-        ["asan", "ubsan"].iter().for_each(|l| println!("cargo::rustc-link-lib=dylib={l}"));
-    }
     Ok(())
 }
 

@@ -16,6 +16,11 @@ stage() {
 stage sanitize tools/sanitize.sh
 # Rows of the self-test that the gate runs in one mode alone.
 stage long-rows cargo test --release --locked --test kernels book -- --ignored
+# Every step of 200 random settings of every schedule, as the frameworks themselves compute it.
+stage frameworks tools/frameworks.sh target/frameworks
+stage ask-frameworks target/frameworks/bin/python tools/golden_schedules.py target/schedules.jsonl
+stage schedules env REWARM_GOLDEN_SCHEDULES="$PWD/target/schedules.jsonl" \
+    cargo test --release --locked --test schedules every_step -- --nocapture
 # Runs that are killed a thousand times, and readers that are given a hundred times as many damaged files.
 stage soak env KILLS=1000 cargo test --release --locked --test resume soak::soak -- --nocapture
 stage fuzz env ROUNDS=20000 cargo test --release --locked --test fuzz -- --nocapture

@@ -44,7 +44,7 @@ fn faults_name_kernel_line_block_and_thread() {
         let error = fault(1, &mode).unwrap_err().to_string();
         assert!(error.contains("threads meet at this sync_block and at that of line"), "{error}");
         // The sanitizers end the process at the access: sanitize.rs.
-        if !cfg!(feature = "sanitize") {
+        if !cfg!(sanitized) {
             let error = fault(5, &mode).unwrap_err().to_string();
             assert!(error.contains("beyond the end of shared memory"), "{error}");
         }

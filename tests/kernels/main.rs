@@ -20,7 +20,7 @@ mod philox;
 mod residual_add;
 mod rig;
 mod rotary;
-#[cfg(feature = "sanitize")]
+#[cfg(sanitized)]
 mod sanitize;
 mod selfcheck;
 mod strided;
