@@ -1,9 +1,9 @@
-//! What the machine has to give, measured with the backend's own operations: a large matrix product and a copy.
+//! What the machine has to give in a precision, measured with the backend's own operations: a large matrix product and a copy.
 use super::machine::past_caches;
 use super::memory_available;
 use crate::backend;
 use crate::device::DeviceName;
-use crate::model::{Init, Model, ModelConfig, Purpose, Workspace, initialize, preset};
+use crate::model::{Init, Model, ModelConfig, Precision, Purpose, Workspace, initialize, preset};
 use crate::ops::{Act, Backend, Op, Ops, Shape, Work};
 use crate::{Error, Result};
 use serde::Serialize;
@@ -33,7 +33,7 @@ fn edge(device: DeviceName) -> usize {
 
 impl Ceilings {
     /// The best of several repetitions of each.
-    pub fn measure(device: DeviceName) -> Result<Self> {
+    pub fn measure(device: DeviceName, precision: Precision) -> Result<Self> {
         let edge = edge(device);
         let config = ModelConfig {
             vocab_size: 64,
@@ -43,7 +43,6 @@ impl Ceilings {
             num_hidden_layers: 1,
             ..preset("pythia-14m").expect("a preset")
         };
-        let precision = backend::default_precision(device);
         let element = precision.storage().element;
         // All tensors of the workspace, 11 times this, do not fit into a cache.
         let rotated = if device == DeviceName::Cpu { past_caches(memory_available(device)?) } else { 0 };
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     #[cfg(emulated_kernels)]
     fn devices_are_measured_by_their_own_clock() {
-        let c = Ceilings::measure(DeviceName::Emulated).unwrap();
+        let c = Ceilings::measure(DeviceName::Emulated, Precision::Mixed).unwrap();
         assert!(c.copy_bytes_per_s > 0.0 && c.matmul_flops_per_s.is_finite(), "{c:?}");
     }
 }

@@ -64,7 +64,7 @@ impl Kernels {
         // Refuses what no kernel takes, before the rest.
         let mut ops = cases.open()?;
         check::check(self.device, &self.sizes, &operations)?;
-        let ceilings = Ceilings::measure(self.device)?;
+        let ceilings = Ceilings::measure(self.device, self.precision)?;
         let machine = Machine::detect(self.device);
         for case in wanted {
             let turns = Turns::of(&cases, case, &mut *ops);

@@ -133,7 +133,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     };
     let threads = if args.threads == 0 { parts.threads } else { args.threads };
     if target.device == DeviceName::Cpu && rate.is_none() && parts.tokens.is_some() {
-        target.rates = Some(with_threads(threads, measured)?);
+        target.rates = Some(with_threads(threads, || measured(parts.precision))?);
     }
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let request = Request {
@@ -190,7 +190,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         what_would_fit: advice,
         assumptions: match (request.target.spec, request.target.rates) {
             (Some(gpu), _) => roofline::assumptions(gpu),
-            (None, Some(rates)) => processor::assumptions(rates),
+            (None, Some(rates)) => processor::assumptions(rates, parts.precision),
             (None, None) => Vec::new(),
         },
         sources: parts.sources.clone(),
@@ -210,8 +210,8 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
 }
 
 /// What this processor does, in about two seconds.
-fn measured() -> Result<Rates> {
-    let Ceilings { copy_bytes_per_s, matmul_flops_per_s } = Ceilings::measure(DeviceName::Cpu)?;
+fn measured(precision: Precision) -> Result<Rates> {
+    let Ceilings { copy_bytes_per_s, matmul_flops_per_s } = Ceilings::measure(DeviceName::Cpu, precision)?;
     Ok(Rates { copy_bytes_per_s, matmul_flops_per_s })
 }
 

@@ -49,7 +49,7 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     let (workload, threads) = args.work.workload()?;
     with_threads(threads, || {
         let profile = profile::run(&workload, args.steps.0.clone())?;
-        let table = Table::new(&profile, Ceilings::measure(workload.device)?);
+        let table = Table::new(&profile, Ceilings::measure(workload.device, workload.precision)?);
         let settings = workload.settings();
         let machine = Machine::detect(workload.device);
         if let Some(path) = &args.trace {

@@ -132,7 +132,9 @@ impl Request<'_> {
         let flops = self.model.config.flops_per_token(self.shape.time);
         let predicted = match (self.target.spec, self.target.rates) {
             (Some(gpu), _) => Some(predict(gpu, &step(), tokens, flops)),
-            (None, Some(rates)) => Some(processor::predict(rates, &step(), tokens, flops)),
+            (None, Some(rates)) => {
+                Some(processor::predict((rates, self.model.table.precision), &step(), tokens, flops))
+            }
             (None, None) => None,
         };
         Choice {

@@ -1,22 +1,53 @@
 //! How long a step takes on a processor whose product and copy were timed: every kind of operation at its share of those
-//! two rates. The shares are rounded from the operations in `benches/results` (two cores of an AMD EPYC, Zen 5); other
-//! processors have others, so this is an estimate, and `rewarm bench train` a measurement.
+//! two rates. Other processors have other shares, so this is an estimate, and `rewarm bench train` a measurement.
 use super::ledger::{Kind, Ledger, LedgerRow};
 use super::roofline::Prediction;
+use crate::model::Precision;
 use serde::Serialize;
 
-/// Of matrix products, by the rate of a large one.
-const PRODUCT: f64 = 0.97;
-/// Of attention forward and backward, by the same.
-const ATTENTION: [f64; 2] = [0.44, 0.53];
-/// Of passes over activations, by the rate of a copy.
-const MEMORY: f64 = 0.65;
-/// Of cross-entropy, by the same.
-const LOGITS: f64 = 0.75;
-/// Of norm and AdamW, by the same.
-const UPDATE: f64 = 0.78;
+/// What operations reach of the rate of a large product or of a copy.
+struct Shares {
+    /// Matrix products, of a large one.
+    product: f64,
+    /// Attention forward and backward, of the same.
+    attention: [f64; 2],
+    /// Passes over activations, of a copy.
+    memory: f64,
+    /// Cross-entropy, of the same.
+    logits: f64,
+    /// Norm and AdamW, of the same.
+    update: f64,
+    /// Where they were measured.
+    processor: &'static str,
+}
 
-/// What was timed on this machine.
+impl Shares {
+    /// Rounded from the operations in `benches/results`.
+    const F32: Self = Self {
+        product: 0.97,
+        attention: [0.44, 0.53],
+        memory: 0.65,
+        logits: 0.75,
+        update: 0.78,
+        processor: "an AMD EPYC (Zen 5)",
+    };
+    /// Rounded from `rewarm profile --shape pythia-70m --precision mixed`. The rate of AMX differed by a factor of three within
+    /// a second, with what other guests of the processor did.
+    const BF16: Self = Self {
+        product: 0.55,
+        attention: [0.19, 0.17],
+        memory: 0.4,
+        logits: 0.42,
+        update: 1.0,
+        processor: "an Intel Xeon with AMX (Emerald Rapids)",
+    };
+
+    fn of(precision: Precision) -> &'static Self {
+        if precision == Precision::F32 { &Self::F32 } else { &Self::BF16 }
+    }
+}
+
+/// What was timed on this machine, in the precision of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
     /// FLOPs per second of a large matrix product.
@@ -26,9 +57,15 @@ pub struct Rates {
 }
 
 /// A step of `tokens` tokens with `flops_per_token` useful FLOPs each; `mfu` is over the rate of a product.
-pub fn predict(rates: Rates, step: &Ledger, tokens: usize, flops_per_token: f64) -> Prediction {
+pub fn predict(
+    (rates, precision): (Rates, Precision),
+    step: &Ledger,
+    tokens: usize,
+    flops_per_token: f64,
+) -> Prediction {
+    let shares = Shares::of(precision);
     let seconds = |of: fn(&Kind) -> bool| -> f64 {
-        step.entries.iter().filter(|entry| of(&entry.kind)).map(|entry| time(rates, entry)).sum()
+        step.entries.iter().filter(|entry| of(&entry.kind)).map(|entry| time(rates, shares, entry)).sum()
     };
     let products_s = seconds(|kind| matches!(kind, Kind::Product { .. }));
     let attention_s = seconds(|kind| matches!(kind, Kind::Attention { .. }));
@@ -52,26 +89,29 @@ pub fn predict(rates: Rates, step: &Ledger, tokens: usize, flops_per_token: f64)
 }
 
 /// What a prediction assumes, for a person.
-pub fn assumptions(rates: Rates) -> Vec<String> {
+pub fn assumptions(rates: Rates, precision: Precision) -> Vec<String> {
     vec![
         format!(
             "a product of {:.1} GFLOP/s and a copy of {:.1} GB/s, timed just now, with whatever else this machine does",
             rates.matmul_flops_per_s / 1e9,
             rates.copy_bytes_per_s / 1e9
         ),
-        "shares of those as measured on two cores of an AMD EPYC; `rewarm bench train` measures a step itself".into(),
+        format!(
+            "shares of those as measured on two cores of {}; `rewarm bench train` measures a step itself",
+            Shares::of(precision).processor
+        ),
     ]
 }
 
 /// Seconds of one operation.
-fn time(rates: Rates, entry: &LedgerRow) -> f64 {
+fn time(rates: Rates, shares: &Shares, entry: &LedgerRow) -> f64 {
     let (flops, bytes) =
         (entry.cost.flops / rates.matmul_flops_per_s, entry.cost.bytes / rates.copy_bytes_per_s);
     match entry.kind {
-        Kind::Product { .. } => flops / PRODUCT,
-        Kind::Attention { backward, .. } => flops / ATTENTION[usize::from(backward)],
-        Kind::Memory => bytes / MEMORY,
-        Kind::Logits => bytes / LOGITS,
-        Kind::Update => bytes / UPDATE,
+        Kind::Product { .. } => flops / shares.product,
+        Kind::Attention { backward, .. } => flops / shares.attention[usize::from(backward)],
+        Kind::Memory => bytes / shares.memory,
+        Kind::Logits => bytes / shares.logits,
+        Kind::Update => bytes / shares.update,
     }
 }

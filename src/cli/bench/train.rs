@@ -82,7 +82,8 @@ fn measurements(args: &TrainBench, workload: Workload) -> Result<Vec<Record>> {
         }
     }
     // After the steps, which want the memory, and whose first comes as early as it does in training.
-    let (ceilings, machine) = (Ceilings::measure(workload.device)?, Machine::detect(workload.device));
+    let (ceilings, machine) =
+        (Ceilings::measure(workload.device, workload.precision)?, Machine::detect(workload.device));
     let peak = machine.gpu.as_deref().and_then(of_device).map(|gpu| gpu.bf16_tflops * 1e12);
     Ok(outcomes.into_iter().map(|(w, o)| o.record(&w, warmup, &machine, ceilings, peak)).collect())
 }
