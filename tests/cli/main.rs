@@ -9,6 +9,7 @@ mod emulated;
 mod examples;
 mod formats;
 mod happy;
+mod import;
 mod limits;
 mod lineage;
 mod mixture;
