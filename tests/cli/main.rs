@@ -9,6 +9,8 @@ mod emulated;
 mod examples;
 mod formats;
 mod happy;
+#[cfg(feature = "hub")]
+mod hub;
 mod import;
 mod limits;
 mod lineage;
