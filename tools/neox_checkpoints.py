@@ -60,7 +60,7 @@ class Case:
 
 CASES = [
     Case("v1", 1, 16, 64, 2, 48, "v1", data_ranks=2),
-    Case("v1_intervals_mp2", 2, 16, 32, 4, 64, "v1", data_ranks=3, model_ranks=2, max_elements=1000, lean=True),
+    Case("v1_intervals_mp2", 2, 16, 32, 2, 64, "v1", data_ranks=3, model_ranks=2, max_elements=1000, lean=True),
     Case("v2", 1, 32, 64, 4, 32, "v2", data_ranks=2),
     Case("bf16_mp2", 1, 16, 64, 2, 48, "bf16", data_ranks=2, model_ranks=2, parallel=False, lean=True),
     Case("whole", 1, 16, 64, 2, 48, "whole", lean=True),
@@ -71,6 +71,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("tests/checkpoint/neox"))
     out = parser.parse_args().out
+    torch.manual_seed(1)
     torch.set_num_threads(1)
     stand_in_for_deepspeed()
     for case in CASES:
