@@ -87,6 +87,7 @@ mod doctor;
 pub mod error;
 pub mod files;
 mod generate;
+mod hub;
 mod machine;
 pub mod model;
 pub mod ops;

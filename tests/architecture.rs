@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["error"],
     &["console", "files", "machine", "random"],
     &["stop", "ops", "schedule"],
+    &["hub"],
     &["model", "device"],
     &["optim", "data", "reference"],
     &["backend", "checkpoint"],

@@ -61,6 +61,17 @@ text = "the same text again and again; ".encode() * 4
 (out / "text.txt").write_bytes(text)
 table = pa.table({"input_ids": pa.array([1, 2, 3], pa.int32())})
 pyarrow.parquet.write_table(table, out / "table.parquet")
+# Texts: a column and one in a struct, with rows that have none, in row groups of 300; packed in ways that are read, and in one
+# that is not.
+rows = [None if i % 97 == 5 else f"row {i} says é {i * i}" for i in range(700)]
+texts = pa.table({"id": pa.array(range(700), pa.int64()), "text": pa.array(rows), "list": pa.array([[r or ""] for r in rows]),
+                  "meta": pa.array([{"text": r, "n": i} if i % 3 else None for i, r in enumerate(rows)])})
+for packing in ["none", "snappy", "zstd", "gzip"]:
+    pyarrow.parquet.write_table(texts.select(["id", "text", "meta", "list"]).slice(0, 20 if packing == "gzip" else 700),
+                                out / f"texts-{packing}.parquet", compression=packing, row_group_size=300,
+                                use_dictionary=packing != "none", data_page_version="2.0" if packing == "zstd" else "1.0")
+required = pa.schema([pa.field("text", pa.string(), nullable=False)])
+pyarrow.parquet.write_table(pa.table({"text": ["a", "b"]}, schema=required), out / "texts-required.parquet")
 with pa.OSFile(str(out / "file.arrow"), "wb") as f, pa.ipc.new_file(f, table.schema) as w:
     w.write_table(table)
 with pa.OSFile(str(out / "stream.arrow"), "wb") as f, pa.ipc.new_stream(f, table.schema) as w:

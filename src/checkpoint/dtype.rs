@@ -89,6 +89,13 @@ impl Dtype {
         }
     }
 
+    /// Doubles to the nearest f32; one beyond its range becomes infinite, and is refused with all that is not finite.
+    pub fn round_doubles(bytes: &[u8], values: &mut [f32]) {
+        for (eight, value) in bytes.as_chunks().0.iter().zip(values) {
+            *value = f64::from_le_bytes(*eight) as f32;
+        }
+    }
+
     /// `values` rounded to this format (to nearest, ties to even): their own bytes, or those of `rounded`.
     ///
     /// # Errors

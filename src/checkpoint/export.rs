@@ -2,10 +2,10 @@
 use super::companions::{Companions, NamedFile};
 use super::dtype::Dtype;
 use super::hf_config::{config_json, pretty};
-use super::huggingface::{INDEX, SINGLE};
 use super::output::write_file;
 use super::safetensors::{TensorSource, file_bytes, write_tensors};
 use super::tensors::{Tensors, lend_tensor};
+use super::weight_files::{INDEX, SINGLE};
 use crate::files::storage::{Disk, Storage, remove_tree};
 use crate::model::{ModelConfig, Param, ParamTable};
 use crate::ops::{Part, Sink};

@@ -3,7 +3,6 @@ use std::path::{Path, PathBuf};
 
 /// What a directory without `model.safetensors` is, where it is known: the end of a sentence that begins with its path.
 pub fn describe(dir: &Path) -> Option<String> {
-    let path = dir.display();
     let files = names(dir, |p| p.is_file());
     let has = |test: fn(&str) -> bool| files.iter().find(|name| test(name)).map(String::as_str);
     if let Some(reason) = adapter(dir) {
@@ -24,13 +23,10 @@ pub fn describe(dir: &Path) -> Option<String> {
             stray.join(" and ")
         ));
     }
-    if has(|n| n.starts_with("pytorch_model") && (n.ends_with(".bin") || n.ends_with(".bin.index.json")))
-        .is_some()
-    {
+    if let Some(file) = has(|n| n.starts_with("pytorch_model") && n.ends_with(".bin")) {
         return Some(format!(
-            "has its weights in pytorch_model.bin only, a pickle, which can run any code when it is \
-             opened; convert it where you trust it: python -c \"from transformers import AutoModelForCausalLM as M; \
-             M.from_pretrained('{path}', dtype='auto').save_pretrained('{path}-safetensors')\""
+            "has weights in {file}, where pytorch_model.bin is expected, or pytorch_model.bin.index.json, which says what \
+             several such files hold; copy what is missing, or rename what is meant"
         ));
     }
     if let Some(file) = has(|n| [".gguf", ".h5", ".msgpack", ".onnx"].iter().any(|end| n.ends_with(end))) {
@@ -43,7 +39,8 @@ pub fn describe(dir: &Path) -> Option<String> {
     let is_neox = |n: &str| n.ends_with("model_states.pt") || n.ends_with("optim_states.pt");
     if files.iter().any(|n| is_neox(n)) || folders.iter().any(|n| n.starts_with("global_step")) {
         return Some(
-            "is a checkpoint of GPT-NeoX (DeepSpeed); convert it with tools/ckpts/convert_neox_to_hf.py of gpt-neox"
+            "is a checkpoint of GPT-NeoX (DeepSpeed); `rewarm import` makes one of rewarm of it, moments included, and \
+             tools/ckpts/convert_neox_to_hf.py of gpt-neox a Hugging Face model of its weights"
                 .into(),
         );
     }

@@ -1,26 +1,16 @@
 //! Weights from Hugging Face directories: one file or shards; f32, f16, bf16 or f64; every tensor accounted for.
 use super::dtype::Dtype;
-use super::foreign::{adapter, describe};
-use super::hf_config::{HfConfig, open_config, read_json};
-use super::safetensors::TensorFile;
+use super::hf_config::{HfConfig, open_config};
 use super::tensors::{Tensors, load_tensors};
-use crate::files::storage::{Disk, Storage};
+use super::weight_files::{HEAD, Weights, open_files};
 use crate::model::{ModelConfig, Param, ParamTable};
 use crate::ops::{Part, State, draw_in_order};
 use crate::{Error, Result};
 use safetensors::Dtype as FileDtype;
-use safetensors::tensor::TensorInfo;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-/// The one weight file of small models.
-pub(super) const SINGLE: &str = "model.safetensors";
-/// Which file holds which tensor, in large models.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
-/// The output matrix, which a tied model may or may not store.
-const HEAD: &str = "embed_out.weight";
 /// Name of the embedding in a GPTNeoXForCausalLM.
 const EMBEDDING: &str = "gpt_neox.embed_in.weight";
 /// Buffers of old files, recomputed here: the causal mask, its fill value, the rotary frequencies.
@@ -39,71 +29,6 @@ pub struct HfModel {
     pub notes: Vec<String>,
     dir: PathBuf,
     weights: Weights,
-}
-
-/// The open files of a model and what is where.
-#[derive(Default)]
-struct Weights {
-    files: Vec<TensorFile<'static>>,
-    /// By the name of the tensor here.
-    place: BTreeMap<String, Stored>,
-}
-
-/// Where a tensor is stored.
-struct Stored {
-    /// Index of its file.
-    file: usize,
-    /// Its name in the file.
-    name: String,
-}
-
-impl Weights {
-    /// Opens one more file. Refused where it has a tensor that is there already.
-    fn add(&mut self, path: &Path) -> Result<()> {
-        let file = TensorFile::open(&Disk, path)?;
-        let number = self.files.len();
-        for name in file.names() {
-            let here = our_name(&name);
-            if let Some(other) = self.place.get(&here) {
-                return Err(Error::refused(format!(
-                    "{name} is in {} and, as {}, in {}, where one of them is expected; copy the model again",
-                    path.display(),
-                    other.name,
-                    self.files.get(other.file).map_or(path, TensorFile::path).display()
-                )));
-            }
-            self.place.insert(here, Stored { file: number, name });
-        }
-        self.files.push(file);
-        Ok(())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.place.contains_key(name)
-    }
-
-    /// The file of a tensor that is there, and its name in it.
-    fn find(&self, name: &str) -> (&TensorFile<'static>, &str) {
-        let stored = &self.place[name];
-        (&self.files[stored.file], &stored.name)
-    }
-
-    /// Shape and format of a tensor that is there.
-    fn info(&self, name: &str) -> Option<&TensorInfo> {
-        let (file, stored) = self.find(name);
-        file.info(stored)
-    }
-}
-
-/// The name of a tensor here and in transformers 4. transformers 5 calls the output matrix `lm_head`, and a model that
-/// was saved without it (`GPTNeoXModel`) leaves out the first part.
-fn our_name(stored: &str) -> String {
-    let bare = ["embed_in.", "layers.", "final_layer_norm."];
-    match stored {
-        "lm_head.weight" => HEAD.into(),
-        _ if bare.iter().any(|start| stored.starts_with(start)) => format!("gpt_neox.{stored}"),
-        _ => stored.into(),
-    }
 }
 
 impl HfModel {
@@ -282,89 +207,4 @@ fn check_plausible(dir: &Path, config: &ModelConfig, weights: &Weights) -> Resul
         )));
     }
     Ok(())
-}
-
-/// The weight files of a directory, as transformers chooses: those that config.json names, else the single file, else
-/// the index. What it passes over goes into `notes`.
-fn open_files(dir: &Path, named: Option<&Value>, notes: &mut Vec<String>) -> Result<Weights> {
-    let path = dir.display();
-    if let Some(reason) = adapter(dir) {
-        return Err(Error::refused(format!("{path} {reason}")));
-    }
-    let chosen = match named.filter(|v| !v.is_null()) {
-        Some(name) => Some(name.as_str().filter(|n| is_inside(n) && n.contains(".safetensors")).ok_or_else(|| {
-            Error::refused(format!(
-                "{path}/config.json: transformers_weights is {name}, where the name of a file of safetensors in this \
-                 directory is expected; correct the file"
-            ))
-        })?),
-        None => [SINGLE, INDEX].into_iter().find(|name| dir.join(name).exists()),
-    };
-    let Some(chosen) = chosen else {
-        let what = describe(dir).unwrap_or_else(|| {
-            format!("has neither {SINGLE} nor {INDEX}; is the path that of a downloaded Hugging Face model?")
-        });
-        return Err(Error::refused(format!("{path} {what}")));
-    };
-    let weights = if chosen.ends_with(".index.json") {
-        open_shards(dir, &dir.join(chosen))?
-    } else {
-        let mut weights = Weights::default();
-        weights.add(&dir.join(chosen))?;
-        weights
-    };
-    tell_unused(dir, chosen, &weights, notes);
-    Ok(weights)
-}
-
-/// Notes the weight files of a directory that are not read.
-fn tell_unused(dir: &Path, chosen: &str, weights: &Weights, notes: &mut Vec<String>) {
-    let used: BTreeSet<&OsStr> = weights.files.iter().filter_map(|file| file.path().file_name()).collect();
-    let entries = Disk.list(dir).unwrap_or_default();
-    let is_model = |name: &str| name.starts_with("model") && name.contains(".safetensors");
-    let unused: Vec<String> = (entries.into_iter().map(|e| e.name))
-        .filter(|name| is_model(name) && name != chosen && !used.contains(OsStr::new(name)))
-        .collect();
-    if !unused.is_empty() {
-        notes.push(format!(
-            "{}: {chosen} is read, as transformers does, and {} is not",
-            dir.display(),
-            unused.join(", ")
-        ));
-    }
-}
-
-fn open_shards(dir: &Path, index: &Path) -> Result<Weights> {
-    let bad = |why: String| Error::refused(format!("{}: {why}; copy the model again", index.display()));
-    let value = read_json(index)?;
-    let map = value.get("weight_map").and_then(Value::as_object);
-    let map = map.ok_or_else(|| bad("it has no weight_map".into()))?;
-    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, file) in map {
-        let file = file.as_str().filter(|f| is_inside(f));
-        let file = file.ok_or_else(|| {
-            bad(format!(
-                "the file of {name} is {}, no plain file name inside of the model's directory",
-                map[name]
-            ))
-        })?;
-        numbers.insert(file, 0);
-    }
-    let mut weights = Weights::default();
-    for (file, number) in &mut numbers {
-        *number = weights.files.len();
-        weights.add(&dir.join(file))?;
-    }
-    for (name, file) in map {
-        let said = file.as_str().and_then(|f| numbers.get(f));
-        if weights.place.get(&our_name(name)).map(|stored| &stored.file) != said {
-            return Err(bad(format!("{name} is not in {file}, where the index says it is")));
-        }
-    }
-    Ok(weights)
-}
-
-/// Whether a path leads into the directory it is joined to, and not out of it.
-fn is_inside(path: &str) -> bool {
-    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }

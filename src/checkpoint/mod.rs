@@ -15,6 +15,7 @@ mod load;
 mod lock;
 mod manifest;
 mod names;
+mod neox;
 mod output;
 mod rewind;
 mod rotate;
@@ -22,6 +23,8 @@ pub mod safetensors;
 mod save;
 mod start;
 mod tensors;
+pub mod torch;
+mod weight_files;
 
 pub use crate::files::{Disk, Storage};
 pub use blocks::HASH_PIECE;
@@ -35,6 +38,7 @@ pub use load::{Found, Rejected, find_newest, list_steps, load, open_tensors, ver
 pub use lock::{LOCK, RunLock};
 pub use manifest::{FORMAT, Fingerprints, Manifest, RunState};
 pub use names::{EMA, LOG, MANIFEST, MODEL, OPTIMIZER, step_name};
+pub use neox::{Neox, Reached};
 pub use output::FileRecord;
 pub use rewind::{Rewound, rewind};
 pub use rotate::{Keep, clean};

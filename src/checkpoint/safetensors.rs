@@ -110,16 +110,9 @@ impl<'a> TensorFile<'a> {
         read_exact_at(&*self.source, &mut bytes, at).map_err(failed)?;
         match dtype {
             Some(dtype) => dtype.decode(&bytes, values),
-            None => round(&bytes, values),
+            None => Dtype::round_doubles(&bytes, values),
         }
         Ok(())
-    }
-}
-
-/// Doubles to the nearest f32; one beyond its range becomes infinite, and is refused with all that is not finite.
-fn round(bytes: &[u8], values: &mut [f32]) {
-    for (eight, value) in bytes.as_chunks().0.iter().zip(values) {
-        *value = f64::from_le_bytes(*eight) as f32;
     }
 }
 

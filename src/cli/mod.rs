@@ -11,6 +11,7 @@ mod doctor;
 mod eval;
 mod export;
 mod generate;
+mod import;
 mod man;
 mod plan;
 mod profile;
@@ -53,6 +54,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Write a Hugging Face directory
     Export(export::ExportArgs),
+    /// A checkpoint of GPT-NeoX, moments included, as one of rewarm
+    Import(import::ImportArgs),
     /// One checkpoint out of several: what a decay of the rate does, done afterwards
     Average(average::AverageArgs),
     /// Make, look at and check token shards
@@ -88,6 +91,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Average(args) => average::run(&args),
         Command::Data(command) => data::run(command),
         Command::Config(args) => config::run(&args),

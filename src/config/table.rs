@@ -167,7 +167,8 @@ pub(crate) const KEYS: &[Key] = &[
         "`\"small\"`: small_init and wang_init (Pythia up to 2.8B); `\"normal\"`: N(0, `initializer_range`)"),
 
     key("start.from", Text, NONE, Fixed,
-        "a Hugging Face directory, a run directory (its newest valid step), or a `step-*` directory"),
+        "a Hugging Face directory, a model of their hub (`owner/model@revision`), a run directory (its newest valid step), \
+         or a `step-*` directory"),
     key("start.optimizer", Choice(OptimizerStart::VARIANTS), "\"reset\"", Fixed,
         "`\"keep\"` takes the moments over; needs a checkpoint of ours"),
     key("start.data", Choice(DataStart::VARIANTS), "\"restart\"", Fixed,

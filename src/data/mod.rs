@@ -36,6 +36,7 @@ mod token_bytes;
 mod tokenize;
 mod tokenized;
 mod train_bpe;
+mod unfinished;
 mod usage;
 mod verdict;
 mod verify;
@@ -46,7 +47,9 @@ pub use batch::{Batch, fill_batch, fill_windows};
 pub use corpus::Corpus;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;
-pub use input::{Documents, Format as TextFormat, InputOptions, Inputs, Tally};
+pub use input::{
+    Documents, Dropped, Format as TextFormat, InputOptions, Inputs, OnError, SourceCounts, Tally, TokenCounts,
+};
 pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
 pub use left_out::LeftOut;
 pub use made_with::{any_noted, check_tokenizer};
@@ -59,7 +62,7 @@ pub use shares::{Cursor, Dealt, Shares, Turn};
 pub use split::{Excerpt, Place, Side, Split, Stream};
 pub use text_tokenizer::{END_OF_TEXT, TextTokenizer};
 pub use token_bytes::TokenBytes;
-pub use tokenize::tokenize_documents;
+pub use tokenize::{Each, tokenize_documents, tokenize_each};
 pub use tokenized::TokenizedInfo;
 pub use train_bpe::{VOCAB_MIN, train_bpe};
 pub use usage::{SharedDocuments, Usage};

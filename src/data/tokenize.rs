@@ -8,6 +8,7 @@ use super::megatron::with_suffix;
 use super::progress::Progress;
 use super::text_tokenizer::TextTokenizer;
 use super::tokenized::TokenizedInfo;
+use super::unfinished::Unfinished;
 use super::writer::{Beside, ShardWriter};
 use crate::{Error, Result};
 
@@ -18,7 +19,7 @@ const CHUNK_DOCUMENTS: usize = 16_384;
 /// Writes `<out_prefix>.bin` and `.idx` with one document per text, `<out_prefix>.json` (`TokenizedInfo`), hashes of
 /// the content (`<out_prefix>.hashes`) and `tokenizer.json` beside them. `eod` is appended to each document. The output
 /// depends on the texts and their order only, not on the number of threads. Texts without tokens are left out and
-/// counted.
+/// counted. A run that was stopped or killed goes on where the same texts come again.
 ///
 /// Refused: an existing output, one that another process is writing, another `tokenizer.json` in the folder, no documents, and what `documents` refuses.
 pub fn tokenize_documents(
@@ -28,8 +29,22 @@ pub fn tokenize_documents(
     out_prefix: &Path,
     progress: &mut Progress,
 ) -> Result<TokenizedInfo> {
-    tokenize_all(&mut documents, tokenizer, eod, out_prefix, progress)
+    tokenize_all(&mut documents, tokenizer, eod, out_prefix, &mut |bytes, _| progress.add(bytes))
 }
+
+/// As [`tokenize_documents`]; `each` is told the bytes and the tokens of every text, in order.
+pub fn tokenize_each(
+    mut documents: impl Iterator<Item = Result<String>> + Send,
+    tokenizer: &TextTokenizer,
+    eod: Option<u32>,
+    out_prefix: &Path,
+    each: Each<'_>,
+) -> Result<TokenizedInfo> {
+    tokenize_all(&mut documents, tokenizer, eod, out_prefix, each)
+}
+
+/// What is told the bytes and the tokens of a text.
+pub type Each<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// Texts one after the other.
 type Texts<'a> = &'a mut (dyn Iterator<Item = Result<String>> + Send);
@@ -40,14 +55,16 @@ fn tokenize_all(
     tokenizer: &TextTokenizer,
     eod: Option<u32>,
     out_prefix: &Path,
-    progress: &mut Progress,
+    each: Each<'_>,
 ) -> Result<TokenizedInfo> {
     let note = with_suffix(out_prefix, ".json");
     let beside = out_prefix.with_file_name("tokenizer.json");
     let mut writer = ShardWriter::create(out_prefix, tokenizer.vocab_size())?;
     shared_tokenizer(out_prefix, &note, &beside, tokenizer)?;
+    let mut unfinished = Unfinished::open(out_prefix, &format!("{} {eod:?}", tokenizer.identity()));
+    let encoding = Encoding { tokenizer, eod };
     let Encoded { input_bytes, without_tokens } =
-        write_all(documents, tokenizer, eod, &mut writer, progress)?;
+        write_all(documents, encoding, &mut unfinished, &mut writer, each)?;
     if writer.documents() == 0 {
         return Err(Error::refused("the input holds no text; check the paths, --extension and --field"));
     }
@@ -75,6 +92,7 @@ fn tokenize_all(
             Beside { path: note, content: json, shared: false },
         ])
     })?;
+    unfinished.remove();
     Ok(info)
 }
 
@@ -110,39 +128,58 @@ struct Encoded {
     without_tokens: u64,
 }
 
-/// Encodes one chunk while the next is read.
+/// How a text becomes tokens.
+#[derive(Clone, Copy)]
+struct Encoding<'a> {
+    tokenizer: &'a TextTokenizer,
+    /// Ends it.
+    eod: Option<u32>,
+}
+
+/// Encodes one chunk while the next is read, unless that was done before.
 fn write_all(
     documents: Texts<'_>,
-    tokenizer: &TextTokenizer,
-    eod: Option<u32>,
+    encoding: Encoding,
+    unfinished: &mut Unfinished,
     writer: &mut ShardWriter,
-    progress: &mut Progress,
+    each: Each<'_>,
 ) -> Result<Encoded> {
     let mut seen = Encoded { input_bytes: 0, without_tokens: 0 };
     let mut chunk = next_chunk(documents)?;
     while !chunk.is_empty() {
-        let (encoded, next) = rayon::join(
-            || chunk.par_iter().map(|text| encode(tokenizer, text, eod)).collect::<Result<Vec<_>>>(),
-            || next_chunk(documents),
-        );
-        for (text, ids) in chunk.iter().zip(encoded?) {
+        let known = unfinished.known(&chunk);
+        let is_new = known.is_none();
+        let (encoded, next) = match known {
+            Some(encoded) => (encoded, next_chunk(documents)),
+            None => {
+                let encode =
+                    || chunk.par_iter().map(|text| encode(encoding, text)).collect::<Result<Vec<_>>>();
+                let (encoded, next) = rayon::join(encode, || next_chunk(documents));
+                (encoded?, next)
+            }
+        };
+        // The last one is in the shard in a moment.
+        if is_new && !matches!(&next, Ok(next) if next.is_empty()) {
+            unfinished.keep(&chunk, &encoded)?;
+        }
+        for (text, ids) in chunk.iter().zip(encoded) {
             if ids.is_empty() {
                 seen.without_tokens += 1;
             } else {
                 writer.push(&ids)?;
                 seen.input_bytes += text.len() as u64;
             }
-            progress.add(text.len() as u64);
+            each(text.len() as u64, ids.len() as u64);
         }
         chunk = next?;
     }
     Ok(seen)
 }
 
-fn encode(tokenizer: &TextTokenizer, text: &str, eod: Option<u32>) -> Result<Vec<u32>> {
-    let mut ids = tokenizer.encode(text)?;
+fn encode(encoding: Encoding, text: &str) -> Result<Vec<u32>> {
+    let mut ids = encoding.tokenizer.encode(text)?;
     if !ids.is_empty() {
-        ids.extend(eod);
+        ids.extend(encoding.eod);
     }
     Ok(ids)
 }

@@ -1,4 +1,5 @@
 //! `rewarm branch`: a checkpoint's configuration as that of a new phase, which goes on from there.
+use super::lineage::is_of_run;
 use super::run_config::{saved_table, updated};
 use super::source::OpenModel;
 use crate::checkpoint::{Disk, Manifest, list_steps, step_name};
@@ -14,9 +15,9 @@ const RISE: [&str; 6] =
 /// Opens a run, or a step of it by its number, with or without leading zeros.
 pub fn open_branch_point(path: &Path) -> Result<OpenModel> {
     let source = OpenModel::open(&step_dir(path)?)?;
-    if source.manifest().is_none() {
+    if source.manifest().is_none_or(|manifest| !is_of_run(manifest)) {
         return Err(Error::refused(format!(
-            "{} is a model without a configuration, moments and a position in data: a branch needs a run or its step; \
+            "{} is a model without the configuration and the position in data of a run: a branch needs a run or its step; \
              `rewarm train` with start.from begins a phase from a model",
             path.display()
         )));

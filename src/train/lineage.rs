@@ -19,11 +19,17 @@ pub fn seeds_of(manifest: &Manifest) -> Result<[u64; 2]> {
     Ok([saved.seed, saved.split_seed].map(|key| key.unwrap_or(manifest.state.seed)))
 }
 
+/// Whether a run of this program wrote a checkpoint. One that was imported has its weights and moments and no data.
+pub fn is_of_run(manifest: &Manifest) -> bool {
+    !manifest.state.run_config.is_null()
+}
+
 /// Gives the order and the split of a new phase their keys where none are given: those of the run that it starts from,
 /// else `seed`.
 pub fn settle_seeds(config: &mut Config, source: Option<&OpenModel>) -> Result<()> {
     let seed = config.seed;
-    let before = source.and_then(OpenModel::manifest).map(seeds_of).transpose()?;
+    let of_run = source.and_then(OpenModel::manifest).filter(|manifest| is_of_run(manifest));
+    let before = of_run.map(seeds_of).transpose()?;
     let keys = [("data.seed", &mut config.data.seed), ("data.split_seed", &mut config.data.split_seed)];
     for ((key, given), inherited) in keys.into_iter().zip(before.unwrap_or([seed; 2])) {
         if given.is_none() && inherited != seed {

@@ -1,8 +1,9 @@
-//! A trained model wherever it lies: a Hugging Face directory, a `step-*` directory, or a run directory, whose
-//! newest valid step is meant.
+//! A trained model wherever it lies: a Hugging Face directory, a model of their hub, a `step-*` directory, or a run
+//! directory, whose newest valid step is meant.
 use super::run_config::{SavedKeys, run_config};
 use crate::checkpoint::{self, Disk, EMA, HfModel, MANIFEST, Manifest, Tensors, hf_config};
 use crate::config::Config;
+use crate::hub;
 use crate::model::{ModelConfig, ParamTable, TokenIds};
 use crate::ops::{Part, State};
 use crate::{Error, Result};
@@ -30,8 +31,10 @@ pub enum OpenModel {
 }
 
 impl OpenModel {
-    /// Opens what is at `path` and says on stderr which steps of a run were passed over, and why.
+    /// Opens what is at `path`, or the model of the hub that it names, and says on stderr which steps of a run were passed
+    /// over, and why.
     pub fn open(path: &Path) -> Result<Self> {
+        let path = &*hub::locate(path)?;
         if !path.is_dir() {
             return Err(Error::refused(format!(
                 "{} is not a directory; expected a Hugging Face directory, a run directory or a step directory",

@@ -1,6 +1,6 @@
 //! A run that starts from a checkpoint of another: what it takes over, where it goes on in its data, and what its precision
 //! makes of the weights.
-use super::lineage::seeds_of;
+use super::lineage::{is_of_run, seeds_of};
 use super::run_config::SavedKeys;
 use super::source::OpenModel;
 use crate::checkpoint::{Fingerprints, Manifest, RunState};
@@ -21,10 +21,10 @@ pub fn first_sample(
     let Some(start) = config.start.as_ref().filter(|start| start.data == DataStart::Continue) else {
         return Ok(0);
     };
-    let Some(before) = before else {
+    let Some(before) = before.filter(|before| is_of_run(before)) else {
         return Err(Error::refused(format!(
             "start.data is \"continue\", and {} has no position in the data; set start.data = \"restart\", or start \
-             from a rewarm checkpoint",
+             from a checkpoint of a run",
             start.from.display()
         )));
     };

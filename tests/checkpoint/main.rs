@@ -8,4 +8,6 @@ mod format_1;
 #[cfg(target_os = "linux")]
 mod host_memory;
 mod lock;
+mod neox;
 mod rules;
+mod torch_files;

@@ -9,6 +9,9 @@ mod emulated;
 mod examples;
 mod formats;
 mod happy;
+#[cfg(feature = "hub")]
+mod hub;
+mod import;
 mod limits;
 mod lineage;
 mod mixture;

@@ -2,6 +2,7 @@
 //! copies of it (`main.rs`), cargo-fuzz whatever it finds (`fuzz_targets/`). Each asserts that whatever the bytes are,
 //! nothing panics, an error is one line, and what was accepted can be used; and says whether it was accepted.
 use rewarm::checkpoint::safetensors::TensorFile;
+use rewarm::checkpoint::torch::{TorchFile, Value, parse};
 use rewarm::checkpoint::{Disk, Manifest};
 use rewarm::config::{Config, RawConfig};
 use rewarm::data::{Format, Progress, Shard, TextTokenizer, verify};
@@ -16,11 +17,12 @@ use xxhash_rust::xxh3::xxh3_128;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is that of its file in `fuzz_targets/` and of its folder in `seeds/`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("megatron_idx", megatron_idx),
     ("llmc", llmc),
     ("npy", npy),
     ("safetensors", safetensors),
+    ("torch", torch),
     ("manifest", manifest),
     ("run_config", run_config),
     ("tokenizer", tokenizer),
@@ -76,6 +78,37 @@ pub fn safetensors(bytes: &[u8]) -> bool {
         good(draw_in_order(&|first, values| file.fill(&name, first, values), elements, |_, _| Ok(())));
     }
     true
+}
+
+/// A file of `torch.save` with each of its tensors, or the pickle of one.
+pub fn torch(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(b"PK") {
+        return good(parse(bytes)).is_some_and(|pickle| walk(pickle.root(), &mut |_| ()) > 0);
+    }
+    let path = write("model.pt", bytes);
+    let Some(file) = good(TorchFile::open(&Disk, &path)) else { return false };
+    let read = &mut |value: Value| {
+        // A view may have more elements than its file has bytes.
+        let Some(tensor) = value.tensor().filter(|tensor| tensor.elements() <= 1 << 16) else { return };
+        let mut values = vec![0.0; tensor.elements()];
+        good(file.fill(tensor, 0, &mut values));
+    };
+    walk(file.root(), read) > 0
+}
+
+/// Visits a value and those in it, to a depth at which circles are left; gives their number.
+fn walk(root: Value, visit: &mut dyn FnMut(Value)) -> usize {
+    let (mut next, mut seen) = (vec![(root, 0)], 0);
+    while let Some((value, depth)) = next.pop().filter(|_| seen < 10_000) {
+        visit(value);
+        seen += 1;
+        if depth < 10 {
+            next.extend(
+                value.items().chain(value.entries().map(|(_, value)| value)).map(|value| (value, depth + 1)),
+            );
+        }
+    }
+    seen
 }
 
 /// A manifest as it is, and with the hash that makes the bytes before it believable.

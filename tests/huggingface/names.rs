@@ -221,20 +221,20 @@ fn directories_of_other_kinds_are_told_by_what_they_are() {
             "model.safetensors.index.json",
         ),
         (&["model.fp16.safetensors"], "\"transformers_weights\": \"model.fp16.safetensors\""),
-        (&["pytorch_model.bin"], "save_pretrained"),
-        (&["pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin"], "pickle"),
+        (&["pytorch_model.fp16.bin"], "where pytorch_model.bin is expected"),
+        (&["pytorch_model-00001-of-00002.bin"], "pytorch_model.bin.index.json"),
         (&["adapter_config.json", "adapter_model.safetensors"], "merge_and_unload"),
         (&["tf_model.h5"], "tf_model.h5 only"),
         (&["flax_model.msgpack"], "flax_model.msgpack only"),
         (&["pythia.Q8_0.gguf"], "pythia.Q8_0.gguf only"),
-        (&["layer_00-model_00-model_states.pt"], "convert_neox_to_hf.py"),
+        (&["layer_00-model_00-model_states.pt"], "rewarm import"),
     ];
     for (names, words) in files {
         let message = message(&|dir| names.iter().for_each(|name| fs::write(dir.join(name), "x").unwrap()));
         assert!(message.contains(words), "{names:?}: {message}");
     }
     for (folder, words) in [
-        ("global_step143000", "convert_neox_to_hf.py"),
+        ("global_step143000", "rewarm import"),
         ("checkpoint-500", "checkpoint-500"),
         ("snapshots/0123abc", "snapshots/0123abc"),
     ] {

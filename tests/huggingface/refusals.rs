@@ -170,7 +170,7 @@ fn directories_without_safetensors_are_refused_with_advice() {
     fs::write(temp.path().join("config.json"), json.to_string()).unwrap();
     assert!(message(temp.path()).contains("neither"));
     fs::write(temp.path().join("pytorch_model.bin"), b"pickle").unwrap();
-    assert!(message(temp.path()).contains("save_pretrained"));
+    assert!(message(temp.path()).contains("no file of torch.save"));
     let mut huge = json;
     huge["hidden_size"] = json!(1 << 30);
     let dir = temp.path().join("m");

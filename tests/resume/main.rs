@@ -15,6 +15,7 @@ mod startup;
 mod stops;
 #[path = "../cli/support.rs"]
 mod support;
+mod tokenize;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

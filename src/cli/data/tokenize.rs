@@ -2,9 +2,10 @@
 use crate::cli::common::one_of;
 use crate::console::print;
 use crate::data::{
-    Documents, InputOptions, Inputs, Progress, TextFormat, TextTokenizer, TokenizedInfo, tokenize_documents,
-    train_bpe,
+    Documents, InputOptions, Inputs, OnError, Progress, TextFormat, TextTokenizer, TokenizedInfo,
+    tokenize_each, train_bpe,
 };
+use crate::files::write_whole;
 use crate::stop::{self, Idle};
 use crate::{Error, Result};
 use clap::Args;
@@ -14,10 +15,11 @@ use std::path::{Path, PathBuf};
 /// Arguments of `rewarm data tokenize`.
 #[derive(Debug, Args)]
 pub struct TokenizeArgs {
-    /// Text, JSON and JSON lines, plain or packed as .gz or .zst: files, folders, pipes; - is the standard input.
+    /// Text, JSON and JSON lines, plain or packed as .gz or .zst, and Parquet: files, folders, pipes; - is the standard input.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
-    /// Where to write: PREFIX.bin, .idx, .hashes and .json, and tokenizer.json in the same folder.
+    /// Where to write: PREFIX.bin, .idx, .hashes and .json, and tokenizer.json in the same folder. Stopped or killed, the same
+    /// command goes on from what PREFIX.bin.part keeps.
     #[arg(short, long, value_name = "PREFIX")]
     output: PathBuf,
     /// A Hugging Face tokenizer.json, or the folder it is in [default: the one where the output goes]
@@ -38,9 +40,12 @@ pub struct TokenizeArgs {
     /// From folders take only files with this extension (may be repeated).
     #[arg(long, value_name = "EXT")]
     extension: Vec<String>,
-    /// The field of JSON objects that holds the text.
+    /// The field of JSON objects, or the column of Parquet, that holds the text; dots lead into objects, as in meta.text.
     #[arg(long, default_value = "text")]
     field: String,
+    /// Lines without a text, and files in folders that cannot be read: skip and count them, or stop at the first.
+    #[arg(long, value_name = "WHAT", default_value_t = OnError::Skip, value_parser = one_of::<OnError>())]
+    on_error: OnError,
     /// How documents lie in files: auto (by name and content), text (a file is one), jsonl (a line is one), json.
     #[arg(long, default_value_t = TextFormat::Auto, value_parser = one_of::<TextFormat>())]
     format: TextFormat,
@@ -48,10 +53,11 @@ pub struct TokenizeArgs {
 
 /// Runs the command; results go to stdout, progress to stderr.
 pub fn run(args: TokenizeArgs) -> Result<()> {
-    stop::listen(Idle { code: None, message: "no unfinished shard is left" }, None)?;
+    stop::listen(Idle { code: None, message: "the same command goes on from here" }, None)?;
     let extensions = args.extension.iter().map(|e| e.trim_start_matches('.').to_string()).collect();
     let wanted = wanted_tokenizer(&args)?;
-    let options = InputOptions { extensions, field: args.field, format: args.format };
+    let options =
+        InputOptions { extensions, field: args.field, format: args.format, on_error: args.on_error };
     let mut inputs = Inputs::find(&args.inputs, &options)?;
     let tokenizer = match wanted {
         Wanted::Given(tokenizer) => *tokenizer,
@@ -63,9 +69,13 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
     let eod = if args.no_eod { None } else { Some(tokenizer.eod(args.eod_token.as_deref())?) };
     let mut documents = inputs.documents();
     let mut progress = Progress::following("tokenizing", inputs.bytes(), documents.consumed());
-    let result = tokenize_documents(&mut documents, &tokenizer, eod, &args.output, &mut progress);
+    let mut counts = documents.token_counts();
+    let result = tokenize_each(&mut documents, &tokenizer, eod, &args.output, &mut |bytes, tokens| {
+        progress.add(bytes);
+        counts.add(tokens);
+    });
     progress.finish();
-    print_tokenized(&args.output, &result?, &documents)
+    print_tokenized(&args.output, &result?, &documents, counts.tokens())
 }
 
 enum Wanted {
@@ -130,7 +140,7 @@ fn train(inputs: &Inputs, vocab_size: u32, train_mib: u64) -> Result<TextTokeniz
     tokenizer
 }
 
-fn print_tokenized(prefix: &Path, info: &TokenizedInfo, documents: &Documents) -> Result<()> {
+fn print_tokenized(prefix: &Path, info: &TokenizedInfo, documents: &Documents, tokens: &[u64]) -> Result<()> {
     let mut lines = Vec::new();
     lines.push(format!(
         "{}.bin and .idx: {} documents, {} tokens ({})",
@@ -151,5 +161,40 @@ fn print_tokenized(prefix: &Path, info: &TokenizedInfo, documents: &Documents) -
     }
     lines.extend(documents.left_out().lines().iter().map(|line| format!("left out: {line}")));
     lines.extend(documents.mended().lines().iter().map(|line| format!("changed: {line}")));
+    if documents.sources().len() > 1 {
+        lines.extend(documents.sources().iter().zip(tokens).map(|(source, tokens)| {
+            let dropped =
+                if source.dropped > 0 { format!(", {} dropped", source.dropped) } else { String::new() };
+            format!(
+                "{}: {} documents, {tokens} tokens, {} bytes of text{dropped}",
+                source.path.display(),
+                source.documents,
+                source.bytes
+            )
+        }));
+    }
+    lines.extend(write_dropped(prefix, documents)?);
     print(&lines.join("\n"))
+}
+
+/// Writes down, beside a shard, which lines gave no document, and says where; nothing where all did.
+fn write_dropped(prefix: &Path, documents: &Documents) -> Result<Option<String>> {
+    if documents.dropped().is_empty() {
+        return Ok(None);
+    }
+    let mut name = prefix.as_os_str().to_owned();
+    name.push(".dropped.jsonl");
+    let path = PathBuf::from(name);
+    let mut text = String::new();
+    for dropped in documents.dropped() {
+        let line = serde_json::to_string(dropped)
+            .map_err(|e| Error::failed(format!("cannot write {}: {e}", path.display())))?;
+        text += &line;
+        text.push('\n');
+    }
+    write_whole(&path, text.as_bytes())?;
+    let all: u64 = documents.sources().iter().map(|source| source.dropped).sum();
+    let kept = documents.dropped().len() as u64;
+    let first = if kept < all { format!("the first {kept} of ") } else { String::new() };
+    Ok(Some(format!("{}: file, line and reason of {first}{all} dropped lines", path.display())))
 }

@@ -22,6 +22,8 @@ pub(super) struct Finder<'a> {
     options: &'a InputOptions,
     pub(super) files: Vec<InputFile>,
     pub(super) left_out: Tally,
+    /// What was named, in order.
+    pub(super) sources: Vec<PathBuf>,
     /// What was named, by what name.
     named: HashMap<Id, PathBuf>,
     /// All files that are taken.
@@ -36,6 +38,7 @@ impl<'a> Finder<'a> {
             options,
             files: Vec::new(),
             left_out: Tally::default(),
+            sources: Vec::new(),
             named: HashMap::new(),
             taken: HashSet::new(),
             entered: HashSet::new(),
@@ -55,6 +58,7 @@ impl<'a> Finder<'a> {
                 before.display()
             )));
         }
+        self.sources.push(path.to_path_buf());
         if metadata.is_dir() {
             return self.folder(path);
         }
@@ -77,6 +81,7 @@ impl<'a> Finder<'a> {
             place,
             bytes: metadata.is_file().then_some(metadata.len()),
             named: true,
+            source: self.sources.len() - 1,
         });
         Ok(())
     }
@@ -131,7 +136,8 @@ impl<'a> Finder<'a> {
             return self.left_out.add(why, path.display());
         }
         let bytes = Some(metadata.len());
-        self.files.push(InputFile { place: Place::File(path.to_path_buf()), bytes, named: false });
+        let source = self.sources.len() - 1;
+        self.files.push(InputFile { place: Place::File(path.to_path_buf()), bytes, named: false, source });
     }
 
     /// By `--extension`: of the name, with and without that of the packing.

@@ -22,6 +22,9 @@ pub enum Format {
     Json,
 }
 
+/// What Parquet is called in messages.
+pub(super) const PARQUET: &str = "Parquet";
+
 /// What is packed in a way that is read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -64,9 +67,15 @@ fn described(kind: Kind) -> (&'static str, &'static str) {
         Kind::Xz => ("xz", "unpack it: xz -dc FILE | rewarm data tokenize - ..."),
         Kind::Bzip2 => ("bzip2", "unpack it: bzip2 -dc FILE | rewarm data tokenize - ..."),
         Kind::Lz4 => ("lz4", "unpack it: lz4 -dc FILE | rewarm data tokenize - ..."),
-        Kind::Parquet => {
-            ("Parquet", "write it as JSON lines: datasets.Dataset.from_parquet(FILE).to_json(NAME.jsonl)")
+        // A file is read as such: this is a pipe, or a build that cannot.
+        Kind::Parquet if cfg!(feature = "parquet") => {
+            (PARQUET, "its contents are found from its end: keep it in a file, and name that")
         }
+        Kind::Parquet => (
+            PARQUET,
+            "this rewarm was built without the feature `parquet`; build it with that, or write JSON lines: \
+             datasets.Dataset.from_parquet(FILE).to_json(NAME.jsonl)",
+        ),
         Kind::Arrow => {
             ("Arrow", "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(NAME.jsonl)")
         }

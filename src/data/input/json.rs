@@ -20,7 +20,8 @@ pub(super) struct Bad {
     pub(super) at: usize,
 }
 
-/// The text of a value that fills `bytes`: a string's own, or the string in the field `field` of an object.
+/// The text of a value that fills `bytes`: a string's own, or the string in the field `field` of an object, which may be a
+/// field of a field: `meta.text`.
 pub(super) fn text_of(bytes: &[u8], field: &str) -> Result<TextField, Bad> {
     let mut scan = Scan { bytes, at: 0 };
     scan.space();
@@ -56,14 +57,9 @@ pub(super) fn keys(bytes: &[u8], most: usize) -> Vec<String> {
 
 /// Whether what begins here may go on as an object with a string in `field`: that string has begun.
 pub(super) fn begins_with_text(bytes: &[u8], field: &str) -> bool {
-    let mut scan = Scan { bytes, at: 0 };
     let mut begun = false;
     // It ends somewhere: what matters is how far it came.
-    let _ = scan.members(|scan, key| {
-        scan.space();
-        begun |= scan.is(key, field) && scan.peek() == Some(b'"');
-        scan.skip()
-    });
+    let _ = Scan { bytes, at: 0 }.begins(field, &mut begun);
     begun
 }
 
@@ -127,14 +123,40 @@ impl Scan<'_> {
     fn field(&mut self, field: &str) -> Result<Option<Span>, Bad> {
         let mut found = None;
         self.members(|scan, key| {
-            if !scan.is(key, field) {
-                return scan.skip();
-            }
             scan.space();
-            found = if scan.peek() == Some(b'"') { Some(scan.string()?) } else { None };
-            if found.is_none() { scan.skip() } else { Ok(()) }
+            if scan.is(key, field) {
+                found = if scan.peek() == Some(b'"') { Some(scan.string()?) } else { None };
+                return if found.is_none() { scan.skip() } else { Ok(()) };
+            }
+            match scan.below(key, field) {
+                Some(inner) if scan.peek() == Some(b'{') => found = scan.field(inner)?,
+                Some(_) => {
+                    found = None;
+                    scan.skip()?;
+                }
+                None => scan.skip()?,
+            }
+            Ok(())
         })?;
         Ok(found)
+    }
+
+    /// Follows an object for as long as it lasts; `begun` becomes true where the string in the field begins.
+    fn begins(&mut self, field: &str, begun: &mut bool) -> Result<(), Bad> {
+        self.members(|scan, key| {
+            scan.space();
+            *begun |= scan.is(key, field) && scan.peek() == Some(b'"');
+            match scan.below(key, field) {
+                Some(inner) if scan.peek() == Some(b'{') => scan.begins(inner, begun),
+                _ => scan.skip(),
+            }
+        })
+    }
+
+    /// What of `field` is left below a key that is its first part.
+    fn below<'f>(&self, key: &Span, field: &'f str) -> Option<&'f str> {
+        let (first, rest) = field.split_at_checked(field.find('.')?)?;
+        self.is(key, first).then(|| &rest[1..])
     }
 
     fn is(&self, key: &Span, field: &str) -> bool {

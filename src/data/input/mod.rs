@@ -1,33 +1,41 @@
 //! Text as users keep it: files, folders of files, pipes; as it is, as JSON, packed.
+mod counts;
+mod current;
 mod find;
 mod format;
 mod json;
 mod open;
 mod options;
 mod own;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod records;
 mod tally;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::IntoIter;
 
+pub use counts::{Dropped, SourceCounts, TokenCounts};
 pub use format::Format;
-pub use options::InputOptions;
+pub use options::{InputOptions, OnError};
 pub use tally::Tally;
 
 use crate::{Error, Result};
+use counts::DROPPED_MAX;
+use current::{Current, EMPTY, Source};
 use find::Finder;
-use json::TextField;
 use open::{Opened, Unfit, read_text};
 use options::InputFile;
-use records::{Next, Records};
+use records::Records;
 
 /// The files to read, in order.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     files: Vec<InputFile>,
+    /// As they were named.
+    sources: Vec<PathBuf>,
     options: InputOptions,
     left_out: Tally,
 }
@@ -40,7 +48,7 @@ impl Inputs {
     pub fn find<P: AsRef<Path>>(paths: &[P], options: &InputOptions) -> Result<Self> {
         let mut finder = Finder::new(options);
         paths.iter().try_for_each(|path| finder.name(path.as_ref()))?;
-        let Finder { files, left_out, .. } = finder;
+        let Finder { files, left_out, sources, .. } = finder;
         if files.is_empty() {
             let wanted = match options.extensions.as_slice() {
                 [] => "files".to_string(),
@@ -51,7 +59,7 @@ impl Inputs {
                 with_reasons(&left_out)
             )));
         }
-        Ok(Self { files, options: options.clone(), left_out })
+        Ok(Self { files, sources, options: options.clone(), left_out })
     }
 
     /// Number of files that will be read.
@@ -80,8 +88,13 @@ impl Inputs {
             current: None,
             left_out: self.left_out.clone(),
             mended: Tally::default(),
-            given: 0,
-            files_given: 0,
+            sources: self
+                .sources
+                .iter()
+                .map(|path| SourceCounts { path: path.clone(), ..SourceCounts::default() })
+                .collect(),
+            given_by: self.sources.iter().map(|_| AtomicU64::new(0)).collect(),
+            dropped: Vec::new(),
             consumed: Arc::default(),
             ended: false,
         }
@@ -96,22 +109,12 @@ pub struct Documents {
     current: Option<Current>,
     left_out: Tally,
     mended: Tally,
-    given: u64,
-    files_given: u64,
+    sources: Vec<SourceCounts>,
+    /// Documents of each of them, for whoever meets them later.
+    given_by: Arc<[AtomicU64]>,
+    dropped: Vec<Dropped>,
     consumed: Arc<AtomicU64>,
     ended: bool,
-}
-
-/// A file of JSON that is being read.
-struct Current {
-    records: Records,
-    path: PathBuf,
-    /// It must hold texts: it was named, or its name says that it does.
-    strict: bool,
-    given: u64,
-    left_out: Tally,
-    /// What was wrong first.
-    fault: Option<String>,
 }
 
 impl Documents {
@@ -127,12 +130,27 @@ impl Documents {
 
     /// Documents given so far.
     pub fn given(&self) -> u64 {
-        self.given
+        self.sources.iter().map(|source| source.documents).sum()
     }
 
     /// Files that gave a document so far.
     pub fn files(&self) -> u64 {
-        self.files_given
+        self.sources.iter().map(|source| source.files).sum()
+    }
+
+    /// What each of the named inputs gave so far.
+    pub fn sources(&self) -> &[SourceCounts] {
+        &self.sources
+    }
+
+    /// Counts the tokens of each of them, for whoever meets the documents later, in order.
+    pub fn token_counts(&self) -> TokenCounts {
+        TokenCounts::new(self.given_by.clone())
+    }
+
+    /// Lines, rows and values that gave no document, the first of them one by one: [`SourceCounts`] has their number.
+    pub fn dropped(&self) -> &[Dropped] {
+        &self.dropped
     }
 
     /// Follows the bytes that are read, as they lie in files.
@@ -144,21 +162,30 @@ impl Documents {
         loop {
             while let Some(current) = &mut self.current {
                 match current.next_text(&self.options.field, &mut self.mended)? {
-                    Some(text) if text.is_empty() => current.left_out.add(EMPTY, current.place()),
+                    Some(text) if text.is_empty() => current.drop_value(EMPTY),
                     Some(text) => {
-                        self.files_given += u64::from(current.given == 0);
                         current.given += 1;
-                        return Ok(Some(text));
+                        let (source, first) = (current.source, current.given == 1);
+                        return Ok(Some(self.give(text, source, first)));
                     }
                     None => self.end_of_file()?,
                 }
             }
             let Some(file) = self.files.next() else { return Ok(None) };
             if let Some(text) = self.open(&file)? {
-                self.files_given += 1;
-                return Ok(Some(text));
+                return Ok(Some(self.give(text, file.source, true)));
             }
         }
+    }
+
+    /// Counts a document; whether it is the first of its file.
+    fn give(&mut self, text: String, source: usize, first: bool) -> String {
+        let counts = &mut self.sources[source];
+        counts.files += u64::from(first);
+        counts.documents += 1;
+        counts.bytes += text.len() as u64;
+        self.given_by[source].fetch_add(1, Ordering::Relaxed);
+        text
     }
 
     /// The document that a text file is; a file of JSON becomes the current one.
@@ -166,6 +193,12 @@ impl Documents {
         let path = file.place.path().to_path_buf();
         let opened = match file.place.open(&self.consumed)? {
             Ok(opened) => opened,
+            #[cfg(feature = "parquet")]
+            Err(unfit) if unfit.parquet && matches!(file.place, open::Place::File(_)) => {
+                let texts = parquet::ParquetTexts::open(&path, &self.options.field, &self.consumed)?;
+                self.current = Some(self.current(Source::Parquet(Box::new(texts)), file, true));
+                return Ok(None);
+            }
             Err(unfit) => return self.leave_out(file, unfit).map(|()| None),
         };
         let Opened { name, whole, .. } = &opened;
@@ -175,8 +208,8 @@ impl Documents {
         };
         let strict = file.named || format::extension(name).is_none_or(|e| e != "json");
         let records = match format {
-            Format::JsonLines => Records::lines(opened.reader),
-            Format::Json => Records::values(opened.reader),
+            Format::JsonLines => Source::Json(Records::lines(opened.reader)),
+            Format::Json => Source::Json(Records::values(opened.reader)),
             Format::Text | Format::Auto => {
                 return match text_of(opened, &path)? {
                     Ok(text) if text.is_empty() => {
@@ -188,13 +221,26 @@ impl Documents {
                 };
             }
         };
-        let (left_out, fault) = (Tally::default(), None);
-        self.current = Some(Current { records, path, strict, given: 0, left_out, fault });
+        self.current = Some(self.current(records, file, strict));
         Ok(None)
     }
 
+    fn current(&self, records: Source, file: &InputFile, strict: bool) -> Current {
+        Current {
+            records,
+            path: file.place.path().to_path_buf(),
+            source: file.source,
+            strict,
+            on_error: self.options.on_error,
+            given: 0,
+            left_out: Tally::default(),
+            dropped: Vec::new(),
+            fault: None,
+        }
+    }
+
     fn leave_out(&mut self, file: &InputFile, unfit: Unfit) -> Result<()> {
-        if file.named {
+        if file.named || self.options.on_error == OnError::Stop {
             return Err(Error::refused(unfit.message));
         }
         self.left_out.add(&unfit.what, file.place.path().display());
@@ -210,7 +256,12 @@ impl Documents {
                 let what = format!("JSON files without texts in the field {:?}", self.options.field);
                 self.left_out.add(&what, current.path.display());
             }
-            _ => self.left_out.merge(current.left_out),
+            _ => {
+                self.sources[current.source].dropped += current.left_out.total();
+                let room = DROPPED_MAX - self.dropped.len();
+                self.dropped.extend(current.dropped.into_iter().take(room));
+                self.left_out.merge(current.left_out);
+            }
         }
         Ok(())
     }
@@ -221,9 +272,8 @@ impl Iterator for Documents {
 
     fn next(&mut self) -> Option<Result<String>> {
         let document = self.next_document();
-        self.given += u64::from(matches!(document, Ok(Some(_))));
         let ends = matches!(document, Ok(None)) && !std::mem::replace(&mut self.ended, true);
-        if ends && self.given == 0 {
+        if ends && self.given() == 0 {
             return Some(Err(Error::refused(format!(
                 "the input holds no text{}; check the paths, --format, --extension and --field",
                 with_reasons(&self.left_out)
@@ -232,57 +282,6 @@ impl Iterator for Documents {
         document.transpose()
     }
 }
-
-impl Current {
-    /// The text of the next value that has one.
-    fn next_text(&mut self, field: &str, mended: &mut Tally) -> Result<Option<String>> {
-        loop {
-            match self.records.next().map_err(Error::input("read", &self.path))? {
-                Next::End => return Ok(None),
-                Next::Bad(what) => {
-                    self.bad(what.into())?;
-                    return Ok(None);
-                }
-                Next::Value => {}
-            }
-            let value = self.records.value.as_slice();
-            match json::text_of(value.strip_prefix(b"\xef\xbb\xbf").unwrap_or(value), field) {
-                Ok(TextField::Text(text, 0)) => return Ok(Some(text)),
-                Ok(TextField::Text(text, _)) => {
-                    mended.add("documents with lone surrogates, which became U+FFFD", self.place());
-                    return Ok(Some(text));
-                }
-                Ok(TextField::None) => {
-                    let keys = json::keys(value, 8);
-                    let place = self.place();
-                    self.fault.get_or_insert_with(|| without_text(&place, &keys, field));
-                    self.left_out.add(&format!("values without a text in the field {field:?}"), place);
-                }
-                Err(bad) => self.bad(format!("{}, byte {}", bad.what, bad.at))?,
-            }
-        }
-    }
-
-    /// A value that is not JSON: left out where the next one is found all the same.
-    fn bad(&mut self, what: String) -> Result<()> {
-        let place = self.place();
-        let fault = format!(
-            "{place}: not JSON ({what}); repair it, or say how the documents lie there with --format text, jsonl or json"
-        );
-        if !self.records.go_on_after_bad() && (self.strict || self.given > 0) {
-            return Err(Error::refused(fault));
-        }
-        self.fault.get_or_insert(fault);
-        self.left_out.add("lines that are not JSON", place);
-        Ok(())
-    }
-
-    fn place(&self) -> String {
-        format!("{} line {}", self.path.display(), self.records.line)
-    }
-}
-
-const EMPTY: &str = "empty texts";
 
 fn text_of(opened: Opened, path: &Path) -> Result<Result<String, Unfit>> {
     let bytes = read_text(opened.reader).map_err(Error::input("read", path))?;
@@ -293,16 +292,8 @@ fn text_of(opened: Opened, path: &Path) -> Result<Result<String, Unfit>> {
             path.display(),
             e.utf8_error().valid_up_to()
         ),
+        parquet: false,
     }))
-}
-
-fn without_text(place: &str, keys: &[String], field: &str) -> String {
-    let found = match keys {
-        [] => "it is no object with fields".to_string(),
-        keys if keys.iter().any(|key| key == field) => format!("the field {field:?} is not a string"),
-        keys => format!("it has the fields {keys:?}"),
-    };
-    format!("{place}: {found}, expected text in the field {field:?}; name another with --field")
 }
 
 /// `: left out were 2 hidden (a, b), 1 empty file (c)`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::format::{Packing, foreign, packing, unpacked_name};
+use super::format::{PARQUET, Packing, foreign, packing, unpacked_name};
 use crate::{Error, Result};
 
 /// Looked at before it is decided what a file is.
@@ -32,6 +32,8 @@ pub(super) struct Unfit {
     pub(super) what: String,
     /// What is wrong with it and what to do.
     pub(super) message: String,
+    /// It is a Parquet file, which is read in another way.
+    pub(super) parquet: bool,
 }
 
 /// What follows the head.
@@ -104,6 +106,7 @@ impl Place {
                     "{} does not begin as a file that is packed so; copy it again, or rename it if it is text",
                     self.path().display()
                 ),
+                parquet: false,
             }));
         }
         let (head, rest) = match unpack {
@@ -135,12 +138,13 @@ impl Place {
             "{path} is {kind}, expected text or JSON, plain or packed as .gz or .zst; {}",
             advice.replace("FILE", &path.to_string())
         );
-        Unfit { what: format!("{kind} files"), message }
+        Unfit { what: format!("{kind} files"), message, parquet: kind == PARQUET }
     }
 
     fn unreadable(&self, e: &io::Error) -> Unfit {
         let what = if e.kind() == ErrorKind::IsADirectory { "folders" } else { "files that cannot be read" };
-        Unfit { what: what.into(), message: format!("cannot read {}: {e}", self.path().display()) }
+        let message = format!("cannot read {}: {e}", self.path().display());
+        Unfit { what: what.into(), message, parquet: false }
     }
 }
 

@@ -1,21 +1,35 @@
 //! Which texts to read, and a file of them.
 use super::format::Format;
 use super::open::Place;
+use strum::{Display, EnumString, VariantNames};
 
 /// Which files to take and what to read from them.
 #[derive(Clone, Debug)]
 pub struct InputOptions {
     /// Take only files with these extensions from folders (without the dot). Empty: all files.
     pub extensions: Vec<String>,
-    /// The field of each JSON object that holds the text.
+    /// The field of each JSON object, or the column of a table, that holds the text; a field of a field is `meta.text`.
     pub field: String,
     /// How documents lie in files.
     pub format: Format,
+    /// What becomes of lines without a text, and of files in folders that cannot be read as text.
+    pub on_error: OnError,
+}
+
+/// What becomes of what cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum OnError {
+    /// It is left out and counted.
+    #[default]
+    Skip,
+    /// The first of it is refused.
+    Stop,
 }
 
 impl Default for InputOptions {
     fn default() -> Self {
-        Self { extensions: Vec::new(), field: "text".into(), format: Format::Auto }
+        Self { extensions: Vec::new(), field: "text".into(), format: Format::Auto, on_error: OnError::Skip }
     }
 }
 
@@ -27,4 +41,6 @@ pub(super) struct InputFile {
     pub(super) bytes: Option<u64>,
     /// Named by the user and not found in a folder: must be text.
     pub(super) named: bool,
+    /// The number of the input that was named, itself or the folder that it is in.
+    pub(super) source: usize,
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::super::llmc;
 use super::super::megatron::{MAGIC, with_suffix};
 
-/// Files of a shard that is being written, or was when a process was killed: `<prefix>.bin.tmp-12-0`.
-const UNFINISHED: [&str; 5] = [".bin.tmp", ".idx.tmp", ".hashes.tmp", ".json.tmp", "tokenizer.json.tmp"];
+/// Files of a shard that is being written, or was when a process was killed: `<prefix>.bin.part`, `<prefix>.bin.tmp-12-0`.
+const UNFINISHED: [&str; 6] =
+    [".bin.part", ".bin.tmp", ".idx.tmp", ".hashes.tmp", ".json.tmp", "tokenizer.json.tmp"];
 
 /// What the file is, when `data tokenize` wrote it or it says how a text becomes tokens.
 pub(super) fn of_ours(path: &Path) -> Option<&'static str> {
@@ -20,6 +21,7 @@ pub(super) fn of_ours(path: &Path) -> Option<&'static str> {
         Some("idx") if is_shard() => Some("token shards"),
         Some("bin") if is_shard() || is_llmc(path) => Some("token shards"),
         Some("hashes") if is_shard() => Some("token shards"),
+        Some("jsonl") if is_dropped_of_shard(path) => Some("notes of token shards"),
         Some("json") if is_note(path) => Some("notes of token shards"),
         Some("json") if name == "tokenizer.json" && has(&head(path), "\"added_tokens\"") => {
             Some("tokenizers")
@@ -27,6 +29,12 @@ pub(super) fn of_ours(path: &Path) -> Option<&'static str> {
         Some("lock") if name == "tokenizer.json.lock" || is_locked(&prefix) => Some("locks of token shards"),
         _ => None,
     }
+}
+
+/// `<prefix>.dropped.jsonl` beside a shard.
+fn is_dropped_of_shard(path: &Path) -> bool {
+    let prefix = path.to_str().and_then(|path| path.strip_suffix(".dropped.jsonl"));
+    prefix.is_some_and(|prefix| head(&with_suffix(Path::new(prefix), ".idx")).starts_with(MAGIC))
 }
 
 /// What the folder is, when all of it is something else than text.

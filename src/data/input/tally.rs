@@ -41,6 +41,11 @@ impl Tally {
         }
     }
 
+    /// All that was counted.
+    pub(super) fn total(&self) -> u64 {
+        self.0.iter().map(|reason| reason.count).sum()
+    }
+
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
