@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rewarm::data::{
-    Batch, Corpus, Dealt, InputOptions, Inputs, LeftOut, Mixture, Order, ShardWriter, Shares, Side, Source, Sources,
-    Split, TextTokenizer, fill_batch, train_bpe,
+    Batch, Corpus, Dealt, InputOptions, Inputs, LeftOut, Mixture, Order, ShardWriter, Shares, Side, Source,
+    Sources, Split, TextTokenizer, fill_batch, train_bpe,
 };
 
 /// Enough for steady figures, little enough for the library's own encoder.
@@ -124,7 +124,8 @@ fn loader(c: &mut Criterion) {
             }
             let spec = [prefix.to_str().expect("temporary paths are UTF-8").to_string()];
             let corpus = Arc::new(Corpus::open(&spec).expect("a valid shard"));
-            let order = Order::new(corpus, Side::All, Split::NONE, 2048, 1).and_then(|order| order.windowed(window));
+            let order =
+                Order::new(corpus, Side::All, Split::NONE, 2048, 1).and_then(|order| order.windowed(window));
             Source { name: format!("s{i}"), order: order.expect("enough tokens") }
         };
         Sources::new((0..4).map(source).collect()).expect("four files")
@@ -133,7 +134,8 @@ fn loader(c: &mut Criterion) {
     let mut group = c.benchmark_group("loader/4_sources_32x2048");
     group.throughput(Throughput::Elements(32 * 2048));
     for window in [2048, 8192, 5000] {
-        let shares = Shares::new(Dealt::nothing(4), &[(0, vec![0.6, 0.25, 0.1, 0.05])]).expect("positive weights");
+        let shares =
+            Shares::new(Dealt::nothing(4), &[(0, vec![0.6, 0.25, 0.1, 0.05])]).expect("positive weights");
         let cursor = shares.seek(0);
         let mut mixture = Mixture::new(sources(window), shares, vec![LeftOut::default(); 4], cursor);
         let mut batch = Batch::default();

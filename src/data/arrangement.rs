@@ -60,7 +60,9 @@ impl fmt::Display for Arrangement {
         match self {
             Self::Shuffled => f.write_str("shuffled"),
             Self::Stored => f.write_str("stored"),
-            Self::Sorted { key, descending } => write!(f, "sorted:{}{key}", if *descending { "-" } else { "" }),
+            Self::Sorted { key, descending } => {
+                write!(f, "sorted:{}{key}", if *descending { "-" } else { "" })
+            }
         }
     }
 }

@@ -36,7 +36,8 @@ impl LeftOut {
         if !self.positions.is_empty() && !samples.is_empty() {
             let (first, last) = order.epochs_of(&samples);
             for epoch in first..=last {
-                ranges.extend(self.positions.iter().flat_map(|tokens| order.samples_of(epoch, tokens.clone())));
+                ranges
+                    .extend(self.positions.iter().flat_map(|tokens| order.samples_of(epoch, tokens.clone())));
             }
         }
         let within =
@@ -49,7 +50,9 @@ impl LeftOut {
         loop {
             if let Some(range) = around(&self.samples, sample) {
                 sample = range.end;
-            } else if !self.positions.is_empty() && order.pieces(sample).iter().any(|piece| self.has_of(piece)) {
+            } else if !self.positions.is_empty()
+                && order.pieces(sample).iter().any(|piece| self.has_of(piece))
+            {
                 sample += 1;
             } else {
                 return sample;
@@ -117,13 +120,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.bin"), [7u8; 2 * 101]).unwrap();
         let corpus = Corpus::open(&[format!("raw-u16:{}", dir.path().join("a.bin").display())]).unwrap();
-        let mut order = Order::new(Arc::new(corpus), Side::All, Split::NONE, 5, 1).unwrap().windowed(12).unwrap();
+        let mut order =
+            Order::new(Arc::new(corpus), Side::All, Split::NONE, 5, 1).unwrap().windowed(12).unwrap();
         order.shift(3);
         let tokens = [11..14, 40..41, 96..99];
         let left_out = LeftOut::new(vec![3..9, 60..61], tokens.to_vec());
         let touched = |sample: u64| {
             let of = |piece: &Piece| piece.start..=piece.start + piece.targets;
-            order.pieces(sample).iter().flat_map(of).any(|token| tokens.iter().any(|range| range.contains(&token)))
+            order
+                .pieces(sample)
+                .iter()
+                .flat_map(of)
+                .any(|token| tokens.iter().any(|range| range.contains(&token)))
         };
         let (mut next, mut kept) = (0, Vec::new());
         while next < 300 {

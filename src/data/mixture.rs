@@ -181,6 +181,8 @@ impl Mixture {
         let Self { sources, shares, left_out, cursor } = self;
         let turns: Vec<Turn> = (0..sequences).map(|_| sources.turn(shares, left_out, cursor)).collect();
         let order = |i: usize| &self.sources.list[turns[i].source].order;
-        fill(self.sources.seq_len(), sequences, vocab, batch, |i| Ok((order(i), order(i).pieces(turns[i].sample))))
+        fill(self.sources.seq_len(), sequences, vocab, batch, |i| {
+            Ok((order(i), order(i).pieces(turns[i].sample)))
+        })
     }
 }

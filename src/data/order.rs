@@ -94,7 +94,13 @@ impl Order {
         if seq_len == 0 {
             return Err(Error::refused("the sequence length is 0, expected at least 1"));
         }
-        Self::of_stream(Stream::new(corpus, side, split)?, split, seq_len as u64, seed, (Arrangement::Shuffled, None))
+        Self::of_stream(
+            Stream::new(corpus, side, split)?,
+            split,
+            seq_len as u64,
+            seed,
+            (Arrangement::Shuffled, None),
+        )
     }
 
     /// The same in another arrangement. Refused where what documents are sorted by cannot be read.
@@ -279,7 +285,9 @@ impl Order {
             let pairs = positions.start.saturating_sub(begin + 1)..self.window.min(positions.end - begin);
             let visit = self.visit_of(epoch, window)?;
             let at = |pair: u64| behind + u128::from(visit * self.window + pair);
-            let sample = |pair: u64| (at(pair).checked_sub(self.shift.into())? / u128::from(self.seq_len)).try_into().ok();
+            let sample = |pair: u64| {
+                (at(pair).checked_sub(self.shift.into())? / u128::from(self.seq_len)).try_into().ok()
+            };
             let end: u64 = sample(pairs.end - 1)?;
             Some(sample(pairs.start).unwrap_or(0)..end + 1)
         };

@@ -109,7 +109,9 @@ impl Dealt {
         Self {
             sample: taken.iter().sum::<u64>() + elsewhere,
             taken,
-            passed: some(by_source(|position, given, seq_len| (position / seq_len).saturating_sub(given / seq_len))),
+            passed: some(by_source(|position, given, seq_len| {
+                (position / seq_len).saturating_sub(given / seq_len)
+            })),
             shift: some(by_source(|position, _, seq_len| position % seq_len)),
             rest: some(by_source(|_, given, seq_len| given % seq_len)),
             elsewhere,

@@ -1,5 +1,5 @@
 //! Documents by a number each, which a file beside their shard has: `PREFIX.KEY.f32`, little-endian f32 in stored order.
-use std::path::PathBuf;
+use std::path::Path;
 
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
@@ -31,7 +31,10 @@ impl Ranking {
             for (d, number) in bytes.chunks_exact(4).enumerate() {
                 let number = f32::from_le_bytes([number[0], number[1], number[2], number[3]]);
                 if number.is_nan() {
-                    return Err(Error::refused(format!("{}: document {d} has no number (NaN)", path.display())));
+                    return Err(Error::refused(format!(
+                        "{}: document {d} has no number (NaN)",
+                        path.display()
+                    )));
                 }
                 ranked.push((number, (s as u32, d as u32)));
             }
@@ -46,7 +49,7 @@ impl Ranking {
     }
 }
 
-fn check_length(path: &PathBuf, bytes: u64, shard: &Shard) -> Result<()> {
+fn check_length(path: &Path, bytes: u64, shard: &Shard) -> Result<()> {
     let documents = shard.documents();
     if bytes == 4 * documents && documents <= u64::from(u32::MAX) {
         return Ok(());

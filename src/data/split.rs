@@ -155,7 +155,9 @@ impl Stream {
             blocks += if filtered { shard.documents().div_ceil(BLOCK_DOCUMENTS) as usize } else { 1 };
         }
         if let Some(ranked) = &mut ranked {
-            let keeps = |&(shard, document): &(u32, u32)| filter.as_ref().is_none_or(|f| f.keeps(shard as usize, document.into()));
+            let keeps = |&(shard, document): &(u32, u32)| {
+                filter.as_ref().is_none_or(|f| f.keeps(shard as usize, document.into()))
+            };
             ranked.retain(keeps);
             blocks = ranked.len().div_ceil(BLOCK_DOCUMENTS as usize);
         }
@@ -252,7 +254,8 @@ impl Stream {
             let wanted = (shard as u32, document as u32);
             let Some(rank) = ranked.iter().position(|ranked| *ranked == wanted) else { return Ok(None) };
             let first = rank - rank % BLOCK_DOCUMENTS as usize;
-            let before = (first / BLOCK_DOCUMENTS as usize).checked_sub(1).map_or(0, |block| self.ends[block]);
+            let before =
+                (first / BLOCK_DOCUMENTS as usize).checked_sub(1).map_or(0, |block| self.ends[block]);
             let lengths = ranked[first..rank].iter().map(|(shard, document)| {
                 let (start, end) = self.shard(*shard as usize)?.document((*document).into())?;
                 Ok(end - start)
@@ -304,8 +307,10 @@ impl Stream {
     /// Visits the pieces of a block that belong to the side until `visit` answers false.
     fn pieces(&self, block: usize, mut visit: impl FnMut(Piece) -> Result<bool>) -> Result<()> {
         if let Some(ranked) = &self.ranked {
-            let of_block = ranked.iter().skip(block * BLOCK_DOCUMENTS as usize).take(BLOCK_DOCUMENTS as usize);
-            for (shard, document) in of_block.map(|(shard, document)| (*shard as usize, u64::from(*document))) {
+            let of_block =
+                ranked.iter().skip(block * BLOCK_DOCUMENTS as usize).take(BLOCK_DOCUMENTS as usize);
+            for (shard, document) in of_block.map(|(shard, document)| (*shard as usize, u64::from(*document)))
+            {
                 let (start, end) = self.shard(shard)?.document(document)?;
                 if !visit(Piece { shard, document: Some(document), start, end })? {
                     break;

@@ -9,7 +9,8 @@ use crate::{Error, Result};
 pub fn account(state: &RunState, sources: usize, samples: u64) -> Result<Account> {
     let sample = state.sample;
     let fits = |dealt: &Dealt| {
-        let sum = dealt.taken.iter().map(|taken| u128::from(*taken)).sum::<u128>() + u128::from(dealt.elsewhere);
+        let sum =
+            dealt.taken.iter().map(|taken| u128::from(*taken)).sum::<u128>() + u128::from(dealt.elsewhere);
         let by_source = [&dealt.passed, &dealt.shift, &dealt.rest];
         let complete = by_source.into_iter().all(|list| list.is_empty() || list.len() == sources);
         dealt.taken.len() == sources && complete && sum == u128::from(dealt.sample) && dealt.sample <= sample

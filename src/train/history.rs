@@ -197,7 +197,8 @@ impl History {
                     }
                     let (first, last) = order.epochs_of(&(turn.sample..turn.sample + 1));
                     for epoch in first.max(known.end)..=last {
-                        let of_epoch = positions.iter().flat_map(|tokens| order.samples_of(epoch, tokens.clone()));
+                        let of_epoch =
+                            positions.iter().flat_map(|tokens| order.samples_of(epoch, tokens.clone()));
                         samples.extend(of_epoch.flatten());
                         known = first..epoch + 1;
                     }

@@ -115,7 +115,9 @@ pub fn beginning(config: &Config, sources: &Sources) -> Result<Dealt> {
 
 /// The token of its order at which source `i` begins. Refused where the source ends before it.
 pub fn begin(config: &Config, sources: &Sources, i: usize) -> Result<u64> {
-    let (Some(source), seq_len) = (config.data.mixture.get(i), sources.seq_len() as u64) else { return Ok(0) };
+    let (Some(source), seq_len) = (config.data.mixture.get(i), sources.seq_len() as u64) else {
+        return Ok(0);
+    };
     let order = &sources.list()[i].order;
     let token = match &source.offset {
         None => return Ok(0),

@@ -37,7 +37,8 @@ pub fn settle_seeds(config: &mut Config, source: Option<&OpenModel>) -> Result<(
 /// Gives a phase that goes on in its data the windows of the run that it starts from, where it has none of its own.
 fn settle_window(config: &mut Config, source: Option<&OpenModel>) -> Result<()> {
     let goes_on = config.start.as_ref().is_some_and(|start| start.data == DataStart::Continue);
-    if let (true, None, Some(manifest)) = (goes_on, config.data.window, source.and_then(OpenModel::manifest)) {
+    if let (true, None, Some(manifest)) = (goes_on, config.data.window, source.and_then(OpenModel::manifest))
+    {
         config.data.window = SavedKeys::of(&manifest.state.run_config)?.data.window;
     }
     Ok(())

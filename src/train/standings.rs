@@ -34,7 +34,9 @@ pub fn standings_of(manifest: &Manifest, dir: &Path, now: Option<&Sources>) -> R
     let seq_len = saved.seq_len.unwrap_or(manifest.model.max_position_embeddings);
     let corpora: Vec<(String, String)> = if count == 1 {
         vec![("train".into(), state.fingerprints.corpus.clone())]
-    } else if let Some(now) = now.filter(|now| state.fingerprints.corpus == format!("{:032x}", now.fingerprint())) {
+    } else if let Some(now) =
+        now.filter(|now| state.fingerprints.corpus == format!("{:032x}", now.fingerprint()))
+    {
         now.list().iter().map(|source| (source.name.clone(), source.order.key().corpus)).collect()
     } else {
         // An earlier version noted the contents of all sources together.
@@ -119,7 +121,9 @@ pub fn check_order(source: &Source, standing: &Standing) -> Result<()> {
     compare("its order", was.order.to_string(), is.order.to_string());
     let ranking = |key: &OrderKey| key.ranking.clone().unwrap_or("none".into());
     compare("the fingerprint of what it is sorted by", ranking(was), ranking(&is));
-    let subset = |key: &OrderKey| key.subset.map_or("none".into(), |windows| format!("{} tokens", windows * key.window));
+    let subset = |key: &OrderKey| {
+        key.subset.map_or("none".into(), |windows| format!("{} tokens", windows * key.window))
+    };
     compare("its subset", subset(was), subset(&is));
     let mut remedy = "restore what changed".to_owned();
     if was.window != is.window {
@@ -128,7 +132,9 @@ pub fn check_order(source: &Source, standing: &Standing) -> Result<()> {
         compare(key, was.window.to_string(), is.window.to_string());
         remedy = match was.window {
             window if window >= seq_len => {
-                format!("set data.window = {window}, as before, to go on at its token whatever data.seq_len is")
+                format!(
+                    "set data.window = {window}, as before, to go on at its token whatever data.seq_len is"
+                )
             }
             window => format!(
                 "a chain whose sequences shall grow begins with a data.window as long as the longest of them, and \
@@ -156,7 +162,10 @@ impl GoesOn {
             let epochs = token as f64 / source.order.epoch_tokens() as f64;
             let place = format!("token {token} of its order, {epochs:.3} epochs");
             let (name, shards) = (&source.name, source.order.corpus().shards());
-            log::info!("source {name}: {}", if *known { "known, goes on at " } else { "new, begins at " }.to_owned() + &place);
+            log::info!(
+                "source {name}: {}",
+                if *known { "known, goes on at " } else { "new, begins at " }.to_owned() + &place
+            );
             let seen = shards.iter().filter(|shard| !known && usage.trains(shard)).count();
             if seen > 0 {
                 log::warn!(

@@ -22,7 +22,8 @@ pub fn goes_on(config: &Config, sources: &Sources, source: Option<&OpenModel>) -
             start.from.display()
         )));
     };
-    let going = go_on(sources, standings_of(manifest, dir, Some(sources))?, |i| limits::begin(config, sources, i))?;
+    let going =
+        go_on(sources, standings_of(manifest, dir, Some(sources))?, |i| limits::begin(config, sources, i))?;
     if !going.known.contains(&true) {
         return Err(Error::refused(format!(
             "start.data is \"continue\", and no source is one that the run read from (the fingerprint of the corpus is {} \

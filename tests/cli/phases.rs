@@ -27,7 +27,8 @@ const SCRATCH: &str = "model = { vocab_size = 4096, hidden_size = 8, num_hidden_
 
 /// A configuration `NAME.toml` of a run from scratch, or from another one in whose data it goes on.
 fn phase(dir: &Dir, name: &str, from: Option<&str>, data: &str) -> String {
-    let model = from.map_or(SCRATCH.into(), |from| format!("start = {{ from = \"DIR/{from}\", data = \"continue\" }}\n"));
+    let model = from
+        .map_or(SCRATCH.into(), |from| format!("start = {{ from = \"DIR/{from}\", data = \"continue\" }}\n"));
     let text = format!("{HEAD}{model}[data]\n{data}").replace("NAME", name);
     dir.config(&format!("{name}.toml"), &text);
     format!("train DIR/{name}.toml")
@@ -65,14 +66,24 @@ fn a_longer_sequence_goes_on_at_a_token_where_windows_are_kept() {
 
     // Windows as long as sequences have no token at which longer ones go on; those that are kept do.
     let longer = phase(&dir, "refused", Some("short"), &format!("seq_len = 24\n{two}"));
-    line(&dir, &longer).refused(&["\"a\"", "data.seq_len is 8", "24 now", "data.window as long as the longest"]);
+    line(&dir, &longer).refused(&[
+        "\"a\"",
+        "data.seq_len is 8",
+        "24 now",
+        "data.window as long as the longest",
+    ]);
     let shorter = phase(&dir, "refused", Some("short"), &format!("seq_len = 4\n{two}"));
     line(&dir, &shorter).refused(&["data.seq_len is 8", "4 now", "set data.window = 8", "\"restart\""]);
     let other = phase(&dir, "refused", Some("first"), &format!("seq_len = 8\nwindow = 64\n{two}"));
     line(&dir, &other).refused(&["data.window is 32", "64 now", "set data.window = 32"]);
     assert!(!dir.join("refused").exists());
 
-    let second = phase(&dir, "second", Some("first"), &format!("seq_len = 24\n{}{}", source("c", "epochs = 2"), source("a", "")));
+    let second = phase(
+        &dir,
+        "second",
+        Some("first"),
+        &format!("seq_len = 24\n{}{}", source("c", "epochs = 2"), source("a", "")),
+    );
     let planned = read(&dir, "second.toml", 1);
     let said = line(&dir, &second);
     said.ok();
@@ -91,13 +102,22 @@ fn a_longer_sequence_goes_on_at_a_token_where_windows_are_kept() {
     assert_eq!(tokens, at as f64 + 20.0 * 24.0);
     assert!((epochs - tokens / (1999 / 32 * 32) as f64).abs() < 1e-9);
     // A source that was dropped goes on in a third phase, whatever its name; windows are inherited.
-    let third = phase(&dir, "third", Some("second"), &format!("seq_len = 16\n{}", source("b", "").replace("\"b\"", "\"again\"")));
+    let third = phase(
+        &dir,
+        "third",
+        Some("second"),
+        &format!("seq_len = 16\n{}", source("b", "").replace("\"b\"", "\"again\"")),
+    );
     let said = line(&dir, &third);
     said.ok();
-    assert!(said.err.contains(&format!("source again: known, goes on at token {}", given(&dir, "first", 10, "b")[1])));
+    assert!(
+        said.err
+            .contains(&format!("source again: known, goes on at token {}", given(&dir, "first", 10, "b")[1]))
+    );
     assert!(std::fs::read_to_string(dir.join("third/config.toml")).unwrap().contains("window = 32"));
     // Where a document is asked for that only the first part of the chain had, no step of this run reads it.
-    line(&dir, "data where DIR/third --document c.bin:0").refused(&["no shard of the training data is called c.bin"]);
+    line(&dir, "data where DIR/third --document c.bin:0")
+        .refused(&["no shard of the training data is called c.bin"]);
 }
 
 /// Stages of the data, as nanotron's: the shares of each begin at a token of the run.
@@ -109,7 +129,8 @@ fn stages_are_phases_of_fractions() {
         let phases = [phase(", length=\"480 tokens\"", first), phase("", then)].join(", ");
         format!("fraction = {first}\nfraction_phases = [{phases}]")
     };
-    let data = format!("seq_len = 8\n{}{}", source("a", &stages(0.75, 0.25)), source("b", &stages(0.25, 0.75)));
+    let data =
+        format!("seq_len = 8\n{}{}", source("a", &stages(0.75, 0.25)), source("b", &stages(0.25, 0.75)));
     // A step takes 4 samples of 8 tokens: the stage ends with step 15.
     line(&dir, &(phase(&dir, "staged", None, &data) + " --set train.steps=30")).ok();
     let a = |step| given(&dir, "staged", step, "a")[0];
@@ -130,7 +151,8 @@ fn replay_follows_the_order_of_its_run() {
     for (name, keys, behind) in [("again", "", 0), ("behind", "offset = \"after:DIR/first\"", 40)] {
         phase(&dir, name, None, &format!("seq_len = 8\nseed = 99\n{}", replay(keys)));
         phase(&dir, "whole", None, "seq_len = 8\nseed = 5\ntrain = [\"raw-u16:DIR/a.bin\"]\n");
-        let text = std::fs::read_to_string(dir.join("whole.toml")).unwrap().replace("steps = 10", "steps = 40");
+        let text =
+            std::fs::read_to_string(dir.join("whole.toml")).unwrap().replace("steps = 10", "steps = 40");
         dir.write("whole.toml", text);
         let expected = rows("whole.toml", behind / 4 + 1..=behind / 4 + 5);
         assert_eq!(rows(&format!("{name}.toml"), 1..=10), expected, "{name}");
@@ -143,15 +165,18 @@ fn replay_follows_the_order_of_its_run() {
 #[test]
 fn a_part_of_a_source_is_read_several_times_in_another_order_each() {
     let dir = dir();
-    let data = format!("seq_len = 8\n{}{}", source("a", "subset = 160\nepochs = 3"), source("b", "weight = 2"));
+    let data =
+        format!("seq_len = 8\n{}{}", source("a", "subset = 160\nepochs = 3"), source("b", "weight = 2"));
     line(&dir, &phase(&dir, "subset", None, &data)).ok();
-    let rows: Vec<_> = (1..=10).flat_map(|step| read(&dir, "subset", step)).filter(|row| row.0 == "a").collect();
+    let rows: Vec<_> =
+        (1..=10).flat_map(|step| read(&dir, "subset", step)).filter(|row| row.0 == "a").collect();
     let [samples, _, epochs] = given(&dir, "subset", 10, "a");
     assert!(epochs < 1.0 && rows.len() as f64 == samples, "{}", rows.len());
     let long = "data mix DIR/subset.toml --set train.steps=40 --step 40 --json";
     let epochs = json(&line(&dir, long))[0]["sources"]["a"]["epochs"].as_f64().unwrap();
     assert!((epochs - 53.0 / 20.0).abs() < 0.06, "{epochs}");
-    line(&dir, "train DIR/subset.toml --set train.steps=60 --set run_dir=\"DIR/more\"").refused(&["\"a\"", "4.00 epochs"]);
+    line(&dir, "train DIR/subset.toml --set train.steps=60 --set run_dir=\"DIR/more\"")
+        .refused(&["\"a\"", "4.00 epochs"]);
 }
 
 #[test]
@@ -167,17 +192,37 @@ fn what_cannot_be_read_is_refused() {
         (None, all("subset = 100000"), ["source \"c\"", "its subset is 100000", "all of them have 296"]),
         (None, all("order = \"sorted:quality\""), ["source \"c\"", "c.quality.f32", "cannot read"]),
         (None, all("order = \"best\""), ["data.mixture[1].order", "sorted:KEY", "best"]),
-        (None, all("").replacen("seq_len", "window = 4\nseq_len", 1), ["data.window is 4", "data.seq_len 8", "raise"]),
-        (None, all("").replacen("seq_len", "window = 400\nseq_len", 1), ["source \"c\"", "300 tokens", "400 + 1"]),
+        (
+            None,
+            all("").replacen("seq_len", "window = 4\nseq_len", 1),
+            ["data.window is 4", "data.seq_len 8", "raise"],
+        ),
+        (
+            None,
+            all("").replacen("seq_len", "window = 400\nseq_len", 1),
+            ["source \"c\"", "300 tokens", "400 + 1"],
+        ),
         (Some("first"), all("").replacen("raw-u16:DIR/a", "raw-u16:DIR/c", 1), ["c.bin", "\"a\"", "\"c\""]),
         (
             Some("first"),
             "seq_len = 8\ntrain = [\"raw-u16:DIR/c.bin\"]\n".into(),
             ["the fingerprint of the corpus", "no source is one that the run read from", "restart"],
         ),
-        (Some("first"), format!("seq_len = 8\n{}", source("a", "offset = 80")), ["\"a\"", "offset", "remove one"]),
-        (Some("first"), format!("seq_len = 8\n{}", source("a", "seed = 9")), ["\"a\"", "data.seed is 1234", "9 now"]),
-        (Some("first"), format!("seq_len = 8\n{}", source("a", "order = \"stored\"")), ["\"a\"", "shuffled", "stored now"]),
+        (
+            Some("first"),
+            format!("seq_len = 8\n{}", source("a", "offset = 80")),
+            ["\"a\"", "offset", "remove one"],
+        ),
+        (
+            Some("first"),
+            format!("seq_len = 8\n{}", source("a", "seed = 9")),
+            ["\"a\"", "data.seed is 1234", "9 now"],
+        ),
+        (
+            Some("first"),
+            format!("seq_len = 8\n{}", source("a", "order = \"stored\"")),
+            ["\"a\"", "shuffled", "stored now"],
+        ),
     ] {
         let train = phase(&dir, "refused", from, &data);
         line(&dir, &train).refused(&words);

@@ -137,9 +137,12 @@ fn documents_are_read_in_the_order_of_their_numbers() {
     scores(&dir, "a", &numbers[..1500]);
     scores(&dir, "b", &numbers[1500..]);
     let split = Split { fraction: 0.1, seed: 3 };
-    for (arrangement, split) in
-        [("sorted:quality", Split::NONE), ("sorted:-quality", split), ("stored", split), ("stored", Split::NONE)]
-    {
+    for (arrangement, split) in [
+        ("sorted:quality", Split::NONE),
+        ("sorted:-quality", split),
+        ("stored", split),
+        ("stored", Split::NONE),
+    ] {
         let order = arranged(&corpus, split, arrangement).unwrap();
         let mut expected: Vec<usize> = (0..3000).collect();
         match arrangement {
@@ -166,9 +169,13 @@ fn documents_are_read_in_the_order_of_their_numbers() {
         let place = read[1234];
         let tokens = order.positions_of(place / 1500, (place % 1500) as u64).unwrap().unwrap();
         let samples = order.samples_of(1, tokens).concat_ranges();
-        assert!(samples.iter().all(|sample| order.excerpts(*sample).unwrap().iter().any(
-            |e| e.place.shard * 1500 + e.place.document as usize == place
-        )));
+        assert!(samples.iter().all(|sample| {
+            order
+                .excerpts(*sample)
+                .unwrap()
+                .iter()
+                .any(|e| e.place.shard * 1500 + e.place.document as usize == place)
+        }));
     }
     // A position means something only under the same numbers.
     let key = |arrangement| arranged(&corpus, Split::NONE, arrangement).unwrap().key();

@@ -203,7 +203,8 @@ fn other_sources_need_an_override() {
     fs::write(&path, now.replace("moved.bin", "changed.bin")).unwrap();
     let said = line(&dir, "resume DIR/run --override");
     said.ok();
-    let stays = format!("source more: dropped, stays at token {} of its order", 16 * dealt[1].as_u64().unwrap());
+    let stays =
+        format!("source more: dropped, stays at token {} of its order", 16 * dealt[1].as_u64().unwrap());
     let goes_on = format!("source new: known, goes on at token {}", 16 * dealt[0].as_u64().unwrap());
     for words in [&stays[..], &goes_on, "source more: new, begins at token 0"] {
         assert!(said.err.contains(words), "{words:?} is missing in {}", said.err);
@@ -216,7 +217,10 @@ fn other_sources_need_an_override() {
         assert_equal_runs(&dir.join("again"), &dir.join("run"), "other sources");
         fs::remove_dir_all(dir.join("again")).unwrap();
     }
-    let kept = &line(&dir, "branch DIR/run DIR/branch --set train.steps=5 --set data.mixture[1].paths=[\"raw-u16:DIR/moved.bin\"]");
+    let kept = &line(
+        &dir,
+        "branch DIR/run DIR/branch --set train.steps=5 --set data.mixture[1].paths=[\"raw-u16:DIR/moved.bin\"]",
+    );
     kept.ok();
     let known = stays.replace("dropped, stays at", "known, goes on at");
     assert!(kept.err.contains(&known) && kept.err.contains("source more: dropped"), "{}", kept.err);

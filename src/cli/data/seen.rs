@@ -140,7 +140,8 @@ fn part(
 /// Every row of the run with a token of these documents; of what it reads, those parts.
 fn readers(history: &History, documents: &Documents) -> Result<Vec<Row>> {
     // The sources of some part of the run have the shard, or those of the present one say which shards there are.
-    let mut found = history.all_sources().map(|sources| sources.find_shard(&documents.shard).map(|at| (sources, at)));
+    let mut found =
+        history.all_sources().map(|sources| sources.find_shard(&documents.shard).map(|at| (sources, at)));
     let first = found.next().ok_or_else(|| Error::refused("the data of the run are gone"))?;
     let (sources, (source, shard)) = first.or_else(|why| found.find_map(Result::ok).ok_or(why))?;
     let shard = &sources.list()[source].order.corpus().shards()[shard];

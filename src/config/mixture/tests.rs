@@ -117,7 +117,12 @@ fn mixtures_without_meaning_are_refused() {
         "name and paths",
     );
     assert_refused(MIXED, &["data.mixture[0].order=random"], "data.mixture[0].order", "\"sorted:-KEY\"");
-    assert_refused(MIXED, &["data.window=256"], "data.window is 256 and data.seq_len 512", "raise data.window");
+    assert_refused(
+        MIXED,
+        &["data.window=256"],
+        "data.window is 256 and data.seq_len 512",
+        "raise data.window",
+    );
     assert_refused(MIXED, &["data.train=[\"x\"]"], "data.train and data.mixture", "source of the mixture");
     assert_refused(MIXED, &["train.steps=5000000000"], "5000000000 steps", "constant shares");
     let taken = "data.validation=[{name=\"heldout-code\", paths=[\"x\"]}]";

@@ -193,7 +193,12 @@ fn a_hundred_thousand_samples_are_exact_at_every_prefix() {
         while origin.sample < 100_000 {
             let first = origin.sample;
             let mut weights = || (0..sources).map(|_| (1 + below(999)) as f64 / 1000.0).collect::<Vec<_>>();
-            let changes = [(first, weights()), (first + 7001, weights()), (first + 7002, weights()), (first + 19_001, weights())];
+            let changes = [
+                (first, weights()),
+                (first + 7001, weights()),
+                (first + 7002, weights()),
+                (first + 19_001, weights()),
+            ];
             let shares = Shares::new(origin.clone(), &changes).unwrap();
             let mut cursor = shares.at(origin.clone());
             let mut due: Vec<f64> = origin.taken.iter().map(|taken| *taken as f64).collect();
@@ -203,7 +208,10 @@ fn a_hundred_thousand_samples_are_exact_at_every_prefix() {
                 let sum: f64 = now.iter().sum();
                 for ((due, weight), taken) in due.iter_mut().zip(now).zip(&cursor.dealt().taken) {
                     *due += weight / sum;
-                    assert!((*taken as f64 - *due).abs() < 1.0 + 1e-6, "{sources} sources, sample {s}: {taken} {due}");
+                    assert!(
+                        (*taken as f64 - *due).abs() < 1.0 + 1e-6,
+                        "{sources} sources, sample {s}: {taken} {due}"
+                    );
                 }
             }
             origin = cursor.dealt().clone();
@@ -217,7 +225,8 @@ fn where_sources_stand_is_the_same_in_samples_of_any_length() {
     let at = [(1000, 990), (37, 0), (0, 0), (64, 64)];
     for seq_len in [1, 7, 8, 64, 5000] {
         let dealt = Dealt::standing(&at, seq_len, 3);
-        let again: Vec<(u64, u64)> = (0..4).map(|i| (dealt.token(i, seq_len), dealt.given(i, seq_len))).collect();
+        let again: Vec<(u64, u64)> =
+            (0..4).map(|i| (dealt.token(i, seq_len), dealt.given(i, seq_len))).collect();
         assert_eq!(again, at);
         assert_eq!(dealt.sample, dealt.taken.iter().sum::<u64>() + 3);
     }

@@ -88,6 +88,13 @@ fn steps(session: &mut Session, count: u64, rows: &mut Vec<Row>) {
     }
 }
 
+/// Saves the present step, if that was not done.
+fn save(session: &mut Session) {
+    if session.saved != Some(session.state.step) {
+        session.save(&Display::new(0, 1)).unwrap();
+    }
+}
+
 /// The rows of a chain; a process is left in the middle about `kills` times, and what it had not saved is done again.
 fn fed(dir: &TempDir, phases: &[Phase], draws: &mut Draws, kills: u64) -> Vec<Row> {
     let all: u64 = phases.iter().flat_map(|phase| &phase.parts).map(|part| part.0).sum();
@@ -98,7 +105,7 @@ fn fed(dir: &TempDir, phases: &[Phase], draws: &mut Draws, kills: u64) -> Vec<Ro
         for (i, (count, mixed)) in phase.parts.iter().enumerate() {
             if i > 0 {
                 let sets = data_keys(dir, mixed);
-                session.save(&Display::new(0, 1)).unwrap();
+                save(&mut session);
                 drop(session);
                 session = resume(&config, &sets.each_ref().map(String::as_str), None);
             }
@@ -108,7 +115,7 @@ fn fed(dir: &TempDir, phases: &[Phase], draws: &mut Draws, kills: u64) -> Vec<Ro
                 steps(&mut session, saved, &mut rows);
                 left -= saved;
                 if draws.below(all) < kills * 6 {
-                    session.save(&Display::new(0, 1)).unwrap();
+                    save(&mut session);
                     steps(&mut session, left.min(draws.below(3)), &mut Vec::new());
                     drop(session);
                     session = resume(&config, &[], None);
@@ -116,7 +123,7 @@ fn fed(dir: &TempDir, phases: &[Phase], draws: &mut Draws, kills: u64) -> Vec<Ro
                 }
             }
         }
-        session.save(&Display::new(0, 1)).unwrap();
+        save(&mut session);
     }
     assert!(killed >= kills, "{killed} kills");
     rows
@@ -277,7 +284,8 @@ fn nothing_is_repeated_or_lost_over_random_phases() {
                 order.swap(i, other);
             }
             order.truncate(1 + draws.below(4) as usize);
-            let names = [["a", "b", "c", "d"], ["w", "x", "y", "z"], ["b", "a", "d", "c"]][draws.below(3) as usize];
+            let names =
+                [["a", "b", "c", "d"], ["w", "x", "y", "z"], ["b", "a", "d", "c"]][draws.below(3) as usize];
             let source = |content| (content, names[content], [1, 20, 250, 500, 999][draws.below(5) as usize]);
             order.into_iter().map(source).collect()
         };
