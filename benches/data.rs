@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rewarm::data::{
-    Batch, Corpus, Dealt, InputOptions, Inputs, Order, ShardWriter, Shares, Side, Split, TextTokenizer,
-    fill_batch, train_bpe,
+    Batch, Corpus, Dealt, InputOptions, Inputs, LeftOut, Mixture, Order, ShardWriter, Shares, Side, Source,
+    Sources, Split, TextTokenizer, fill_batch, train_bpe,
 };
 
 /// Enough for steady figures, little enough for the library's own encoder.
@@ -108,5 +108,43 @@ fn mixture(c: &mut Criterion) {
     c.bench_function("shares/seek_1M_ramp", |b| b.iter(|| ramp.seek(black_box(1_000_000))));
 }
 
-criterion_group!(benches, tokenize, shards, mixture);
+/// Samples of four sources on one core, from the page cache: windows as long as samples, and longer ones.
+fn loader(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let sources = |window: usize| {
+        let source = |i: u32| {
+            let prefix = dir.path().join(format!("s{i}"));
+            if !prefix.with_extension("bin").exists() {
+                let mut writer = ShardWriter::create(&prefix, 50_000).expect("a new shard");
+                for d in 0..10_000u32 {
+                    let document: Vec<u32> = (0..700 + d % 97).map(|t| (t * 31 + d + i) % 50_000).collect();
+                    writer.push(&document).expect("space on the disk");
+                }
+                writer.finish().expect("space on the disk");
+            }
+            let spec = [prefix.to_str().expect("temporary paths are UTF-8").to_string()];
+            let corpus = Arc::new(Corpus::open(&spec).expect("a valid shard"));
+            let order =
+                Order::new(corpus, Side::All, Split::NONE, 2048, 1).and_then(|order| order.windowed(window));
+            Source { name: format!("s{i}"), order: order.expect("enough tokens") }
+        };
+        Sources::new((0..4).map(source).collect()).expect("four files")
+    };
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let mut group = c.benchmark_group("loader/4_sources_32x2048");
+    group.throughput(Throughput::Elements(32 * 2048));
+    for window in [2048, 8192, 5000] {
+        let shares =
+            Shares::new(Dealt::nothing(4), &[(0, vec![0.6, 0.25, 0.1, 0.05])]).expect("positive weights");
+        let cursor = shares.seek(0);
+        let mut mixture = Mixture::new(sources(window), shares, vec![LeftOut::default(); 4], cursor);
+        let mut batch = Batch::default();
+        group.bench_function(format!("window_{window}"), |b| {
+            b.iter(|| one.install(|| mixture.fill(32, 50_000, &mut batch).expect("valid tokens")))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, tokenize, shards, mixture, loader);
 criterion_main!(benches);

@@ -281,9 +281,11 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
     };
     let time = config.seq_len(&sizes)?;
-    let sources = source_uses(&config, time);
-    if let Err(why) = &sources {
-        note(&format!("the data are not part of this plan: {why}"));
+    let sources = source_uses(&config, time, source.as_ref());
+    match &sources {
+        Err(why) => note(&format!("the data are not part of this plan: {why}")),
+        Ok((_, Some(why))) => note(&format!("`rewarm train` will refuse this run: {why}")),
+        Ok((_, None)) => {}
     }
     let milestones = config.milestones(time, &config.compile_schedule(time, previous)?);
     Ok(Parts {
@@ -292,7 +294,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         milestones: milestones.count(config.total_steps(time)),
         sequences: config.batch.sequences,
         chunk_rows: config.head.chunk_rows,
-        sources: sources.ok(),
+        sources: sources.ok().map(|(uses, _)| uses),
         tokens: Some(config.total_tokens(time)),
         steps: Some(config.total_steps(time)),
         device: config.device,

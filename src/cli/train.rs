@@ -50,8 +50,8 @@ pub struct ResumeArgs {
     /// Choose the algorithms of matrix products anew, as after a new driver: their rounding may differ
     #[arg(long)]
     retune: bool,
-    /// Go on under another plan of rates, decays, betas, shares of sources, what is left out of them, and length, or between
-    /// f32 and mixed in the other precision, from --set or the edited config.toml
+    /// Go on under another plan of rates, decays, betas, sources and their shares, what is left out of them, and length, or
+    /// between f32 and mixed in the other precision, from --set or the edited config.toml
     #[arg(long = "override")]
     replan: bool,
     /// Go back to the checkpoint of this step: later ones, and the lines of the log behind it, get names that begin with

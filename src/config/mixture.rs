@@ -3,7 +3,7 @@ use super::Config;
 use super::limits::{Offset, WhenEmpty, is_refuse};
 use super::refuse::refuse;
 use crate::Result;
-use crate::data::{Dealt, Shares};
+use crate::data::{Arrangement, Dealt, Shares};
 use crate::schedule::{Quantity, RawPhase, RunSize, TokenCount};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,15 @@ pub struct MixtureSource {
     /// How the fraction changes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fraction_phases: Vec<RawPhase>,
+    /// Key of its order; without one that of the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// How what it holds is arranged.
+    #[serde(skip_serializing_if = "Arrangement::is_shuffled")]
+    pub order: Arrangement,
+    /// Tokens of its order that it consists of; without it all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<TokenCount>,
     /// How often a run may read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,

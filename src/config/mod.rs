@@ -135,6 +135,19 @@ impl Config {
         Ok(seq_len)
     }
 
+    /// Targets of the windows that the order of the data permutes: `data.window`, by default as many as those of a sequence.
+    /// Fewer are refused.
+    pub fn window(&self, seq_len: usize) -> Result<usize> {
+        let window = self.data.window.unwrap_or(seq_len);
+        if window < seq_len {
+            return Err(Error::refused(format!(
+                "data.window is {window} and data.seq_len {seq_len}: a sequence joins two windows at most; raise data.window to \
+                 the longest sequence of all phases, or shorten data.seq_len"
+            )));
+        }
+        Ok(window)
+    }
+
     /// Tokens of an optimizer step; where the batch grows, in the end.
     pub fn tokens_per_step(&self, seq_len: usize) -> u64 {
         self.batch.sequences as u64 * seq_len as u64 // both below 2^31
@@ -230,6 +243,7 @@ impl Config {
                 train: self.data.train.clone(),
                 mixture: self.data.mixture.clone(),
                 seq_len: self.data.seq_len,
+                window: self.data.window,
                 seed: self.data.seed,
                 split_seed: self.data.split_seed,
                 overlap: self.data.overlap,

@@ -105,7 +105,7 @@ mod tests {
                 "schedule.pre_hold_lr" => sets.push("schedule.pre_hold=5".into()),
                 "schedule.tail" => sets.push("schedule.phases=[{shape=\"constant\", length=5}]".into()),
                 "schedule.phases[].part" => sets.push("schedule.phases=[{shape=\"linear\", to=0.5}]".into()),
-                "data.mixture[].weight" | "data.mixture[].when_empty" => {
+                "data.mixture[].weight" | "data.mixture[].order" | "data.mixture[].when_empty" => {
                     sets.extend([
                         "data.train=[]".into(),
                         "data.mixture=[{name=\"a\", paths=[\"b\"]}]".into(),

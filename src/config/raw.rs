@@ -112,6 +112,9 @@ pub struct RawData {
     pub mixture: Vec<MixtureSource>,
     /// Tokens of a sequence.
     pub seq_len: Option<usize>,
+    /// Targets of a window; left out where it is as long as a sequence, as in runs from before the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
     /// Key of the order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,

@@ -93,6 +93,8 @@ pub struct Data {
     /// Tokens of a sequence; `None` when it is left to the model the run starts from
     /// ([`super::Config::seq_len`]).
     pub seq_len: Option<usize>,
+    /// Tokens of the windows that an order permutes; `None` when they are as long as sequences.
+    pub window: Option<usize>,
     /// Key of the order of the data; `None` until a run starts, which inherits it or takes [`super::Config::seed`].
     pub seed: Option<u64>,
     /// Key of the split into documents to train on and those held out, likewise.

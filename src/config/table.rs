@@ -5,6 +5,7 @@
 //! docs/configuration.md, which a test writes.
 use super::sections::{DataStart, OptimizerStart, Overlap};
 use super::{Cadence, Offset, WhenEmpty};
+use crate::data::Arrangement;
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
 use crate::ops::Gelu;
@@ -86,6 +87,12 @@ const CADENCE: Kind = {
 const OFFSET: Kind = {
     const EXPECTED: &str = r#"a number of tokens, such as "10M", or "after:RUN""#;
     Read(|value, at| parsed::<Offset>(value, at, EXPECTED), EXPECTED)
+};
+
+/// An [`Arrangement`].
+const ORDER: Kind = {
+    const EXPECTED: &str = r#""shuffled", "stored", "sorted:KEY", or "sorted:-KEY", the largest first"#;
+    Read(|value, at| parsed::<Arrangement>(value, at, EXPECTED), EXPECTED)
 };
 
 /// A length above 0, or a list of them.
@@ -172,15 +179,15 @@ pub(crate) const KEYS: &[Key] = &[
     key("start.optimizer", Choice(OptimizerStart::VARIANTS), "\"reset\"", Fixed,
         "`\"keep\"` takes the moments over; needs a checkpoint of ours"),
     key("start.data", Choice(DataStart::VARIANTS), "\"restart\"", Fixed,
-        "`\"continue\"`: begin behind the last sample of the checkpoint, in the same order; needs a checkpoint of \
-         ours and the same data, `data.seed` and sequence length"),
+        "`\"continue\"`: every source that was read from goes on where it stands, in the same order, and others begin; \
+         needs a checkpoint of ours and the same `data.seed` and `data.window`"),
 
     key("data.train", Texts, "required, or `data.mixture`", Free,
         "list of shards, prefixes or folders: Megatron `.bin/.idx`, llm.c `.bin`, `.npy`, `raw-u16:PATH`, \
          `raw-u32:PATH`; folders with what lies below them, through links; one file by two names is refused"),
-    key("data.mixture", Tables, NONE, Fixed,
+    key("data.mixture", Tables, NONE, Plan,
         "several sources instead, each with its share (below)"),
-    key("data.mixture[].name", Text, REQUIRED, Fixed,
+    key("data.mixture[].name", Text, REQUIRED, Plan,
         "name of the source in the log and in tables"),
     key("data.mixture[].paths", Texts, REQUIRED, Free,
         "its shards, as in `data.train`"),
@@ -192,17 +199,27 @@ pub(crate) const KEYS: &[Key] = &[
         "instead: its share of all tokens"),
     key("data.mixture[].fraction_phases", Phases, NONE, Plan,
         "how the fraction changes, as `[[schedule.phases]]`"),
+    key("data.mixture[].seed", Whole(FROM_0), "`data.seed`", Plan,
+        "key of its order, such as that of the run whose order replay shall follow"),
+    key("data.mixture[].order", ORDER, "\"shuffled\"", Plan,
+        "how it is read: windows `\"shuffled\"`, otherwise in each epoch; as they are `\"stored\"`; or documents \
+         `\"sorted:KEY\"` by a number each (below)"),
+    key("data.mixture[].subset", Tokens, NONE, Plan,
+        "of how many tokens of its order it consists, the first ones: an epoch is once through these"),
     key("data.mixture[].epochs", Number(ABOVE_0), "1, at the start of a run", Plan,
         "how often a run may read it"),
     key("data.mixture[].tokens", Tokens, NONE, Plan,
         "how many tokens a run may take of it"),
-    key("data.mixture[].offset", OFFSET, "the beginning", Fixed,
-        "where in its order a run begins: tokens, or `\"after:RUN\"`, behind what the newest checkpoint of RUN has read"),
+    key("data.mixture[].offset", OFFSET, "the beginning", Plan,
+        "where in its order it begins: tokens, or `\"after:RUN\"`, behind what the newest checkpoint of RUN has read"),
     key("data.mixture[].when_empty", Choice(WhenEmpty::VARIANTS), "\"refuse\"", Plan,
         "what becomes of a source that has given what it may: the run is `\"refuse\"`d before its first step; \
          `\"repeat\"`: it has no limit; `\"others\"`: they share what it had"),
     key("data.seq_len", Whole(SIZE), "all the model takes", Fixed,
         "tokens of a sequence"),
+    key("data.window", Whole(SIZE), "that of the run in `start.from` that is continued, else `data.seq_len`", Fixed,
+        "tokens of the windows that are shuffled, at least `data.seq_len`; one value for phases of any sequence length lets \
+         `start.data = \"continue\"` go on at a token (below)"),
     key("data.seed", Whole(FROM_0), "that of the run in `start.from`, else `seed`", Fixed,
         "key of the order in which samples are read"),
     key("data.split_seed", Whole(FROM_0), "that of the run in `start.from`, else `seed`", Fixed,

@@ -76,6 +76,7 @@ impl Config {
         // Whether the run that is continued has a last rate is known once it is opened: any rate stands in.
         let previous = self.start.as_ref().map(|_| self.schedule.lr);
         let check = |seq_len| {
+            self.window(seq_len)?;
             self.compile_schedule(seq_len, previous)?;
             self.quantities(seq_len)?;
             self.shares(seq_len, 0, self.data.untouched()).map(drop)
@@ -225,6 +226,7 @@ impl RawData {
             train: self.train.clone(),
             mixture,
             seq_len: self.seq_len,
+            window: self.window,
             seed: self.seed,
             split_seed: self.split_seed,
             overlap: self.overlap,

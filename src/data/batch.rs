@@ -1,7 +1,7 @@
 //! Samples as the model takes them.
 use rayon::prelude::*;
 
-use super::order::Order;
+use super::order::{Order, Piece};
 use crate::{Error, Result, stop};
 
 /// Tokens become i32 in a batch: larger vocabularies are cut here, so the casts below lose nothing.
@@ -12,17 +12,17 @@ const VOCAB_MAX: u32 = 1 << 31;
 pub struct Batch {
     /// Input tokens, `[B, T]`.
     pub tokens: Vec<i32>,
-    /// Targets [B, T]: `targets[b, t]` follows `tokens[b, t]` in the data.
+    /// Targets [B, T]: `targets[b, t]` follows `tokens[b, t]` in the data. It is `tokens[b, t + 1]`, too, but for the last
+    /// one of a piece, where a sample joins two windows.
     pub targets: Vec<i32>,
-    /// Windows [B, T + 1].
+    /// Pieces as they were read, at most [B, T + 1].
     windows: Vec<u32>,
 }
 
 /// Fills `batch` with the samples `first..first + sequences` of the training order. Any split of a range of samples
 /// into batches, over steps or over ranks, reads the same sequences. Refused when a token is not in `0..vocab`.
 pub fn fill_batch(order: &Order, first: u64, sequences: usize, vocab: u32, batch: &mut Batch) -> Result<()> {
-    let time = order.seq_len();
-    fill(time, sequences, vocab, batch, |i, out, vocab| order.read(sample(first, i)?, out, vocab))
+    fill(order.seq_len(), sequences, vocab, batch, |i| Ok((order, order.pieces(sample(first, i)?))))
 }
 
 /// As `fill_batch`, with windows in stored order: how validation reads.
@@ -33,21 +33,21 @@ pub fn fill_windows(
     vocab: u32,
     batch: &mut Batch,
 ) -> Result<()> {
-    let time = order.seq_len();
-    fill(time, sequences, vocab, batch, |i, out, vocab| order.read_window(sample(first, i)?, out, vocab))
+    let window = |i| Ok((order, vec![order.whole_window(sample(first, i)?)?]));
+    fill(order.seq_len(), sequences, vocab, batch, window)
 }
 
 fn sample(first: u64, i: usize) -> Result<u64> {
     first.checked_add(i as u64).ok_or_else(|| Error::refused(format!("sample {first} + {i} is past 2^64")))
 }
 
-/// `read(i, out, vocab)` gives window i of the batch, `time` + 1 tokens below `vocab`. A request to stop ends it between two.
-pub(super) fn fill(
+/// `row(i)` gives the pieces of row i of the batch, of `time` targets in all. A request to stop ends it between two.
+pub(super) fn fill<'a>(
     time: usize,
     sequences: usize,
     vocab: u32,
     batch: &mut Batch,
-    read: impl Fn(usize, &mut [u32], u32) -> Result<()> + Sync,
+    row: impl Fn(usize) -> Result<(&'a Order, Vec<Piece>)> + Sync,
 ) -> Result<()> {
     if sequences.checked_mul(time + 1).is_none() {
         return Err(Error::refused(format!(
@@ -59,14 +59,19 @@ pub(super) fn fill(
     batch.targets.resize(sequences * time, 0);
     let rows = batch.windows.par_chunks_mut(time + 1);
     let rows = rows.zip(batch.tokens.par_chunks_mut(time)).zip(batch.targets.par_chunks_mut(time));
-    rows.enumerate().try_for_each(|(i, ((window, tokens), targets))| {
+    rows.enumerate().try_for_each(|(i, ((window, mut tokens), mut targets))| {
         stop::check()?; // there may be a hundred thousand of them
-        read(i, window, vocab.min(VOCAB_MAX))?;
-        for (to, from) in tokens.iter_mut().zip(window.iter()) {
-            *to = *from as i32;
-        }
-        for (to, from) in targets.iter_mut().zip(window.iter().skip(1)) {
-            *to = *from as i32;
+        let (order, pieces) = row(i)?;
+        for piece in pieces {
+            let count = piece.targets as usize;
+            let read = &mut window[..=count];
+            order.read_piece(piece, read, vocab.min(VOCAB_MAX))?;
+            let (now, later) = tokens.split_at_mut(count);
+            now.iter_mut().zip(read.iter()).for_each(|(to, from)| *to = *from as i32);
+            tokens = later;
+            let (now, later) = targets.split_at_mut(count);
+            now.iter_mut().zip(&read[1..]).for_each(|(to, from)| *to = *from as i32);
+            targets = later;
         }
         Ok(())
     })

@@ -121,6 +121,11 @@ impl Sources {
         }
     }
 
+    /// Has the samples of each source begin where they do in phases that go on from others.
+    pub fn begin(&mut self, dealt: &Dealt) {
+        self.list.iter_mut().enumerate().for_each(|(i, source)| source.order.shift(dealt.shift(i)));
+    }
+
     /// Of the contents of all sources in order; of one source, that of its corpus.
     pub fn fingerprint(&self) -> u128 {
         if let [only] = &self.list[..] {
@@ -175,9 +180,9 @@ impl Mixture {
     pub fn fill(&mut self, sequences: usize, vocab: u32, batch: &mut Batch) -> Result<()> {
         let Self { sources, shares, left_out, cursor } = self;
         let turns: Vec<Turn> = (0..sequences).map(|_| sources.turn(shares, left_out, cursor)).collect();
-        fill(self.sources.seq_len(), sequences, vocab, batch, |i, out, vocab| {
-            let Turn { source, sample } = turns[i];
-            self.sources.list[source].order.read(sample, out, vocab)
+        let order = |i: usize| &self.sources.list[turns[i].source].order;
+        fill(self.sources.seq_len(), sequences, vocab, batch, |i| {
+            Ok((order(i), order(i).pieces(turns[i].sample)))
         })
     }
 }

@@ -4,6 +4,7 @@
 //! specs ──► source ──► shard (megatron, llmc, npy, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
 //! text, JSON ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
 //! ```
+mod arrangement;
 mod batch;
 mod claim;
 mod corpus;
@@ -29,8 +30,10 @@ mod permutation;
 mod progress;
 mod shard;
 mod shares;
+mod sorted;
 mod source;
 mod split;
+mod standing;
 mod text_tokenizer;
 mod token_bytes;
 mod tokenize;
@@ -43,6 +46,7 @@ mod verify;
 mod words;
 mod writer;
 
+pub use arrangement::Arrangement;
 pub use batch::{Batch, fill_batch, fill_windows};
 pub use corpus::Corpus;
 pub use dtype::{BadToken, Dtype};
@@ -54,12 +58,13 @@ pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
 pub use left_out::LeftOut;
 pub use made_with::{any_noted, check_tokenizer};
 pub use mixture::{Mixture, Source, Sources};
-pub use order::{Location, Order};
+pub use order::{Location, Order, OrderKey, Piece};
 pub use permutation::Permutation;
 pub use progress::Progress;
 pub use shard::{Format, Shard, prefix_of};
 pub use shares::{Cursor, Dealt, Shares, Turn};
 pub use split::{Excerpt, Place, Side, Split, Stream};
+pub use standing::Standing;
 pub use text_tokenizer::{END_OF_TEXT, TextTokenizer};
 pub use token_bytes::TokenBytes;
 pub use tokenize::{Each, tokenize_documents, tokenize_each};

@@ -47,11 +47,25 @@ struct Stretch {
 pub struct Dealt {
     /// Samples of the run.
     pub sample: u64,
-    /// Samples by source; their sum is `sample`.
+    /// Samples by source; their sum with `elsewhere` is `sample`.
     pub taken: Vec<u64>,
     /// Samples of its order that each source has passed over beside those; empty where none has passed over any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed: Vec<u64>,
+    /// Tokens of its order before sample 0 of each source; empty where there are none. They are from phases whose samples had
+    /// another length.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shift: Vec<u64>,
+    /// Tokens that each source has given in such phases beside `taken` samples, fewer than one has; empty where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rest: Vec<u64>,
+    /// Samples given by sources that are no longer there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub elsewhere: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A position in a run, and what the next choice depends on.
@@ -81,12 +95,47 @@ pub struct Turn {
 impl Dealt {
     /// Nothing, to so many sources.
     pub fn nothing(sources: usize) -> Self {
-        Self { sample: 0, taken: vec![0; sources], passed: Vec::new() }
+        Self { taken: vec![0; sources], ..Self::default() }
+    }
+
+    /// The same where it was given to sources that stand at these tokens of their orders and have given so many of them, in
+    /// samples of `seq_len`; `elsewhere` are samples of others.
+    pub fn standing(at: &[(u64, u64)], seq_len: u64, elsewhere: u64) -> Self {
+        let by_source = |of: fn(u64, u64, u64) -> u64| -> Vec<u64> {
+            at.iter().map(|(position, given)| of(*position, *given, seq_len)).collect()
+        };
+        let some = |list: Vec<u64>| if list.iter().all(|count| *count == 0) { Vec::new() } else { list };
+        let taken = by_source(|_, given, seq_len| given / seq_len);
+        Self {
+            sample: taken.iter().sum::<u64>() + elsewhere,
+            taken,
+            passed: some(by_source(|position, given, seq_len| {
+                (position / seq_len).saturating_sub(given / seq_len)
+            })),
+            shift: some(by_source(|position, _, seq_len| position % seq_len)),
+            rest: some(by_source(|_, given, seq_len| given % seq_len)),
+            elsewhere,
+        }
     }
 
     /// The sample of its order at which a source stands.
     pub fn position(&self, source: usize) -> u64 {
         self.taken[source] + self.passed.get(source).copied().unwrap_or(0)
+    }
+
+    /// Tokens of its order before sample 0 of a source.
+    pub fn shift(&self, source: usize) -> u64 {
+        self.shift.get(source).copied().unwrap_or(0)
+    }
+
+    /// The token of its order at which a source stands, in samples of `seq_len`.
+    pub fn token(&self, source: usize, seq_len: u64) -> u64 {
+        self.shift(source).saturating_add(self.position(source).saturating_mul(seq_len))
+    }
+
+    /// Tokens that a source has given.
+    pub fn given(&self, source: usize, seq_len: u64) -> u64 {
+        self.rest.get(source).copied().unwrap_or(0).saturating_add(self.taken[source].saturating_mul(seq_len))
     }
 }
 

@@ -61,9 +61,12 @@ impl Split {
 #[derive(Debug)]
 pub struct Stream {
     corpus: Arc<Corpus>,
-    /// `None`: everything, and each shard is one block. Otherwise the wanted side and one key per shard.
+    side: Side,
+    /// `None`: everything. Otherwise the wanted side and one key per shard.
     filter: Option<Filter>,
-    /// First block of each shard.
+    /// Documents of the side in an order that is not the stored one; blocks are of this list then.
+    ranked: Option<Vec<(u32, u32)>>,
+    /// First block of each shard, which is one block where everything is taken.
     first_block: Vec<usize>,
     /// Tokens of the side in blocks `0..=b`.
     ends: Vec<u64>,
@@ -125,6 +128,20 @@ impl Stream {
                 split.fraction
             )));
         }
+        Self::in_order(corpus, side, split, None)
+    }
+
+    /// The same with its documents as `ranking` has them.
+    pub fn ranked(corpus: Arc<Corpus>, side: Side, split: Split, ranking: Vec<(u32, u32)>) -> Result<Self> {
+        Self::in_order(corpus, side, split, Some(ranking))
+    }
+
+    fn in_order(
+        corpus: Arc<Corpus>,
+        side: Side,
+        split: Split,
+        mut ranked: Option<Vec<(u32, u32)>>,
+    ) -> Result<Self> {
         let filtered = side == Side::Validation || side == Side::Train && split.fraction > 0.0;
         let filter = filtered.then(|| Filter {
             validation: side == Side::Validation,
@@ -137,8 +154,16 @@ impl Stream {
             first_block.push(blocks);
             blocks += if filtered { shard.documents().div_ceil(BLOCK_DOCUMENTS) as usize } else { 1 };
         }
-        let mut stream = Self { corpus, filter, first_block, ends: Vec::new() };
-        let mut ends = if filtered {
+        if let Some(ranked) = &mut ranked {
+            let keeps = |&(shard, document): &(u32, u32)| {
+                filter.as_ref().is_none_or(|f| f.keeps(shard as usize, document.into()))
+            };
+            ranked.retain(keeps);
+            blocks = ranked.len().div_ceil(BLOCK_DOCUMENTS as usize);
+        }
+        let by_documents = filtered || ranked.is_some();
+        let mut stream = Self { corpus, side, filter, ranked, first_block, ends: Vec::new() };
+        let mut ends = if by_documents {
             (0..blocks).into_par_iter().map(|block| stream.block_tokens(block)).collect::<Result<Vec<_>>>()?
         } else {
             stream.corpus.shards().iter().map(Shard::tokens).collect()
@@ -159,6 +184,11 @@ impl Stream {
     /// Tokens in the stream, at least 1.
     pub fn tokens(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// Which documents they are of.
+    pub fn side(&self) -> Side {
+        self.side
     }
 
     /// The corpus it is a part of.
@@ -220,6 +250,19 @@ impl Stream {
     /// Where the tokens of a document lie in the stream; none where it is of the other side.
     pub fn positions_of(&self, shard: usize, document: u64) -> Result<Option<Range<u64>>> {
         let (start, end) = self.shard(shard)?.document(document)?;
+        if let Some(ranked) = &self.ranked {
+            let wanted = (shard as u32, document as u32);
+            let Some(rank) = ranked.iter().position(|ranked| *ranked == wanted) else { return Ok(None) };
+            let first = rank - rank % BLOCK_DOCUMENTS as usize;
+            let before =
+                (first / BLOCK_DOCUMENTS as usize).checked_sub(1).map_or(0, |block| self.ends[block]);
+            let lengths = ranked[first..rank].iter().map(|(shard, document)| {
+                let (start, end) = self.shard(*shard as usize)?.document((*document).into())?;
+                Ok(end - start)
+            });
+            let position = before + lengths.sum::<Result<u64>>()?;
+            return Ok(Some(position..position + (end - start)));
+        }
         let first = self.first_block.get(shard).copied().unwrap_or(0);
         let before = |block: usize| block.checked_sub(1).and_then(|b| self.ends.get(b)).copied().unwrap_or(0);
         let Some(filter) = &self.filter else {
@@ -263,6 +306,18 @@ impl Stream {
 
     /// Visits the pieces of a block that belong to the side until `visit` answers false.
     fn pieces(&self, block: usize, mut visit: impl FnMut(Piece) -> Result<bool>) -> Result<()> {
+        if let Some(ranked) = &self.ranked {
+            let of_block =
+                ranked.iter().skip(block * BLOCK_DOCUMENTS as usize).take(BLOCK_DOCUMENTS as usize);
+            for (shard, document) in of_block.map(|(shard, document)| (*shard as usize, u64::from(*document)))
+            {
+                let (start, end) = self.shard(shard)?.document(document)?;
+                if !visit(Piece { shard, document: Some(document), start, end })? {
+                    break;
+                }
+            }
+            return Ok(());
+        }
         // The last shard that starts at or before the block; every shard has at least one block.
         let shard = self.first_block.partition_point(|first| *first <= block).saturating_sub(1);
         let opened = self.shard(shard)?;

@@ -1,26 +1,23 @@
 //! What a checkpoint says of the samples that were dealt out to the sources of its run.
 use super::progress::{Account, Progress};
 use crate::checkpoint::RunState;
-use crate::data::{Dealt, Sources};
-use crate::schedule::BatchPlan;
+use crate::data::Dealt;
 use crate::{Error, Result};
 
-/// What a checkpoint says was dealt out; one source that leaves nothing out needs no account of its own.
-pub fn account(state: &RunState, sources: &Sources, batch: &BatchPlan) -> Result<Account> {
-    read_account(state, sources.list().len(), batch.samples_before(state.step))
-}
-
-/// As [`account`], of a run of so many sources whose steps took `samples`.
-fn read_account(state: &RunState, sources: usize, samples: u64) -> Result<Account> {
+/// What a checkpoint of a run of so many sources, whose steps took `samples`, says was dealt out; one source that leaves
+/// nothing out needs no account of its own.
+pub fn account(state: &RunState, sources: usize, samples: u64) -> Result<Account> {
     let sample = state.sample;
     let fits = |dealt: &Dealt| {
-        let sum: u128 = dealt.taken.iter().map(|taken| u128::from(*taken)).sum();
-        let passed = dealt.passed.is_empty() || dealt.passed.len() == sources;
-        dealt.taken.len() == sources && passed && sum == u128::from(dealt.sample) && dealt.sample <= sample
+        let sum =
+            dealt.taken.iter().map(|taken| u128::from(*taken)).sum::<u128>() + u128::from(dealt.elsewhere);
+        let by_source = [&dealt.passed, &dealt.shift, &dealt.rest];
+        let complete = by_source.into_iter().all(|list| list.is_empty() || list.len() == sources);
+        dealt.taken.len() == sources && complete && sum == u128::from(dealt.sample) && dealt.sample <= sample
     };
     let why = match Progress::read(state)?.mixture {
         None if sources == 1 => {
-            let at = |sample| Dealt { sample, taken: vec![sample], passed: Vec::new() };
+            let at = |sample| Dealt { sample, taken: vec![sample], ..Dealt::default() };
             let (origin, dealt) = (at(sample.saturating_sub(samples)), at(sample));
             return Ok(Account { from: 0, origin, dealt, earlier: Vec::new() });
         }
@@ -46,7 +43,7 @@ mod tests {
             let dealt = json!({ "sample": 24, "taken": dealt });
             json!({ "mixture": { "from": 1, "origin": { "sample": 8, "taken": origin }, "dealt": dealt } })
         };
-        let read = |sample, extra| super::read_account(&state(sample, extra), 2, 24);
+        let read = |sample, extra| super::account(&state(sample, extra), 2, 24);
         let good = read(24, account([6, 2], &[17, 7])).unwrap();
         assert_eq!((good.from, good.dealt.taken), (1, vec![17, 7]));
         for (sample, extra) in [
@@ -62,7 +59,7 @@ mod tests {
             assert_eq!(error.exit_code(), 1);
             assert!(error.to_string().contains("account of its 2 sources"), "{error}");
         }
-        let one = super::read_account(&state(24, Value::Null), 1, 16).unwrap();
+        let one = super::account(&state(24, Value::Null), 1, 16).unwrap();
         assert_eq!((one.origin.taken, one.dealt.taken), (vec![8], vec![24]));
     }
 }

@@ -2,17 +2,21 @@
 use super::account::account;
 use super::limits;
 use super::progress::{Account, Earlier};
-use super::run_config::saved_config;
+use super::run_config::{SavedKeys, saved_config};
 use super::session::Session;
 use super::skip::left_out;
+use super::source::OpenModel;
 use super::sources::open_sources;
-use crate::checkpoint::RunState;
+use super::standings::{GoesOn, check_order, go_on, standings, standings_of};
+use super::takeover::goes_on;
+use crate::checkpoint::Manifest;
 use crate::config::{Config, Data};
-use crate::data::{Cursor, Dealt, LeftOut, Shares, Source, Sources};
+use crate::data::{Cursor, Dealt, LeftOut, Shares, Source, Sources, Standing};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// The shares of the sources, and a position among them.
 pub struct Deal {
@@ -26,47 +30,57 @@ pub struct Deal {
     pub cursor: Cursor,
     /// The shares before these.
     pub earlier: Vec<Earlier>,
+    /// The sources before that are no longer there.
+    pub dropped: Vec<Standing>,
+    /// How these sources go on from those of a phase before, or from other ones.
+    pub goes_on: Option<GoesOn>,
 }
 
 impl Deal {
-    /// Of a run whose step 0 is at sample `sample` of the data: 0, or the position in `before`.
-    pub fn start(config: &Config, sources: &Sources, sample: u64, before: Option<&RunState>) -> Result<Self> {
-        let begins = limits::beginning(config, sources)?;
-        let origin = match before.filter(|_| sample > 0) {
-            None => begins,
-            Some(_) if !begins.passed.is_empty() => {
-                return Err(Error::refused(
-                    "data.mixture[].offset and start.data = \"continue\" both say where the data begin; remove one",
-                ));
-            }
-            Some(before) => account(before, sources, &config.batch.plan(sources.seq_len()))?.dealt,
+    /// Of a new run, whose sources begin where they are said to, or go on.
+    pub fn start(config: &Config, sources: &mut Sources, going: Option<GoesOn>) -> Result<Self> {
+        let origin = match &going {
+            None => limits::beginning(config, sources)?,
+            Some(going) => going.dealt.clone(),
         };
-        Self::at(config, sources, 0, origin, Vec::new())
+        let dropped = going.as_ref().map_or(Vec::new(), |going| going.dropped.clone());
+        Ok(Self { dropped, goes_on: going, ..Self::at(config, sources, 0, origin, Vec::new())? })
     }
 
-    /// Of a run that goes on from `state`. Under the shares it had, what was dealt out is computed again, and must be what
-    /// the checkpoint says; other shares, and another `data.skip`, begin here.
-    pub fn resume(config: &Config, sources: &Sources, state: &RunState) -> Result<Self> {
-        let seq_len = sources.seq_len();
-        let Account { from, origin, dealt, mut earlier } =
-            account(state, sources, &config.batch.plan(seq_len))?;
-        let left_out = left_out(&config.data.skip, sources)?;
+    /// Of a run that goes on from the checkpoint in `dir`. Under the shares it had, what was dealt out is computed again, and
+    /// must be what the checkpoint says; other shares, another `data.skip` and other sources begin here.
+    pub fn resume(
+        config: &Config,
+        sources: &mut Sources,
+        (manifest, dir): (&Manifest, &Path),
+    ) -> Result<Self> {
+        let (state, seq_len) = (&manifest.state, sources.seq_len());
+        let count = SavedKeys::of(&state.run_config)?.data.mixture.len().max(1);
+        let account = account(state, count, config.batch.plan(seq_len).samples_before(state.step))?;
+        if state.fingerprints.corpus != format!("{:032x}", sources.fingerprint()) {
+            return Self::with_other_sources(config, sources, (manifest, dir), account);
+        }
+        let noted = standings_of(manifest, dir, Some(sources))?;
+        sources.list().iter().zip(&noted).try_for_each(|(source, noted)| check_order(source, noted))?;
+        let dropped: Vec<_> = noted.into_iter().skip(count).collect();
+        let Account { from, origin, dealt, mut earlier } = account;
+        sources.begin(&dealt);
+        let left_out = left_out(&config.data, sources)?;
         let until = limits::end_of(config, sources, &origin);
         let shares = limits::shares(config, sources, &left_out, from, origin.clone(), until)?;
+        let goes_on = None;
         if !sources.are_mixed() && config.data.skip.is_empty() && dealt.passed.is_empty() {
             // The next sample is the next of the order.
-            return Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier });
+            return Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier, dropped, goes_on });
         }
         let before = saved_config(&state.run_config, &config.run_dir, &[])?;
         if before.data.skip != config.data.skip
             || limits::shares(&before, sources, &left_out, from, origin.clone(), until)? != shares
         {
             if from < state.step {
-                let steps = before.total_steps(seq_len);
-                let Data { mixture, skip, .. } = before.data;
-                earlier.push(Earlier { from, origin, steps, mixture, skip });
+                earlier.push(ended(&before, from, origin, seq_len));
             }
-            return Self::at(config, sources, state.step, dealt, earlier);
+            return Ok(Self { dropped, ..Self::at(config, sources, state.step, dealt, earlier)? });
         }
         let taken = shares.seek(state.sample).dealt().taken.clone();
         if taken != dealt.taken {
@@ -76,21 +90,59 @@ impl Deal {
                 dealt.taken
             )));
         }
-        Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
+        Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier, dropped, goes_on })
+    }
+
+    /// Known sources go on where they are, new ones begin, and the account of all others is kept.
+    fn with_other_sources(
+        config: &Config,
+        sources: &mut Sources,
+        (manifest, dir): (&Manifest, &Path),
+        account: Account,
+    ) -> Result<Self> {
+        let state = &manifest.state;
+        let going =
+            go_on(sources, standings_of(manifest, dir, None)?, |i| limits::begin(config, sources, i))?;
+        if going.dealt.sample != state.sample {
+            return Err(Error::refused(format!(
+                "the sources of the checkpoint have given {} samples, and the run is at {}; use the rewarm that wrote it",
+                going.dealt.sample, state.sample
+            )));
+        }
+        let before = saved_config(&state.run_config, &config.run_dir, &[])?;
+        let Account { from, origin, mut earlier, .. } = account;
+        if from < state.step {
+            earlier.push(ended(&before, from, origin, sources.seq_len()));
+        }
+        for chapter in earlier.iter_mut().filter(|chapter| chapter.corpus.is_none()) {
+            chapter.corpus = Some(state.fingerprints.corpus.clone());
+            chapter.train.clone_from(&before.data.train);
+        }
+        let deal = Self::at(config, sources, state.step, going.dealt.clone(), earlier)?;
+        Ok(Self { dropped: going.dropped.clone(), goes_on: Some(going), ..deal })
     }
 
     fn at(
         config: &Config,
-        sources: &Sources,
+        sources: &mut Sources,
         from: u64,
         dealt: Dealt,
         earlier: Vec<Earlier>,
     ) -> Result<Self> {
-        let left_out = left_out(&config.data.skip, sources)?;
+        sources.begin(&dealt);
+        let left_out = left_out(&config.data, sources)?;
         let until = limits::end_of(config, sources, &dealt);
         let shares = limits::shares(config, sources, &left_out, from, dealt.clone(), until)?;
-        Ok(Self { from, cursor: shares.at(dealt), shares, left_out, earlier })
+        let cursor = shares.at(dealt);
+        Ok(Self { from, cursor, shares, left_out, earlier, dropped: Vec::new(), goes_on: None })
     }
+}
+
+/// The shares of a configuration that held from a step on, of the sources that are there.
+fn ended(before: &Config, from: u64, origin: Dealt, seq_len: usize) -> Earlier {
+    let steps = before.total_steps(seq_len);
+    let Data { mixture, skip, .. } = before.data.clone();
+    Earlier { from, origin, steps, mixture, skip, corpus: None, train: Vec::new() }
 }
 
 /// What the sources of a mixture have given since the order of their data began.
@@ -111,11 +163,17 @@ impl Session {
     /// is in flight.
     pub(super) fn keep_deal(&mut self) {
         let (origin, dealt) = (self.mixture.shares().origin().clone(), self.mixture.dealt().clone());
+        let Dealt { passed, shift, rest, elsewhere, .. } = &dealt;
         let whole = self.mixture.left_out().iter().all(LeftOut::is_empty)
             && self.plan.earlier.is_empty()
-            && dealt.passed.is_empty();
+            && self.plan.dropped.is_empty()
+            && [passed, shift, rest].into_iter().all(Vec::is_empty)
+            && *elsewhere == 0;
         if self.mixture.sources().are_mixed() || !whole {
             let (from, earlier) = (self.plan.shares_from, self.plan.earlier.clone());
+            let dropped = self.plan.dropped.iter().cloned();
+            self.progress.standings = standings(self.mixture.sources(), &dealt);
+            self.progress.standings.extend(dropped);
             self.progress.mixture = Some(Account { from, origin, dealt, earlier });
         }
     }
@@ -128,8 +186,9 @@ impl Session {
         }
         let dealt = self.mixture.dealt();
         let given = sources.list().iter().enumerate().map(|(i, Source { name, order })| {
-            let tokens = dealt.taken[i] * order.seq_len() as u64;
-            (name.clone(), Given { tokens, epochs: dealt.position(i) as f64 / order.windows() as f64 })
+            let seq_len = order.seq_len() as u64;
+            let epochs = dealt.token(i, seq_len) as f64 / order.epoch_tokens() as f64;
+            (name.clone(), Given { tokens: dealt.given(i, seq_len), epochs })
         });
         let line = SourcesLine { step: self.state.step, sources: given.collect() };
         self.metrics.log(&line)
@@ -171,15 +230,19 @@ impl fmt::Display for SourceUse {
     }
 }
 
-/// The sources of a configuration, as a run of it would use them from the beginning of their data. Refused where they
-/// cannot be opened.
-pub fn source_uses(config: &Config, seq_len: usize) -> Result<Vec<SourceUse>> {
-    let sources = open_sources(config, seq_len)?;
-    let left_out = left_out(&config.data.skip, &sources)?;
-    let beginning = limits::beginning(config, &sources)?;
-    let end = config.batch.plan(seq_len).samples_before(config.total_steps(seq_len));
-    let shares = limits::shares(config, &sources, &left_out, 0, beginning, end)?;
-    Ok(uses(&sources, &shares, end))
+/// The sources of a configuration, as a new run of it would use them, from `source` where it starts from one; and why it would
+/// be refused, where it reads more of one than it may. Refused where they cannot be opened.
+pub fn source_uses(
+    config: &Config,
+    seq_len: usize,
+    source: Option<&OpenModel>,
+) -> Result<(Vec<SourceUse>, Option<Error>)> {
+    let mut sources = open_sources(config, seq_len)?;
+    let going = goes_on(config, &sources, source)?;
+    let Deal { shares, left_out, cursor, .. } = Deal::start(config, &mut sources, going)?;
+    let end = cursor.dealt().sample + config.batch.plan(seq_len).samples_before(config.total_steps(seq_len));
+    let refusal = limits::check(config, &sources, (&shares, &left_out), end, true).err();
+    Ok((uses(&sources, &shares, end), refusal))
 }
 
 /// Of a run that ends at sample `end` of its data.
@@ -189,12 +252,11 @@ fn uses(sources: &Sources, shares: &Shares, end: u64) -> Vec<SourceUse> {
     let mut uses = Vec::new();
     for (i, (source, due)) in sources.list().iter().zip(shares.due(end)).enumerate() {
         let (corpus, before) = (source.order.corpus(), origin.taken[i]);
-        let passed = origin.position(i) - before;
         uses.push(SourceUse {
             name: sources.are_mixed().then(|| source.name.clone()),
             tokens: corpus.tokens(),
             documents: corpus.documents(),
-            epochs: (due + passed as f64) / source.order.windows() as f64,
+            epochs: limits::epochs_at(origin, (i, &source.order), due),
             share: (due - before as f64) / samples,
         });
     }

@@ -9,17 +9,19 @@ use super::run_config::CONFIG;
 use super::skip::left_out;
 use super::source::OpenModel;
 use super::sources::{open_sources, tokenizer_path};
-use super::takeover::first_sample;
-use crate::checkpoint::{Disk, Fingerprints, MANIFEST, list_steps};
+use super::takeover::goes_on;
+use crate::checkpoint::{Disk, MANIFEST, list_steps};
 use crate::config::{Budget, Config};
 use crate::data::{Cursor, Dealt, LeftOut, Shares, Sources, Turn};
 use crate::schedule::BatchPlan;
 use crate::{Error, Result};
+use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The data of a run, step by step.
 pub struct History {
-    sources: Sources,
     batch: BatchPlan,
     /// Position in the data at step 0.
     first_sample: u64,
@@ -31,25 +33,37 @@ pub struct History {
     tokenizer: Option<PathBuf>,
 }
 
-/// A part of a run with shares of its own.
+/// A part of a run with shares, or sources, of its own.
 struct Chapter {
     /// Step before which it begins.
     from: u64,
+    /// Refused where its data are no longer there.
+    read: Result<Reading>,
+}
+
+/// What a part of a run reads.
+pub struct Reading {
+    /// Its sources.
+    pub sources: Arc<Sources>,
     shares: Shares,
     left_out: Vec<LeftOut>,
 }
 
-impl Chapter {
+impl Reading {
     /// The position before a sample of the run.
-    fn at(&self, sources: &Sources, sample: u64) -> Cursor {
+    fn at(&self, sample: u64) -> Cursor {
         if self.left_out.iter().all(LeftOut::is_empty) {
             return self.shares.seek(sample);
         }
         let mut cursor = self.shares.at(self.shares.origin().clone());
         while cursor.dealt().sample < sample {
-            sources.turn(&self.shares, &self.left_out, &mut cursor);
+            self.turn(&mut cursor);
         }
         cursor
+    }
+
+    fn turn(&self, cursor: &mut Cursor) -> Turn {
+        self.sources.turn(&self.shares, &self.left_out, cursor)
     }
 }
 
@@ -85,20 +99,18 @@ impl History {
             (None, Some(sizes)) => sizes,
             (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
         };
-        let seq_len = config.seq_len(&sizes)?;
-        let sources = open_sources(&config, seq_len)?;
-        let corpus = format!("{:032x}", sources.fingerprint());
-        let before = source.as_ref().and_then(OpenModel::manifest);
-        let fingerprints = Fingerprints { corpus, ..Fingerprints::default() };
-        let sample = first_sample(&config, seq_len, &fingerprints, before)?;
-        let deal = Deal::start(&config, &sources, sample, before.map(|manifest| &manifest.state))?;
+        let mut sources = open_sources(&config, config.seq_len(&sizes)?)?;
+        let going = goes_on(&config, &sources, source.as_ref())?;
+        let deal = Deal::start(&config, &mut sources, going)?;
+        let sample = deal.cursor.dealt().sample;
         let tokenizer = tokenizer_path(&config, &sources, source.as_ref())?;
         Self::of_deal(&config, sources, deal, (sample, 0), tokenizer)
     }
 
     /// Of a run whose newest checkpoint this is.
-    fn of_run(Kept { dir, state, config, sources }: Kept) -> Result<Self> {
-        let deal = Deal::resume(&config, &sources, &state)?;
+    fn of_run(Kept { dir, manifest, config, mut sources }: Kept) -> Result<Self> {
+        let deal = Deal::resume(&config, &mut sources, (&manifest, &dir))?;
+        let state = manifest.state;
         let first =
             state.sample.saturating_sub(config.batch.plan(sources.seq_len()).samples_before(state.step));
         let own = dir.join("tokenizer.json");
@@ -113,26 +125,17 @@ impl History {
         (first_sample, taken): (u64, u64),
         tokenizer: Option<PathBuf>,
     ) -> Result<Self> {
-        let seq_len = sources.seq_len();
+        let (seq_len, sources) = (sources.seq_len(), Arc::new(sources));
         let chapter = |earlier: &Earlier| {
-            let mut config = config.clone();
-            config.train = Budget::Steps(earlier.steps);
-            config.data.mixture.clone_from(&earlier.mixture);
-            let left_out = left_out(&earlier.skip, &sources)?;
-            let until = limits::end_of(&config, &sources, &earlier.origin);
-            let origin = earlier.origin.clone();
-            let shares = limits::shares(&config, &sources, &left_out, earlier.from, origin, until)?;
-            Ok(Chapter { from: earlier.from, shares, left_out })
+            let read = read_of(config, earlier, &sources);
+            let gone = |e: Error| e.within(&format!("the data of the run from step {} on", earlier.from + 1));
+            Chapter { from: earlier.from, read: read.map_err(gone) }
         };
-        let mut chapters = deal.earlier.iter().map(chapter).collect::<Result<Vec<_>>>()?;
-        chapters.push(Chapter { from: deal.from, shares: deal.shares, left_out: deal.left_out });
+        let mut chapters: Vec<Chapter> = deal.earlier.iter().map(chapter).collect();
+        let Deal { from, shares, left_out, .. } = deal;
+        chapters.push(Chapter { from, read: Ok(Reading { sources: sources.clone(), shares, left_out }) });
         let (batch, steps) = (config.batch.plan(seq_len), config.total_steps(seq_len));
-        Ok(Self { sources, batch, first_sample, chapters, taken, steps, tokenizer })
-    }
-
-    /// What is read.
-    pub fn sources(&self) -> &Sources {
-        &self.sources
+        Ok(Self { batch, first_sample, chapters, taken, steps, tokenizer })
     }
 
     /// Steps of the newest checkpoint, and of the whole run.
@@ -145,59 +148,62 @@ impl History {
         self.tokenizer.as_deref()
     }
 
-    /// What the rows of a step read, in order; the first step is 1, as in the log.
-    pub fn rows(&self, step: u64) -> Result<Vec<Turn>> {
+    /// What the rows of a step read, in order, and of which sources; the first step is 1, as in the log.
+    pub fn rows(&self, step: u64) -> Result<(&Sources, Vec<Turn>)> {
         if step == 0 || step > self.steps {
             return Err(Error::refused(format!(
                 "step {step} was asked for; the run has the steps 1 to {}, as its log counts them",
                 self.steps
             )));
         }
-        let chapter = self.chapter(step - 1)?;
-        let mut cursor = chapter.at(&self.sources, self.sample(step - 1));
-        let turn = |_| self.sources.turn(&chapter.shares, &chapter.left_out, &mut cursor);
-        Ok((0..self.batch.sequences(step - 1)).map(turn).collect())
+        let read = self.reading(step - 1)?;
+        let mut cursor = read.at(self.sample(step - 1));
+        let turns = (0..self.batch.sequences(step - 1)).map(|_| read.turn(&mut cursor)).collect();
+        Ok((&read.sources, turns))
     }
 
-    /// What the sources have given after so many steps, since the order of their data began.
-    pub fn given(&self, steps: u64) -> Result<Dealt> {
+    /// What the sources that are there after so many steps have given, since the order of their data began.
+    pub fn given(&self, steps: u64) -> Result<(&Sources, Dealt)> {
         if steps > self.steps {
             return Err(Error::refused(format!(
                 "step {steps} was asked for, and the run has {} steps; give at most that, or a longer train.steps",
                 self.steps
             )));
         }
-        let chapter = self.chapter(steps.saturating_sub(1))?;
-        Ok(chapter.at(&self.sources, self.sample(steps)).dealt().clone())
+        let read = self.reading(steps.saturating_sub(1))?;
+        Ok((&read.sources, read.at(self.sample(steps)).dealt().clone()))
     }
 
-    /// Calls `seen` with every step and row of the run that reads one of these windows of a source, and with the sample
-    /// that it is. `windows` are sorted.
+    /// Calls `seen` with the sources, the step and row, and the turn of every row of the run that reads a token of those that
+    /// `wanted` gives of sources: of one of them by its number, at positions of its side.
     pub fn readers(
         &self,
-        source: usize,
-        windows: &[u64],
-        mut seen: impl FnMut(u64, u64, u64) -> Result<()>,
+        wanted: impl Fn(&Sources) -> Result<Option<(usize, Vec<Range<u64>>)>>,
+        mut seen: impl FnMut(&Sources, u64, u64, Turn) -> Result<()>,
     ) -> Result<()> {
-        let order = &self.sources.list()[source].order;
-        let (mut epoch, mut wanted) = (None, Vec::new());
         for (i, chapter) in self.chapters.iter().enumerate() {
+            let read = chapter.read.as_ref().map_err(again)?;
             let end = self.chapters.get(i + 1).map_or(self.steps, |next| next.from);
-            let mut cursor = chapter.shares.at(chapter.shares.origin().clone());
+            let Some((source, positions)) = wanted(&read.sources)? else { continue };
+            let order = &read.sources.list()[source].order;
+            let mut samples = HashSet::new();
+            let mut known = 0..0; // epochs whose samples are among them
+            let mut cursor = read.shares.at(read.shares.origin().clone());
             for step in chapter.from..end {
                 for row in 0..self.batch.sequences(step) {
-                    let turn = self.sources.turn(&chapter.shares, &chapter.left_out, &mut cursor);
+                    let turn = read.turn(&mut cursor);
                     if turn.source != source {
                         continue;
                     }
-                    let now = turn.sample / order.windows();
-                    if epoch != Some(now) {
-                        epoch = Some(now);
-                        wanted = windows.iter().map(|window| order.sample_of(now, *window)).collect();
-                        wanted.sort_unstable();
+                    let (first, last) = order.epochs_of(&(turn.sample..turn.sample + 1));
+                    for epoch in first.max(known.end)..=last {
+                        let of_epoch =
+                            positions.iter().flat_map(|tokens| order.samples_of(epoch, tokens.clone()));
+                        samples.extend(of_epoch.flatten());
+                        known = first..epoch + 1;
                     }
-                    if wanted.binary_search(&turn.sample).is_ok() {
-                        seen(step + 1, row, turn.sample)?;
+                    if samples.contains(&turn.sample) {
+                        seen(&read.sources, step + 1, row, turn)?;
                     }
                 }
             }
@@ -205,19 +211,53 @@ impl History {
         Ok(())
     }
 
+    /// The sources that any part of the run reads, the present ones first; not those whose data are no longer there.
+    pub fn all_sources(&self) -> impl Iterator<Item = &Sources> {
+        self.chapters.iter().rev().filter_map(|chapter| Some(&*chapter.read.as_ref().ok()?.sources))
+    }
+
     /// The sample of the run with which a step, counted from 0, begins.
     fn sample(&self, step: u64) -> u64 {
         self.first_sample + self.batch.samples_before(step)
     }
 
-    /// The part of the run that a step, counted from 0, is in.
-    fn chapter(&self, step: u64) -> Result<&Chapter> {
-        self.chapters.iter().rfind(|chapter| chapter.from <= step).ok_or_else(|| {
+    /// What the part of the run reads that a step, counted from 0, is in.
+    fn reading(&self, step: u64) -> Result<&Reading> {
+        let chapter = self.chapters.iter().rfind(|chapter| chapter.from <= step).ok_or_else(|| {
             Error::refused(format!(
                 "the shares of the sources were changed after step {}, and a version of rewarm that kept no account of that \
                  saved the run: what its first steps read is not known; name a step directory from before",
                 self.chapters[0].from
             ))
-        })
+        })?;
+        chapter.read.as_ref().map_err(again)
     }
+}
+
+fn again(error: &Error) -> Error {
+    Error::refused(error.to_string())
+}
+
+/// What a part of a run that has ended read; `now` are the sources of the run, which it had unless it says so.
+fn read_of(config: &Config, earlier: &Earlier, now: &Arc<Sources>) -> Result<Reading> {
+    let mut config = config.clone();
+    config.train = Budget::Steps(earlier.steps);
+    config.data.mixture.clone_from(&earlier.mixture);
+    config.data.skip.clone_from(&earlier.skip);
+    let sources = match &earlier.corpus {
+        None => now.clone(),
+        Some(corpus) => {
+            config.data.train.clone_from(&earlier.train);
+            let mut sources = open_sources(&config, now.seq_len())?;
+            if *corpus != format!("{:032x}", sources.fingerprint()) {
+                return Err(Error::refused("its sources were replaced; restore them where they lay"));
+            }
+            sources.begin(&earlier.origin);
+            Arc::new(sources)
+        }
+    };
+    let left_out = left_out(&config.data, &sources)?;
+    let (origin, until) = (earlier.origin.clone(), limits::end_of(&config, &sources, &earlier.origin));
+    let shares = limits::shares(&config, &sources, &left_out, earlier.from, origin, until)?;
+    Ok(Reading { sources, shares, left_out })
 }

@@ -1,7 +1,8 @@
 //! How much each source of a mixture may give, and where it begins.
-use super::kept::Kept;
+use super::kept::newest;
+use super::standings::standings_of;
 use crate::config::{Config, MixtureSource, Offset, WhenEmpty};
-use crate::data::{Dealt, LeftOut, Order, Shares, Source, Sources};
+use crate::data::{Dealt, LeftOut, Order, Shares, Sources};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -40,13 +41,17 @@ fn limit(
     origin: &Dealt,
     once: bool,
 ) -> Option<u64> {
+    let seq_len = order.seq_len() as u64;
     let epochs = source.epochs.or(once.then_some(1.0)).map(|epochs| {
         // Written in decimals: 0.1 of 30 windows are 3.
-        let (position, end) = (origin.position(i), (epochs * order.windows() as f64 + 1e-6) as u64);
+        let windows = epochs * order.windows() as f64 + 1e-6;
+        let tokens = (windows * (order.epoch_tokens() / order.windows()) as f64) as u64;
+        let (position, end) = (origin.position(i), tokens.saturating_sub(origin.shift(i)) / seq_len);
         let ahead = position..end.max(position);
         origin.taken[i] + (ahead.end - ahead.start) - left_out.count(order, ahead)
     });
-    let tokens = source.tokens.map(|tokens| tokens.0 / order.seq_len() as u64);
+    let before = origin.rest.get(i).copied().unwrap_or(0);
+    let tokens = source.tokens.map(|tokens| tokens.0.saturating_sub(before) / seq_len);
     let repeats = source.when_empty == WhenEmpty::Repeat;
     epochs.into_iter().chain(tokens).min().filter(|_| !repeats)
 }
@@ -76,8 +81,7 @@ pub fn check(
         else {
             continue;
         };
-        let passed = (origin.position(i) - origin.taken[i]) as f64;
-        let epochs = (due + passed) / order.windows() as f64;
+        let epochs = epochs_at(origin, (i, order), due);
         return Err(Error::refused(format!(
             "the run would take {} tokens of data.mixture[{i}] ({:?}), which go to {epochs:.2} epochs of it, and it may give \
              {} ({}): give it a smaller share, or say what is meant by epochs = {:.0}, by when_empty = \"repeat\" (read it \
@@ -96,32 +100,54 @@ pub fn check(
     Ok(())
 }
 
+/// How often source `i` was gone through where it has given so many samples since the order began.
+pub fn epochs_at(origin: &Dealt, (i, order): (usize, &Order), given: f64) -> f64 {
+    let passed = (origin.position(i) - origin.taken[i]) as f64;
+    (origin.shift(i) as f64 + (given + passed) * order.seq_len() as f64) / order.epoch_tokens() as f64
+}
+
 /// Nothing dealt out, every source where its `offset` says. Refused where that is after a run that did not read the same in
 /// the same order.
 pub fn beginning(config: &Config, sources: &Sources) -> Result<Dealt> {
-    let mut dealt = config.data.untouched();
-    for (i, source) in config.data.mixture.iter().enumerate() {
-        let samples = match &source.offset {
-            None => continue,
-            Some(Offset::Tokens(tokens)) => tokens / sources.seq_len() as u64,
-            Some(Offset::After(run)) => position_after(run, &source.name, &sources.list()[i])?,
-        };
-        dealt.passed.resize(sources.list().len(), 0);
-        dealt.passed[i] = samples;
+    let at = (0..sources.list().len()).map(|i| Ok((begin(config, sources, i)?, 0)));
+    Ok(Dealt::standing(&at.collect::<Result<Vec<_>>>()?, sources.seq_len() as u64, 0))
+}
+
+/// The token of its order at which source `i` begins. Refused where the source ends before it.
+pub fn begin(config: &Config, sources: &Sources, i: usize) -> Result<u64> {
+    let (Some(source), seq_len) = (config.data.mixture.get(i), sources.seq_len() as u64) else {
+        return Ok(0);
+    };
+    let order = &sources.list()[i].order;
+    let token = match &source.offset {
+        None => return Ok(0),
+        Some(Offset::Tokens(tokens)) => tokens / seq_len * seq_len,
+        Some(Offset::After(run)) => position_after(run, &source.name, order)?,
+    };
+    let epochs = source.epochs.unwrap_or(1.0).max(1.0);
+    if source.when_empty != WhenEmpty::Repeat && token as f64 >= epochs * order.epoch_tokens() as f64 {
+        return Err(Error::refused(format!(
+            "data.mixture[{i}] ({:?}) shall begin at token {token}, and ends at token {} (an epoch of it has {}): lower its \
+             offset, or say how often it may be read (epochs)",
+            source.name,
+            (epochs * order.epoch_tokens() as f64) as u64,
+            order.epoch_tokens()
+        )));
     }
-    Ok(dealt)
+    Ok(token)
 }
 
 /// Where the newest checkpoint of a run stands in the same order.
-fn position_after(run: &str, name: &str, wanted: &Source) -> Result<u64> {
-    let kept =
-        Kept::newest(Path::new(run)).map_err(|e| e.within(&format!("offset of the source {name:?}")))?;
-    let same = |source: &Source| source.order.is_that_of(&wanted.order);
-    match kept.sources.list().iter().position(same) {
-        Some(source) => Ok(kept.account()?.dealt.position(source)),
+fn position_after(run: &str, name: &str, wanted: &Order) -> Result<u64> {
+    let of_source = |e: Error| e.within(&format!("offset of the source {name:?}"));
+    let (dir, manifest) = newest(Path::new(run)).map_err(of_source)?;
+    let standings = standings_of(&manifest, &dir, None).map_err(of_source)?;
+    match standings.iter().find(|standing| standing.key == wanted.key()) {
+        Some(standing) => Ok(standing.position),
         None => Err(Error::refused(format!(
             "the source {name:?} shall begin after {run}, which has not read it in the same order: contents, data.seed, \
-             data.seq_len and data.validation_fraction must be the same; give the offset in tokens instead"
+             data.window (by default data.seq_len) and data.validation_fraction must be the same; give the offset in tokens \
+             instead"
         ))),
     }
 }

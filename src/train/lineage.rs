@@ -5,7 +5,7 @@ use super::run_config::{SavedKeys, saved_config};
 use super::source::OpenModel;
 use super::sources::{evaluations, open_sources, split};
 use crate::checkpoint::{Disk, Manifest, RunState};
-use crate::config::{Config, Overlap};
+use crate::config::{Config, DataStart, Overlap};
 use crate::data::{Shard, SharedDocuments, Side, Sources, Split, Usage};
 use crate::{Error, Result};
 use std::path::Path;
@@ -25,7 +25,7 @@ pub fn is_of_run(manifest: &Manifest) -> bool {
 }
 
 /// Gives the order and the split of a new phase their keys where none are given: those of the run that it starts from,
-/// else `seed`.
+/// else `seed`; and its windows.
 pub fn settle_seeds(config: &mut Config, source: Option<&OpenModel>) -> Result<()> {
     let seed = config.seed;
     let of_run = source.and_then(OpenModel::manifest).filter(|manifest| is_of_run(manifest));
@@ -36,6 +36,16 @@ pub fn settle_seeds(config: &mut Config, source: Option<&OpenModel>) -> Result<(
             log::info!("{key} is {inherited}, that of the run in start.from; seed is {seed}");
         }
         given.get_or_insert(inherited);
+    }
+    settle_window(config, source)
+}
+
+/// Gives a phase that goes on in its data the windows of the run that it starts from, where it has none of its own.
+fn settle_window(config: &mut Config, source: Option<&OpenModel>) -> Result<()> {
+    let goes_on = config.start.as_ref().is_some_and(|start| start.data == DataStart::Continue);
+    if let (true, None, Some(manifest)) = (goes_on, config.data.window, source.and_then(OpenModel::manifest))
+    {
+        config.data.window = SavedKeys::of(&manifest.state.run_config)?.data.window;
     }
     Ok(())
 }

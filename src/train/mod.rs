@@ -25,6 +25,7 @@ mod session;
 mod skip;
 mod source;
 mod sources;
+mod standings;
 mod step;
 mod takeover;
 

@@ -16,7 +16,7 @@ use super::run_config::{CONFIG, wanted_config};
 use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
 use super::sources::{keep_tokenizer, resumed_fingerprint};
-use super::takeover::{check_optimizer, first_sample, tell_precision, tell_taken};
+use super::takeover::{check_optimizer, goes_on, tell_precision, tell_taken};
 use crate::backend;
 use crate::checkpoint::{RunLock, RunState, load_tensors};
 use crate::config::Config;
@@ -81,12 +81,12 @@ impl Session {
             (None, None) => return Err(Error::refused("no model: name a preset, its sizes, or start.from")),
         };
         source.as_ref().map_or(Ok(()), |source| keep_tokenizer(&config, source))?;
-        let parts = Parts::open(config, model_config, source.as_ref(), earlier.lr)?;
-        let seq_len = parts.sources.seq_len();
-        let sample = first_sample(&parts.config, seq_len, &parts.fingerprints, before)?;
+        let mut parts = Parts::open(config, model_config, source.as_ref(), earlier.lr)?;
+        let going = goes_on(&parts.config, &parts.sources, source.as_ref())?;
         let usage = usage_before(source.as_ref())?;
         lineage::check(&parts.config, &parts.sources, &parts.evaluations, &usage)?;
-        let deal = Deal::start(&parts.config, &parts.sources, sample, before.map(|m| &m.state))?;
+        let deal = Deal::start(&parts.config, &mut parts.sources, going)?;
+        let sample = deal.cursor.dealt().sample;
         let end = sample + parts.quantities.batch.samples_before(parts.quantities.steps);
         limits::check(&parts.config, &parts.sources, (&deal.shares, &deal.left_out), end, true)?;
         // Random numbers go on with the moments, so that a branch rounds as the run would have.
@@ -102,8 +102,9 @@ impl Session {
             parent: source.as_ref().map(|s| s.dir().display().to_string()),
             run_config: Value::Null, // once it is settled
             fingerprints: parts.fingerprints.clone(),
-            extra: Progress::after(earlier.lr, chain_steps, usage).to_json(),
+            extra: Progress::after(earlier.lr, chain_steps, usage.clone()).to_json(),
         };
+        deal.goes_on.iter().for_each(|going| going.tell(&parts.sources, &usage));
         if let Some(source) = &source {
             tell_taken(source, &parts.config, &state, chain_steps, parts.tokenizer.as_ref());
             tell_precision(source, parts.config.precision, keep)?;
@@ -146,13 +147,21 @@ impl Session {
             state.extra = progress.to_json();
         }
         let previous = progress.previous_lr;
-        let Resumed { config, before, reworded } =
+        let Resumed { config, before, reworded, other_data, corpus } =
             resumed_config(&state, run_dir, sets, allow.replan, previous)?;
-        let parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
+        let mut parts = Parts::open(config, manifest.model.clone(), Some(&source), previous)?;
         let was = &mut state.fingerprints.tokenizer;
         *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
+        if other_data || corpus.as_ref() == Some(&parts.fingerprints.corpus) {
+            state.fingerprints.corpus.clone_from(&parts.fingerprints.corpus);
+        }
         state.fingerprints.check(&parts.fingerprints)?;
-        let deal = Deal::resume(&parts.config, &parts.sources, &manifest.state)?;
+        let deal = Deal::resume(&parts.config, &mut parts.sources, (manifest, source.dir()))?;
+        if let Some(going) = &deal.goes_on {
+            let usage = progress.data_use.as_ref().expect("it was asked for");
+            lineage::check(&parts.config, &parts.sources, &parts.evaluations, usage)?;
+            going.tell(&parts.sources, usage);
+        }
         if let Some(before) = &before {
             replan::check(before, &parts, state.step, previous)?;
             let batch = &parts.quantities.batch;
@@ -240,6 +249,7 @@ impl Session {
                 quantities,
                 shares_from: deal.from,
                 earlier: deal.earlier,
+                dropped: deal.dropped,
             },
             progress,
             saved: (state.step > 0).then_some(state.step),

@@ -65,7 +65,10 @@ pub fn check_tokens(
     let (mut cursor, mut window) = (deal.cursor.clone(), vec![0; sources.seq_len() + 1]);
     for _ in 0..sequences.min(MOST) {
         let turn = sources.turn(&deal.shares, &deal.left_out, &mut cursor);
-        sources.list()[turn.source].order.read(turn.sample, &mut window, vocab)?;
+        let order = &sources.list()[turn.source].order;
+        for piece in order.pieces(turn.sample) {
+            order.read_piece(piece, &mut window[..=piece.targets as usize], vocab)?;
+        }
     }
     evaluations.iter().try_for_each(|set| set.check_tokens(vocab))
 }

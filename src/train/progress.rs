@@ -1,7 +1,7 @@
 //! What a run carries from step to step beside weights and counts: the `extra` of a checkpoint's manifest, typed.
 use crate::checkpoint::RunState;
 use crate::config::{MixtureSource, Skip};
-use crate::data::{Dealt, Usage};
+use crate::data::{Dealt, Standing, Usage};
 use crate::schedule::FeedbackState;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,12 @@ pub struct Earlier {
     /// What was left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip: Vec<Skip>,
+    /// The fingerprint of the contents of the sources, where they are not those of the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corpus: Option<String>,
+    /// The shards of the only source, where they are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub train: Vec<String>,
 }
 
 /// The state of a run that is no count of [`RunState`]. What is absent is not written, and what another version of the
@@ -63,6 +69,10 @@ pub struct Progress {
     /// Of a mixture; one source needs none, unless something of it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixture: Option<Account>,
+    /// Where the sources stand, in their order, and behind them those that the chain of phases has read from and that are no
+    /// longer there; of one source that nothing is to be said of, nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub standings: Vec<Standing>,
     /// Whether the checkpoint stays, however many come after it.
     #[serde(skip_serializing_if = "is_default")]
     pub milestone: bool,

@@ -16,11 +16,15 @@ use std::path::Path;
 
 /// A configuration that was accepted in place of that of the checkpoints up to a step.
 #[derive(Serialize, Deserialize)]
-struct Override {
+pub struct Override {
     run_id: String,
     /// The run's step at that time.
     step: u64,
-    run_config: Value,
+    /// As a manifest has it.
+    pub run_config: Value,
+    /// The fingerprint of the contents of its sources; that of the checkpoint in files of earlier versions.
+    #[serde(default)]
+    pub corpus: Option<String>,
 }
 
 /// What a resume goes on with.
@@ -31,6 +35,10 @@ pub struct Resumed {
     pub before: Option<Config>,
     /// Whether `config.toml` is to be written anew, since this version means something else by a word of it.
     pub reworded: bool,
+    /// Whether an override names other data than before.
+    pub other_data: bool,
+    /// The fingerprint of the data that an earlier override named.
+    pub corpus: Option<String>,
 }
 
 /// [`wanted_config`], refused where it differs from that of the run, whose newest checkpoint has `state`, in more than
@@ -45,13 +53,25 @@ pub fn resumed_config(
     let mut config = wanted_config(&state.run_config, run_dir, sets)?;
     config.settle_rates(previous)?;
     let accepted = accepted(run_dir, state)?;
-    let saved = &updated(accepted.as_ref().unwrap_or(&state.run_config))?;
+    let saved = &updated(accepted.as_ref().map_or(&state.run_config, |accepted| &accepted.run_config))?;
     config.head.chunk_rows = config.head.chunk_rows.or(SavedKeys::of(saved)?.head.chunk_rows);
     let (mut refused, mut replanned) = (Vec::new(), Vec::new());
-    for d in resume_differences(saved, &config.to_json()) {
+    let now = config.to_json();
+    let data = |config: &Value| ["/data/train", "/data/mixture"].map(|key| config.pointer(key).cloned());
+    let other_data = replan && data(saved) != data(&now);
+    let names = |config: &Value| -> Vec<Value> {
+        let sources = config.pointer("/data/mixture").and_then(Value::as_array).into_iter().flatten();
+        sources.map(|source| source["name"].clone()).collect()
+    };
+    let same_names = names(saved) == names(&now);
+    for d in resume_differences(saved, &now) {
         match d.kind {
             DifferenceKind::Free if d.key == "run_dir" => {} // moved, or named from another place
             DifferenceKind::Free => log::info!("{}: {} was {}", d.key, d.new, d.old),
+            DifferenceKind::Plan if same_names && d.key.ends_with("].offset") => refused.push(format!(
+                "{} is {} in the run and {} now, and the source has begun",
+                d.key, d.old, d.new
+            )),
             DifferenceKind::Plan if replan => {
                 replanned.push(format!("{} is {}, was {}", d.key, d.new, d.old))
             }
@@ -69,12 +89,14 @@ pub fn resumed_config(
         )));
     }
     replanned.iter().for_each(|line| log::info!("override: {line}"));
-    let before = (!replanned.is_empty()).then(|| saved_config(saved, run_dir, &[])).transpose()?;
-    Ok(Resumed { config, before, reworded: says_previous(&state.run_config) })
+    let replanned = other_data || !replanned.is_empty();
+    let before = replanned.then(|| saved_config(saved, run_dir, &[])).transpose()?;
+    let corpus = accepted.and_then(|accepted| accepted.corpus);
+    Ok(Resumed { config, before, reworded: says_previous(&state.run_config), other_data, corpus })
 }
 
-/// The configuration that was accepted by an override since the checkpoint was saved.
-pub fn accepted(run_dir: &Path, state: &RunState) -> Result<Option<Value>> {
+/// What was accepted by an override since the checkpoint was saved.
+pub fn accepted(run_dir: &Path, state: &RunState) -> Result<Option<Override>> {
     let path = run_dir.join(OVERRIDE);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
@@ -93,13 +115,14 @@ pub fn accepted(run_dir: &Path, state: &RunState) -> Result<Option<Value>> {
             state.step
         );
     }
-    Ok(Some(found.run_config))
+    Ok(Some(found))
 }
 
 /// Keeps an override for resumes before the next checkpoint, which carries it.
 pub fn accept(run_dir: &Path, state: &RunState) -> Result<()> {
-    let RunState { run_id, step, run_config, .. } = state.clone();
-    let text = serde_json::to_vec_pretty(&Override { run_id, step, run_config })
+    let RunState { run_id, step, run_config, fingerprints, .. } = state.clone();
+    let corpus = Some(fingerprints.corpus);
+    let text = serde_json::to_vec_pretty(&Override { run_id, step, run_config, corpus })
         .map_err(|e| Error::failed(format!("override: {e}")))?;
     write_whole(&run_dir.join(OVERRIDE), &text)
 }

@@ -30,7 +30,9 @@ pub struct SavedKeys {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct SavedData {
+    pub mixture: Vec<Value>,
     pub seq_len: Option<usize>,
+    pub window: Option<usize>,
     pub seed: Option<u64>,
     pub split_seed: Option<u64>,
     pub validation_fraction: Option<f64>,

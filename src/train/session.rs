@@ -6,7 +6,7 @@ use super::progress::{Earlier, Progress};
 use crate::backend::MemoryPlan;
 use crate::checkpoint::{RunLock, RunState};
 use crate::config::{Config, MilestoneSteps};
-use crate::data::Mixture;
+use crate::data::{Mixture, Standing};
 use crate::model::{Model, Workspace};
 use crate::ops::{AdamParam, Backend, GemmChoices};
 use crate::schedule::{Quantities, Schedule};
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub shares_from: u64,
     /// The shares before them.
     pub earlier: Vec<Earlier>,
+    /// The sources before that are no longer there.
+    pub dropped: Vec<Standing>,
     /// The steps whose checkpoints stay.
     pub milestones: MilestoneSteps,
 }

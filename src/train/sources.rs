@@ -3,7 +3,7 @@ use super::evaluate::Evaluation;
 use super::source::OpenModel;
 use crate::checkpoint::{Companions, NamedFile};
 use crate::config::{Config, HELDOUT, MixtureSource};
-use crate::data::{self, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
+use crate::data::{self, Arrangement, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -16,14 +16,20 @@ pub fn open_sources(config: &Config, time: usize) -> Result<Sources> {
     let split = split(config);
     let side = if split.fraction > 0.0 { Side::Train } else { Side::All };
     let sources = config.data.sources();
-    let mixed = sources.len() > 1;
-    let open = |(name, paths): (&str, &[String])| {
-        let order =
-            Corpus::open(paths).and_then(|c| Order::new(Arc::new(c), side, split, time, config.data_seed()));
+    let (mixed, window) = (sources.len() > 1, config.window(time)?);
+    let open = |(i, (name, paths)): (usize, (&str, &[String]))| {
+        let source = config.data.mixture.get(i);
+        let seed = source.and_then(|source| source.seed).unwrap_or(config.data_seed());
+        let arrangement = source.map_or(Arrangement::Shuffled, |source| source.order.clone());
+        let subset = source.and_then(|source| source.subset);
+        let order = Corpus::open(paths)
+            .and_then(|corpus| Order::arranged(Arc::new(corpus), side, split, (time, seed), arrangement))
+            .and_then(|order| if window == time { Ok(order) } else { order.windowed(window) })
+            .and_then(|order| if let Some(tokens) = subset { order.subset(tokens.0) } else { Ok(order) });
         let named = |e: Error| if mixed { e.within(&format!("source {name:?}")) } else { e };
         Ok(data::Source { name: name.to_owned(), order: order.map_err(named)? })
     };
-    Sources::new(sources.into_iter().map(open).collect::<Result<_>>()?)
+    Sources::new(sources.into_iter().enumerate().map(open).collect::<Result<_>>()?)
 }
 
 /// The validation sets of a configuration, for sequences of `time` tokens of a model with this tokenizer. Refused where it

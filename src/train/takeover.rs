@@ -1,61 +1,49 @@
 //! A run that starts from a checkpoint of another: what it takes over, where it goes on in its data, and what its precision
 //! makes of the weights.
-use super::lineage::{is_of_run, seeds_of};
-use super::run_config::SavedKeys;
+use super::limits;
+use super::lineage::is_of_run;
 use super::source::OpenModel;
-use crate::checkpoint::{Fingerprints, Manifest, RunState};
+use super::standings::{GoesOn, go_on, standings_of};
+use crate::checkpoint::RunState;
 use crate::config::{Config, DataStart, OptimizerStart};
-use crate::data::TextTokenizer;
+use crate::data::{Sources, TextTokenizer};
 use crate::model::Precision;
 use crate::{Error, Result};
-use serde_json::{Value, json};
 
-/// The position in the data of step 0: behind that of the checkpoint where `start.data` says so. Refused where the
-/// checkpoint's position means nothing in this run's data.
-pub fn first_sample(
-    config: &Config,
-    seq_len: usize,
-    fingerprints: &Fingerprints,
-    before: Option<&Manifest>,
-) -> Result<u64> {
+/// Where the sources of a phase go on, where `start.data` says that they do. Refused where none of them was read from before,
+/// or where their positions mean nothing in this run's order of them.
+pub fn goes_on(config: &Config, sources: &Sources, source: Option<&OpenModel>) -> Result<Option<GoesOn>> {
     let Some(start) = config.start.as_ref().filter(|start| start.data == DataStart::Continue) else {
-        return Ok(0);
+        return Ok(None);
     };
-    let Some(before) = before.filter(|before| is_of_run(before)) else {
+    let Some((manifest, dir)) = source
+        .and_then(|source| Some((source.manifest().filter(|manifest| is_of_run(manifest))?, source.dir())))
+    else {
         return Err(Error::refused(format!(
             "start.data is \"continue\", and {} has no position in the data; set start.data = \"restart\", or start \
              from a checkpoint of a run",
             start.from.display()
         )));
     };
-    let Manifest { model, state, .. } = before;
-    let saved = SavedKeys::of(&state.run_config)?.data;
-    let saved_seq_len = saved.seq_len.unwrap_or(model.max_position_embeddings);
-    let [seed, split_seed] = seeds_of(before)?;
-    let pairs: [(&str, Value, Value); 5] = [
-        ("the fingerprint of the corpus", json!(state.fingerprints.corpus), json!(fingerprints.corpus)),
-        ("data.seed", json!(seed), json!(config.data_seed())),
-        ("data.split_seed", json!(split_seed), json!(config.split_seed())),
-        ("data.seq_len", json!(saved_seq_len), json!(seq_len)),
-        (
-            "data.validation_fraction",
-            json!(saved.validation_fraction),
-            json!(config.data.validation_fraction),
-        ),
-    ];
-    let differences: Vec<String> = pairs
-        .into_iter()
-        .filter(|(_, was, is)| was != is)
-        .map(|(key, was, is)| format!("{key} is {was} in the run that is continued and {is} now"))
-        .collect();
-    if differences.is_empty() {
-        return Ok(state.sample);
+    let going =
+        go_on(sources, standings_of(manifest, dir, Some(sources))?, |i| limits::begin(config, sources, i))?;
+    if !going.known.contains(&true) {
+        return Err(Error::refused(format!(
+            "start.data is \"continue\", and no source is one that the run read from (the fingerprint of the corpus is {} \
+             there and {:032x} here); name its data, or set start.data = \"restart\"",
+            manifest.state.fingerprints.corpus,
+            sources.fingerprint()
+        )));
     }
-    Err(Error::refused(format!(
-        "start.data is \"continue\", and {}; its position in the data means nothing here: restore what changed, or set \
-         start.data = \"restart\"",
-        differences.join("; ")
-    )))
+    let offsets = config.data.mixture.iter().zip(&going.known);
+    if let Some((named, _)) = offsets.into_iter().find(|(named, known)| **known && named.offset.is_some()) {
+        return Err(Error::refused(format!(
+            "the source {:?} was read from before: its offset and start.data = \"continue\" both say where it begins; \
+             remove one",
+            named.name
+        )));
+    }
+    Ok(Some(going))
 }
 
 /// Says what becomes of weights, and of moments where they are kept, that come in another precision.

@@ -59,6 +59,11 @@ fn a_source_is_read_once_unless_it_is_said() {
         "epochs = ",
         "when_empty = \"others\"",
     ]);
+    let said = line(&dir, "plan DIR/free.toml");
+    said.ok();
+    for words in ["`rewarm train` will refuse this run", "data.mixture[1] (\"small\")", &epochs] {
+        assert!(said.err.contains(words), "{words:?} is missing in {}", said.err);
+    }
     assert_eq!(before, tree(dir.path()));
     for (name, small) in [
         ("less", "epochs = 0.5\nweight = 0.5"),

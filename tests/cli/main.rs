@@ -16,6 +16,7 @@ mod limits;
 mod lineage;
 mod mixture;
 mod model_dirs;
+mod phases;
 mod plan;
 mod refine;
 mod seen;

@@ -11,4 +11,5 @@ mod support;
 mod text;
 mod tokenize;
 mod tokenizers;
+mod windows;
 mod writers;

@@ -166,25 +166,62 @@ fn a_branch_goes_on_in_every_source() {
     assert_equal_runs(&dir.join("again"), &dir.join("branch"), "a branch, resumed");
 }
 
+/// Names and contents are the run's, unless an override says otherwise; then sources are known by their contents.
 #[test]
-fn other_sources_are_another_run() {
+fn other_sources_need_an_override() {
     let dir = mixed();
-    line(&dir, "train DIR/mixed.toml --set train.steps=5").ok();
+    line(&dir, "train DIR/mixed.toml --set train.steps=10").ok();
     let path = dir.join("run/config.toml");
     let text = fs::read_to_string(&path).unwrap();
-    let refuse = |from: &str, to: &str, words: &[&str]| {
+    dir.write("changed.bin", tokens(9, 3_000));
+    let edit = |from: &str, to: &str| {
         assert!(text.contains(from), "{from:?} is missing in {text}");
         fs::write(&path, text.replace(from, to)).unwrap();
+    };
+    let refuse = |from: &str, to: &str, how: &str, words: &[&str]| {
+        edit(from, to);
         let before = tree(&dir.join("run"));
-        line(&dir, "resume DIR/run --override").refused(words);
+        line(&dir, &format!("resume DIR/run{how}")).refused(words);
         assert_eq!(before, tree(&dir.join("run")), "{to}");
     };
-    refuse("more.bin", "elsewhere.bin", &["elsewhere.bin"]);
-    refuse("name = \"more\"", "name = \"else\"", &["data.mixture[1].name"]);
-    dir.write("changed.bin", tokens(9, 3_000));
-    refuse("more.bin", "changed.bin", &["fingerprint of the corpus"]);
+    refuse("more.bin", "elsewhere.bin", " --override", &["elsewhere.bin"]);
+    refuse("name = \"more\"", "name = \"else\"", "", &["data.mixture[1].name", "--override would take it"]);
+    refuse("more.bin", "changed.bin", "", &["fingerprint of the corpus"]);
+    // Contents that are replaced in their place are a mistake.
     fs::write(&path, &text).unwrap();
+    let more = fs::read(dir.join("more.bin")).unwrap();
+    dir.write("more.bin", tokens(9, 3_000));
+    line(&dir, "resume DIR/run --override").refused(&["fingerprint of the corpus"]);
+    dir.write("more.bin", more);
     fs::rename(dir.join("more.bin"), dir.join("moved.bin")).unwrap();
-    fs::write(&path, text.replace("more.bin", "moved.bin")).unwrap();
+    edit("more.bin", "moved.bin");
     line(&dir, "resume DIR/run").ok();
+
+    // One is dropped and one comes, under the name of the other; what was dropped comes back in a branch.
+    let dealt = account(&dir.join("run"), "step-0000000010")["dealt"]["taken"].clone();
+    let now = fs::read_to_string(&path).unwrap().replace("steps = 10", "steps = 20");
+    fs::write(&path, now.replace("moved.bin", "changed.bin")).unwrap();
+    let said = line(&dir, "resume DIR/run --override");
+    said.ok();
+    let stays =
+        format!("source more: dropped, stays at token {} of its order", 16 * dealt[1].as_u64().unwrap());
+    let goes_on = format!("source new: known, goes on at token {}", 16 * dealt[0].as_u64().unwrap());
+    for words in [&stays[..], &goes_on, "source more: new, begins at token 0"] {
+        assert!(said.err.contains(words), "{words:?} is missing in {}", said.err);
+    }
+    // Killed between the override and the next checkpoint, and behind that.
+    for step in [10, 15] {
+        copy(&dir.join("run"), &dir.join("again"));
+        forget_after(&dir.join("again"), step);
+        line(&dir, "resume DIR/again").ok();
+        assert_equal_runs(&dir.join("again"), &dir.join("run"), "other sources");
+        fs::remove_dir_all(dir.join("again")).unwrap();
+    }
+    let kept = &line(
+        &dir,
+        "branch DIR/run DIR/branch --set train.steps=5 --set data.mixture[1].paths=[\"raw-u16:DIR/moved.bin\"]",
+    );
+    kept.ok();
+    let known = stays.replace("dropped, stays at", "known, goes on at");
+    assert!(kept.err.contains(&known) && kept.err.contains("source more: dropped"), "{}", kept.err);
 }

@@ -2,7 +2,7 @@
 use crate::Result;
 use crate::cli::common::print_pretty;
 use crate::console::print;
-use crate::data::{Dealt, Source};
+use crate::data::Source;
 use crate::train::History;
 use clap::Args;
 use serde::Serialize;
@@ -29,6 +29,9 @@ pub struct MixArgs {
 #[derive(Serialize)]
 struct At {
     step: u64,
+    /// In the order of the run.
+    #[serde(skip)]
+    names: Vec<String>,
     sources: BTreeMap<String, Given>,
 }
 
@@ -51,19 +54,17 @@ pub fn run(args: &MixArgs) -> Result<()> {
         quarters
     };
     let wanted = if args.step.is_empty() { quarters() } else { args.step.clone() };
-    let counts = wanted.into_iter().map(|step| Ok(at(&history, step, &history.given(step)?)));
-    let counts = counts.collect::<Result<Vec<At>>>()?;
+    let counts = wanted.into_iter().map(|step| at(&history, step)).collect::<Result<Vec<At>>>()?;
     if args.json {
         return print_pretty(&counts);
     }
     let mut lines = String::new();
-    for At { step, sources } in &counts {
+    for At { step, names, sources } in &counts {
         lines += &format!("after step {step}\n");
         let all: u64 = sources.values().map(|given| given.samples).sum();
-        for source in history.sources().list() {
-            let Given { samples, tokens, epochs } = &sources[&source.name];
+        for name in names {
+            let Given { samples, tokens, epochs } = &sources[name];
             let share = 100.0 * *samples as f64 / all.max(1) as f64;
-            let name = &source.name;
             lines +=
                 &format!("  {name}: {samples} samples, {tokens} tokens, {epochs:.3} epochs, {share:.2} %\n");
         }
@@ -71,11 +72,13 @@ pub fn run(args: &MixArgs) -> Result<()> {
     print(&lines)
 }
 
-fn at(history: &History, step: u64, dealt: &Dealt) -> At {
-    let given = history.sources().list().iter().enumerate().map(|(i, Source { name, order })| {
-        let samples = dealt.taken[i];
-        let tokens = samples * order.seq_len() as u64;
-        (name.clone(), Given { samples, tokens, epochs: dealt.position(i) as f64 / order.windows() as f64 })
+fn at(history: &History, step: u64) -> Result<At> {
+    let (sources, dealt) = history.given(step)?;
+    let given = sources.list().iter().enumerate().map(|(i, Source { name, order })| {
+        let seq_len = order.seq_len() as u64;
+        let epochs = dealt.token(i, seq_len) as f64 / order.epoch_tokens() as f64;
+        (name.clone(), Given { samples: dealt.taken[i], tokens: dealt.given(i, seq_len), epochs })
     });
-    At { step, sources: given.collect() }
+    let names = sources.list().iter().map(|source| source.name.clone()).collect();
+    Ok(At { step, names, sources: given.collect() })
 }

@@ -2,12 +2,13 @@
 use crate::cli::common::print_pretty;
 use crate::config::Documents;
 use crate::console::print;
-use crate::data::{Excerpt, Order, Shard, TextTokenizer, Turn};
+use crate::data::{Excerpt, Order, Shard, Sources, TextTokenizer, Turn};
 use crate::train::{History, check_documents};
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::{self, Display, Formatter};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Arguments of `rewarm data where`.
@@ -89,7 +90,7 @@ fn rows(history: &History, step: u64, args: &WhereArgs) -> Result<Vec<Row>> {
         ))),
     });
     let tokenizer = tokenizer.transpose()?;
-    let turns = history.rows(step)?;
+    let (sources, turns) = history.rows(step)?;
     let count = turns.len();
     if let Some(row) = args.row.filter(|row| *row >= count as u64) {
         return Err(Error::refused(format!(
@@ -98,18 +99,18 @@ fn rows(history: &History, step: u64, args: &WhereArgs) -> Result<Vec<Row>> {
         )));
     }
     let wanted = turns.into_iter().zip(0..).filter(|(_, row)| args.row.is_none_or(|wanted| wanted == *row));
-    wanted.map(|(turn, row)| seen(history, step, row, turn, tokenizer.as_ref())).collect()
+    wanted.map(|(turn, row)| seen(sources, step, row, turn, tokenizer.as_ref())).collect()
 }
 
 fn seen(
-    history: &History,
+    sources: &Sources,
     step: u64,
     row: u64,
     turn: Turn,
     tokenizer: Option<&TextTokenizer>,
 ) -> Result<Row> {
     let Turn { source, sample } = turn;
-    let source = &history.sources().list()[source];
+    let source = &sources.list()[source];
     let part = |excerpt: &Excerpt| part(&source.order, *excerpt, tokenizer);
     let documents = source.order.excerpts(sample)?.iter().map(part).collect::<Result<_>>()?;
     let epoch = source.order.window_of(sample).0;
@@ -138,30 +139,43 @@ fn part(
 
 /// Every row of the run with a token of these documents; of what it reads, those parts.
 fn readers(history: &History, documents: &Documents) -> Result<Vec<Row>> {
-    let (source, shard) = history.sources().find_shard(&documents.shard)?;
-    let order = &history.sources().list()[source].order;
-    check_documents(documents, order.corpus().shards()[shard].documents())?;
-    let mut windows = Vec::new();
+    // The sources of some part of the run have the shard, or those of the present one say which shards there are.
+    let mut found =
+        history.all_sources().map(|sources| sources.find_shard(&documents.shard).map(|at| (sources, at)));
+    let first = found.next().ok_or_else(|| Error::refused("the data of the run are gone"))?;
+    let (sources, (source, shard)) = first.or_else(|why| found.find_map(Result::ok).ok_or(why))?;
+    let shard = &sources.list()[source].order.corpus().shards()[shard];
+    check_documents(documents, shard.documents())?;
+    let (name, mut is_read) = (shard.path().display().to_string(), false);
     for document in documents.range.clone() {
-        let Some(of_document) = order.windows_with(shard, document)? else {
-            return Err(Error::refused(format!(
-                "document {document} of {} is held out for validation: no step reads it",
-                documents.shard
-            )));
-        };
-        windows.extend(of_document);
+        is_read |= positions(sources, documents, document)?.is_some();
     }
-    windows.sort_unstable();
-    windows.dedup();
+    if !is_read {
+        return Err(Error::refused(format!(
+            "document {} of {} is held out for validation: no step reads it",
+            documents.range.start, documents.shard
+        )));
+    }
+    let wanted = |sources: &Sources| {
+        let Ok((source, _)) = sources.find_shard(&documents.shard) else { return Ok(None) };
+        let all = documents.range.clone().map(|document| positions(sources, documents, document));
+        let tokens = all.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        Ok(Some((source, tokens)))
+    };
     let mut rows = Vec::new();
-    let name = order.corpus().shards()[shard].path().display().to_string();
-    history.readers(source, &windows, |step, row, sample| {
-        let mut found = seen(history, step, row, Turn { source, sample }, None)?;
+    history.readers(wanted, |sources, step, row, turn| {
+        let mut found = seen(sources, step, row, turn, None)?;
         found.documents.retain(|part| part.shard == name && documents.range.contains(&part.document));
         rows.push(found);
         Ok(())
     })?;
     Ok(rows)
+}
+
+/// Where a document lies in the side that is trained on, if it does.
+fn positions(sources: &Sources, documents: &Documents, document: u64) -> Result<Option<Range<u64>>> {
+    let (source, shard) = sources.find_shard(&documents.shard)?;
+    sources.list()[source].order.positions_of(shard, document)
 }
 
 impl Display for Row {

@@ -12,6 +12,9 @@ seq_len = 512
 name = "code"
 paths = ["data/code"]
 weight = 3
+seed = 9
+order = "sorted:-quality"
+subset = "20M"
 epochs = 1.5
 tokens = "10M"
 offset = "after:runs/a"
@@ -113,6 +116,13 @@ fn mixtures_without_meaning_are_refused() {
         "data.mixture[1].paths",
         "name and paths",
     );
+    assert_refused(MIXED, &["data.mixture[0].order=random"], "data.mixture[0].order", "\"sorted:-KEY\"");
+    assert_refused(
+        MIXED,
+        &["data.window=256"],
+        "data.window is 256 and data.seq_len 512",
+        "raise data.window",
+    );
     assert_refused(MIXED, &["data.train=[\"x\"]"], "data.train and data.mixture", "source of the mixture");
     assert_refused(MIXED, &["train.steps=5000000000"], "5000000000 steps", "constant shares");
     let taken = "data.validation=[{name=\"heldout-code\", paths=[\"x\"]}]";
@@ -133,7 +143,7 @@ fn shares_are_of_the_plan_and_paths_are_free() {
         one("data.mixture[2].fraction_phases", DifferenceKind::Plan)
     );
     assert_eq!(kinds("data/code", "moved/code"), one("data.mixture[0].paths", DifferenceKind::Free));
-    assert_eq!(kinds("\"code\"", "\"rust\""), one("data.mixture[0].name", DifferenceKind::ChangesRun));
+    assert_eq!(kinds("\"code\"", "\"rust\""), one("data.mixture[0].name", DifferenceKind::Plan));
     let validation = "[[data.validation]]\nname = \"a\"\npaths = [\"b\"]\n[schedule]";
     let kinds = kinds("[schedule]", validation);
     assert!(!kinds.is_empty() && kinds.iter().all(|(_, kind)| *kind == DifferenceKind::Free), "{kinds:?}");

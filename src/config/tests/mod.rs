@@ -129,6 +129,7 @@ sequences = 4
 until = "1M"
 [data]
 train = ["data/pile"]
+window = 8192
 seed = 7
 split_seed = 8
 overlap = "allow"

@@ -85,7 +85,7 @@ fn the_help_of_a_resume_is_of_its_rules() {
             "seed",
         ),
         (free, "eval.*, checkpoint.*; on a cpu batch.micro", "data.validation[]"),
-        (plan, "data.mixture[].weight, data.mixture[].weight_phases, data.mixture[].fraction,", "name"),
+        (plan, "data.mixture, data.skip,", "name"),
         (plan, "optim.betas, optim.weight_decay,", "optim.eps"),
         (plan, "schedule.*, train.steps, train.tokens", "schedule.lr"),
         (plan, ", and between f32 and mixed train.precision", "train.ema"),

@@ -79,7 +79,7 @@ fn any_shares() -> impl Strategy<Value = Shares> {
         let stretch = (1u64..200, weights(sources));
         let taken = prop::collection::vec(0u64..1000, sources);
         (taken, prop::collection::vec(stretch, changes)).prop_map(|(taken, stretches)| {
-            let origin = Dealt { sample: taken.iter().sum(), taken, passed: Vec::new() };
+            let origin = Dealt { sample: taken.iter().sum(), taken, ..Dealt::default() };
             let mut first = origin.sample;
             let starts = stretches.iter().map(|(length, weights)| {
                 first += length;
@@ -177,4 +177,59 @@ proptest! {
         prop_assert_eq!(&shares.seek(shares.origin.sample + steps), &cursor);
         prop_assert_eq!(&shares.at(cursor.dealt().clone()), &cursor);
     }
+}
+
+/// The bar: two to eight sources of weights from 0.001 to 0.999 that change in the middle, in one plan and in one after the
+/// other, each from what was dealt out before it.
+#[test]
+fn a_hundred_thousand_samples_are_exact_at_every_prefix() {
+    let mut state = 1u64;
+    let mut below = |end: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % end
+    };
+    for sources in 2..=8 {
+        let mut origin = start(sources);
+        while origin.sample < 100_000 {
+            let first = origin.sample;
+            let mut weights = || (0..sources).map(|_| (1 + below(999)) as f64 / 1000.0).collect::<Vec<_>>();
+            let changes = [
+                (first, weights()),
+                (first + 7001, weights()),
+                (first + 7002, weights()),
+                (first + 19_001, weights()),
+            ];
+            let shares = Shares::new(origin.clone(), &changes).unwrap();
+            let mut cursor = shares.at(origin.clone());
+            let mut due: Vec<f64> = origin.taken.iter().map(|taken| *taken as f64).collect();
+            for s in first..first + 33_334 {
+                shares.next(&mut cursor);
+                let now = &changes.iter().rfind(|change| change.0 <= s).unwrap().1;
+                let sum: f64 = now.iter().sum();
+                for ((due, weight), taken) in due.iter_mut().zip(now).zip(&cursor.dealt().taken) {
+                    *due += weight / sum;
+                    assert!(
+                        (*taken as f64 - *due).abs() < 1.0 + 1e-6,
+                        "{sources} sources, sample {s}: {taken} {due}"
+                    );
+                }
+            }
+            origin = cursor.dealt().clone();
+        }
+    }
+}
+
+/// From one length of samples to another every source stays at its token.
+#[test]
+fn where_sources_stand_is_the_same_in_samples_of_any_length() {
+    let at = [(1000, 990), (37, 0), (0, 0), (64, 64)];
+    for seq_len in [1, 7, 8, 64, 5000] {
+        let dealt = Dealt::standing(&at, seq_len, 3);
+        let again: Vec<(u64, u64)> =
+            (0..4).map(|i| (dealt.token(i, seq_len), dealt.given(i, seq_len))).collect();
+        assert_eq!(again, at);
+        assert_eq!(dealt.sample, dealt.taken.iter().sum::<u64>() + 3);
+    }
+    let plain = Dealt { sample: 12, taken: vec![5, 7], ..Dealt::default() };
+    assert_eq!(Dealt::standing(&[(40, 40), (56, 56)], 8, 0), plain);
 }

@@ -4,10 +4,12 @@ use super::super::history::History;
 use super::super::open::Allow;
 use super::*;
 use crate::config::Config;
-use crate::data::ShardWriter;
+use crate::data::{ShardWriter, Sources, Turn};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
+
+mod chain;
 
 const TIME: usize = 8;
 const VOCAB: u32 = 4096;
@@ -115,8 +117,9 @@ fn resume(config: &Config, sets: &[&str], rewind: Option<u64>) -> Session {
 
 /// What is named, read from the shards.
 fn named(history: &History, step: u64, row: u64) -> Vec<u32> {
-    let turn = history.rows(step).unwrap()[row as usize];
-    let order = &history.sources().list()[turn.source].order;
+    let (sources, turns) = history.rows(step).unwrap();
+    let turn = turns[row as usize];
+    let order = &sources.list()[turn.source].order;
     let mut tokens = Vec::new();
     for excerpt in order.excerpts(turn.sample).unwrap() {
         let shard = &order.corpus().shards()[excerpt.place.shard];
@@ -154,7 +157,7 @@ fn a_mixture_through_resumes_changes_and_a_rewind() {
     let mut session = resume(&config, &[], None);
     train(&mut session, 150, &mut fed);
     // Without training, and before the first step, exactly what was given.
-    assert_eq!(planned.given(150).unwrap(), *session.mixture.dealt());
+    assert_eq!(planned.given(150).unwrap().1, *session.mixture.dealt());
     check(&planned, &fed);
     drop(session);
 
@@ -192,16 +195,20 @@ fn a_mixture_through_resumes_changes_and_a_rewind() {
     assert_eq!((fed.len() as u64, history.steps()), (session.state.sample, (430, 430)));
     assert!(session.mixture.dealt().position(1) > 10 * session.mixture.sources().list()[1].order.windows());
     check(&history, &fed);
-    assert_eq!(history.given(430).unwrap(), *session.mixture.dealt());
+    assert_eq!(history.given(430).unwrap().1, *session.mixture.dealt());
     readers_are_the_rows(&history);
 
     // What was left out, was: sample numbers in the steps under the first rule.
-    let windows = history.sources().list()[0].order.windows_with(1, 3).unwrap().unwrap_or(0..0);
+    let order = &history.rows(1).unwrap().0.list()[0].order;
+    let of_document = order.positions_of(1, 3).unwrap().unwrap_or(0..0);
+    let mut skipped: Vec<u64> = Vec::new();
+    for epoch in 0..30 {
+        skipped.extend(order.samples_of(epoch, of_document.clone()).into_iter().flatten());
+    }
     for step in 151..=300 {
-        for turn in history.rows(step).unwrap() {
-            let window = history.sources().list()[turn.source].order.window_of(turn.sample).1;
+        for turn in history.rows(step).unwrap().1 {
             assert!(turn.source != 1 || !(90..105).contains(&turn.sample), "step {step}");
-            assert!(turn.source != 0 || !windows.contains(&window), "step {step}");
+            assert!(turn.source != 0 || !skipped.contains(&turn.sample), "step {step}");
         }
     }
     assert!(session.mixture.dealt().passed.iter().all(|passed| *passed > 0), "{:?}", session.mixture.dealt());
@@ -210,19 +217,18 @@ fn a_mixture_through_resumes_changes_and_a_rewind() {
 /// The inverse, for every document of every shard.
 fn readers_are_the_rows(history: &History) {
     let (_, steps) = history.steps();
-    let rows: Vec<_> = (1..=steps).map(|step| history.rows(step).unwrap()).collect();
+    let rows: Vec<_> = (1..=steps).map(|step| history.rows(step).unwrap().1).collect();
     let mut read = 0;
-    for (i, source) in history.sources().list().iter().enumerate() {
+    for (i, source) in history.rows(1).unwrap().0.list().iter().enumerate() {
         for (s, shard) in source.order.corpus().shards().iter().enumerate() {
             for document in (0..shard.documents()).step_by(7) {
-                let Some(windows) = source.order.windows_with(s, document).unwrap() else { continue };
+                let Some(tokens) = source.order.positions_of(s, document).unwrap() else { continue };
                 let mut found = Vec::new();
-                let windows: Vec<u64> = windows.collect();
-                let seen = |step, row, sample| {
-                    found.push((step, row, sample));
+                let seen = |_: &Sources, step, row, turn: Turn| {
+                    found.push((step, row, turn.sample));
                     Ok(())
                 };
-                history.readers(i, &windows, seen).unwrap();
+                history.readers(|_| Ok(Some((i, vec![tokens.clone()]))), seen).unwrap();
                 let holds = |sample| {
                     let excerpts = source.order.excerpts(sample).unwrap();
                     excerpts.iter().any(|e| e.place.shard == s && e.place.document == document)
