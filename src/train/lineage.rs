@@ -37,14 +37,13 @@ pub fn settle_seeds(config: &mut Config, source: Option<&OpenModel>) -> Result<(
         }
         given.get_or_insert(inherited);
     }
-    settle_window(config, source)
+    settle_window(config, of_run)
 }
 
 /// Gives a phase that goes on in its data the windows of the run that it starts from, where it has none of its own.
-fn settle_window(config: &mut Config, source: Option<&OpenModel>) -> Result<()> {
+fn settle_window(config: &mut Config, of_run: Option<&Manifest>) -> Result<()> {
     let goes_on = config.start.as_ref().is_some_and(|start| start.data == DataStart::Continue);
-    if let (true, None, Some(manifest)) = (goes_on, config.data.window, source.and_then(OpenModel::manifest))
-    {
+    if let (true, None, Some(manifest)) = (goes_on, config.data.window, of_run) {
         config.data.window = SavedKeys::of(&manifest.state.run_config)?.data.window;
     }
     Ok(())
