@@ -4,11 +4,11 @@ use super::tokenizer::of_model;
 use crate::backend;
 use crate::config::Config;
 use crate::console::print;
-use crate::data::{self, Corpus, Side, Split, TextTokenizer};
+use crate::data::{self, Boundaries, Corpus, Side, Split, TextTokenizer};
 use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Backend, Shape};
-use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, inherit_seeds, validation_sets};
+use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, boundaries, inherit_seeds, validation_sets};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +60,7 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
         OpenModel::read(&args.model, |source| load(args, source, config.as_ref()))?;
     let time = workspace.shape.time;
     let known = tokenizer.as_ref().ok().and_then(Option::as_ref);
+    let documents = config.as_ref().map_or(Boundaries::IGNORED, |config| boundaries(config, known));
     let sets = match config {
         _ if !named.is_empty() => named
             .iter()
@@ -79,7 +80,7 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
     };
     check_tokenizers(tokenizer, &sets)?;
     for set in sets {
-        let result = set.run(&model, &mut *ops, &workspace)?;
+        let result = set.with_documents(documents)?.run(&model, &mut *ops, &workspace)?;
         if args.json { print_json(&result)? } else { print(&shown(&result))? }
     }
     Ok(())

@@ -228,6 +228,8 @@ impl RawData {
             seed: self.seed,
             split_seed: self.split_seed,
             overlap: self.overlap,
+            documents: self.documents,
+            positions: self.positions,
             validation_fraction: self.validation_fraction,
             tokenizer: self.tokenizer.clone(),
             skip: self.skip.clone(),

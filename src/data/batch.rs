@@ -14,6 +14,8 @@ pub struct Batch {
     pub tokens: Vec<i32>,
     /// Targets [B, T]: `targets[b, t]` follows `tokens[b, t]` in the data.
     pub targets: Vec<i32>,
+    /// Row of its sequence in which the document of each input token starts, [B, T]; empty where nobody looks.
+    pub documents: Vec<i32>,
     /// Windows [B, T + 1].
     windows: Vec<u32>,
 }

@@ -2,15 +2,17 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::batch::{Batch, fill};
 use super::corpus::Corpus;
+use super::documents::Boundaries;
 use super::left_out::LeftOut;
 use super::order::Order;
 use super::shard::{Shard, prefix_of};
 use super::shares::{Cursor, Dealt, Shares, Turn};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// A named part of the training data.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct Mixture {
     shares: Shares,
     left_out: Vec<LeftOut>,
     cursor: Cursor,
+    documents: Boundaries,
 }
 
 impl Sources {
@@ -137,7 +140,17 @@ impl Mixture {
     pub fn new(sources: Sources, shares: Shares, left_out: Vec<LeftOut>, cursor: Cursor) -> Self {
         assert_eq!(sources.list.len(), shares.sources(), "every source has its shares");
         assert_eq!(sources.list.len(), left_out.len(), "every source says what it leaves out");
-        Self { sources, shares, left_out, cursor }
+        Self { sources, shares, left_out, cursor, documents: Boundaries::IGNORED }
+    }
+
+    /// Batches say where documents start, where somebody looks.
+    pub fn with_documents(self, documents: Boundaries) -> Self {
+        Self { documents, ..self }
+    }
+
+    /// Who looks at documents.
+    pub fn documents(&self) -> Boundaries {
+        self.documents
     }
 
     /// The sources and how their documents are split.
@@ -173,11 +186,24 @@ impl Mixture {
     /// Fills `batch` with the next samples. Any split of a range of samples into batches, over steps or over ranks, reads
     /// the same sequences. Refused when a token is not in `0..vocab`.
     pub fn fill(&mut self, sequences: usize, vocab: u32, batch: &mut Batch) -> Result<()> {
-        let Self { sources, shares, left_out, cursor } = self;
+        let Self { sources, shares, left_out, cursor, .. } = self;
         let turns: Vec<Turn> = (0..sequences).map(|_| sources.turn(shares, left_out, cursor)).collect();
         fill(self.sources.seq_len(), sequences, vocab, batch, |i, out, vocab| {
             let Turn { source, sample } = turns[i];
             self.sources.list[source].order.read(sample, out, vocab)
+        })?;
+        batch.documents.clear();
+        if !self.documents.are_seen() {
+            return Ok(());
+        }
+        let time = self.sources.seq_len();
+        batch.documents.resize(sequences * time, 0);
+        let rows = batch.documents.par_chunks_mut(time).zip(batch.tokens.par_chunks(time));
+        rows.zip(&turns).try_for_each(|((starts, tokens), turn)| {
+            stop::check()?;
+            let order = &self.sources.list[turn.source].order;
+            self.documents.find(order.corpus(), &order.excerpts(turn.sample)?, tokens, starts);
+            Ok(())
         })
     }
 }

@@ -7,6 +7,7 @@
 mod batch;
 mod claim;
 mod corpus;
+mod documents;
 mod dtype;
 mod fast_bpe;
 mod fingerprint;
@@ -44,6 +45,7 @@ mod writer;
 
 pub use batch::{Batch, fill_batch, fill_windows};
 pub use corpus::Corpus;
+pub use documents::Boundaries;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;
 pub use input::{Documents, Format as TextFormat, InputOptions, Inputs, Tally};

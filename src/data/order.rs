@@ -111,7 +111,12 @@ impl Order {
 
     /// What the `seq_len` + 1 tokens of a sample are of, document by document.
     pub fn excerpts(&self, sample: u64) -> Result<Vec<Excerpt>> {
-        self.stream.excerpts(self.window_of(sample).1 * self.seq_len, self.seq_len + 1)
+        self.window_excerpts(self.window_of(sample).1)
+    }
+
+    /// The same of a window in stored order.
+    pub fn window_excerpts(&self, window: u64) -> Result<Vec<Excerpt>> {
+        self.stream.excerpts(window * self.seq_len, self.seq_len + 1)
     }
 
     /// Shard, document and offset of the first token of a sample. Refused when an index on the way is damaged.

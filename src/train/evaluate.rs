@@ -1,7 +1,7 @@
 //! Loss on named validation sets.
-use crate::data::{Corpus, Order, Side, Split, TextTokenizer, TokenBytes};
+use crate::data::{Boundaries, Corpus, Order, Side, Split, TextTokenizer, TokenBytes};
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{Backend, Ops, Shape, Work};
+use crate::ops::{Backend, Inputs, Ops, Shape, Work};
 use crate::stop;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -19,6 +19,7 @@ pub struct Evaluation {
     sequences: u64,
     /// Bytes of text by token, where the tokenizer is known.
     token_bytes: Option<TokenBytes>,
+    documents: Boundaries,
 }
 
 /// The result of one set.
@@ -55,7 +56,20 @@ impl Evaluation {
             .map_err(|e| Error::refused(format!("validation set {name:?}: {e}")))?;
         let all = order.windows();
         let sequences = if sequences == 0 { all } else { all.min(sequences as u64) };
-        Ok(Self { name: name.to_string(), part: (side, split), order, sequences, token_bytes })
+        Ok(Self {
+            name: name.to_string(),
+            part: (side, split),
+            order,
+            sequences,
+            token_bytes,
+            documents: Boundaries::IGNORED,
+        })
+    }
+
+    /// The same set, its documents treated as in the run that asks. Refused where they are looked at and not known.
+    pub fn with_documents(self, documents: Boundaries) -> Result<Self> {
+        documents.check(self.corpus()).map_err(|e| e.within(&format!("validation set {:?}", self.name)))?;
+        Ok(Self { documents, ..self })
     }
 
     /// Prepares it on the backend.
@@ -83,6 +97,17 @@ impl Evaluation {
         (i as u128 * self.order.windows() as u128 / self.sequences as u128) as u64
     }
 
+    /// Adds where the documents of sequence `i` start, whose tokens are the last ones there.
+    fn find_documents(&self, i: u64, tokens: &[i32], starts: &mut Vec<i32>) -> Result<()> {
+        if self.documents.are_seen() {
+            let known = starts.len();
+            starts.resize(tokens.len(), 0);
+            let excerpts = self.order.window_excerpts(self.window(i))?;
+            self.documents.find(self.corpus(), &excerpts, &tokens[known..], &mut starts[known..]);
+        }
+        Ok(())
+    }
+
     /// What it is read from.
     pub fn corpus(&self) -> &Corpus {
         self.order.corpus()
@@ -100,15 +125,17 @@ impl Evaluation {
         for first in (0..self.sequences).step_by(ws.shape.batch) {
             stop::check()?; // a device computes what was issued
             let shape = Shape { batch: ws.shape.batch.min((self.sequences - first) as usize), time };
-            let (mut tokens, mut targets) = (Vec::new(), Vec::new());
+            let (mut tokens, mut targets, mut starts) = (Vec::new(), Vec::new(), Vec::new());
             for i in 0..shape.batch as u64 {
                 self.order.read_window(self.window(first + i), &mut window, vocab)?;
                 let counted = self.token_bytes.as_ref().and_then(|table| table.sum(&window[1..]));
                 bytes = bytes.zip(counted).map(|(sum, more)| sum + more);
                 tokens.extend(window[..time].iter().map(|&t| t as i32));
                 targets.extend(window[1..].iter().map(|&t| t as i32));
+                self.find_documents(first + i, &tokens, &mut starts)?;
             }
-            ops.set_batch(&tokens, &targets, 0.0);
+            let documents = self.documents.of(&starts);
+            ops.set_inputs(Inputs { documents, ..Inputs::new(&tokens, &targets, 0.0) });
             ops.perform(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
             let rows = ops.read_stat(ws.loss, shape.rows())?;
             let sum = |rows: &[f32]| rows.iter().map(|&x| x as f64).sum::<f64>();

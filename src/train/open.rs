@@ -196,8 +196,17 @@ impl Session {
         (open, configure, lock): (impl FnOnce(DeviceName) -> Opened, bool, impl FnOnce() -> Result<RunLock>),
         load: impl FnOnce(&Model, &mut dyn Backend) -> Result<()>,
     ) -> Result<Self> {
-        let Parts { mut config, mut model, sources, evaluations, schedule, quantities, extra_files, .. } =
-            parts;
+        let Parts {
+            mut config,
+            mut model,
+            sources,
+            documents,
+            evaluations,
+            schedule,
+            quantities,
+            extra_files,
+            ..
+        } = parts;
         check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
         let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
         let device = open(config.device)?;
@@ -229,7 +238,7 @@ impl Session {
             model,
             workspace,
             ops,
-            mixture: Mixture::new(sources, deal.shares, deal.left_out, deal.cursor),
+            mixture: Mixture::new(sources, deal.shares, deal.left_out, deal.cursor).with_documents(documents),
             evaluations,
             params,
             plan: Plan {

@@ -168,8 +168,10 @@ impl Session {
             return Err(e);
         }
         let time = self.mixture.sources().seq_len();
-        let input =
-            Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
+        let input = Micro {
+            documents: self.mixture.documents().of(&batch.documents),
+            ..Micro::new(&batch.tokens, &batch.targets, time, self.config.batch.micro)
+        };
         let Settings { lr, decay_scale, betas, .. } = settings;
         let adam = AdamSettings { betas, ..self.config.optim.adam() };
         let update =

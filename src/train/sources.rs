@@ -3,7 +3,7 @@ use super::evaluate::Evaluation;
 use super::source::OpenModel;
 use crate::checkpoint::{Companions, NamedFile};
 use crate::config::{Config, HELDOUT, MixtureSource};
-use crate::data::{self, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
+use crate::data::{self, Boundaries, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,11 @@ fn warn_of_training_data(set: &str, corpus: &Corpus, sources: &Sources) {
 /// How the documents of every source are divided.
 pub fn split(config: &Config) -> Split {
     Split { fraction: config.data.validation_fraction, seed: config.split_seed() }
+}
+
+/// Who looks at the documents of a run whose tokenizer this is.
+pub fn boundaries(config: &Config, tokenizer: Option<&TextTokenizer>) -> Boundaries {
+    config.data.boundaries(tokenizer.and_then(|tokenizer| tokenizer.eod(None).ok()))
 }
 
 /// Where the run's tokenizer lies: the one that is configured, or that of the model started from, or of the data.

@@ -1,7 +1,7 @@
 //! One optimizer step.
 use crate::Result;
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{AdamParam, Backend, Ops, Outcome, Shape, Update, Work};
+use crate::ops::{AdamParam, Backend, Documents, Inputs, Ops, Outcome, Shape, Update, Work};
 
 /// The global batch `[sequences, time]` of a step and how many sequences are computed at once.
 #[derive(Clone, Copy)]
@@ -14,6 +14,15 @@ pub struct Micro<'a> {
     pub time: usize,
     /// Sequences of a micro-batch.
     pub batch: usize,
+    /// The documents that the tokens are of.
+    pub documents: Documents<'a>,
+}
+
+impl<'a> Micro<'a> {
+    /// Every sequence is one document.
+    pub fn new(tokens: &'a [i32], targets: &'a [i32], time: usize, batch: usize) -> Self {
+        Self { tokens, targets, time, batch, documents: Documents::NONE }
+    }
 }
 
 /// What a step reports.
@@ -76,7 +85,8 @@ pub fn issue_step(
     prepare_step(model, ops, ws, input.tokens.len() / input.time, input.batch, input.time);
     for (i, (tokens, targets)) in input.tokens.chunks(rows).zip(input.targets.chunks(rows)).enumerate() {
         let (shape, accumulate) = (Shape { batch: tokens.len() / input.time, time: input.time }, i > 0);
-        ops.set_batch(tokens, targets, scale);
+        let documents = input.documents.part(i * rows..i * rows + tokens.len());
+        ops.set_inputs(Inputs { documents, ..Inputs::new(tokens, targets, scale) });
         let work = Work::MicroBatch { shape, accumulate };
         ops.perform(work, &mut |ops| micro_batch(model, ops, ws, shape, accumulate));
         ops.keep_losses(ws.loss, shape.rows());

@@ -2,6 +2,7 @@
 //! `cargo test --release --test data`.
 mod bytes;
 mod cli;
+mod documents;
 mod foreign;
 mod inputs;
 mod mixture;

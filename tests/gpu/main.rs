@@ -2,6 +2,7 @@
 mod bits;
 mod chunk;
 mod decode;
+mod documents;
 mod drive;
 mod ema;
 mod epilogues;

@@ -3,6 +3,7 @@
 //!
 //! `SEED=` repeats a random test, `KILLS=` sets the length of the soak.
 mod branch;
+mod documents;
 mod ema;
 mod feedback;
 mod milestones;

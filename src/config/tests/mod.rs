@@ -132,6 +132,8 @@ train = ["data/pile"]
 seed = 7
 split_seed = 8
 overlap = "allow"
+documents = "isolate"
+positions = "reset"
 [schedule]
 name = "wsd"
 lr = 1e-3
