@@ -60,7 +60,11 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
         OpenModel::read(&args.model, |source| load(args, source, config.as_ref()))?;
     let time = workspace.shape.time;
     let known = tokenizer.as_ref().ok().and_then(Option::as_ref);
-    let documents = config.as_ref().map_or(Boundaries::IGNORED, |config| boundaries(config, known));
+    let documents = match &config {
+        Some(config) => boundaries(config, known),
+        None => Boundaries::new(false, false, known.and_then(|tokenizer| tokenizer.eod(None).ok())),
+    };
+    let weighted = config.as_ref().is_some_and(|config| config.data.loss_weights);
     let sets = match config {
         _ if !named.is_empty() => named
             .iter()
@@ -80,7 +84,8 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
     };
     check_tokenizers(tokenizer, &sets)?;
     for set in sets {
-        let result = set.with_documents(documents)?.run(&model, &mut *ops, &workspace)?;
+        let result =
+            set.with_documents(documents)?.with_weights(weighted)?.run(&model, &mut *ops, &workspace)?;
         if args.json { print_json(&result)? } else { print(&shown(&result))? }
     }
     Ok(())
@@ -89,8 +94,11 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
 fn shown(r: &EvalResult) -> String {
     let error = r.standard_error.map_or(String::new(), |e| format!(" ± {e:.4}"));
     let bytes = r.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
+    let ends = r.by_end.map_or(String::new(), |by| {
+        format!("  ends of texts {:.4}, the rest {:.4}", by.loss_end_of_text, by.loss_within_text)
+    });
     format!(
-        "{}: loss {:.4}{error}  perplexity {:.2}{bytes}  ({} tokens)",
+        "{}: loss {:.4}{error}  perplexity {:.2}{bytes}{ends}  ({} tokens)",
         r.eval, r.loss, r.perplexity, r.tokens
     )
 }

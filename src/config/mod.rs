@@ -235,6 +235,7 @@ impl Config {
                 overlap: self.data.overlap,
                 documents: self.data.documents,
                 positions: self.data.positions,
+                loss_weights: self.data.loss_weights,
                 validation_fraction: self.data.validation_fraction,
                 tokenizer: self.data.tokenizer.clone(),
                 skip: self.data.skip.clone(),

@@ -129,6 +129,9 @@ pub struct RawData {
     /// Where positions are counted from; left out likewise.
     #[serde(skip_serializing_if = "is_default")]
     pub positions: PositionMode,
+    /// Whether losses are weighted; left out where they are not, as in runs from before the key.
+    #[serde(skip_serializing_if = "is_default")]
+    pub loss_weights: bool,
     /// Share of training documents set aside.
     pub validation_fraction: f64,
     /// `tokenizer.json`, or the folder that has it.

@@ -127,6 +127,8 @@ pub struct Data {
     pub documents: DocumentMode,
     /// Where positions are counted from.
     pub positions: PositionMode,
+    /// Whether losses are weighted by the planes beside the shards.
+    pub loss_weights: bool,
     /// Share of the training documents set aside as the validation set [`super::HELDOUT`], or, of every source of a mixture,
     /// [`MixtureSource::heldout`]; in `0..1`.
     pub validation_fraction: f64,

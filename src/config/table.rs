@@ -215,6 +215,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.positions", Choice(PositionMode::VARIANTS), "\"continue\"", Fixed,
         "where positions are counted from: `\"continue\"`, the start of the sequence; `\"reset\"`, that of the \
          document"),
+    key("data.loss_weights", Flag, "false", Fixed,
+        "whether targets count by the planes of weights beside the shards, `PREFIX.weights` (below)"),
     key("data.validation_fraction", Number(BELOW_1), "0", Fixed,
         "share of the training documents held out as the set `heldout`; of every source of a mixture as \
          `heldout-NAME`"),

@@ -230,6 +230,7 @@ impl RawData {
             overlap: self.overlap,
             documents: self.documents,
             positions: self.positions,
+            loss_weights: self.loss_weights,
             validation_fraction: self.validation_fraction,
             tokenizer: self.tokenizer.clone(),
             skip: self.skip.clone(),

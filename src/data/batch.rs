@@ -8,7 +8,7 @@ use crate::{Error, Result, stop};
 const VOCAB_MAX: u32 = 1 << 31;
 
 /// B sequences of T tokens and the tokens that follow each. Reused from step to step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Input tokens, `[B, T]`.
     pub tokens: Vec<i32>,
@@ -16,6 +16,8 @@ pub struct Batch {
     pub targets: Vec<i32>,
     /// Row of its sequence in which the document of each input token starts, [B, T]; empty where nobody looks.
     pub documents: Vec<i32>,
+    /// Weight of each target, [B, T]; empty where each is 1.
+    pub weights: Vec<f32>,
     /// Windows [B, T + 1].
     windows: Vec<u32>,
 }

@@ -30,6 +30,11 @@ impl Boundaries {
         self.isolate || self.reset
     }
 
+    /// The token that ends a text, where it is known.
+    pub fn end_of_text(&self) -> Option<i32> {
+        self.end
+    }
+
     /// Refused where the documents of a corpus are looked at and not known.
     pub fn check(&self, corpus: &Corpus) -> Result<()> {
         let unknown = |shard: &&Shard| self.are_seen() && self.end.is_none() && !shard.has_index();

@@ -12,6 +12,7 @@ use super::left_out::LeftOut;
 use super::order::Order;
 use super::shard::{Shard, prefix_of};
 use super::shares::{Cursor, Dealt, Shares, Turn};
+use super::weights::LossWeights;
 use crate::{Error, Result, stop};
 
 /// A named part of the training data.
@@ -39,6 +40,8 @@ pub struct Mixture {
     left_out: Vec<LeftOut>,
     cursor: Cursor,
     documents: Boundaries,
+    /// Of every source; none where each target has weight 1.
+    weights: Vec<Option<LossWeights>>,
 }
 
 impl Sources {
@@ -140,12 +143,17 @@ impl Mixture {
     pub fn new(sources: Sources, shares: Shares, left_out: Vec<LeftOut>, cursor: Cursor) -> Self {
         assert_eq!(sources.list.len(), shares.sources(), "every source has its shares");
         assert_eq!(sources.list.len(), left_out.len(), "every source says what it leaves out");
-        Self { sources, shares, left_out, cursor, documents: Boundaries::IGNORED }
+        Self { sources, shares, left_out, cursor, documents: Boundaries::IGNORED, weights: Vec::new() }
     }
 
     /// Batches say where documents start, where somebody looks.
     pub fn with_documents(self, documents: Boundaries) -> Self {
         Self { documents, ..self }
+    }
+
+    /// Batches have the weights of targets: those of each source, where it has some.
+    pub fn with_weights(self, weights: Vec<Option<LossWeights>>) -> Self {
+        Self { weights, ..self }
     }
 
     /// Who looks at documents.
@@ -192,18 +200,38 @@ impl Mixture {
             let Turn { source, sample } = turns[i];
             self.sources.list[source].order.read(sample, out, vocab)
         })?;
+        self.annotate(&turns, batch)
+    }
+
+    /// What goes with the tokens: where documents start, and the weights of targets, as far as anybody asks.
+    fn annotate(&self, turns: &[Turn], batch: &mut Batch) -> Result<()> {
+        let time = self.sources.seq_len();
+        let [documents, weights] = [self.documents.are_seen(), !self.weights.is_empty()];
         batch.documents.clear();
-        if !self.documents.are_seen() {
+        batch.documents.resize(if documents { batch.tokens.len() } else { 0 }, 0);
+        batch.weights.clear();
+        batch.weights.resize(if weights { batch.tokens.len() } else { 0 }, 1.0);
+        if !documents && !weights {
             return Ok(());
         }
-        let time = self.sources.seq_len();
-        batch.documents.resize(sequences * time, 0);
-        let rows = batch.documents.par_chunks_mut(time).zip(batch.tokens.par_chunks(time));
-        rows.zip(&turns).try_for_each(|((starts, tokens), turn)| {
+        let mut starts = batch.documents.chunks_mut(time);
+        let mut weights = batch.weights.chunks_mut(time);
+        let rows: Vec<_> = turns
+            .iter()
+            .zip(batch.tokens.chunks(time))
+            .map(|row| (row, starts.next(), weights.next()))
+            .collect();
+        rows.into_par_iter().try_for_each(|((turn, tokens), starts, weights)| {
             stop::check()?;
             let order = &self.sources.list[turn.source].order;
-            self.documents.find(order.corpus(), &order.excerpts(turn.sample)?, tokens, starts);
-            Ok(())
+            let excerpts = order.excerpts(turn.sample)?;
+            if let Some(starts) = starts {
+                self.documents.find(order.corpus(), &excerpts, tokens, starts);
+            }
+            match (weights, self.weights.get(turn.source)) {
+                (Some(to), Some(Some(weights))) => weights.fill(&excerpts, to),
+                _ => Ok(()),
+            }
         })
     }
 }

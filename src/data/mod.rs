@@ -40,6 +40,7 @@ mod train_bpe;
 mod usage;
 mod verdict;
 mod verify;
+mod weights;
 mod words;
 mod writer;
 
@@ -66,4 +67,5 @@ pub use tokenized::TokenizedInfo;
 pub use train_bpe::{VOCAB_MIN, train_bpe};
 pub use usage::{SharedDocuments, Usage};
 pub use verify::{Fault, Verification, verify};
+pub use weights::LossWeights;
 pub use writer::ShardWriter;

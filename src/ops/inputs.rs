@@ -10,6 +10,9 @@ pub struct Inputs<'a> {
     pub targets: &'a [i32],
     /// Gradients are those of the sum of the losses times this.
     pub scale: f32,
+    /// The weight of each target in the gradient, beside the scale: 0 masks it (its loss is 0), and with a negative one its
+    /// loss is that of not predicting it ([`crate::ops::Op::CrossEntropy`]). Empty where each is 1.
+    pub weights: &'a [f32],
     /// The documents that the tokens are of.
     pub documents: Documents<'a>,
 }
@@ -17,7 +20,7 @@ pub struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     /// Every sequence is one document.
     pub fn new(tokens: &'a [i32], targets: &'a [i32], scale: f32) -> Self {
-        Self { tokens, targets, scale, documents: Documents::NONE }
+        Self { tokens, targets, scale, weights: &[], documents: Documents::NONE }
     }
 }
 

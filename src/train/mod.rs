@@ -44,4 +44,4 @@ pub use session::Session;
 pub(crate) use skip::check as check_documents;
 pub(crate) use source::OpenModel;
 pub(crate) use sources::{boundaries, validation_sets};
-pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};
+pub use step::{ByEnd, Issued, Micro, StepResult, finish_step, issue_step, train_step};

@@ -15,7 +15,7 @@ use super::rewind::{go_back, step_to_go_back_to};
 use super::run_config::{CONFIG, wanted_config};
 use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
-use super::sources::{keep_tokenizer, resumed_fingerprint};
+use super::sources::{keep_tokenizer, resumed_fingerprint, settle_weights};
 use super::takeover::{check_optimizer, first_sample, tell_precision, tell_taken};
 use crate::backend;
 use crate::checkpoint::{RunLock, RunState, load_tensors};
@@ -201,12 +201,15 @@ impl Session {
             mut model,
             sources,
             documents,
+            weights,
             evaluations,
             schedule,
             quantities,
             extra_files,
             ..
         } = parts;
+        let mut progress = Progress::read(&state)?;
+        settle_weights(&weights, state.step, &mut progress.loss_weights)?;
         check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
         let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
         let device = open(config.device)?;
@@ -227,7 +230,6 @@ impl Session {
         let milestones = config.milestones(sources.seq_len(), &schedule);
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
-        let mut progress = Progress::read(&state)?;
         progress.data_use.get_or_insert_default().extend(usage_of(&config, &sources, &evaluations));
         progress.owes_evaluation =
             state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
@@ -238,7 +240,9 @@ impl Session {
             model,
             workspace,
             ops,
-            mixture: Mixture::new(sources, deal.shares, deal.left_out, deal.cursor).with_documents(documents),
+            mixture: Mixture::new(sources, deal.shares, deal.left_out, deal.cursor)
+                .with_documents(documents)
+                .with_weights(weights),
             evaluations,
             params,
             plan: Plan {

@@ -2,11 +2,12 @@
 use super::evaluate::Evaluation;
 use super::source::OpenModel;
 use super::sources::{
-    boundaries, check_tokenizer, companions, evaluations, open_sources, tokenizer, tokenizer_path,
+    boundaries, check_tokenizer, companions, evaluations, loss_weights, open_sources, tokenizer,
+    tokenizer_path,
 };
 use crate::checkpoint::Fingerprints;
 use crate::config::Config;
-use crate::data::{Boundaries, Sources, TextTokenizer};
+use crate::data::{Boundaries, LossWeights, Sources, TextTokenizer};
 use crate::model::{Model, ModelConfig};
 use crate::schedule::{Quantities, Schedule};
 use crate::{Error, Result};
@@ -18,6 +19,8 @@ pub struct Parts {
     pub model: Model,
     pub sources: Sources,
     pub documents: Boundaries,
+    /// Of every source, where the loss is weighted.
+    pub weights: Vec<Option<LossWeights>>,
     pub evaluations: Vec<Evaluation>,
     pub schedule: Schedule,
     pub quantities: Quantities,
@@ -42,8 +45,11 @@ impl Parts {
         let tokenizer = tokenizer(&extra_files, path.as_deref())?;
         let documents = boundaries(&config, tokenizer.as_ref());
         sources.corpora().try_for_each(|corpus| documents.check(corpus))?;
+        let weights = loss_weights(&config, &sources)?;
         let evaluations = evaluations(&config, &sources, tokenizer.as_ref())?;
-        let evaluations = evaluations.into_iter().map(|set| set.with_documents(documents));
+        let weighted = config.data.loss_weights;
+        let as_trained = |set: Evaluation| set.with_documents(documents)?.with_weights(weighted);
+        let evaluations = evaluations.into_iter().map(as_trained);
         let evaluations = evaluations.collect::<Result<Vec<_>>>()?;
         let corpora: Vec<_> = sources.corpora().chain(evaluations.iter().map(Evaluation::corpus)).collect();
         check_tokenizer(tokenizer.as_ref(), &corpora, source, sizes.vocab_size)?;
@@ -63,6 +69,7 @@ impl Parts {
             model,
             sources,
             documents,
+            weights,
             evaluations,
             schedule,
             quantities,

@@ -107,8 +107,10 @@ impl<E: Multiply> Ops for Processor<E> {
             Op::CrossEntropy { s, logits, first_row, loss, gradient } => {
                 let ([], [logits]) = self.acts.borrow(s.rows(), [], [logits]);
                 let ([], [loss]) = self.stats.borrow(s.rows(), [], [stat(loss)]);
-                let targets = &self.targets[first_row..first_row + s.rows()];
-                cross_entropy::forward(logits, targets, loss, gradient.then_some(self.scale));
+                let rows = first_row..first_row + s.rows();
+                let weights = if self.weights.is_empty() { &[] } else { &self.weights[rows.clone()] };
+                let scale = gradient.then_some(self.scale);
+                cross_entropy::forward(logits, &self.targets[rows], weights, loss, scale);
             }
             Op::AddGradient { from, to } => {
                 let len = from.rows * from.cols;

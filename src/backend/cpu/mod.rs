@@ -74,6 +74,8 @@ pub struct Processor<E> {
     partials: Vec<f32>,
     tokens: Vec<i32>,
     targets: Vec<i32>,
+    /// Of the targets; empty where each is 1.
+    weights: Vec<f32>,
     documents: KeptDocuments,
     /// Of the gradients of the batch's losses.
     scale: f32,
@@ -160,6 +162,7 @@ impl<E: Multiply> Processor<E> {
             partials: vec![0.0; partials_len(workspace)],
             tokens: Vec::new(),
             targets: Vec::new(),
+            weights: Vec::new(),
             documents: KeptDocuments::default(),
             scale: 0.0,
             losses: Vec::new(),
@@ -219,6 +222,8 @@ impl<E: Multiply> Backend for Processor<E> {
         self.tokens.extend_from_slice(inputs.tokens);
         self.targets.clear();
         self.targets.extend_from_slice(inputs.targets);
+        self.weights.clear();
+        self.weights.extend_from_slice(inputs.weights);
         self.documents.keep(inputs.documents);
     }
 

@@ -15,7 +15,7 @@ fn put<T: bytemuck::Pod>(host: &mut [u8], spans: &BatchSpans, part: Span, values
 impl Gpu {
     /// Copies a batch to the slot that the one before last used.
     pub(super) fn upload_batch(&mut self, inputs: Inputs) -> Result<()> {
-        let Inputs { tokens, targets, scale, documents } = inputs;
+        let Inputs { tokens, targets, scale, weights, documents } = inputs;
         let (compute, copies) = (self.compute, self.batches.copies);
         self.device.record(self.batches.slots[self.batches.current].consumed, compute)?;
         self.batches.current = 1 - self.batches.current;
@@ -26,7 +26,10 @@ impl Gpu {
         let host = self.device.host(slot.pinned);
         put(host, &spans, spans.tokens, tokens);
         put(host, &spans, spans.targets, targets);
-        put(host, &spans, spans.weights, &vec![scale; targets.len()]);
+        let weighted = !weights.is_empty();
+        let factors = weights.iter().map(|weight| scale * weight);
+        let factors = if weighted { factors.collect() } else { vec![scale; targets.len()] };
+        put(host, &spans, spans.weights, &factors);
         if documents.isolate {
             put(host, &spans, spans.documents, documents.starts);
         }
@@ -35,7 +38,7 @@ impl Gpu {
             let position = |row| documents.position(row, row % self.time) as i32;
             put(host, &spans, spans.positions, &(0..tokens.len()).map(position).collect::<Vec<_>>());
         }
-        self.batches.looks = Looks { isolate: documents.isolate, reset: documents.reset };
+        self.batches.looks = Looks { weighted, isolate: documents.isolate, reset: documents.reset };
         if self.batches.train {
             let plan = EmbeddingPlan::new(tokens);
             put(host, &spans, spans.order, &plan.order);
@@ -86,10 +89,11 @@ impl Gpu {
         let mut args = vec![self.act(logits), long(logits.ld), targets];
         let grid = [s.rows(), 1, 1];
         if !gradient {
-            args.extend([Arg::address(0), self.stat(loss), int(vocab)]);
+            let weights = if self.batches.looks.weighted { weights } else { Arg::address(0) };
+            args.extend([weights, self.stat(loss), int(vocab)]);
             return self.launch("cross_entropy_fwd", grid, 512, 256, args);
         }
-        // The scale is in the weights: it changes from batch to batch, and launches do not.
+        // The scale of gradients is in the weights: it changes from batch to batch, and launches do not.
         args.extend([weights, self.stat(loss), 1f32.into(), int(vocab), int(vocab)]);
         let row_bytes = 256 + 2 * vocab;
         if row_bytes <= self.shared_bytes {

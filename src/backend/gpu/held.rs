@@ -14,10 +14,12 @@ pub(super) struct BatchSlot {
     pub consumed: Event,
 }
 
-/// What operations look at of the documents of a batch: other launches each.
+/// What operations look at of a batch beside tokens and targets: other launches each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Looks {
-    /// Attention stays inside of them.
+    /// The weights of targets, where no gradient is asked for.
+    pub weighted: bool,
+    /// Attention stays inside of documents.
     pub isolate: bool,
     /// Positions count from their starts.
     pub reset: bool,
@@ -29,7 +31,7 @@ pub(super) struct Batches {
     pub slots: [BatchSlot; 2],
     /// The one that operations read.
     pub current: usize,
-    /// At the documents of that one.
+    /// At what of that one.
     pub looks: Looks,
     /// Whether the rows are sorted by token for the embedding's gradient.
     pub train: bool,
