@@ -114,14 +114,15 @@ DEVICE void cross_entropy(bf16* logits, int64_t ld, const int* targets, const fl
         return;
     }
     bool known = target < vocab;
-    bool unlikely = weight < 0;
     float picked = 0;   // read before the row is overwritten
-    if (threadIdx.x == 0 || unlikely) picked = known ? to_float(load(x + target)) : NAN;
+    if (threadIdx.x == 0 || (GRADIENT && weight < 0)) picked = known ? to_float(load(x + target)) : NAN;
 
     Running r = read_row<GRADIENT == 1>(x, kept, vocab);
     r.combine_block(s);
+    if (GRADIENT == 0 && threadIdx.x) return;
+    weight = weights ? load(weights + i) : 1.0f;   // again: a register less during the walk
     float loss = (r.most - picked) + logf(r.sum), odds = 1;
-    if (unlikely) {
+    if (weight < 0) {
         float others = fmaxf(r.sum - exp_from(picked, r.most), LEAST_REST * r.sum);   // never NaN where the sum is not
         loss = known ? logf(r.sum / others) : NAN;
         odds = (r.sum - others) / others;

@@ -163,7 +163,7 @@ pub fn weighted_cross_entropy<T: Float>(
             let total = e.iter().copied().sum::<T>();
             let others = total - e[target];
             loss = vec![(total / others).ln()];
-            of_row.iter_mut().for_each(|g| *g = *g * (e[target] / others));
+            of_row.iter_mut().for_each(|g| *g *= e[target] / others);
         }
         losses.extend(loss);
         gradient.extend(of_row);

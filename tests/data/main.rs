@@ -12,4 +12,5 @@ mod support;
 mod text;
 mod tokenize;
 mod tokenizers;
+mod weights;
 mod writers;

@@ -36,11 +36,8 @@ fn open_specs(specs: &[String]) -> Corpus {
 #[test]
 fn every_target_has_the_weight_that_was_written_for_it() {
     let dir = tempdir().unwrap();
-    let specs = [
-        shard(dir.path(), "a", 0, 40),
-        shard(dir.path(), "b", 40, 30),
-        shard(dir.path(), "c", 70, 30),
-    ];
+    let specs =
+        [shard(dir.path(), "a", 0, 40), shard(dir.path(), "b", 40, 30), shard(dir.path(), "c", 70, 30)];
     // By token: its number in u8, half of it negative in f16, and 1 where there is no plane.
     let weight = |token: i32| match token {
         0..40 => token as f32,

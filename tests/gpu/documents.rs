@@ -84,8 +84,11 @@ fn gradients_of_documents_are_as_good_as_those_of_sequences() {
     }
 }
 
+/// Makes a backend with these weights.
+type Open<'a> = &'a mut dyn FnMut(&Model, &Workspace, &[f32]) -> Box<dyn Backend>;
+
 /// Other tokens in a document leave the logits, losses and gradients of the next one equal in bits; joined, they do not.
-fn check_isolation(ops: &mut dyn FnMut(&Model, &Workspace, &[f32]) -> Box<dyn Backend>, what: &str) {
+fn check_isolation(open: Open, what: &str) {
     let model = Sizes::new(64, 2).model();
     for (lengths, reset) in [([23, 25], false), ([31, 33], true), ([1, 36], true)] {
         let shape = Shape { batch: 1, time: lengths.iter().sum() };
@@ -99,7 +102,7 @@ fn check_isolation(ops: &mut dyn FnMut(&Model, &Workspace, &[f32]) -> Box<dyn Ba
             tokens[..first].fill(other);
             let documents = Documents { starts: &starts, isolate, reset };
             let inputs = Inputs { documents, ..Inputs::new(&tokens, &targets, 0.01) };
-            let mut ops = ops(&model, &ws, &w);
+            let mut ops = open(&model, &ws, &w);
             let (step, last) = step(&model, &mut *ops, &ws, shape, inputs);
             let of_second = &last[first * ws.last.cols..];
             let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();

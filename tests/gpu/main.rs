@@ -15,5 +15,6 @@ mod scheduled;
 mod state;
 mod step;
 mod training;
+mod weights;
 
 use rewarm::reference;

@@ -12,6 +12,7 @@ mod optimizer;
 mod rig;
 mod subnormal;
 mod tokens;
+mod weights;
 
 use rewarm::reference;
 

@@ -16,6 +16,7 @@ mod startup;
 mod stops;
 #[path = "../cli/support.rs"]
 mod support;
+mod weights;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
