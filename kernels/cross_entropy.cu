@@ -123,9 +123,9 @@ DEVICE void cross_entropy(bf16* logits, int64_t ld, const int* targets, const fl
     weight = weights ? load(weights + i) : 1.0f;   // again: a register less during the walk
     float loss = (r.most - picked) + logf(r.sum), odds = 1;
     if (weight < 0) {
-        float others = fmaxf(r.sum - exp_from(picked, r.most), LEAST_REST * r.sum);   // never NaN where the sum is not
-        loss = known ? logf(r.sum / others) : NAN;
-        odds = (r.sum - others) / others;
+        float own = exp_from(picked, r.most);
+        odds = own / fmaxf(r.sum - own, LEAST_REST * r.sum);
+        loss = log1pf(odds);   // -ln(1 - p)
     }
     if (threadIdx.x == 0) store(losses + i, loss);
     if (GRADIENT == 0) return;

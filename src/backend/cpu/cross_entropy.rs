@@ -46,12 +46,14 @@ fn of_row(row: &mut [f32], target: usize, weight: f32, loss: &mut f32, grad_scal
             }
         },
     );
-    let unlikely = weight < 0.0;
-    let others = if unlikely { (total - exp(logit - shift)).max(LEAST_REST * total) } else { 0.0 };
-    *loss = if unlikely { total.ln() - others.ln() } else { shift + total.ln() - logit };
+    // Of -ln(1 - p) = ln(1 + p / (1 - p)) the gradient is -p / (1 - p) times that of -ln p.
+    let odds = (weight < 0.0).then(|| {
+        let own = exp(logit - shift);
+        own / (total - own).max(LEAST_REST * total)
+    });
+    *loss = odds.map_or_else(|| shift + total.ln() - logit, f32::ln_1p);
     let Some(scale) = grad_scale else { return };
-    // Of -ln(1 - p) the gradient is -p / (1 - p) times that of -ln p.
-    let scale = scale * weight * if unlikely { (total - others) / others } else { 1.0 };
+    let scale = scale * weight * odds.unwrap_or(1.0);
     let factor = scale / total;
     vectorize(
         #[inline(always)]
