@@ -3,12 +3,15 @@
 // logits [rows, padded] bf16, rows ld apart, becomes (softmax - onehot) * scale * weight; columns from V on are
 // masked: whatever they hold has probability 0 and gradient 0. targets [rows] i32; weights [rows] f32 or null (all
 // 1); losses [rows] f32 = lse - logit[target], not multiplied by the weight. A negative target or a weight of 0
-// masks a row: loss 0, gradient 0, logits not read. A target >= V makes its loss and its row NaN, so that the step is
-// skipped. padded and ld multiples of 8, logits at a multiple of 16 bytes, V <= padded.
+// masks a row: loss 0, gradient 0, logits not read. A target of negative weight is not to be predicted: its loss is
+// -ln(1 - p) of its probability p, and the gradient -p / (1 - p) * (softmax - onehot) * scale * |weight|, where 1 - p
+// is at least 1e-5. A target >= V makes its loss and its row NaN, so that the step is skipped. padded and ld multiples
+// of 8, logits at a multiple of 16 bytes, V <= padded.
 // Grid rows blocks of 512 threads; shared memory 256 bytes, fwd_bwd 256 + 2*padded (padded <= 50,560 fits in 99 KB).
 // Moves 4*rows*padded + 12*rows bytes (long: 6*, fwd: 2*), 5*rows*V FLOP: memory-bound.
 // Deterministic: a thread's columns, and the order in which threads combine, depend on V alone.
-// Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3 (one pass for maximum and sum).
+// Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3 (one pass for maximum and sum); Welleck et al. 2020,
+// arXiv:1908.04319 (unlikelihood).
 #include "prim.h"
 #include "reduce.h"
 
@@ -17,6 +20,7 @@ namespace {
 constexpr int THREADS = 512;   // two blocks of a row of 50,304 fill an SM of 228 KB
 constexpr int BATCH = 4;       // loads of 16 bytes in flight per thread
 constexpr float LOG2E = 1.4426950408889634f;
+constexpr float LEAST_REST = 1e-5f;   // of 1 - p
 constexpr float LOWEST = -3.4028234663852886e38f;   // below every maximum, and unlike -infinity it can be subtracted
 
 // The difference first: it is exact for close numbers, which are those that matter.
@@ -111,14 +115,22 @@ DEVICE void cross_entropy(bf16* logits, int64_t ld, const int* targets, const fl
     }
     bool known = target < vocab;
     float picked = 0;   // read before the row is overwritten
-    if (threadIdx.x == 0) picked = known ? to_float(load(x + target)) : NAN;
+    if (threadIdx.x == 0 || (GRADIENT && weight < 0)) picked = known ? to_float(load(x + target)) : NAN;
 
     Running r = read_row<GRADIENT == 1>(x, kept, vocab);
     r.combine_block(s);
-    if (threadIdx.x == 0) store(losses + i, (r.most - picked) + logf(r.sum));
+    if (GRADIENT == 0 && threadIdx.x) return;
+    weight = weights ? load(weights + i) : 1.0f;   // again: a register less during the walk
+    float loss = (r.most - picked) + logf(r.sum), odds = 1;
+    if (weight < 0) {
+        float own = exp_from(picked, r.most);
+        odds = own / fmaxf(r.sum - own, LEAST_REST * r.sum);
+        loss = log1pf(odds);   // -ln(1 - p)
+    }
+    if (threadIdx.x == 0) store(losses + i, loss);
     if (GRADIENT == 0) return;
 
-    float subtract = known ? scale * weight : NAN, factor = subtract / r.sum;
+    float subtract = known ? scale * weight * odds : NAN, factor = subtract / r.sum;
     for (int col = int(threadIdx.x) * 8; col < padded; col += THREADS * 8) {
         Vec<bf16, 8> v{};
         if (col < vocab) v = GRADIENT == 1 ? load_shared(kept + col / 8) : load<8>(x + col);

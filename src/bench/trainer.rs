@@ -79,7 +79,7 @@ impl Job {
         let w = &self.workload;
         let sequences = w.micro * w.accumulation;
         let (tokens, targets) = self.tokens.of_step(self.step, sequences, w.sizes.vocab_size)?;
-        let input = Micro { tokens, targets, time: w.time, batch: w.micro };
+        let input = Micro::new(tokens, targets, w.time, w.micro);
         let update = Update::new(w.optim.adam(), LR, self.step);
         self.step += 1;
         Ok(issue_step(&self.model, ops, &self.workspace, input, &self.params, update))

@@ -4,11 +4,11 @@ use super::tokenizer::of_model;
 use crate::backend;
 use crate::config::Config;
 use crate::console::print;
-use crate::data::{self, Corpus, Side, Split, TextTokenizer};
+use crate::data::{self, Boundaries, Corpus, Side, Split, TextTokenizer};
 use crate::device::{self, DeviceName};
 use crate::model::{Model, Purpose, Workspace};
 use crate::ops::{Backend, Shape};
-use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, inherit_seeds, validation_sets};
+use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, boundaries, inherit_seeds, validation_sets};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +60,11 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
         OpenModel::read(&args.model, |source| load(args, source, config.as_ref()))?;
     let time = workspace.shape.time;
     let known = tokenizer.as_ref().ok().and_then(Option::as_ref);
+    let documents = match &config {
+        Some(config) => boundaries(config, known),
+        None => Boundaries::new(false, false, known.and_then(|tokenizer| tokenizer.eod(None).ok())),
+    };
+    let weighted = config.as_ref().is_some_and(|config| config.data.loss_weights);
     let sets = match config {
         _ if !named.is_empty() => named
             .iter()
@@ -79,7 +84,8 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
     };
     check_tokenizers(tokenizer, &sets)?;
     for set in sets {
-        let result = set.run(&model, &mut *ops, &workspace)?;
+        let result =
+            set.with_documents(documents)?.with_weights(weighted)?.run(&model, &mut *ops, &workspace)?;
         if args.json { print_json(&result)? } else { print(&shown(&result))? }
     }
     Ok(())
@@ -88,8 +94,11 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
 fn shown(r: &EvalResult) -> String {
     let error = r.standard_error.map_or(String::new(), |e| format!(" ± {e:.4}"));
     let bytes = r.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
+    let ends = r.by_end.map_or(String::new(), |by| {
+        format!("  ends of texts {:.4}, the rest {:.4}", by.loss_end_of_text, by.loss_within_text)
+    });
     format!(
-        "{}: loss {:.4}{error}  perplexity {:.2}{bytes}  ({} tokens)",
+        "{}: loss {:.4}{error}  perplexity {:.2}{bytes}{ends}  ({} tokens)",
         r.eval, r.loss, r.perplexity, r.tokens
     )
 }

@@ -34,8 +34,8 @@ pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences, resume_help};
 pub use sections::{
-    Budget, Checkpoint, Data, DataStart, Eval, Head, Model, Optim, OptimizerStart, Overlap, Start,
-    ValidationSet,
+    Budget, Checkpoint, Data, DataStart, DocumentMode, Eval, Head, Model, Optim, OptimizerStart, Overlap,
+    PositionMode, Start, ValidationSet,
 };
 pub use skip::{Documents, Skip};
 pub use span::{Cadence, TimeSpan};
@@ -247,6 +247,9 @@ impl Config {
                 seed: self.data.seed,
                 split_seed: self.data.split_seed,
                 overlap: self.data.overlap,
+                documents: self.data.documents,
+                positions: self.data.positions,
+                loss_weights: self.data.loss_weights,
                 validation_fraction: self.data.validation_fraction,
                 tokenizer: self.data.tokenizer.clone(),
                 skip: self.data.skip.clone(),

@@ -1,6 +1,7 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
 use super::{
-    Checkpoint, DataStart, Eval, MixtureSource, Optim, OptimizerStart, Overlap, RawBatch, Skip, ValidationSet,
+    Checkpoint, DataStart, DocumentMode, Eval, MixtureSource, Optim, OptimizerStart, Overlap, PositionMode,
+    RawBatch, Skip, ValidationSet,
 };
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
@@ -125,6 +126,15 @@ pub struct RawData {
     /// before the key.
     #[serde(skip_serializing_if = "is_default")]
     pub overlap: Overlap,
+    /// What attention sees of documents; left out where they are joined, as in runs from before the key.
+    #[serde(skip_serializing_if = "is_default")]
+    pub documents: DocumentMode,
+    /// Where positions are counted from; left out likewise.
+    #[serde(skip_serializing_if = "is_default")]
+    pub positions: PositionMode,
+    /// Whether losses are weighted; left out where they are not, as in runs from before the key.
+    #[serde(skip_serializing_if = "is_default")]
+    pub loss_weights: bool,
     /// Share of training documents set aside.
     pub validation_fraction: f64,
     /// `tokenizer.json`, or the folder that has it.

@@ -1,7 +1,7 @@
 //! The sections of a validated configuration.
 use super::{Batch, Cadence, Milestones, MixtureSource, Skip};
 use crate::Result;
-use crate::data::Dealt;
+use crate::data::{Boundaries, Dealt};
 use crate::model::{Init, ModelConfig};
 use crate::ops::{AdamSettings, Gelu};
 use crate::optim::GroupRule;
@@ -59,6 +59,30 @@ pub enum Overlap {
     Allow,
 }
 
+/// What attention sees of the documents in a sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum DocumentMode {
+    /// All that comes before, as if a sequence were one document.
+    #[default]
+    Join,
+    /// What comes before in the same document.
+    Isolate,
+}
+
+/// Where positions are counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum PositionMode {
+    /// The start of the sequence.
+    #[default]
+    Continue,
+    /// The start of the document, or of the part of it that is in the sequence.
+    Reset,
+}
+
 /// `[start]`: continue from a trained model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
@@ -101,6 +125,12 @@ pub struct Data {
     pub split_seed: Option<u64>,
     /// Whether an overlap with the split of an earlier phase is refused.
     pub overlap: Overlap,
+    /// What attention sees of the documents in a sequence.
+    pub documents: DocumentMode,
+    /// Where positions are counted from.
+    pub positions: PositionMode,
+    /// Whether losses are weighted by the planes beside the shards.
+    pub loss_weights: bool,
     /// Share of the training documents set aside as the validation set [`super::HELDOUT`], or, of every source of a mixture,
     /// [`MixtureSource::heldout`]; in `0..1`.
     pub validation_fraction: f64,
@@ -119,6 +149,12 @@ impl Data {
             [] => vec![(ONLY, &self.train[..])],
             mixture => mixture.iter().map(|source| (&source.name[..], &source.paths[..])).collect(),
         }
+    }
+
+    /// Who looks at documents, where `end` is the token that ends a text.
+    pub fn boundaries(&self, end: Option<u32>) -> Boundaries {
+        let (isolate, reset) = (DocumentMode::Isolate, PositionMode::Reset);
+        Boundaries::new(self.documents == isolate, self.positions == reset, end)
     }
 
     /// Nothing was dealt out yet.

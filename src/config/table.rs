@@ -3,7 +3,7 @@
 //! Everything that is said about a key is derived from here: the check of a file and of `--set`, the answer to a key that
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
-use super::sections::{DataStart, OptimizerStart, Overlap};
+use super::sections::{DataStart, DocumentMode, OptimizerStart, Overlap, PositionMode};
 use super::{Cadence, Offset, WhenEmpty};
 use crate::data::Arrangement;
 use crate::device::DeviceName;
@@ -227,6 +227,14 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.overlap", Choice(Overlap::VARIANTS), "\"refuse\"", Fixed,
         "what becomes of a phase that would train on what an earlier one held out, or evaluate on what one trained on: \
          `\"allow\"` says so, and does it"),
+    key("data.documents", Choice(DocumentMode::VARIANTS), "\"join\"", Fixed,
+        "what attention sees of the documents in a sequence: `\"join\"`, all that comes before; `\"isolate\"`, \
+         what comes before in the same document (below)"),
+    key("data.positions", Choice(PositionMode::VARIANTS), "\"continue\"", Fixed,
+        "where positions are counted from: `\"continue\"`, the start of the sequence; `\"reset\"`, that of the \
+         document"),
+    key("data.loss_weights", Flag, "false", Fixed,
+        "whether targets count by the planes of weights beside the shards, `PREFIX.weights` (below)"),
     key("data.validation_fraction", Number(BELOW_1), "0", Fixed,
         "share of the training documents held out as the set `heldout`; of every source of a mixture as \
          `heldout-NAME`"),

@@ -8,13 +8,17 @@ use crate::{Error, Result, stop};
 const VOCAB_MAX: u32 = 1 << 31;
 
 /// B sequences of T tokens and the tokens that follow each. Reused from step to step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Input tokens, `[B, T]`.
     pub tokens: Vec<i32>,
     /// Targets [B, T]: `targets[b, t]` follows `tokens[b, t]` in the data. It is `tokens[b, t + 1]`, too, but for the last
     /// one of a piece, where a sample joins two windows.
     pub targets: Vec<i32>,
+    /// Row of its sequence in which the document of each input token starts, [B, T]; empty where nobody looks.
+    pub documents: Vec<i32>,
+    /// Weight of each target, [B, T]; empty where each is 1.
+    pub weights: Vec<f32>,
     /// Pieces as they were read, at most [B, T + 1].
     windows: Vec<u32>,
 }

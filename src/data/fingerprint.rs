@@ -21,20 +21,31 @@ pub(crate) fn of_shard<'a>(
 ) -> Result<u128> {
     let mut hash = Xxh3::new();
     hash.update(format!("{format} {dtype} {tokens}\n").as_bytes());
-    for file in files {
-        hash.update(&file.bytes.to_le_bytes());
-        if let Some(whole) = file.whole() {
-            hash.update(whole);
-            continue;
-        }
-        let mut block = [0; BLOCK_BYTES as usize];
-        let last = file.bytes - BLOCK_BYTES;
-        for i in 0..SAMPLES {
-            // The division rounds down: the last sample is placed by hand, to end with the file.
-            let at = if i == SAMPLES - 1 { last } else { last / (SAMPLES - 1) * i };
-            file.read(at, &mut block)?;
-            hash.update(&block);
-        }
-    }
+    let mut files = files;
+    files.try_for_each(|file| add(&mut hash, file))?;
     Ok(hash.digest128())
+}
+
+/// The fingerprint of a file beside a shard.
+pub(crate) fn of_file(file: &Opening) -> Result<u128> {
+    let mut hash = Xxh3::new();
+    add(&mut hash, file)?;
+    Ok(hash.digest128())
+}
+
+fn add(hash: &mut Xxh3, file: &Opening) -> Result<()> {
+    hash.update(&file.bytes.to_le_bytes());
+    if let Some(whole) = file.whole() {
+        hash.update(whole);
+        return Ok(());
+    }
+    let mut block = [0; BLOCK_BYTES as usize];
+    let last = file.bytes - BLOCK_BYTES;
+    for i in 0..SAMPLES {
+        // The division rounds down: the last sample is placed by hand, to end with the file.
+        let at = if i == SAMPLES - 1 { last } else { last / (SAMPLES - 1) * i };
+        file.read(at, &mut block)?;
+        hash.update(&block);
+    }
+    Ok(())
 }

@@ -2,15 +2,18 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::batch::{Batch, fill};
 use super::corpus::Corpus;
+use super::documents::Boundaries;
 use super::left_out::LeftOut;
 use super::order::Order;
 use super::shard::{Shard, prefix_of};
 use super::shares::{Cursor, Dealt, Shares, Turn};
-use crate::{Error, Result};
+use super::weights::LossWeights;
+use crate::{Error, Result, stop};
 
 /// A named part of the training data.
 #[derive(Debug)]
@@ -36,6 +39,9 @@ pub struct Mixture {
     shares: Shares,
     left_out: Vec<LeftOut>,
     cursor: Cursor,
+    documents: Boundaries,
+    /// Of every source; none where each target has weight 1.
+    weights: Vec<Option<LossWeights>>,
 }
 
 impl Sources {
@@ -142,7 +148,22 @@ impl Mixture {
     pub fn new(sources: Sources, shares: Shares, left_out: Vec<LeftOut>, cursor: Cursor) -> Self {
         assert_eq!(sources.list.len(), shares.sources(), "every source has its shares");
         assert_eq!(sources.list.len(), left_out.len(), "every source says what it leaves out");
-        Self { sources, shares, left_out, cursor }
+        Self { sources, shares, left_out, cursor, documents: Boundaries::IGNORED, weights: Vec::new() }
+    }
+
+    /// Batches say where documents start, where somebody looks.
+    pub fn with_documents(self, documents: Boundaries) -> Self {
+        Self { documents, ..self }
+    }
+
+    /// Batches have the weights of targets: those of each source, where it has some.
+    pub fn with_weights(self, weights: Vec<Option<LossWeights>>) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// Who looks at documents.
+    pub fn documents(&self) -> Boundaries {
+        self.documents
     }
 
     /// The sources and how their documents are split.
@@ -178,11 +199,56 @@ impl Mixture {
     /// Fills `batch` with the next samples. Any split of a range of samples into batches, over steps or over ranks, reads
     /// the same sequences. Refused when a token is not in `0..vocab`.
     pub fn fill(&mut self, sequences: usize, vocab: u32, batch: &mut Batch) -> Result<()> {
-        let Self { sources, shares, left_out, cursor } = self;
+        let Self { sources, shares, left_out, cursor, .. } = self;
         let turns: Vec<Turn> = (0..sequences).map(|_| sources.turn(shares, left_out, cursor)).collect();
         let order = |i: usize| &self.sources.list[turns[i].source].order;
         fill(self.sources.seq_len(), sequences, vocab, batch, |i| {
             Ok((order(i), order(i).pieces(turns[i].sample)))
+        })?;
+        self.annotate(&turns, batch)
+    }
+
+    /// What goes with the tokens: where documents start, and the weights of targets, as far as anybody asks.
+    fn annotate(&self, turns: &[Turn], batch: &mut Batch) -> Result<()> {
+        let time = self.sources.seq_len();
+        let [documents, weights] = [self.documents.are_seen(), !self.weights.is_empty()];
+        batch.documents.clear();
+        batch.documents.resize(if documents { batch.tokens.len() } else { 0 }, 0);
+        batch.weights.clear();
+        batch.weights.resize(if weights { batch.tokens.len() } else { 0 }, 1.0);
+        if !documents && !weights {
+            return Ok(());
+        }
+        let mut starts = batch.documents.chunks_mut(time);
+        let mut weights = batch.weights.chunks_mut(time);
+        let rows: Vec<_> = turns
+            .iter()
+            .zip(batch.tokens.chunks(time))
+            .map(|row| (row, starts.next(), weights.next()))
+            .collect();
+        rows.into_par_iter().try_for_each(|((turn, tokens), starts, weights)| {
+            stop::check()?;
+            let order = &self.sources.list[turn.source].order;
+            let (mut starts, mut weights, mut at) =
+                (starts.unwrap_or_default(), weights.unwrap_or_default(), 0);
+            // A window begins a document, and what a token is predicted from is of its own window.
+            for piece in order.pieces(turn.sample) {
+                let count = piece.targets as usize;
+                let excerpts = order.piece_excerpts(piece)?;
+                if documents {
+                    let now;
+                    (now, starts) = starts.split_at_mut(count);
+                    self.documents.find(order.corpus(), &excerpts, &tokens[at..at + count], now);
+                    now.iter_mut().for_each(|start| *start += at as i32);
+                }
+                if let Some(Some(planes)) = self.weights.get(turn.source) {
+                    let now;
+                    (now, weights) = weights.split_at_mut(count);
+                    planes.fill(&excerpts, now)?;
+                }
+                at += count;
+            }
+            Ok(())
         })
     }
 }

@@ -8,6 +8,7 @@ mod arrangement;
 mod batch;
 mod claim;
 mod corpus;
+mod documents;
 mod dtype;
 mod fast_bpe;
 mod fingerprint;
@@ -43,12 +44,14 @@ mod unfinished;
 mod usage;
 mod verdict;
 mod verify;
+mod weights;
 mod words;
 mod writer;
 
 pub use arrangement::Arrangement;
 pub use batch::{Batch, fill_batch, fill_windows};
 pub use corpus::Corpus;
+pub use documents::Boundaries;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;
 pub use input::{
@@ -72,4 +75,5 @@ pub use tokenized::TokenizedInfo;
 pub use train_bpe::{VOCAB_MIN, train_bpe};
 pub use usage::{SharedDocuments, Usage};
 pub use verify::{Fault, Verification, verify};
+pub use weights::LossWeights;
 pub use writer::ShardWriter;

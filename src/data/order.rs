@@ -313,6 +313,11 @@ impl Order {
         self.stream.excerpts(piece.start, piece.targets + 1)
     }
 
+    /// The same of a window in stored order.
+    pub fn window_excerpts(&self, window: u64) -> Result<Vec<Excerpt>> {
+        self.piece_excerpts(self.whole_window(window)?)
+    }
+
     /// Shard, document and offset of the first token of a sample. Refused when an index on the way is damaged.
     pub fn locate(&self, sample: u64) -> Result<Location> {
         let Piece { epoch, window, start, .. } = self.pieces(sample)[0];

@@ -118,6 +118,18 @@ pub struct Excerpt {
     pub tokens: u64,
 }
 
+impl Excerpt {
+    /// Whether another begins where this one ends, in the same document.
+    pub fn goes_on_in(&self, other: &Self) -> bool {
+        let end = Place {
+            offset: self.place.offset + self.tokens,
+            token: self.place.token + self.tokens,
+            ..self.place
+        };
+        end == other.place
+    }
+}
+
 impl Stream {
     /// Without a split this looks at no document. With one it reads every document boundary once, in parallel, and
     /// keeps 8 bytes per 1024 documents. Refused when the fraction is not in 0..1 or leaves the side empty.

@@ -144,6 +144,7 @@ mod tests {
         let result = |set: &str, loss: f64| EvalResult {
             eval: set.into(),
             loss,
+            by_end: None,
             standard_error: None,
             perplexity: loss.exp(),
             bits_per_byte: Some(loss / 2.0),

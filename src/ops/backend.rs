@@ -1,5 +1,5 @@
 //! Who computes operations, and what a backend does beside: batches, repeated work, ends of steps, reading back.
-use super::{Act, AdamParam, Op, Outcome, Shape, Stat, State, Update};
+use super::{Act, AdamParam, Inputs, Op, Outcome, Shape, Stat, State, Update};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -61,10 +61,12 @@ pub trait Ops {
 
 /// Has the memory of a model, and what a training step needs beside operations.
 pub trait Backend: Ops + State {
-    /// Puts the inputs and targets `[B, T]` of the next operations on the device. A negative target is ignored
-    /// by the loss; gradients are those of the sum of the losses times `scale`. Tokens and targets are below the
-    /// size of the vocabulary.
-    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32);
+    /// Puts the batch of the next operations on the device.
+    fn set_inputs(&mut self, inputs: Inputs);
+    /// As [`Backend::set_inputs`], each sequence one document.
+    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
+        self.set_inputs(Inputs::new(tokens, targets, scale));
+    }
     /// Chooses what `work` needs, which is what `body` issues, without doing any of it. No activation survives this, and
     /// it may wait for everything: it comes before the work in whose middle it would stand otherwise.
     fn prepare(&mut self, _work: Work, _body: &mut dyn FnMut(&mut dyn Ops)) {}

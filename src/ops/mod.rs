@@ -10,6 +10,7 @@ mod backend;
 mod calls;
 pub mod cost;
 mod handles;
+mod inputs;
 mod op;
 mod source;
 mod state;
@@ -17,6 +18,7 @@ mod update;
 
 pub use backend::{Backend, GemmChoices, Ops, Timeline, Work};
 pub use handles::{Act, Gelu, Heads, Matrix, Norm, Shape, Sink, Source, Stat, Vector};
+pub use inputs::{Documents, Inputs};
 pub use op::Op;
 pub use source::draw_in_order;
 pub use state::{HostState, Part, State};

@@ -64,7 +64,9 @@ pub enum Op {
     AttentionDecode { heads: Heads, qkv: Act, position: usize, out: Act },
 
     /// Softmax cross-entropy of rows of logits against the targets from row `first_row` of the batch on: `loss[i]` (0
-    /// where ignored), and, with `gradient`, the logits replaced by `(softmax - onehot)·scale`.
+    /// where ignored), and, with `gradient`, the logits replaced by `(softmax - onehot)·scale·weight`. A target of
+    /// negative weight is not to be predicted: `loss[i] = -ln(1 - p)` of its probability `p`, and the gradient that of it
+    /// times the weight's size (Welleck et al. 2020, arXiv:1908.04319); `1 - p` counts as 10⁻⁵ at least.
     CrossEntropy { s: Shape, logits: Act, first_row: usize, loss: Stat, gradient: bool },
     /// Adds the tied output matrix's gradient to the embedding's, once per step.
     AddGradient { from: Matrix, to: Matrix },

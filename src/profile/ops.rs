@@ -4,8 +4,8 @@ use super::step::StepPart;
 use crate::Result;
 use crate::ops::cost::Cost;
 use crate::ops::{
-    Act, AdamParam, Backend, GemmChoices, Matrix, Op, Ops, Outcome, Part, Sink, Stat, State, Timeline,
-    Update, Work,
+    Act, AdamParam, Backend, GemmChoices, Inputs, Matrix, Op, Ops, Outcome, Part, Sink, Stat, State,
+    Timeline, Update, Work,
 };
 use std::borrow::Cow;
 
@@ -66,12 +66,12 @@ impl Ops for Profiled<'_> {
 }
 
 impl Backend for Profiled<'_> {
-    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
+    fn set_inputs(&mut self, inputs: Inputs) {
         self.log.enter(StepPart::Forward);
         // Inputs, targets, and the scale of each target.
-        let cost = Cost { bytes: (12 * tokens.len()) as f64, flops: 0.0 };
-        self.call("set_batch", cost, |inner| inner.set_batch(tokens, targets, scale));
-        self.log.see(tokens);
+        let cost = Cost { bytes: (12 * inputs.tokens.len()) as f64, flops: 0.0 };
+        self.call("set_batch", cost, |inner| inner.set_inputs(inputs));
+        self.log.see(inputs.tokens);
     }
 
     fn prepare(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {

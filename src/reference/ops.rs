@@ -143,3 +143,30 @@ pub fn cross_entropy<T: Float>(logits: &[T], vocab: usize, targets: &[i32], scal
     }
     (losses, gradient)
 }
+
+/// The same with a weight for each target beside `scale`: 0 masks it, and one of negative weight is not to be predicted:
+/// its loss is `-ln(1 - p)`, and its gradient that times the size of the weight.
+pub fn weighted_cross_entropy<T: Float>(
+    logits: &[T],
+    vocab: usize,
+    targets: &[i32],
+    weights: &[f32],
+    scale: f64,
+) -> (Vec<T>, Vec<T>) {
+    let (mut losses, mut gradient) = (Vec::new(), Vec::with_capacity(logits.len()));
+    for ((row, &target), &weight) in logits.chunks(vocab).zip(targets).zip(weights) {
+        let target = if weight == 0.0 { -1 } else { target };
+        let (mut loss, mut of_row) = cross_entropy(row, vocab, &[target], scale * f64::from(weight));
+        if let (true, Ok(target)) = (weight < 0.0, usize::try_from(target)) {
+            let shift = row.iter().copied().fold(row[0], |a, b| if b > a { b } else { a });
+            let e: Vec<T> = row.iter().map(|&x| (x - shift).exp()).collect();
+            let total = e.iter().copied().sum::<T>();
+            let others = total - e[target];
+            loss = vec![(total / others).ln()];
+            of_row.iter_mut().for_each(|g| *g *= e[target] / others);
+        }
+        losses.extend(loss);
+        gradient.extend(of_row);
+    }
+    (losses, gradient)
+}

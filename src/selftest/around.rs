@@ -2,7 +2,8 @@
 use crate::Result;
 use crate::backend::cpu::Cpu;
 use crate::ops::{
-    Act, AdamParam, Backend, Matrix, Op, Ops, Outcome, Part, Sink, Stat, State, Timeline, Update, Work,
+    Act, AdamParam, Backend, Inputs, Matrix, Op, Ops, Outcome, Part, Sink, Stat, State, Timeline, Update,
+    Work,
 };
 use std::borrow::Cow;
 
@@ -25,8 +26,8 @@ impl<F: FnMut(&mut Cpu, &Op)> Ops for Around<F> {
 }
 
 impl<F: FnMut(&mut Cpu, &Op)> Backend for Around<F> {
-    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
-        self.cpu.set_batch(tokens, targets, scale);
+    fn set_inputs(&mut self, inputs: Inputs) {
+        self.cpu.set_inputs(inputs);
     }
 
     /// As the processor, which repeats nothing.

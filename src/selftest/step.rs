@@ -73,7 +73,7 @@ fn step(model: &Model, ops: &mut dyn Backend, ws: &Workspace, index: u64) -> Res
     let tokens = random.tokens(SEQUENCES * SHAPE.time, model.config.vocab_size);
     let mut targets = random.tokens(SEQUENCES * SHAPE.time, model.config.vocab_size);
     targets.iter_mut().step_by(7).for_each(|t| *t = -1);
-    let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: SHAPE.batch };
+    let input = Micro::new(&tokens, &targets, SHAPE.time, SHAPE.batch);
     train_step(model, ops, ws, input, &params, Update::new(adam, 1e-3, index))
 }
 

@@ -73,7 +73,8 @@ fn attentions() -> Cases {
     for size in SIZES {
         for (batch, time, count) in [(1, 1, 2), (2, 37, 2), (1, 161, 1), (1, 601, 1), (1, 2048, 1)] {
             let heads = Heads { count, size, rotary: size / 4 };
-            let case = Attention { s: Shape { batch, time }, heads, wide: false };
+            let documents: &[usize] = &[];
+            let case = Attention { s: Shape { batch, time }, heads, documents, wide: false };
             all.extend([Box::new(case) as Box<dyn Case>, Box::new(AttentionBackward(case))]);
             let wide = Attention { wide: true, ..case };
             if forward(size, usize::MAX) != forward(size, 0) {
@@ -86,6 +87,11 @@ fn attentions() -> Cases {
                 all.push(Box::new(Decode(case)));
             }
         }
+        // One token, one that ends in a tile, one in which several end, and one that is longer than any.
+        let (documents, heads): (&[usize], _) =
+            (&[1, 31, 40, 1, 140], Heads { count: 1, size, rotary: size / 4 });
+        let case = Attention { s: Shape { batch: 1, time: 213 }, heads, documents, wide: false };
+        all.extend([Box::new(case) as Box<dyn Case>, Box::new(AttentionBackward(case))]);
     }
     all
 }

@@ -1,7 +1,8 @@
 //! Loss on named validation sets.
-use crate::data::{Corpus, Order, Side, Split, TextTokenizer, TokenBytes};
+use super::step::ByEnd;
+use crate::data::{Batch, Boundaries, Corpus, LossWeights, Order, Side, Split, TextTokenizer, TokenBytes};
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{Backend, Ops, Shape, Work};
+use crate::ops::{Backend, Inputs, Ops, Shape, Work};
 use crate::stop;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub struct Evaluation {
     sequences: u64,
     /// Bytes of text by token, where the tokenizer is known.
     token_bytes: Option<TokenBytes>,
+    documents: Boundaries,
+    weights: Option<LossWeights>,
 }
 
 /// The result of one set.
@@ -30,11 +33,14 @@ pub struct EvalResult {
     pub loss: f64,
     /// Standard error of the loss, of windows as independent draws; of one window there is none.
     pub standard_error: Option<f64>,
+    /// Mean loss of the targets that end a text, and of all others, where that token is known and met.
+    #[serde(flatten)]
+    pub by_end: Option<ByEnd>,
     /// Perplexity, `e^loss`.
     pub perplexity: f64,
     /// Bits per byte of the text that the predicted tokens stand for, where their tokenizer is known and byte-level.
     pub bits_per_byte: Option<f64>,
-    /// Number of tokens that were predicted.
+    /// Number of tokens that were predicted and whose weight is not 0.
     pub tokens: u64,
 }
 
@@ -55,7 +61,27 @@ impl Evaluation {
             .map_err(|e| Error::refused(format!("validation set {name:?}: {e}")))?;
         let all = order.windows();
         let sequences = if sequences == 0 { all } else { all.min(sequences as u64) };
-        Ok(Self { name: name.to_string(), part: (side, split), order, sequences, token_bytes })
+        Ok(Self {
+            name: name.to_string(),
+            part: (side, split),
+            order,
+            sequences,
+            token_bytes,
+            documents: Boundaries::IGNORED,
+            weights: None,
+        })
+    }
+
+    /// The same set, its documents treated as in the run that asks. Refused where they are looked at and not known.
+    pub fn with_documents(self, documents: Boundaries) -> Result<Self> {
+        documents.check(self.corpus()).map_err(|e| e.within(&format!("validation set {:?}", self.name)))?;
+        Ok(Self { documents, ..self })
+    }
+
+    /// The same set, its targets weighted where it has weights and `weighted` asks for them.
+    pub fn with_weights(self, weighted: bool) -> Result<Self> {
+        let weights = if weighted { LossWeights::open(self.corpus())? } else { None };
+        Ok(Self { weights, ..self })
     }
 
     /// Prepares it on the backend.
@@ -91,41 +117,96 @@ impl Evaluation {
     /// Runs it with the model's current weights.
     pub fn run(&self, model: &Model, ops: &mut dyn Backend, ws: &Workspace) -> Result<EvalResult> {
         let time = self.order.seq_len();
-        let vocab = model.config.vocab_size as u32;
-        let mut window = vec![0u32; time + 1];
-        let mut total = 0.0;
-        let mut bytes = Some(0);
-        // Mean loss of each window.
-        let mut means = Vec::with_capacity(self.sequences as usize);
+        let (mut batch, mut sums) = (Batch::default(), Sums::default());
+        let mut bytes = self.weights.is_none().then_some(0);
         for first in (0..self.sequences).step_by(ws.shape.batch) {
             stop::check()?; // a device computes what was issued
             let shape = Shape { batch: ws.shape.batch.min((self.sequences - first) as usize), time };
-            let (mut tokens, mut targets) = (Vec::new(), Vec::new());
-            for i in 0..shape.batch as u64 {
-                self.order.read_window(self.window(first + i), &mut window, vocab)?;
-                let counted = self.token_bytes.as_ref().and_then(|table| table.sum(&window[1..]));
-                bytes = bytes.zip(counted).map(|(sum, more)| sum + more);
-                tokens.extend(window[..time].iter().map(|&t| t as i32));
-                targets.extend(window[1..].iter().map(|&t| t as i32));
-            }
-            ops.set_batch(&tokens, &targets, 0.0);
+            let more = self.read(first, shape.batch, model.config.vocab_size as u32, &mut batch)?;
+            bytes = bytes.zip(more).map(|(sum, more)| sum + more);
+            let (weights, documents) = (&batch.weights[..], self.documents.of(&batch.documents));
+            // Without a gradient the scale is that of the weights alone, which tell masked targets by it.
+            let inputs = Inputs::new(&batch.tokens, &batch.targets, 1.0);
+            ops.set_inputs(Inputs { weights, documents, ..inputs });
             ops.perform(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
-            let rows = ops.read_stat(ws.loss, shape.rows())?;
-            let sum = |rows: &[f32]| rows.iter().map(|&x| x as f64).sum::<f64>();
-            total += sum(&rows);
-            means.extend(rows.chunks(time).map(|window| sum(window) / time as f64));
+            sums.add(&ops.read_stat(ws.loss, shape.rows())?, &batch, time, self.documents.end_of_text());
         }
-        let tokens = self.sequences * time as u64;
-        let loss = total / tokens as f64;
-        let bits_per_byte = bytes.filter(|bytes| *bytes > 0).map(|bytes| total / LN_2 / bytes as f64);
+        let [losses, of_ends] = sums.losses;
+        let loss = losses / sums.counted[0];
+        let bits_per_byte = bytes.filter(|bytes| *bytes > 0).map(|bytes| losses / LN_2 / bytes as f64);
         Ok(EvalResult {
             eval: self.name.clone(),
             loss,
-            standard_error: standard_error(&means),
+            by_end: ByEnd::of([of_ends, losses], [sums.counted[1], sums.counted[0]]),
+            standard_error: standard_error(&sums.means),
             perplexity: loss.exp(),
             bits_per_byte,
-            tokens,
+            tokens: sums.tokens,
         })
+    }
+
+    /// Sequences from `first` on, and the bytes of the texts of their targets, where they are known.
+    fn read(&self, first: u64, count: usize, vocab: u32, batch: &mut Batch) -> Result<Option<u64>> {
+        let time = self.order.seq_len();
+        let (mut window, mut bytes) = (vec![0; time + 1], Some(0));
+        let Batch { tokens, targets, documents, weights, .. } = batch;
+        tokens.clear();
+        targets.clear();
+        documents.clear();
+        weights.clear();
+        for number in (first..).take(count).map(|i| self.window(i)) {
+            self.order.read_window(number, &mut window, vocab)?;
+            let counted = self.token_bytes.as_ref().and_then(|table| table.sum(&window[1..]));
+            bytes = bytes.zip(counted).map(|(sum, more)| sum + more);
+            let before = tokens.len();
+            tokens.extend(window[..time].iter().map(|&t| t as i32));
+            targets.extend(window[1..].iter().map(|&t| t as i32));
+            let excerpts = || self.order.window_excerpts(number);
+            if self.documents.are_seen() {
+                documents.resize(tokens.len(), 0);
+                self.documents.find(self.corpus(), &excerpts()?, &tokens[before..], &mut documents[before..]);
+            }
+            if let Some(of) = &self.weights {
+                weights.resize(tokens.len(), 0.0);
+                of.fill(&excerpts()?, &mut weights[before..])?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// What is added up over the batches of a set.
+#[derive(Default)]
+struct Sums {
+    /// Losses times the sizes of their weights, of all targets and of those that end a text.
+    losses: [f64; 2],
+    /// Sizes of those weights.
+    counted: [f64; 2],
+    /// Targets whose weight is not 0.
+    tokens: u64,
+    /// Mean loss of each window of which something counts.
+    means: Vec<f64>,
+}
+
+impl Sums {
+    /// Adds the losses of a batch of sequences of `time` tokens, `end` of which ends a text.
+    fn add(&mut self, losses: &[f32], batch: &Batch, time: usize, end: Option<i32>) {
+        let size = |row: usize| batch.weights.get(row).map_or(1.0, |w| f64::from(w.abs()));
+        let sum = |rows: &mut dyn Iterator<Item = usize>| {
+            let add = |[loss, size_of]: [f64; 2], row: usize| {
+                [loss + size(row) * f64::from(losses[row]), size_of + size(row)]
+            };
+            rows.fold([0.0; 2], add)
+        };
+        let [loss, counted] = sum(&mut (0..losses.len()));
+        let ends = |row: &usize| end.is_some_and(|end| batch.targets[*row] == end);
+        let [of_ends, ends] = sum(&mut (0..losses.len()).filter(ends));
+        self.losses = [self.losses[0] + loss, self.losses[1] + of_ends];
+        self.counted = [self.counted[0] + counted, self.counted[1] + ends];
+        self.tokens += (0..losses.len()).filter(|row| size(*row) > 0.0).count() as u64;
+        let windows = (0..losses.len()).step_by(time).map(|first| sum(&mut (first..first + time)));
+        self.means
+            .extend(windows.filter(|[_, counted]| *counted > 0.0).map(|[loss, counted]| loss / counted));
     }
 }
 

@@ -1,4 +1,5 @@
 //! `metrics.jsonl`: one object per line, each line one write, so that a kill can tear the last line only.
+use super::step::ByEnd;
 use crate::files::write_whole;
 use crate::schedule::Varying;
 use crate::{Error, Result};
@@ -17,6 +18,9 @@ pub struct StepMetrics {
     pub tokens: u64,
     /// Mean loss of the step's batch before its update, nats per token.
     pub loss: f64,
+    /// The same of the targets that end a text, and of all others, where that token is known and met.
+    #[serde(flatten)]
+    pub by_end: Option<ByEnd>,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
     /// Sum of the absolute values of the gradient before clipping; `rewarm schedule refine` reads both norms.

@@ -44,5 +44,5 @@ pub(crate) use run_config::CONFIG;
 pub use session::Session;
 pub(crate) use skip::check as check_documents;
 pub(crate) use source::OpenModel;
-pub(crate) use sources::validation_sets;
-pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};
+pub(crate) use sources::{boundaries, validation_sets};
+pub use step::{ByEnd, Issued, Micro, StepResult, finish_step, issue_step, train_step};

@@ -15,7 +15,7 @@ use super::rewind::{go_back, step_to_go_back_to};
 use super::run_config::{CONFIG, wanted_config};
 use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
-use super::sources::{keep_tokenizer, resumed_fingerprint};
+use super::sources::{keep_tokenizer, resumed_fingerprint, settle_weights, weights_name};
 use super::takeover::{check_optimizer, goes_on, tell_precision, tell_taken};
 use crate::backend;
 use crate::checkpoint::{RunLock, RunState, load_tensors};
@@ -153,6 +153,11 @@ impl Session {
         let was = &mut state.fingerprints.tokenizer;
         *was = resumed_fingerprint(was, source.dir(), parts.tokenizer.as_ref())?;
         if other_data || corpus.as_ref() == Some(&parts.fingerprints.corpus) {
+            // Other sources come with their weights.
+            if state.fingerprints.corpus != parts.fingerprints.corpus && progress.loss_weights.is_some() {
+                progress.loss_weights = weights_name(&parts.weights);
+                state.extra = progress.to_json();
+            }
             state.fingerprints.corpus.clone_from(&parts.fingerprints.corpus);
         }
         state.fingerprints.check(&parts.fingerprints)?;
@@ -205,8 +210,20 @@ impl Session {
         (open, configure, lock): (impl FnOnce(DeviceName) -> Opened, bool, impl FnOnce() -> Result<RunLock>),
         load: impl FnOnce(&Model, &mut dyn Backend) -> Result<()>,
     ) -> Result<Self> {
-        let Parts { mut config, mut model, sources, evaluations, schedule, quantities, extra_files, .. } =
-            parts;
+        let Parts {
+            mut config,
+            mut model,
+            sources,
+            documents,
+            weights,
+            evaluations,
+            schedule,
+            quantities,
+            extra_files,
+            ..
+        } = parts;
+        let mut progress = Progress::read(&state)?;
+        settle_weights(&weights, state.step, &mut progress.loss_weights)?;
         check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
         let shape = Shape { batch: config.batch.micro, time: sources.seq_len() };
         let device = open(config.device)?;
@@ -227,7 +244,6 @@ impl Session {
         let milestones = config.milestones(sources.seq_len(), &schedule);
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
-        let mut progress = Progress::read(&state)?;
         progress.data_use.get_or_insert_default().extend(usage_of(&config, &sources, &evaluations));
         progress.owes_evaluation =
             state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
@@ -238,7 +254,9 @@ impl Session {
             model,
             workspace,
             ops,
-            mixture: Mixture::new(sources, deal.shares, deal.left_out, deal.cursor),
+            mixture: Mixture::new(sources, deal.shares, deal.left_out, deal.cursor)
+                .with_documents(documents)
+                .with_weights(weights),
             evaluations,
             params,
             plan: Plan {

@@ -1,10 +1,13 @@
 //! What a run is made of before memory is spent on it.
 use super::evaluate::Evaluation;
 use super::source::OpenModel;
-use super::sources::{check_tokenizer, companions, evaluations, open_sources, tokenizer, tokenizer_path};
+use super::sources::{
+    boundaries, check_tokenizer, companions, evaluations, loss_weights, open_sources, tokenizer,
+    tokenizer_path,
+};
 use crate::checkpoint::Fingerprints;
 use crate::config::Config;
-use crate::data::{Sources, TextTokenizer};
+use crate::data::{Boundaries, LossWeights, Sources, TextTokenizer};
 use crate::model::{Model, ModelConfig};
 use crate::schedule::{Quantities, Schedule};
 use crate::{Error, Result};
@@ -15,6 +18,9 @@ pub struct Parts {
     pub config: Config,
     pub model: Model,
     pub sources: Sources,
+    pub documents: Boundaries,
+    /// Of every source, where the loss is weighted.
+    pub weights: Vec<Option<LossWeights>>,
     pub evaluations: Vec<Evaluation>,
     pub schedule: Schedule,
     pub quantities: Quantities,
@@ -37,7 +43,14 @@ impl Parts {
         let path = tokenizer_path(&config, &sources, source)?;
         let extra_files = companions(path.as_deref(), source, &sizes)?;
         let tokenizer = tokenizer(&extra_files, path.as_deref())?;
+        let documents = boundaries(&config, tokenizer.as_ref());
+        sources.corpora().try_for_each(|corpus| documents.check(corpus))?;
+        let weights = loss_weights(&config, &sources)?;
         let evaluations = evaluations(&config, &sources, tokenizer.as_ref())?;
+        let weighted = config.data.loss_weights;
+        let as_trained = |set: Evaluation| set.with_documents(documents)?.with_weights(weighted);
+        let evaluations = evaluations.into_iter().map(as_trained);
+        let evaluations = evaluations.collect::<Result<Vec<_>>>()?;
         let corpora: Vec<_> = sources.corpora().chain(evaluations.iter().map(Evaluation::corpus)).collect();
         check_tokenizer(tokenizer.as_ref(), &corpora, source, sizes.vocab_size)?;
         let model_json =
@@ -55,6 +68,8 @@ impl Parts {
             config,
             model,
             sources,
+            documents,
+            weights,
             evaluations,
             schedule,
             quantities,

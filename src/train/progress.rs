@@ -85,6 +85,9 @@ pub struct Progress {
     /// Who multiplied ([`crate::ops::Backend::multiplies_by`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub products: Option<String>,
+    /// Which weights of the loss the run has ([`crate::data::LossWeights::fingerprint`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_weights: Option<String>,
     #[serde(flatten)]
     other: Map<String, Value>,
 }

@@ -168,8 +168,12 @@ impl Session {
             return Err(e);
         }
         let time = self.mixture.sources().seq_len();
-        let input =
-            Micro { tokens: &batch.tokens, targets: &batch.targets, time, batch: self.config.batch.micro };
+        let input = Micro {
+            weights: &batch.weights,
+            documents: self.mixture.documents().of(&batch.documents),
+            end_of_text: self.mixture.documents().end_of_text(),
+            ..Micro::new(&batch.tokens, &batch.targets, time, self.config.batch.micro)
+        };
         let Settings { lr, decay_scale, betas, .. } = settings;
         let adam = AdamSettings { betas, ..self.config.optim.adam() };
         let update =
@@ -205,6 +209,7 @@ impl Session {
             step: self.state.step,
             tokens: self.state.tokens,
             loss: result.loss,
+            by_end: result.by_end,
             grad_norm: result.norm,
             grad_norm_l1: result.norm_l1,
             lr: settings.lr,

@@ -3,7 +3,9 @@ use super::evaluate::Evaluation;
 use super::source::OpenModel;
 use crate::checkpoint::{Companions, NamedFile};
 use crate::config::{Config, HELDOUT, MixtureSource};
-use crate::data::{self, Arrangement, Corpus, Order, Shard, Side, Sources, Split, TextTokenizer};
+use crate::data::{
+    self, Arrangement, Boundaries, Corpus, LossWeights, Order, Shard, Side, Sources, Split, TextTokenizer,
+};
 use crate::model::ModelConfig;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -97,6 +99,46 @@ fn warn_of_training_data(set: &str, corpus: &Corpus, sources: &Sources) {
 /// How the documents of every source are divided.
 pub fn split(config: &Config) -> Split {
     Split { fraction: config.data.validation_fraction, seed: config.split_seed() }
+}
+
+/// Who looks at the documents of a run whose tokenizer this is.
+pub fn boundaries(config: &Config, tokenizer: Option<&TextTokenizer>) -> Boundaries {
+    config.data.boundaries(tokenizer.and_then(|tokenizer| tokenizer.eod(None).ok()))
+}
+
+/// The weights of the losses of every source, where the run asks for them. Refused where no source has any.
+pub fn loss_weights(config: &Config, sources: &Sources) -> Result<Vec<Option<LossWeights>>> {
+    if !config.data.loss_weights {
+        return Ok(Vec::new());
+    }
+    let weights = sources.corpora().map(LossWeights::open).collect::<Result<Vec<_>>>()?;
+    if weights.iter().all(Option::is_none) {
+        return Err(Error::refused(
+            "data.loss_weights is true, and no shard of the training data has weights; write PREFIX.weights beside \
+             PREFIX.bin, or leave the key out",
+        ));
+    }
+    Ok(weights)
+}
+
+/// What the weights of all sources are known by; none where none are asked for.
+pub fn weights_name(weights: &[Option<LossWeights>]) -> Option<String> {
+    let fingerprints = weights.iter().map(|of| of.as_ref().map_or(0, LossWeights::fingerprint));
+    let name: Vec<String> = fingerprints.map(|fingerprint| format!("{fingerprint:032x}")).collect();
+    (!name.is_empty()).then(|| name.join(" "))
+}
+
+/// Refuses other weights than those that the run has had, and says which it has.
+pub fn settle_weights(weights: &[Option<LossWeights>], step: u64, known: &mut Option<String>) -> Result<()> {
+    let now = weights_name(weights);
+    if step > 0 && *known != now {
+        return Err(Error::refused(
+            "the weights of the loss (PREFIX.weights beside the shards) are others than those that the run was trained with; \
+             put them back, or start a new phase from this checkpoint with `rewarm train`",
+        ));
+    }
+    *known = now;
+    Ok(())
 }
 
 /// Where the run's tokenizer lies: the one that is configured, or that of the model started from, or of the data.

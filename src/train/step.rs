@@ -1,7 +1,8 @@
 //! One optimizer step.
 use crate::Result;
 use crate::model::{Model, Pass, Workspace};
-use crate::ops::{AdamParam, Backend, Ops, Outcome, Shape, Update, Work};
+use crate::ops::{AdamParam, Backend, Documents, Inputs, Ops, Outcome, Shape, Update, Work};
+use serde::Serialize;
 
 /// The global batch `[sequences, time]` of a step and how many sequences are computed at once.
 #[derive(Clone, Copy)]
@@ -14,6 +15,30 @@ pub struct Micro<'a> {
     pub time: usize,
     /// Sequences of a micro-batch.
     pub batch: usize,
+    /// The weight of each target ([`Inputs::weights`]); empty where each is 1.
+    pub weights: &'a [f32],
+    /// The documents that the tokens are of.
+    pub documents: Documents<'a>,
+    /// The token that ends a text, whose losses are reported by themselves.
+    pub end_of_text: Option<i32>,
+}
+
+impl<'a> Micro<'a> {
+    /// Every sequence is one document.
+    pub fn new(tokens: &'a [i32], targets: &'a [i32], time: usize, batch: usize) -> Self {
+        let (weights, documents) = (&[][..], Documents::NONE);
+        Self { tokens, targets, time, batch, weights, documents, end_of_text: None }
+    }
+
+    /// How much each target counts in the mean of the losses.
+    fn shares(&self) -> Vec<f32> {
+        let share = |(i, target): (usize, &i32)| match self.weights.get(i) {
+            _ if *target < 0 => 0.0,
+            Some(weight) => weight.abs(),
+            None => 1.0,
+        };
+        self.targets.iter().enumerate().map(share).collect()
+    }
 }
 
 /// What a step reports.
@@ -21,6 +46,8 @@ pub struct Micro<'a> {
 pub struct StepResult {
     /// Mean loss of the batch before the update, nats per token.
     pub loss: f64,
+    /// The same of the targets that end a text, and of all others.
+    pub by_end: Option<ByEnd>,
     /// Global gradient norm before clipping.
     pub norm: f64,
     /// Sum of the absolute values of the gradient before clipping.
@@ -31,12 +58,34 @@ pub struct StepResult {
     pub bad_row: Option<usize>,
 }
 
+/// Mean losses of the targets that end a text, and of all others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ByEnd {
+    /// Of the former.
+    pub loss_end_of_text: f64,
+    /// Of the latter.
+    pub loss_within_text: f64,
+}
+
+impl ByEnd {
+    /// From sums of losses and of what they count, `[of ends, of all]`; none where there is no end, or nothing else.
+    pub(super) fn of(losses: [f64; 2], counts: [f64; 2]) -> Option<Self> {
+        let [[end, all], [ends, counted]] = [losses, counts];
+        (ends > 0.0 && counted > ends)
+            .then(|| Self { loss_end_of_text: end / ends, loss_within_text: (all - end) / (counted - ends) })
+    }
+}
+
 /// A step that was issued, and whose result was not yet asked for.
 pub struct Issued {
     time: usize,
     rows: usize,
-    /// Targets that are not ignored.
-    counted: usize,
+    /// How much the losses of all rows count, each by its weight where there are weights.
+    counted: f64,
+    /// Sizes of the weights; empty where each is 1 or 0.
+    sizes: Vec<f32>,
+    /// Rows whose targets end a text, and how much they count.
+    ends: (Vec<usize>, f64),
 }
 
 fn micro_batch(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape, accumulate: bool) {
@@ -70,31 +119,46 @@ pub fn issue_step(
     params: &[AdamParam],
     update: Update,
 ) -> Issued {
-    let counted = input.targets.iter().filter(|t| **t >= 0).count().max(1);
-    let scale = (1.0 / counted as f64) as f32;
+    // Known of the whole step before any of it is computed, so the split into micro-batches changes nothing.
+    let shares = input.shares();
+    let counted = shares.iter().map(|&share| f64::from(share)).sum::<f64>();
+    // Where nothing counts there is no gradient.
+    let scale = if counted > 0.0 { (1.0 / counted) as f32 } else { 0.0 };
+    let ends = |target: &i32| input.end_of_text.is_some_and(|end| *target == end);
+    let ends: Vec<usize> = (0..shares.len()).filter(|i| ends(&input.targets[*i])).collect();
+    let ends_count = ends.iter().map(|&i| f64::from(shares[i])).sum();
     let rows = input.batch * input.time;
     prepare_step(model, ops, ws, input.tokens.len() / input.time, input.batch, input.time);
     for (i, (tokens, targets)) in input.tokens.chunks(rows).zip(input.targets.chunks(rows)).enumerate() {
         let (shape, accumulate) = (Shape { batch: tokens.len() / input.time, time: input.time }, i > 0);
-        ops.set_batch(tokens, targets, scale);
+        let of_batch = i * rows..i * rows + tokens.len();
+        let documents = input.documents.part(of_batch.clone());
+        let weights = input.weights.get(of_batch).unwrap_or_default();
+        ops.set_inputs(Inputs { weights, documents, ..Inputs::new(tokens, targets, scale) });
         let work = Work::MicroBatch { shape, accumulate };
         ops.perform(work, &mut |ops| micro_batch(model, ops, ws, shape, accumulate));
         ops.keep_losses(ws.loss, shape.rows());
     }
     model.finish_gradient(ops);
     ops.update(params, update);
-    Issued { time: input.time, rows: input.targets.len(), counted }
+    let sizes = if input.weights.is_empty() { Vec::new() } else { shares };
+    Issued { time: input.time, rows: input.targets.len(), counted, sizes, ends: (ends, ends_count) }
 }
 
 /// Waits for the oldest step that was issued.
 pub fn finish_step(ops: &mut dyn Backend, issued: Issued) -> Result<StepResult> {
-    let Outcome { losses, norm, norm_l1, applied } = ops.outcome()?;
+    let Outcome { mut losses, norm, norm_l1, applied } = ops.outcome()?;
     assert_eq!(losses.len(), issued.rows, "the backend keeps the losses of all micro-batches");
+    losses.iter_mut().zip(&issued.sizes).for_each(|(loss, size)| *loss *= size);
     // Sequence by sequence, so that the split into micro-batches does not change the order of additions.
     let sequences = losses.chunks(issued.time).map(|s| s.iter().map(|&x| x as f64).sum::<f64>());
     let bad_row = sequences.clone().position(|loss| !loss.is_finite());
-    let loss = sequences.sum::<f64>() / issued.counted as f64;
-    Ok(StepResult { loss, norm, norm_l1, applied, bad_row })
+    let total = sequences.sum::<f64>();
+    let loss = if issued.counted > 0.0 { total / issued.counted } else { total };
+    let (ends, ends_count) = issued.ends;
+    let of_ends = ends.iter().map(|i| f64::from(losses[*i])).sum::<f64>();
+    let by_end = ByEnd::of([of_ends, total], [ends_count, issued.counted]);
+    Ok(StepResult { loss, by_end, norm, norm_l1, applied, bad_row })
 }
 
 /// [`issue_step`] and then [`finish_step`], for those who have nothing to do between.

@@ -2,6 +2,7 @@
 //! `cargo test --release --test data`.
 mod bytes;
 mod cli;
+mod documents;
 mod foreign;
 mod inputs;
 mod mixture;
@@ -11,5 +12,6 @@ mod support;
 mod text;
 mod tokenize;
 mod tokenizers;
+mod weights;
 mod windows;
 mod writers;

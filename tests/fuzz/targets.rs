@@ -5,11 +5,12 @@ use rewarm::checkpoint::safetensors::TensorFile;
 use rewarm::checkpoint::torch::{TorchFile, Value, parse};
 use rewarm::checkpoint::{Disk, Manifest};
 use rewarm::config::{Config, RawConfig};
-use rewarm::data::{Format, Progress, Shard, TextTokenizer, verify};
+use rewarm::data::{Corpus, Format, LossWeights, Order, Progress, Shard, Side, Split, TextTokenizer, verify};
 use rewarm::ops::draw_in_order;
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -26,6 +27,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("manifest", manifest),
     ("run_config", run_config),
     ("tokenizer", tokenizer),
+    ("weights", weights),
 ];
 
 /// Length of the `.bin` as a little-endian u16, then the `.idx`. The tokens are 0.
@@ -141,6 +143,21 @@ pub fn run_config(bytes: &[u8]) -> bool {
     let resolved = config.resolved_toml();
     let again = Config::from_toml_str(&resolved, &[]).unwrap_or_else(|e| panic!("{e} of\n{resolved}"));
     assert_eq!(again.resolved_toml(), resolved);
+    true
+}
+
+/// The plane of weights of a shard of 64 tokens: what each sample reads of it.
+pub fn weights(bytes: &[u8]) -> bool {
+    let bin = write("planed.bin", &[0; 128]);
+    write("planed.weights", bytes);
+    let corpus = Corpus::open(&[format!("raw-u16:{}", bin.display())]).expect("it is whole");
+    let Some(Some(weights)) = good(LossWeights::open(&corpus)) else { return false };
+    let order = Order::new(Arc::new(corpus), Side::All, Split::NONE, 9, 1).expect("it is long enough");
+    for sample in 0..order.windows() {
+        let mut of_targets = [f32::NAN; 9];
+        good(weights.fill(&order.excerpts(sample).expect("it is there"), &mut of_targets));
+        assert!(of_targets.iter().all(|weight| weight.is_finite()));
+    }
     true
 }
 

@@ -92,7 +92,7 @@ impl Drive {
             if step < range.start {
                 continue;
             }
-            let input = Micro { tokens: &tokens, targets: &targets, time: self.time, batch: self.micro[0] };
+            let input = Micro::new(&tokens, &targets, self.time, self.micro[0]);
             let update = Update::new(adam, 1e-3 * (step + 1).min(5) as f64, step);
             in_flight.push_back(issue_step(model, gpu, ws, input, &params, update));
             if in_flight.len() > gpu.steps_in_flight() {

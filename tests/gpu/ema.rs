@@ -22,7 +22,7 @@ fn step(model: &Model, gpu: &mut Gpu, ws: &Workspace, params: &[AdamParam], step
     if step == BROKEN {
         targets[1] = model.config.vocab_size as i32;
     }
-    let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: 1 };
+    let input = Micro::new(&tokens, &targets, SHAPE.time, 1);
     train_step(model, gpu, ws, input, params, Update::new(ADAM, 1e-2, step)).unwrap().applied
 }
 

@@ -64,7 +64,7 @@ fn train(
     let step = |step| {
         let [tokens, targets] =
             [(); 2].map(|()| random.tokens(MICRO_BATCHES * SHAPE.time, model.config.vocab_size));
-        let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: 1 };
+        let input = Micro::new(&tokens, &targets, SHAPE.time, 1);
         let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
         train_step(model, ops, ws, input, params, Update::new(adam, 1e-2, step)).unwrap()
     };

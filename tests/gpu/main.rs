@@ -2,6 +2,7 @@
 mod bits;
 mod chunk;
 mod decode;
+mod documents;
 mod drive;
 mod ema;
 mod epilogues;
@@ -14,5 +15,6 @@ mod scheduled;
 mod state;
 mod step;
 mod training;
+mod weights;
 
 use rewarm::reference;

@@ -56,7 +56,7 @@ fn third_step(model: &Model, ops: &mut dyn Backend) -> Step {
     let mut last = None;
     for step in 0..3 {
         let [tokens, targets] = [(); 2].map(|()| random.tokens(SHAPE.rows(), model.config.vocab_size));
-        let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: SHAPE.batch };
+        let input = Micro::new(&tokens, &targets, SHAPE.time, SHAPE.batch);
         let before = state(ops);
         let update = Update { seed: SEED, ..Update::new(ADAM, 3e-3, step) };
         let result = train_step(model, ops, &ws, input, &params, update).unwrap();

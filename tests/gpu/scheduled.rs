@@ -40,7 +40,7 @@ fn train(
         let sequences = if step < STEPS / 2 { 1 } else { 2 };
         let [tokens, targets] =
             [(); 2].map(|()| random.tokens(sequences * SHAPE.time, model.config.vocab_size));
-        let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: 1 };
+        let input = Micro::new(&tokens, &targets, SHAPE.time, 1);
         train_step(model, ops, ws, input, &params, updates(step)).unwrap()
     };
     let results = (0..STEPS).map(step).collect();

@@ -38,7 +38,7 @@ fn step(model: &Model, ops: &mut dyn Backend) -> (u64, HostState) {
     let ws = workspace(model, SHAPE);
     let mut random = Random::new(9);
     let [tokens, targets] = [(); 2].map(|()| random.tokens(SHAPE.rows(), model.config.vocab_size));
-    let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: 1 };
+    let input = Micro::new(&tokens, &targets, SHAPE.time, 1);
     let adam = AdamSettings { betas: [0.9, 0.95], eps: 1e-8, clip: 1.0 };
     ops.set_applied(3);
     let params = assign(&model.table, &[], 0.1);

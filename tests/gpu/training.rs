@@ -23,7 +23,7 @@ fn train(model: &Model, ops: &mut dyn Backend, ws: &Workspace) -> Vec<StepResult
             (0..SHAPE.batch).flat_map(|i| part(window(i))).map(|&b| i32::from(b)).collect()
         };
         let (tokens, targets) = (of(|w| &w[..64]), of(|w| &w[1..]));
-        let input = Micro { tokens: &tokens, targets: &targets, time: SHAPE.time, batch: 2 };
+        let input = Micro::new(&tokens, &targets, SHAPE.time, 2);
         let lr = 3e-3 * ((step + 1) as f64 / 5.0).min(1.0);
         train_step(model, ops, ws, input, &params, Update::new(adam, lr, step as u64)).unwrap()
     };

@@ -80,15 +80,9 @@ impl Case {
 
     /// Losses and gradients `[rows, vocab]`, unrounded.
     fn reference<T: Float>(&self) -> (Vec<T>, Vec<T>) {
-        let (mut losses, mut gradients) = (Vec::new(), Vec::new());
-        for (i, logits) in self.logits.chunks(self.vocab).enumerate() {
-            let target = if self.weight(i) == 0.0 { -1 } else { self.targets[i] };
-            let scale = f64::from(SCALE) * f64::from(self.weight(i));
-            let (loss, gradient) = ops::cross_entropy(&cast::<_, T>(logits), self.vocab, &[target], scale);
-            losses.extend(loss);
-            gradients.extend(gradient);
-        }
-        (losses, gradients)
+        let weights: Vec<f32> = (0..self.rows).map(|row| self.weight(row)).collect();
+        let logits = cast::<_, T>(&self.logits);
+        ops::weighted_cross_entropy(&logits, self.vocab, &self.targets, &weights, f64::from(SCALE))
     }
 
     /// With every row masked, by its target or by its weight, all is exactly 0, whatever the logits hold.
@@ -179,7 +173,24 @@ fn padding_gaps_weights_and_masks() {
     case.targets[4] = -1;
     case.targets[7] = 300;
     case.check(&ALL);
+    // Not to be predicted: what is impossible, and what is certain.
+    case.weights = Some(vec![-1.0, -0.5, 0.0, -2.0, 1.0, -1.0, 0.0, -1.0, 0.25]);
+    case.logits[case.targets[1] as usize + 301] = f32::NEG_INFINITY;
+    case.check(&ALL);
     case.all_masked();
+}
+
+/// A target that has all of the probability and is not to be predicted: the rest counts as 1e-5.
+#[test]
+fn a_certain_target_that_is_not_to_be_predicted_stays_finite() {
+    let mut case = Case::new(1, 300, 1.0, 3);
+    case.logits[case.targets[0] as usize] = 80.0;
+    case.weights = Some(vec![-1.0]);
+    for kernel in ALL {
+        let outputs = every_mode(|run| case.run(kernel, run));
+        assert!((outputs.get("losses")[0] - 1e5f32.ln()).abs() < 1e-4);
+        assert!(kernel == Kernel::Loss || case.gradients(&outputs).iter().all(|g| g.is_finite()));
+    }
 }
 
 /// At the vocabularies of Pythia, padded and not: a row of one value, and rows that do not count.
@@ -212,7 +223,8 @@ fn what_is_wrong_becomes_nan() {
     let mut case = Case::new(3, 100, 1.0, 3);
     case.targets[0] = 100;
     case.logits[150] = f32::NAN;
-    for kernel in ALL {
+    for (kernel, weights) in ALL.into_iter().flat_map(|k| [(k, None), (k, Some(vec![-1.0; 3]))]) {
+        case.weights = weights;
         let outputs = every_mode(|run| case.run(kernel, run));
         let nan: Vec<_> = outputs.get("losses").iter().map(|x| x.is_nan()).collect();
         assert_eq!(nan, [true, true, false]);

@@ -5,12 +5,14 @@
 //! be twice that of naive f32 code plus one rounding (`reference::measure`); copies and ordered sums: equal bits.
 mod attention;
 mod book;
+mod documents;
 mod linear;
 mod norms;
 mod optimizer;
 mod rig;
 mod subnormal;
 mod tokens;
+mod weights;
 
 use rewarm::reference;
 

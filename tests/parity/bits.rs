@@ -44,7 +44,7 @@ fn train(model: &Model, chunk_rows: usize, micro: usize, recompute: Recompute) -
         let tokens = random.tokens(SEQUENCES * TIME, model.config.vocab_size);
         let mut targets = random.tokens(SEQUENCES * TIME, model.config.vocab_size);
         targets.iter_mut().step_by(13).for_each(|t| *t = -1);
-        let input = Micro { tokens: &tokens, targets: &targets, time: TIME, batch: micro };
+        let input = Micro::new(&tokens, &targets, TIME, micro);
         let update = Update::new(adam, 1e-3, step as u64);
         let found = train_step(model, &mut *ops, &ws, input, &params, update).unwrap();
         assert!(found.applied);

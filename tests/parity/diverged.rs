@@ -54,7 +54,7 @@ fn run(lr: f64) -> (Counts, [f64; 2]) {
             draws[0].iter().zip(&draws[1]).map(|(a, b)| a * b / 512).collect()
         };
         let (inputs, targets) = (tokens(), tokens());
-        let input = Micro { tokens: &inputs, targets: &targets, time: SHAPE.time, batch: SHAPE.batch };
+        let input = Micro::new(&inputs, &targets, SHAPE.time, SHAPE.batch);
         losses.push(
             train_step(&model, &mut ops, &ws, input, &params, Update::new(adam, lr, step)).unwrap().loss,
         );

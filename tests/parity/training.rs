@@ -45,7 +45,7 @@ fn twenty_steps_agree_with_pytorch() {
         let rows = || batch.chunks(17);
         let tokens: Vec<i32> = rows().flat_map(|r| r[..16].iter().copied()).collect();
         let targets: Vec<i32> = rows().flat_map(|r| r[1..].iter().copied()).collect();
-        let input = Micro { tokens: &tokens, targets: &targets, time: 16, batch: 2 };
+        let input = Micro::new(&tokens, &targets, 16, 2);
         let lr = schedule.lr(step as u64);
         // Recorded in f32.
         assert!((lr - lrs[step] as f64).abs() <= 1e-7 * lr, "step {step}: rate {lr}, not {}", lrs[step]);

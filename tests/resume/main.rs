@@ -3,6 +3,7 @@
 //!
 //! `SEED=` repeats a random test, `KILLS=` sets the length of the soak.
 mod branch;
+mod documents;
 mod ema;
 mod feedback;
 mod milestones;
@@ -16,6 +17,7 @@ mod stops;
 #[path = "../cli/support.rs"]
 mod support;
 mod tokenize;
+mod weights;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -1,19 +1,21 @@
 //! Causal attention, one (sequence, head) per task, in tiles of queries: scores of all of a sequence's queries never exist.
+//! Documents that are isolated are sequences of their own, so nothing is computed between two but short ones.
 //! Dao et al. 2022, arXiv:2205.14135 (recomputation from the log-sum-exp).
 mod blocks;
 mod plain;
 
+use super::documents::{Segment, segments};
 use super::element::Element;
 use super::math::{LANES, exp, exp_sum, max, normal_or_zero, sum2, vectorize};
 use super::memory::{Place, Rows, RowsMut, for_parts};
 use super::product::MicroKernel;
 use super::rotary;
-use crate::ops::{Act, Heads, Shape};
+use crate::ops::{Act, Documents, Heads, Shape};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// What the backward of one (sequence, head) is given: q, k, v `[T, 3·D]`, what attention made of them and its gradient `[T, D]`,
-/// and the log-sum-exp `[T, 1]`.
+/// What the backward of a segment of one (sequence, head) is given: q, k, v `[T, 3·D]`, what attention made of them and its
+/// gradient `[T, D]`, and the log-sum-exp `[T, 1]`.
 #[derive(Clone, Copy)]
 pub struct Given<'a, E> {
     qkv: Rows<'a, E>,
@@ -27,13 +29,22 @@ pub trait Attend: Element {
     /// Bytes of scratch one thread keeps for sequences of `time`.
     fn scratch_bytes(heads: Heads, time: usize) -> usize;
 
-    /// `out = softmax(q·kᵀ/√D)·v` of one (sequence, head), from `qkv [T, 3·D]` to `out [T, D]` and `lse [T, 1]`.
-    fn forward_head(micro: MicroKernel, heads: Heads, qkv: Rows<Self>, out: RowsMut<Self>, lse: RowsMut);
+    /// `out = softmax(q·kᵀ/√D)·v` of a segment of one (sequence, head), from `qkv [T, 3·D]` to `out [T, D]` and
+    /// `lse [T, 1]`.
+    fn forward_head(
+        micro: MicroKernel,
+        heads: Heads,
+        segment: &Segment,
+        qkv: Rows<Self>,
+        out: RowsMut<Self>,
+        lse: RowsMut,
+    );
 
     /// Its gradient, and that of the rotation before it, into `dqkv [T, 3·D]`.
     fn backward_head(
         micro: MicroKernel,
         heads: Heads,
+        segment: &Segment,
         given: Given<Self>,
         dqkv: RowsMut<Self>,
         tables: &rotary::Tables,
@@ -81,6 +92,7 @@ pub fn forward<E: Attend>(
     micro: MicroKernel,
     s: Shape,
     heads: Heads,
+    documents: Documents,
     qkv: Rows<E>,
     out: RowsMut<E>,
     lse: RowsMut,
@@ -90,9 +102,15 @@ pub fn forward<E: Attend>(
         let head = t % heads.count;
         ([one.clone()], [(one.0, head..head + 1)])
     };
-    for_parts(([out], [lse]), s.batch * heads.count, place, |t, ([out], [lse])| {
+    for_parts(([out], [lse]), s.batch * heads.count, place, |t, ([mut out], [mut lse])| {
         let [_, (rows, cols)] = places(s, heads, t);
-        E::forward_head(micro, heads, qkv.part(rows, cols), out, lse);
+        let qkv = qkv.part(rows.clone(), cols);
+        for segment in segments(documents.part(rows), s.time) {
+            let rows = || segment.rows.clone();
+            let qkv = qkv.part(rows(), 0..qkv.cols);
+            let (out, lse) = (out.part_mut(rows(), 0..heads.size), lse.part_mut(rows(), 0..1));
+            E::forward_head(micro, heads, &segment, qkv, out, lse);
+        }
     });
 }
 
@@ -101,6 +119,7 @@ pub fn backward<E: Attend>(
     micro: MicroKernel,
     s: Shape,
     heads: Heads,
+    documents: Documents,
     ([qkv, out, dout], lse): ([Rows<E>; 3], Rows),
     dqkv: RowsMut<E>,
     tables: &rotary::Tables,
@@ -110,25 +129,31 @@ pub fn backward<E: Attend>(
         [dqkv],
         s.batch * heads.count,
         |t| [place(t)[1].clone()],
-        |t, [dqkv]| {
-            let [(rows, one), (_, three)] = place(t);
+        |t, [mut dqkv]| {
+            let [(all, one), (_, three)] = place(t);
             let head = t % heads.count;
-            let given = Given {
-                qkv: qkv.part(rows.clone(), three),
-                out: out.part(rows.clone(), one.clone()),
-                dout: dout.part(rows.clone(), one),
-                lse: lse.part(rows, head..head + 1),
-            };
-            E::backward_head(micro, heads, given, dqkv, tables);
+            for segment in segments(documents.part(all.clone()), s.time) {
+                let rows = || all.start + segment.rows.start..all.start + segment.rows.end;
+                let given = Given {
+                    qkv: qkv.part(rows(), three.clone()),
+                    out: out.part(rows(), one.clone()),
+                    dout: dout.part(rows(), one.clone()),
+                    lse: lse.part(rows(), head..head + 1),
+                };
+                let dqkv = dqkv.part_mut(segment.rows.clone(), 0..3 * heads.size);
+                E::backward_head(micro, heads, &segment, given, dqkv, tables);
+            }
         },
     );
 }
 
-/// Splits a row of scores behind those that are seen and as many as fill the last vector, whose probabilities are 0.
+/// Splits a row of scores behind those that are seen and as many as fill the last vector, whose probabilities are 0, as are
+/// those before the first that is seen.
 #[inline(always)]
-pub fn hide(row: &mut [f32], seen: usize) -> (&mut [f32], &mut [f32]) {
-    let whole = seen.next_multiple_of(LANES).min(row.len());
-    row[seen..whole].fill(f32::NEG_INFINITY);
+pub fn hide(row: &mut [f32], seen: Range<usize>) -> (&mut [f32], &mut [f32]) {
+    let whole = seen.end.next_multiple_of(LANES).min(row.len());
+    row[..seen.start].fill(f32::NEG_INFINITY);
+    row[seen.end..whole].fill(f32::NEG_INFINITY);
     row.split_at_mut(whole)
 }
 

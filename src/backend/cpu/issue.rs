@@ -85,17 +85,20 @@ impl<E: Multiply> Ops for Processor<E> {
             }
             Op::Rotary { s, heads, qkv, first } => {
                 let ([], [qkv]) = self.acts.borrow(s.rows(), [], [qkv]);
-                rotary::rotate(s, heads, &self.rotary, qkv, first);
+                rotary::rotate(s, heads, &self.rotary, qkv, first, self.documents.of_batch());
             }
             Op::Attention { s, heads, qkv, out, lse } => {
                 let ([qkv], [out]) = self.acts.borrow(s.rows(), [qkv], [out]);
                 let ([], [lse]) = self.stats.borrow(s.rows(), [], [stat(lse)]);
-                attention::forward(self.products.micro, s, heads, qkv, out, lse);
+                let documents = self.documents.of_batch();
+                attention::forward(self.products.micro, s, heads, documents, qkv, out, lse);
             }
             Op::AttentionBwd { s, heads, qkv, out, lse, dout, dqkv } => {
                 let (given, [dqkv]) = self.acts.borrow(s.rows(), [qkv, out, dout], [dqkv]);
                 let lse = self.stats.read(stat(lse), s.rows());
-                attention::backward(self.products.micro, s, heads, (given, lse), dqkv, &self.rotary);
+                let documents = self.documents.of_batch();
+                let micro = self.products.micro;
+                attention::backward(micro, s, heads, documents, (given, lse), dqkv, &self.rotary);
             }
             Op::AttentionDecode { heads, qkv, position, out } => {
                 let (qkv, out) = self.acts.borrow_rows((qkv, position + 1), (out, 1));
@@ -104,8 +107,10 @@ impl<E: Multiply> Ops for Processor<E> {
             Op::CrossEntropy { s, logits, first_row, loss, gradient } => {
                 let ([], [logits]) = self.acts.borrow(s.rows(), [], [logits]);
                 let ([], [loss]) = self.stats.borrow(s.rows(), [], [stat(loss)]);
-                let targets = &self.targets[first_row..first_row + s.rows()];
-                cross_entropy::forward(logits, targets, loss, gradient.then_some(self.scale));
+                let rows = first_row..first_row + s.rows();
+                let weights = if self.weights.is_empty() { &[] } else { &self.weights[rows.clone()] };
+                let scale = gradient.then_some(self.scale);
+                cross_entropy::forward(logits, &self.targets[rows], weights, loss, scale);
             }
             Op::AddGradient { from, to } => {
                 let len = from.rows * from.cols;

@@ -11,6 +11,7 @@ mod adamw;
 mod attention;
 mod buffers;
 mod cross_entropy;
+mod documents;
 mod element;
 mod embedding;
 mod gemm;
@@ -32,13 +33,14 @@ mod tiles;
 use super::memory_plan::MemoryPlan;
 use crate::model::{ModelConfig, ParamTable, Precision, Workspace};
 use crate::ops::{
-    Act, AdamParam, AdamSettings, AdamStep, Backend, Ops, Outcome, Part, Stat, Timeline, Update, Work,
+    Act, AdamParam, AdamSettings, AdamStep, Backend, Inputs, Ops, Outcome, Part, Stat, Timeline, Update, Work,
 };
 use crate::stop;
 use crate::{Error, Result};
 pub use adamw::average;
 use attention::Attend;
 use buffers::{FlatBuffer, zeros};
+use documents::KeptDocuments;
 pub use gemm::whole as whole_product;
 use half::bf16;
 pub use linear::whole_gelu;
@@ -72,6 +74,9 @@ pub struct Processor<E> {
     partials: Vec<f32>,
     tokens: Vec<i32>,
     targets: Vec<i32>,
+    /// Of the targets; empty where each is 1.
+    weights: Vec<f32>,
+    documents: KeptDocuments,
     /// Of the gradients of the batch's losses.
     scale: f32,
     /// Losses of the micro-batches of the step.
@@ -157,6 +162,8 @@ impl<E: Multiply> Processor<E> {
             partials: vec![0.0; partials_len(workspace)],
             tokens: Vec::new(),
             targets: Vec::new(),
+            weights: Vec::new(),
+            documents: KeptDocuments::default(),
             scale: 0.0,
             losses: Vec::new(),
             outcome: None,
@@ -209,12 +216,15 @@ fn stat(s: Stat) -> Act {
 }
 
 impl<E: Multiply> Backend for Processor<E> {
-    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
-        self.scale = scale;
+    fn set_inputs(&mut self, inputs: Inputs) {
+        self.scale = inputs.scale;
         self.tokens.clear();
-        self.tokens.extend_from_slice(tokens);
+        self.tokens.extend_from_slice(inputs.tokens);
         self.targets.clear();
-        self.targets.extend_from_slice(targets);
+        self.targets.extend_from_slice(inputs.targets);
+        self.weights.clear();
+        self.weights.extend_from_slice(inputs.weights);
+        self.documents.keep(inputs.documents);
     }
 
     fn perform(&mut self, _: Work, body: &mut dyn FnMut(&mut dyn Ops)) {

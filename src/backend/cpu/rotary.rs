@@ -2,7 +2,7 @@
 use super::element::Element;
 use super::math::vectorize;
 use super::memory::{RowsMut, for_row_blocks};
-use crate::ops::{Heads, Shape};
+use crate::ops::{Documents, Heads, Shape};
 
 /// Direction of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +48,23 @@ impl Tables {
     }
 }
 
-/// Rotates q and k of every row; row `t` of a sequence is at position `first + t`.
-pub fn rotate<E: Element>(s: Shape, heads: Heads, tables: &Tables, qkv: RowsMut<E>, first: usize) {
+/// Rotates q and k of every row; row `t` of a sequence is at position `first + t`, or counts from its document.
+pub fn rotate<E: Element>(
+    s: Shape,
+    heads: Heads,
+    tables: &Tables,
+    qkv: RowsMut<E>,
+    first: usize,
+    documents: Documents,
+) {
     if heads.rotary == 0 {
         return;
     }
     for_row_blocks([qkv], 16, |start, [block]| {
         E::edit(block, |mut block| {
             for i in 0..block.rows {
-                rotate_row(heads, tables, first + (start + i) % s.time, block.row(i), Rotate::Forward);
+                let position = first + documents.position(start + i, (start + i) % s.time);
+                rotate_row(heads, tables, position, block.row(i), Rotate::Forward);
             }
         });
     });

@@ -7,8 +7,16 @@ use crate::ops::{Act, Heads, Shape, Stat};
 impl Gpu {
     /// Position of the rows of whole sequences, or of one row at `first`.
     fn positions(&self, s: Shape, first: usize) -> Arg {
+        if self.batches.looks.reset {
+            return self.span(self.batch().positions);
+        }
         assert!(s.batch == 1 || (s.time == self.time && first == 0), "rows at the positions of the table");
         Arg::address(self.at(self.layout.positions, 4, first))
+    }
+
+    /// Where the documents of the rows start, or null where attention does not look.
+    fn documents(&self) -> Arg {
+        if self.batches.looks.isolate { self.span(self.batch().documents) } else { Arg::address(0) }
     }
 
     pub(super) fn rotate(&mut self, s: Shape, heads: Heads, qkv: Act, first: usize) {
@@ -23,7 +31,7 @@ impl Gpu {
     pub(super) fn attention_forward(&mut self, s: Shape, heads: Heads, qkv: Act, out: Act, lse: Stat) {
         let tile = cut::forward(heads.size, self.shared_bytes);
         let mut args = vec![self.act(qkv), long(qkv.ld), self.act(out), long(out.ld), self.stat(lse)];
-        args.extend([Arg::address(0), int(s.time)]);
+        args.extend([self.documents(), int(s.time)]);
         let grid = [s.time.div_ceil(tile.queries), heads.count, s.batch];
         let name = format!("attention_fwd_{}{}", heads.size, tile.suffix);
         self.launch(&name, grid, tile.threads, tile.shared_bytes, args);
@@ -46,7 +54,7 @@ impl Gpu {
         let grid = [s.time.div_ceil(cut::ROWS), heads.count, s.batch];
         self.launch("attention_bwd_stats", grid, 128, 0, args);
 
-        let document = Arg::address(0);
+        let document = self.documents();
         let [cos, sin] = self.layout.angles.map(|a| self.span(a));
         let rotation = [cos, sin, self.positions(s, 0), int(heads.rotary), int(s.time)];
         let mut args = vec![self.act(qkv), long(qkv.ld), self.act(dout), long(dout.ld), stats];

@@ -1,9 +1,10 @@
 //! Batches: two of them on the device, filled in turn by copies that run beside the computation.
+use super::held::Looks;
 use super::layout::BatchSpans;
 use super::{Gpu, int, long};
 use crate::Result;
 use crate::device::{Arg, EmbeddingPlan, Span};
-use crate::ops::{Act, Matrix, Shape, Stat};
+use crate::ops::{Act, Inputs, Matrix, Shape, Stat};
 
 /// Writes `values` where `part` lies in the pinned copy of the batch.
 fn put<T: bytemuck::Pod>(host: &mut [u8], spans: &BatchSpans, part: Span, values: &[T]) {
@@ -13,7 +14,8 @@ fn put<T: bytemuck::Pod>(host: &mut [u8], spans: &BatchSpans, part: Span, values
 
 impl Gpu {
     /// Copies a batch to the slot that the one before last used.
-    pub(super) fn upload_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) -> Result<()> {
+    pub(super) fn upload_batch(&mut self, inputs: Inputs) -> Result<()> {
+        let Inputs { tokens, targets, scale, weights, documents } = inputs;
         let (compute, copies) = (self.compute, self.batches.copies);
         self.device.record(self.batches.slots[self.batches.current].consumed, compute)?;
         self.batches.current = 1 - self.batches.current;
@@ -24,7 +26,19 @@ impl Gpu {
         let host = self.device.host(slot.pinned);
         put(host, &spans, spans.tokens, tokens);
         put(host, &spans, spans.targets, targets);
-        put(host, &spans, spans.weights, &vec![scale; targets.len()]);
+        let weighted = !weights.is_empty();
+        let factors = weights.iter().map(|weight| scale * weight);
+        let factors = if weighted { factors.collect() } else { vec![scale; targets.len()] };
+        put(host, &spans, spans.weights, &factors);
+        if documents.isolate {
+            put(host, &spans, spans.documents, documents.starts);
+        }
+        if documents.reset {
+            // One sequence may be shorter than those of the workspace.
+            let position = |row| documents.position(row, row % self.time) as i32;
+            put(host, &spans, spans.positions, &(0..tokens.len()).map(position).collect::<Vec<_>>());
+        }
+        self.batches.looks = Looks { weighted, isolate: documents.isolate, reset: documents.reset };
         if self.batches.train {
             let plan = EmbeddingPlan::new(tokens);
             put(host, &spans, spans.order, &plan.order);
@@ -37,7 +51,7 @@ impl Gpu {
         self.device.wait(compute, slot.uploaded)
     }
 
-    fn batch(&self) -> BatchSpans {
+    pub(super) fn batch(&self) -> BatchSpans {
         self.layout.batches[self.batches.current]
     }
 
@@ -75,10 +89,11 @@ impl Gpu {
         let mut args = vec![self.act(logits), long(logits.ld), targets];
         let grid = [s.rows(), 1, 1];
         if !gradient {
-            args.extend([Arg::address(0), self.stat(loss), int(vocab)]);
+            let weights = if self.batches.looks.weighted { weights } else { Arg::address(0) };
+            args.extend([weights, self.stat(loss), int(vocab)]);
             return self.launch("cross_entropy_fwd", grid, 512, 256, args);
         }
-        // The scale is in the weights: it changes from batch to batch, and launches do not.
+        // The scale of gradients is in the weights: it changes from batch to batch, and launches do not.
         args.extend([weights, self.stat(loss), 1f32.into(), int(vocab), int(vocab)]);
         let row_bytes = 256 + 2 * vocab;
         if row_bytes <= self.shared_bytes {

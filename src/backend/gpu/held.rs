@@ -14,12 +14,25 @@ pub(super) struct BatchSlot {
     pub consumed: Event,
 }
 
+/// What operations look at of a batch beside tokens and targets: other launches each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Looks {
+    /// The weights of targets, where no gradient is asked for.
+    pub weighted: bool,
+    /// Attention stays inside of documents.
+    pub isolate: bool,
+    /// Positions count from their starts.
+    pub reset: bool,
+}
+
 /// Batches: two of them on the device, filled in turn.
 pub(super) struct Batches {
     pub copies: Stream,
     pub slots: [BatchSlot; 2],
     /// The one that operations read.
     pub current: usize,
+    /// At what of that one.
+    pub looks: Looks,
     /// Whether the rows are sorted by token for the embedding's gradient.
     pub train: bool,
 }
@@ -31,7 +44,7 @@ impl Batches {
             Ok(BatchSlot { pinned, uploaded: device.event()?, consumed: device.event()? })
         };
         let slots = [slot(0)?, slot(1)?];
-        Ok(Self { copies: device.stream()?, slots, current: 1, train })
+        Ok(Self { copies: device.stream()?, slots, current: 1, looks: Looks::default(), train })
     }
 }
 

@@ -28,6 +28,10 @@ pub struct BatchSpans {
     pub targets: Span,
     /// `[rows]` f32: the factor of each row's gradient.
     pub weights: Span,
+    /// Where the document of each row starts in its sequence, `[rows]` i32.
+    pub documents: Span,
+    /// `[rows]` i32, where positions count from there.
+    pub positions: Span,
     /// `[rows]` i32, of [`EmbeddingPlan`].
     pub order: Span,
     /// `[long_max + rows, 4]` i32, of [`EmbeddingPlan`].
@@ -213,15 +217,17 @@ fn batch(arena: &mut Arena, rows: usize, train: bool) -> BatchSpans {
     let aligned = |bytes: usize| bytes.next_multiple_of(256);
     let (each, sorted) = (4 * rows, if train { 4 * rows } else { 0 });
     let segments = if train { 16 * (EmbeddingPlan::long_max(rows) + rows) } else { 0 };
-    let span = arena.add(3 * aligned(each) + aligned(sorted) + segments);
+    let span = arena.add(5 * aligned(each) + aligned(sorted) + segments);
     let at = |i: usize, bytes: usize| span.part(i * aligned(each), bytes);
     BatchSpans {
         span,
         tokens: at(0, each),
         targets: at(1, each),
         weights: at(2, each),
-        order: at(3, sorted),
-        segments: span.part(3 * aligned(each) + aligned(sorted), segments),
+        documents: at(3, each),
+        positions: at(4, each),
+        order: at(5, sorted),
+        segments: span.part(5 * aligned(each) + aligned(sorted), segments),
     }
 }
 

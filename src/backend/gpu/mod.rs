@@ -25,7 +25,7 @@ use crate::model::{ModelConfig, ParamTable, Precision, Purpose, Recompute, Works
 use crate::ops::{Act, Matrix, Ops, Shape, Stat, Work};
 use crate::{Error, Result};
 pub use held::PIECE as STAGING_BYTES;
-use held::{Batches, Clock, Pending, Staging, Steps};
+use held::{Batches, Clock, Looks, Pending, Staging, Steps};
 use layout::Layout;
 pub use layout::check;
 use std::collections::{HashMap, HashSet};
@@ -47,7 +47,7 @@ pub struct Gpu {
     staging: Staging,
     /// Whether repeated work is captured.
     capturing: bool,
-    graphs: HashMap<(Work, usize), Graph>,
+    graphs: HashMap<(Work, usize, Looks), Graph>,
     /// While it is there, operations only find their kernels and note the products they would compute.
     planning: Option<Vec<GemmShape>>,
     /// Work that was looked through.
@@ -260,7 +260,7 @@ impl Gpu {
     }
 
     fn run_work(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {
-        let key = (work, self.batches.current);
+        let key = (work, self.batches.current, self.batches.looks);
         let capturing = self.capturing && !self.clock.profiling;
         if let Some(&graph) = self.graphs.get(&key).filter(|_| capturing) {
             return self.attempt(|gpu| gpu.device.replay(gpu.compute, graph));

@@ -2,7 +2,9 @@
 use super::Gpu;
 use super::held::IN_FLIGHT;
 use crate::Result;
-use crate::ops::{Act, AdamParam, Backend, GemmChoices, Op, Ops, Outcome, Stat, Timeline, Update, Work};
+use crate::ops::{
+    Act, AdamParam, Backend, GemmChoices, Inputs, Op, Ops, Outcome, Stat, Timeline, Update, Work,
+};
 use half::bf16;
 use std::borrow::Cow;
 
@@ -62,8 +64,8 @@ impl Ops for Gpu {
 }
 
 impl Backend for Gpu {
-    fn set_batch(&mut self, tokens: &[i32], targets: &[i32], scale: f32) {
-        self.attempt(|gpu| gpu.upload_batch(tokens, targets, scale));
+    fn set_inputs(&mut self, inputs: Inputs) {
+        self.attempt(|gpu| gpu.upload_batch(inputs));
     }
 
     fn prepare(&mut self, work: Work, body: &mut dyn FnMut(&mut dyn Ops)) {

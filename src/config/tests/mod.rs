@@ -133,6 +133,9 @@ window = 8192
 seed = 7
 split_seed = 8
 overlap = "allow"
+documents = "isolate"
+positions = "reset"
+loss_weights = true
 [schedule]
 name = "wsd"
 lr = 1e-3

@@ -2,13 +2,15 @@
 use super::Case;
 use super::rotary::dims;
 use crate::Result;
-use crate::ops::{Heads, Shape, attention as cut};
+use crate::ops::{Documents, Heads, Inputs, Shape, attention as cut};
+use crate::reference::Float;
 use crate::reference::attention::{Dims, attend, attention, attention_bwd, rotary};
 use crate::reference::measure::Stored::Approximate;
 use crate::reference::random::Random;
 use crate::selftest::judge::{Activations, Expected};
 use crate::selftest::naive;
 use crate::selftest::rig::{On, Places, Rig, RowRun, both, draw, of};
+use std::ops::Range;
 
 /// Causal attention of whole sequences.
 #[derive(Clone, Copy)]
@@ -17,6 +19,9 @@ pub struct Attention {
     pub s: Shape,
     /// Number and size of the heads.
     pub heads: Heads,
+    /// Lengths of the documents of each sequence, which are isolated, and from whose starts positions count; empty where a
+    /// sequence is one.
+    pub documents: &'static [usize],
     /// Whether the kernel is the one for devices with more shared memory than the smallest.
     pub wide: bool,
 }
@@ -47,7 +52,56 @@ impl Attention {
     fn text(&self) -> String {
         let (s, h) = (self.s, self.heads);
         let wide = if self.wide { ", wide" } else { "" };
-        format!("{} x {} x {} x {}{wide}", s.batch, s.time, h.count, h.size)
+        let documents = if self.documents.is_empty() { "" } else { ", documents" };
+        format!("{} x {} x {} x {}{documents}{wide}", s.batch, s.time, h.count, h.size)
+    }
+
+    /// Rows that attend to each other, and their sizes: sequences together, documents one by one.
+    fn parts(&self) -> Vec<(Dims, Range<usize>)> {
+        if self.documents.is_empty() {
+            return vec![(self.dims(), 0..self.s.rows())];
+        }
+        let mut start = 0;
+        let lengths = self.documents.iter().cycle().take(self.s.batch * self.documents.len());
+        let part = |&time: &usize| {
+            start += time;
+            (Dims { batch: 1, time, ..self.dims() }, start - time..start)
+        };
+        lengths.map(part).collect()
+    }
+
+    /// Tells the backend where documents start.
+    fn set_documents(&self, rig: &mut Rig) {
+        if self.documents.is_empty() {
+            return;
+        }
+        let start = |rows: &Range<usize>| (rows.start % self.s.time) as i32;
+        let starts = |(_, rows): &(Dims, Range<usize>)| vec![start(rows); rows.len()];
+        let starts: Vec<i32> = self.parts().iter().flat_map(starts).collect();
+        let documents = Documents { starts: &starts, isolate: true, reset: true };
+        let nothing = vec![0; starts.len()];
+        rig.set_inputs(Inputs { documents, ..Inputs::new(&nothing, &nothing, 0.0) });
+    }
+
+    /// `out` and log-sum-exp of all rows, `of` the rows that attend to each other.
+    fn forward<T: Float>(&self, qkv: &[T], of: impl Fn(Dims, &[T]) -> (Vec<T>, Vec<T>)) -> (Vec<T>, Vec<T>) {
+        let (mut out, mut lse) = (Vec::new(), Vec::new());
+        for (d, rows) in self.parts() {
+            let (o, l) = of(d, &qkv[rows.start * d.width()..rows.end * d.width()]);
+            out.extend(o);
+            lse.extend(l);
+        }
+        (out, lse)
+    }
+
+    /// `dqkv` of all rows, likewise, from qkv, `out`, log-sum-exp and `dout`.
+    fn backward<T: Float>(&self, given: [&[T]; 4], of: impl Fn(Dims, [&[T]; 4]) -> Vec<T>) -> Vec<T> {
+        let parts = self.parts().into_iter().flat_map(|(d, rows)| {
+            let widths = [d.width(), self.channels(), d.heads, self.channels()];
+            let part = |i: usize| &given[i][rows.start * widths[i]..rows.end * widths[i]];
+            of(d, std::array::from_fn(part))
+        });
+        parts.collect()
     }
 
     /// With the kernel that `shared_bytes` of [`Attention::room`] chooses.
@@ -97,6 +151,7 @@ impl Case for Attention {
         let lse = places.stat(rows, self.heads.count);
         let room = cut::forward(self.heads.size, self.room()).shared_bytes;
         let mut rig = self.build(places, on, room)?;
+        self.set_documents(&mut rig);
         rig.write_act(qkv, &values)?;
         rig.ops().attention(self.s, self.heads, qkv, out, lse);
         let (out, lse) = (rig.read_act(out, rows)?, rig.read_stat(lse, rows)?);
@@ -105,7 +160,8 @@ impl Case for Attention {
 
     fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (d, [qkv, _]) = (self.dims(), self.inputs());
-        let (naive, exact) = both(|| forward(d, &qkv, storage), || attention::<f64>(d, &of(&qkv), 0));
+        let exact = || self.forward(&of::<f64>(&qkv), |d, qkv| attention(d, qkv, 0));
+        let (naive, exact) = both(|| naive_forward(self, &qkv, storage), exact);
         let lse = (self.by_head(&naive.1), self.by_head(&exact.1));
         vec![
             Expected::new("out", storage.stored(), d.size, naive.0, exact.0),
@@ -115,11 +171,18 @@ impl Case for Attention {
 }
 
 /// By a device's rounding points, or by none.
-fn forward(d: Dims, qkv: &[f32], storage: Activations) -> (Vec<f32>, Vec<f32>) {
-    match storage {
+fn naive_forward(case: &Attention, qkv: &[f32], storage: Activations) -> (Vec<f32>, Vec<f32>) {
+    case.forward(qkv, |d, qkv| match storage {
         Activations::F32 => attention(d, qkv, 0),
         Activations::Bf16 => naive::forward(d, qkv),
-    }
+    })
+}
+
+/// Gradient of qkv before the rotation.
+fn rotated_back<T: Float>(d: Dims, [qkv, out, lse, dout]: [&[T]; 4]) -> Vec<T> {
+    let mut dqkv = attention_bwd(d, qkv, out, lse, dout);
+    rotary(d, &mut dqkv, 0, -1.0);
+    dqkv
 }
 
 const PARTS: [&str; 3] = ["dq", "dk", "dv"];
@@ -154,8 +217,9 @@ impl Case for AttentionBackward {
         let (out, dout, lse) =
             (places.view(rows, c), places.view(rows, c), places.stat(rows, case.heads.count));
         let room = cut::backward(case.heads.size, case.room()).shared_bytes;
-        let (outs, sums) = forward(case.dims(), &values, on.storage());
+        let (outs, sums) = naive_forward(&case, &values, on.storage());
         let mut rig = case.build(places, on, room)?;
+        case.set_documents(&mut rig);
         rig.write_act(qkv, &values)?;
         rig.write_act(out, &outs)?;
         rig.write_stat(lse, &sums)?;
@@ -167,20 +231,17 @@ impl Case for AttentionBackward {
 
     fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (d, [qkv, dout]) = (self.0.dims(), self.0.inputs());
-        let (out, lse) = forward(d, &qkv, storage);
+        let (out, lse) = naive_forward(&self.0, &qkv, storage);
         let out = storage.kept(&out);
         let exact = || {
-            let mut dqkv = attention_bwd::<f64>(d, &of(&qkv), &of(&out), &of(&lse), &of(&dout));
-            rotary(d, &mut dqkv, 0, -1.0);
-            dqkv
+            let given: [Vec<f64>; 4] = [&qkv, &out, &lse, &dout].map(|x| of(x));
+            self.0.backward(given.each_ref().map(|x| &x[..]), rotated_back)
         };
-        let naive = || match storage {
-            Activations::F32 => {
-                let mut dqkv = attention_bwd(d, &qkv, &out, &lse, &dout);
-                rotary(d, &mut dqkv, 0, -1.0);
-                dqkv
-            }
-            Activations::Bf16 => naive::backward(d, &qkv, &out, &lse, &dout),
+        let naive = || {
+            self.0.backward([&qkv, &out, &lse, &dout], |d, given @ [qkv, out, lse, dout]| match storage {
+                Activations::F32 => rotated_back(d, given),
+                Activations::Bf16 => naive::backward(d, qkv, out, lse, dout),
+            })
         };
         let (naive, exact) = both(naive, exact);
         let expected = |i| {
@@ -219,7 +280,7 @@ impl Case for Decode {
     fn expect(&self, storage: Activations) -> Vec<Expected> {
         let (d, [qkv, _]) = (self.0.dims(), self.0.inputs());
         let last = self.0.s.time - 1;
-        let naive = forward(d, &qkv, storage).0.split_off(last * self.0.channels());
+        let naive = naive_forward(&self.0, &qkv, storage).0.split_off(last * self.0.channels());
         vec![Expected::new("out", storage.stored(), d.size, naive, attend::<f64>(d, &of(&qkv), 0, last, 0).0)]
     }
 }

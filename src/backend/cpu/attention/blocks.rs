@@ -1,5 +1,5 @@
 //! Attention in bf16 by the micro-kernels of products: scores in blocks of 32 queries by 32 keys, softmax in f32.
-use super::{Attend, Given, hide, softmax_backward, split};
+use super::{Attend, Given, Segment, hide, softmax_backward, split};
 use crate::backend::cpu::buffers::Scratch;
 use crate::backend::cpu::element::{narrow, widen};
 use crate::backend::cpu::gemm::Operand;
@@ -83,6 +83,7 @@ impl Attend for bf16 {
     fn forward_head(
         micro: MicroKernel,
         heads: Heads,
+        segment: &Segment,
         qkv: Rows<bf16>,
         mut out: RowsMut<bf16>,
         mut lse: RowsMut,
@@ -103,7 +104,7 @@ impl Attend for bf16 {
                 let lefts = Lefts::new(micro, Operand::N(q), tile.clone(), from_ref(&inner), left);
                 multiply(&ready, &lefts, 0, (&keys, inner.units), scores, false);
                 let factor = rounded[0].room(BLOCK * width);
-                let inverse = softmax(scores, scale, &tile, rows[0].room(width), factor, &mut lse);
+                let inverse = softmax(segment, scores, scale, &tile, rows[0].room(width), factor, &mut lse);
                 let made = blocks(&mut sums[0], across);
                 let factor = Operand::N(dense(factor, BLOCK, width));
                 let lefts = Lefts::new(micro, factor, 0..BLOCK, from_ref(&seen), left);
@@ -125,6 +126,7 @@ impl Attend for bf16 {
     fn backward_head(
         micro: MicroKernel,
         heads: Heads,
+        segment: &Segment,
         given: Given<bf16>,
         dqkv: RowsMut<bf16>,
         tables: &rotary::Tables,
@@ -156,7 +158,7 @@ impl Attend for bf16 {
                     let first = (queries.start - tile.start) * width;
                     let factors = [&mut *p, &mut *ds].map(|f| &mut f[first..first + BLOCK * width]);
                     let rows = rows.each_mut().map(|r| r.room(width.max(heads.size)));
-                    factors_of(heads, [scores, dp], &given, &queries, rows, factors);
+                    factors_of(heads, segment, [scores, dp], &given, &queries, rows, factors);
                 }
                 let factor = dense(ds, height, width);
                 let lefts = Lefts::new(micro, Operand::N(factor), 0..height, from_ref(&seen), left);
@@ -179,7 +181,7 @@ impl Attend for bf16 {
                     }
                 }
             }
-            store(heads, [&*dq, &*dk, &*dv], rows[0].room(3 * across * BLOCK), dqkv, tables);
+            store(heads, segment, [&*dq, &*dk, &*dv], rows[0].room(3 * across * BLOCK), dqkv, tables);
         });
     }
 }
@@ -192,6 +194,7 @@ fn tiles(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>>
 /// Probabilities of a block of queries, not yet divided by their sums, rounded into the rows of `factor`; the rest of it is 0.
 /// Returns what they are to be multiplied by.
 fn softmax(
+    segment: &Segment,
     scores: &[Sums],
     scale: f32,
     queries: &Range<usize>,
@@ -208,7 +211,7 @@ fn softmax(
                 let seen = if t < queries.end { t + 1 } else { 0 };
                 if seen > 0 {
                     copy_row(scores, i, scale, row);
-                    let (whole, _) = hide(row, seen);
+                    let (whole, _) = hide(row, segment.first_seen(t)..seen);
                     let shift = max(whole);
                     let total = exp_sum(whole, shift);
                     narrow(whole, to);
@@ -226,6 +229,7 @@ fn softmax(
 /// `factors`; the rest of those is 0.
 fn factors_of(
     heads: Heads,
+    segment: &Segment,
     [scores, dp]: [&[Sums]; 2],
     given: &Given<bf16>,
     queries: &Range<usize>,
@@ -247,7 +251,7 @@ fn factors_of(
                     let delta = sum2(out, dout, |acc, o, d| o.mul_add(d, acc));
                     copy_row(scores, i, scale, row);
                     copy_row(dp, i, 1.0, drow);
-                    let (whole, _) = hide(row, seen);
+                    let (whole, _) = hide(row, segment.first_seen(t)..seen);
                     let dwhole = &mut drow[..whole.len()];
                     softmax_backward(whole, dwhole, given.lse.row(t)[0], delta, 1.0);
                     narrow(whole, p);
@@ -263,6 +267,7 @@ fn factors_of(
 /// Rotates the gradients of q and k back, and rounds all.
 fn store(
     heads: Heads,
+    segment: &Segment,
     sums: [&[Sums]; 3],
     row: &mut [f32],
     mut dqkv: RowsMut<bf16>,
@@ -282,7 +287,7 @@ fn store(
                 row[..3 * size].iter_mut().for_each(|x| *x = normal_or_zero(*x));
             },
         );
-        rotary::rotate_row(heads, tables, t, &mut row[..3 * size], Rotate::Backward);
+        rotary::rotate_row(heads, tables, segment.position(t), &mut row[..3 * size], Rotate::Backward);
         vectorize(
             #[inline(always)]
             || narrow(&row[..3 * size], dqkv.row(t)),

@@ -1,6 +1,6 @@
 //! Attention in f32 by the `gemm` crate, in tiles of queries: the largest score matrix that exists is `[QUERIES, T]` per
 //! thread.
-use super::{Attend, Given, columns, hide, softmax_backward, split, with_scores};
+use super::{Attend, Given, Segment, columns, hide, softmax_backward, split, with_scores};
 use crate::backend::cpu::gemm::{Operand, gemm};
 use crate::backend::cpu::math::{exp_sum, max, normal_or_zero, sum2, vectorize};
 use crate::backend::cpu::memory::{Rows, RowsMut};
@@ -17,20 +17,30 @@ impl Attend for f32 {
         2 * QUERIES.min(time) * time * size_of::<f32>()
     }
 
-    fn forward_head(_: MicroKernel, heads: Heads, qkv: Rows, mut out: RowsMut, mut lse: RowsMut) {
-        query_tiles(qkv.rows).for_each(|tile| attend(heads, split(heads, qkv), tile, &mut out, &mut lse));
+    fn forward_head(
+        _: MicroKernel,
+        heads: Heads,
+        segment: &Segment,
+        qkv: Rows,
+        mut out: RowsMut,
+        mut lse: RowsMut,
+    ) {
+        for tile in query_tiles(qkv.rows) {
+            attend(heads, segment, split(heads, qkv), tile, &mut out, &mut lse);
+        }
     }
 
     fn backward_head(
         _: MicroKernel,
         heads: Heads,
+        segment: &Segment,
         Given { qkv, out, dout, lse }: Given<f32>,
         mut dqkv: RowsMut,
         tables: &rotary::Tables,
     ) {
         (0..dqkv.rows).for_each(|t| dqkv.row(t).fill(0.0));
         for tile in query_tiles(qkv.rows) {
-            add_gradients(heads, split(heads, qkv), [out, dout], lse, tile, &mut dqkv);
+            add_gradients(heads, segment, split(heads, qkv), [out, dout], lse, tile, &mut dqkv);
         }
         for t in 0..dqkv.rows {
             let row = dqkv.row(t);
@@ -39,18 +49,25 @@ impl Attend for f32 {
                 #[inline(always)]
                 || row.iter_mut().for_each(|x| *x = normal_or_zero(*x)),
             );
-            rotary::rotate_row(heads, tables, t, row, Rotate::Backward);
+            rotary::rotate_row(heads, tables, segment.position(t), row, Rotate::Backward);
         }
     }
 }
 
-/// Ranges of queries of one sequence.
+/// Ranges of queries of one segment.
 fn query_tiles(time: usize) -> impl Iterator<Item = Range<usize>> {
     (0..time).step_by(QUERIES).map(move |start| start..(start + QUERIES).min(time))
 }
 
 /// Some queries of a (sequence, head).
-fn attend(heads: Heads, [q, k, v]: [Rows; 3], tile: Range<usize>, out: &mut RowsMut, lse: &mut RowsMut) {
+fn attend(
+    heads: Heads,
+    segment: &Segment,
+    [q, k, v]: [Rows; 3],
+    tile: Range<usize>,
+    out: &mut RowsMut,
+    lse: &mut RowsMut,
+) {
     let (keys, all) = (tile.end, 0..heads.size);
     let scale = 1.0 / (heads.size as f32).sqrt();
     with_scores(tile.len(), keys, |mut scores, _| {
@@ -63,7 +80,7 @@ fn attend(heads: Heads, [q, k, v]: [Rows; 3], tile: Range<usize>, out: &mut Rows
         );
         let mut inverse = [0.0f32; QUERIES];
         for (i, t) in tile.clone().enumerate() {
-            let (seen, rest) = hide(scores.row(i), t + 1);
+            let (seen, rest) = hide(scores.row(i), segment.first_seen(t)..t + 1);
             rest.fill(0.0);
             let (shift, total) = vectorize(
                 #[inline(always)]
@@ -89,6 +106,7 @@ fn attend(heads: Heads, [q, k, v]: [Rows; 3], tile: Range<usize>, out: &mut Rows
 /// Adds what some queries of a (sequence, head) contribute.
 fn add_gradients(
     heads: Heads,
+    segment: &Segment,
     [q, k, v]: [Rows; 3],
     [out, dout]: [Rows; 2],
     lse: Rows,
@@ -110,7 +128,7 @@ fn add_gradients(
                 #[inline(always)]
                 || {
                     let delta = sum2(out.row(t), dout.row(i), |acc, o, d| o.mul_add(d, acc));
-                    let (seen, _) = hide(p, t + 1);
+                    let (seen, _) = hide(p, segment.first_seen(t)..t + 1);
                     softmax_backward(seen, &mut dp[..seen.len()], lse, delta, scale);
                 },
             );
