@@ -9,7 +9,7 @@ use super::batch::{Batch, fill};
 use super::corpus::Corpus;
 use super::documents::Boundaries;
 use super::left_out::LeftOut;
-use super::order::Order;
+use super::order::{Order, Piece};
 use super::shard::{Shard, prefix_of};
 use super::shares::{Cursor, Dealt, Shares, Turn};
 use super::weights::LossWeights;
@@ -231,8 +231,10 @@ impl Mixture {
             let order = &self.sources.list[turn.source].order;
             let (mut starts, mut weights, mut at) =
                 (starts.unwrap_or_default(), weights.unwrap_or_default(), 0);
-            // A window begins a document, and what a token is predicted from is of its own window.
-            for piece in order.pieces(turn.sample) {
+            // Where windows are joined that do not lie side by side, a document begins.
+            let pieces = order.pieces(turn.sample);
+            for pieces in pieces.chunk_by(|a, b| a.start + a.targets == b.start) {
+                let piece = Piece { targets: pieces.iter().map(|piece| piece.targets).sum(), ..pieces[0] };
                 let count = piece.targets as usize;
                 let excerpts = order.piece_excerpts(piece)?;
                 if documents {

@@ -71,6 +71,27 @@ fn indexed_documents_start_where_they_were_written() {
     assert!(read(order(spec, Side::All, Split::NONE), Boundaries::IGNORED, 3).is_empty());
 }
 
+/// Rows that join windows, some of which lie side by side.
+#[test]
+fn a_document_begins_where_windows_are_joined() {
+    let dir = tempdir().unwrap();
+    let (documents, document_of) = numbered();
+    let prefix = megatron(dir.path(), "shard", &documents);
+    let order = order(prefix.to_str().unwrap(), Side::All, Split::NONE).windowed(21).unwrap();
+    let mut joined = [0; 2];
+    for (tokens, starts) in read(order, Boundaries::new(true, true, None), 200) {
+        let mut start = 0;
+        for (row, found) in starts.into_iter().enumerate() {
+            let jumps = row > 0 && tokens[row] != tokens[row - 1] + 1;
+            let begins = row > 0 && document_of(tokens[row]) != document_of(tokens[row - 1]);
+            start = if jumps || begins { row } else { start };
+            joined[usize::from(jumps)] += usize::from(row > 0 && tokens[row] % 21 == 0);
+            assert_eq!(found, start as i32, "{tokens:?}");
+        }
+    }
+    assert!(joined[0] > 0 && joined[1] > 50, "{joined:?}");
+}
+
 #[test]
 fn a_token_ends_documents_where_there_is_no_index() {
     let dir = tempdir().unwrap();

@@ -49,18 +49,22 @@ fn every_target_has_the_weight_that_was_written_for_it() {
     std::fs::write(dir.path().join("a.weights"), plane(1, 0, 40, &whole)).unwrap();
     std::fs::write(dir.path().join("b.weights"), plane(2, 1, 30, &f16s(&of(40..70)))).unwrap();
     let corpus = Arc::new(open_specs(&specs));
-    let weights = LossWeights::open(&corpus).unwrap().unwrap();
-    let order = Order::new(corpus, Side::All, Split::NONE, SEQ_LEN, 3).unwrap();
-    let windows = order.windows() as usize;
-    let shares = Shares::new(Dealt::nothing(1), &[(0, vec![1.0])]).unwrap();
-    let cursor = shares.seek(0);
-    let sources = Sources::new(vec![Source { name: "only".into(), order }]).unwrap();
-    let mixture = Mixture::new(sources, shares, vec![LeftOut::default()], cursor);
-    let (mut mixture, mut batch) = (mixture.with_weights(vec![Some(weights)]), Batch::default());
-    mixture.fill(windows, 100, &mut batch).unwrap();
-    let expected: Vec<f32> = batch.targets.iter().map(|target| weight(*target)).collect();
-    assert_eq!(batch.weights, expected);
-    assert!(expected.contains(&-20.0) && expected.contains(&1.0));
+    // In the second, rows join windows.
+    for window in [SEQ_LEN, 20] {
+        let weights = LossWeights::open(&corpus).unwrap().unwrap();
+        let order = Order::new(corpus.clone(), Side::All, Split::NONE, SEQ_LEN, 3).unwrap();
+        let order = order.windowed(window).unwrap();
+        let rows = order.epoch_tokens() as usize / SEQ_LEN;
+        let shares = Shares::new(Dealt::nothing(1), &[(0, vec![1.0])]).unwrap();
+        let cursor = shares.seek(0);
+        let sources = Sources::new(vec![Source { name: "only".into(), order }]).unwrap();
+        let mixture = Mixture::new(sources, shares, vec![LeftOut::default()], cursor);
+        let (mut mixture, mut batch) = (mixture.with_weights(vec![Some(weights)]), Batch::default());
+        mixture.fill(rows, 100, &mut batch).unwrap();
+        let expected: Vec<f32> = batch.targets.iter().map(|target| weight(*target)).collect();
+        assert_eq!(batch.weights, expected);
+        assert!(expected.contains(&-20.0) && expected.contains(&1.0));
+    }
 }
 
 #[test]
