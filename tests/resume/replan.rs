@@ -88,7 +88,7 @@ fn a_position_in_other_data_means_nothing() {
     }
     line(&dir, "export DIR/run DIR/hf").ok();
     let sets = ["start.from=\"DIR/hf\"", "start.data=continue"];
-    branch(&dir, "branch", &sets).refused(&["no position in the data", "rewarm checkpoint"]);
+    branch(&dir, "branch", &sets).refused(&["no position in the data", "from a checkpoint of a run"]);
     train(&dir, "scratch", &["start.data=continue"]).refused(&["start.data", "start.from"]);
 }
 
