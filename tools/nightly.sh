@@ -23,6 +23,8 @@ stage schedules env REWARM_GOLDEN_SCHEDULES="$PWD/target/schedules.jsonl" \
     cargo test --release --locked --test schedules every_step -- --nocapture
 # Runs that are killed a thousand times, and readers that are given a hundred times as many damaged files.
 stage soak env KILLS=1000 cargo test --release --locked --test resume soak::soak -- --nocapture
+stage tokenize env KILLS=20 cargo test --release --locked --test resume tokenize:: -- --nocapture
+stage hub cargo test --release --locked --features hub --test cli hub::
 stage fuzz env ROUNDS=20000 cargo test --release --locked --test fuzz -- --nocapture
 # Checkpoints of the largest tensors, alone in their process.
 stage large-tensors cargo test --release --locked --test checkpoint -- \

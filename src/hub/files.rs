@@ -8,7 +8,6 @@ const WEIGHTS: [(&str, &str, &str); 2] = [
 const LICENCES: [&str; 4] = ["LICENSE", "LICENCE", "NOTICE", "USE_POLICY"];
 
 /// Those of `all`, the small ones first; `None` where there are no weights that are read.
-#[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "nothing is downloaded"))]
 pub(super) fn wanted(all: &[String]) -> Option<Vec<String>> {
     let has = |name: &str| all.iter().any(|own| own == name);
     let (single, index, end) = WEIGHTS.into_iter().find(|(single, index, _)| has(single) || has(index))?;

@@ -6,6 +6,7 @@
 mod cache;
 #[cfg(feature = "hub")]
 mod client;
+#[cfg(feature = "hub")]
 mod files;
 mod name;
 #[cfg(feature = "hub")]

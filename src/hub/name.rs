@@ -32,6 +32,7 @@ impl Name {
     }
 
     /// `owner/model`
+    #[cfg(feature = "hub")]
     pub(super) fn repository(&self) -> String {
         format!("{}/{}", self.owner, self.model)
     }

@@ -5,14 +5,24 @@ use std::time::Duration;
 
 const FILES: [&str; 5] = ["x.bin", "x.idx", "x.hashes", "x.json", "x.dropped.jsonl"];
 
-/// Documents enough for more chunks than there are kills, and some lines that are none.
+/// `KILLS=` makes it longer.
+fn kills_wanted() -> usize {
+    std::env::var("KILLS").map_or(3, |kills| kills.parse().expect("a number"))
+}
+
+/// Documents: those of more chunks than there are kills, each of 16,384.
+fn lines() -> usize {
+    (kills_wanted() + 2) * 16_384
+}
+
+/// Such documents, and two lines that are none.
 fn texts(dir: &Dir) {
     let some: Vec<String> = (0..200).map(|i| english(i, 30)).collect();
     let line = |i: usize| match i {
-        7 | 200_000 => "{\"text\": 1}\n".to_owned(),
+        7 | 40_000 => "{\"text\": 1}\n".to_owned(),
         _ => serde_json::json!({ "meta": { "text": format!("{i} {}", some[i % 200]) } }).to_string() + "\n",
     };
-    dir.write("a.jsonl", (0..360_000).map(line).collect::<String>());
+    dir.write("a.jsonl", (0..lines()).map(line).collect::<String>());
     dir.write("few.txt", some.concat());
     rewarm(dir, ["data", "tokenize", "DIR/few.txt", "-o", "DIR/few/x", "--vocab-size", "300"]).ok();
 }
@@ -25,14 +35,15 @@ fn arguments(to: &str) -> Vec<String> {
 }
 
 #[test]
-fn twenty_kills_change_no_byte() {
+fn kills_change_no_byte() {
     let dir = Dir::in_memory();
     texts(&dir);
     let said = rewarm(&dir, arguments("whole"));
-    assert!(said.ok().contains("359998 documents") && said.out.contains("2 dropped lines"), "{}", said.out);
+    let documents = format!("{} documents", lines() - 2);
+    assert!(said.ok().contains(&documents) && said.out.contains("2 dropped lines"), "{}", said.out);
     let (mut kills, mut kept) = (0, 0);
     let part = dir.join("killed/x.bin.part");
-    while kills < 20 {
+    while kills < kills_wanted() {
         let owned = arguments("killed");
         let mut child = start(&dir, &owned.iter().map(String::as_str).collect::<Vec<_>>());
         // One more chunk than the time before.
@@ -48,11 +59,7 @@ fn twenty_kills_change_no_byte() {
         assert!(!dir.join("killed/x.bin").exists());
     }
     let said = rewarm(&dir, arguments("killed"));
-    assert!(
-        said.ok().contains("359998 documents") && said.err.contains("were encoded before"),
-        "{}",
-        said.err
-    );
+    assert!(said.ok().contains(&documents) && said.err.contains("were encoded before"), "{}", said.err);
     for file in FILES {
         let [whole, killed] =
             ["whole", "killed"].map(|to| fs::read(dir.join(&format!("{to}/{file}"))).unwrap());
