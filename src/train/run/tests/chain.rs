@@ -184,7 +184,7 @@ fn permuted(fingerprint: u128, n: u64, epoch: u64, mut i: u64) -> u64 {
             let mut z = round_key(round).wrapping_add((right + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (left, right) = (right, left ^ (z ^ z >> 31) % (1 << half));
+            (left, right) = (right, left ^ ((z ^ (z >> 31)) % (1 << half)));
         }
         i = left << half | right;
         if i < n {
