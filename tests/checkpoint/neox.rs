@@ -136,7 +136,7 @@ fn five_steps_from_there_agree_with_pytorch() {
             let rows = || batch.chunks(time + 1);
             let tokens: Vec<i32> = rows().flat_map(|row| row[..time].iter().copied()).collect();
             let targets: Vec<i32> = rows().flat_map(|row| row[1..].iter().copied()).collect();
-            let input = Micro { tokens: &tokens, targets: &targets, time, batch: 2 };
+            let input = Micro::new(&tokens, &targets, time, 2);
             let update = Update::new(adam, steps["lr"].as_f64().unwrap(), step as u64);
             let found = train_step(&model, &mut ops, &workspace, input, &params, update).unwrap();
             let loss = (found.loss - steps["losses"][step].as_f64().unwrap()).abs();
