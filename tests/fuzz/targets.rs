@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is that of its file in `fuzz_targets/` and of its folder in `seeds/`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("megatron_idx", megatron_idx),
     ("llmc", llmc),
     ("npy", npy),
