@@ -3,6 +3,8 @@
 mod bytes;
 mod cli;
 mod documents;
+mod fields;
+mod folder;
 mod foreign;
 mod inputs;
 mod mixture;
