@@ -131,6 +131,14 @@ impl Evaluation {
             ops.perform(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
             sums.add(&ops.read_stat(ws.loss, shape.rows())?, &batch, time, self.documents.end_of_text());
         }
+        if sums.tokens == 0 {
+            return Err(Error::refused(format!(
+                "all {} targets of validation set {:?} that are evaluated have weight 0; write weights above 0 \
+                 (PREFIX.weights), evaluate more of its sequences, or leave the set out",
+                self.sequences * time as u64,
+                self.name
+            )));
+        }
         let [losses, of_ends] = sums.losses;
         let loss = losses / sums.counted[0];
         let bits_per_byte = bytes.filter(|bytes| *bytes > 0).map(|bytes| losses / LN_2 / bytes as f64);
@@ -226,6 +234,30 @@ fn standard_error(draws: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two windows of four targets, of which token 9 ends a text and some weigh 0, against sums by hand.
+    #[test]
+    fn losses_of_ends_are_told_from_the_rest() {
+        let losses = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+        let targets = vec![3, 9, 3, 9, 3, 3, 3, 9];
+        let sums_of = |weights: &[f32], end: Option<i32>| {
+            let (mut batch, mut sums) = (Batch::default(), Sums::default());
+            batch.targets.clone_from(&targets);
+            batch.weights.extend_from_slice(weights);
+            sums.add(&losses, &batch, 4, end);
+            let by_end = ByEnd::of([sums.losses[1], sums.losses[0]], [sums.counted[1], sums.counted[0]]);
+            (sums.losses[0], sums.tokens, sums.means, by_end)
+        };
+        let ends = |loss_end_of_text, loss_within_text| Some(ByEnd { loss_end_of_text, loss_within_text });
+        let plain = (255.0, 8, vec![3.75, 60.0]);
+        let (loss, tokens, means, by_end) = sums_of(&[], Some(9));
+        assert_eq!(((loss, tokens, means), by_end), (plain.clone(), ends(138.0 / 3.0, 117.0 / 5.0)));
+        let (loss, tokens, means, by_end) = sums_of(&[], None);
+        assert_eq!(((loss, tokens, means), by_end), (plain, None));
+        // The sizes of weights count: -2 as 2. The second window has nothing that counts.
+        let (loss, tokens, means, by_end) = sums_of(&[1.0, -2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0], Some(9));
+        assert_eq!((loss, tokens, means, by_end), (7.0, 3, vec![2.0], ends(2.0, 2.0)));
+    }
 
     /// Against arithmetic: 1, 2, 3, 4 have a sample variance of 5/3.
     #[test]

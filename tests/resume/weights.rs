@@ -31,6 +31,20 @@ fn a_weighted_run_is_resumed_with_equal_bits() {
     assert_equal_runs(&dir.join("run"), &whole.join("run"), "resumed with weights");
 }
 
+/// A validation set whose weights count only behind what is evaluated.
+#[test]
+fn an_evaluation_of_which_nothing_counts_is_refused() {
+    let dir = tiny();
+    write_weights(&dir, 3);
+    let mut bytes = b"RWWEIGHT".to_vec();
+    bytes.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend(2_000u64.to_le_bytes());
+    bytes.extend((0..2_000).map(|token| u8::from(token == 900)));
+    dir.write("other.weights", bytes);
+    line(&dir, TRAIN).refused(&["targets of validation set \"other\"", "weight 0", "PREFIX.weights"]);
+    line(&dir, &format!("{TRAIN} --set eval.sequences=0 --set run_dir=DIR/all")).ok();
+}
+
 /// Weights of 1 are the run without weights, bit by bit.
 #[test]
 fn weights_of_1_change_nothing() {
