@@ -3,6 +3,7 @@ use super::cache::Cache;
 use super::client::{Client, Incoming};
 use super::files::wanted;
 use super::name::Name;
+use crate::files::write_whole;
 use crate::{Error, Result, stop};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -36,7 +37,8 @@ pub(super) fn fetch(cache: &Cache, name: &Name) -> Result<PathBuf> {
     if name.revision != commit.sha {
         let reference = cache.reference(name);
         make_folder_of(&reference)?;
-        fs::write(&reference, &commit.sha).map_err(Error::io("write", &reference))?;
+        // Another process may be reading it.
+        write_whole(&reference, commit.sha.as_bytes())?;
     }
     Ok(dir)
 }
