@@ -21,7 +21,8 @@ const CHUNK_DOCUMENTS: usize = 16_384;
 /// depends on the texts and their order only, not on the number of threads. Texts without tokens are left out and
 /// counted. A run that was stopped or killed goes on where the same texts come again.
 ///
-/// Refused: an existing output, one that another process is writing, another `tokenizer.json` in the folder, no documents, and what `documents` refuses.
+/// Refused: an existing output, one that another process is writing, another `tokenizer.json` in the folder, no documents,
+/// and what `documents` refuses.
 pub fn tokenize_documents(
     mut documents: impl Iterator<Item = Result<String>> + Send,
     tokenizer: &TextTokenizer,
