@@ -108,38 +108,45 @@ fn mixture(c: &mut Criterion) {
     c.bench_function("shares/seek_1M_ramp", |b| b.iter(|| ramp.seek(black_box(1_000_000))));
 }
 
-/// Samples of four sources on one core, from the page cache: windows as long as samples, and longer ones.
+/// Samples of four sources on one core, from the page cache: windows as long as samples, longer ones, and packed documents.
 fn loader(c: &mut Criterion) {
+    const TIME: usize = 2048;
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let sources = |window: usize| {
+    let sources = |window: usize, arrangement: &str| {
         let source = |i: u32| {
             let prefix = dir.path().join(format!("s{i}"));
             if !prefix.with_extension("bin").exists() {
                 let mut writer = ShardWriter::create(&prefix, 50_000).expect("a new shard");
                 for d in 0..10_000u32 {
-                    let document: Vec<u32> = (0..700 + d % 97).map(|t| (t * 31 + d + i) % 50_000).collect();
+                    let length = 50 + d * 7919 % 1_401; // 750 on average
+                    let document: Vec<u32> = (0..length).map(|t| (t * 31 + d + i) % 50_000).collect();
                     writer.push(&document).expect("space on the disk");
                 }
                 writer.finish().expect("space on the disk");
             }
             let spec = [prefix.to_str().expect("temporary paths are UTF-8").to_string()];
             let corpus = Arc::new(Corpus::open(&spec).expect("a valid shard"));
-            let order =
-                Order::new(corpus, Side::All, Split::NONE, 2048, 1).and_then(|order| order.windowed(window));
+            let arrangement = arrangement.parse().expect("an order");
+            let order = Order::arranged(corpus, Side::All, Split::NONE, (TIME, window), 1, arrangement);
             Source { name: format!("s{i}"), order: order.expect("enough tokens") }
         };
         Sources::new((0..4).map(source).collect()).expect("four files")
     };
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     let mut group = c.benchmark_group("loader/4_sources_32x2048");
-    group.throughput(Throughput::Elements(32 * 2048));
-    for window in [2048, 8192, 5000] {
+    group.throughput(Throughput::Elements(32 * TIME as u64));
+    for (name, window, order) in [
+        ("window_2048", TIME, "shuffled"),
+        ("window_8192", 8192, "shuffled"),
+        ("window_5000", 5000, "shuffled"),
+        ("packed", TIME, "packed"),
+    ] {
         let shares =
             Shares::new(Dealt::nothing(4), &[(0, vec![0.6, 0.25, 0.1, 0.05])]).expect("positive weights");
         let cursor = shares.seek(0);
-        let mut mixture = Mixture::new(sources(window), shares, vec![LeftOut::default(); 4], cursor);
+        let mut mixture = Mixture::new(sources(window, order), shares, vec![LeftOut::default(); 4], cursor);
         let mut batch = Batch::default();
-        group.bench_function(format!("window_{window}"), |b| {
+        group.bench_function(name, |b| {
             b.iter(|| one.install(|| mixture.fill(32, 50_000, &mut batch).expect("valid tokens")))
         });
     }

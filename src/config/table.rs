@@ -91,7 +91,8 @@ const OFFSET: Kind = {
 
 /// An [`Arrangement`].
 const ORDER: Kind = {
-    const EXPECTED: &str = r#""shuffled", "stored", "sorted:KEY", or "sorted:-KEY", the largest first"#;
+    const EXPECTED: &str =
+        r#""shuffled", "stored", "packed", "sorted:KEY", or "sorted:-KEY", the largest first"#;
     Read(|value, at| parsed::<Arrangement>(value, at, EXPECTED), EXPECTED)
 };
 
@@ -202,8 +203,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.mixture[].seed", Whole(FROM_0), "`data.seed`", Plan,
         "key of its order, such as that of the run whose order replay shall follow"),
     key("data.mixture[].order", ORDER, "\"shuffled\"", Plan,
-        "how it is read: windows `\"shuffled\"`, otherwise in each epoch; as they are `\"stored\"`; or documents \
-         `\"sorted:KEY\"` by a number each (below)"),
+        "how it is read: windows `\"shuffled\"`, otherwise in each epoch; as they are `\"stored\"`; windows that \
+         were `\"packed\"` with whole documents, shuffled; or documents `\"sorted:KEY\"` by a number each (below)"),
     key("data.mixture[].subset", Tokens, NONE, Plan,
         "of how many tokens of its order it consists, the first ones: an epoch is once through these"),
     key("data.mixture[].epochs", Number(ABOVE_0), "1, at the start of a run", Plan,

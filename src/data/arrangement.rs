@@ -15,6 +15,8 @@ pub enum Arrangement {
     Shuffled,
     /// As they are stored, epoch after epoch.
     Stored,
+    /// Documents whole in windows, where they fit, which are shuffled then.
+    Packed,
     /// Documents by a number, those of one number as they are stored; cut into windows then.
     Sorted {
         /// Name of the number: it stands in `PREFIX.KEY.f32`.
@@ -28,6 +30,11 @@ impl Arrangement {
     /// Left out of what is written: configurations and checkpoints from before the key are to be resumed.
     pub fn is_shuffled(&self) -> bool {
         *self == Self::Shuffled
+    }
+
+    /// Whether each epoch has another order of windows.
+    pub fn shuffles(&self) -> bool {
+        matches!(self, Self::Shuffled | Self::Packed)
     }
 }
 
@@ -43,13 +50,15 @@ impl FromStr for Arrangement {
         let read = match text.split_once(':') {
             None if text == "shuffled" => Some(Self::Shuffled),
             None if text == "stored" => Some(Self::Stored),
+            None if text == "packed" => Some(Self::Packed),
             Some(("sorted", key)) => sorted(key),
             _ => None,
         };
         read.ok_or_else(|| {
             Error::refused(format!(
-                "{text:?} is no order of a source; write \"shuffled\", \"stored\", \"sorted:KEY\" or \"sorted:-KEY\" (the \
-                 largest first), with a number per document in PREFIX.KEY.f32"
+                "{text:?} is no order of a source; write \"shuffled\", \"stored\", \"packed\" (documents whole in \
+                 windows), \"sorted:KEY\" or \"sorted:-KEY\" (the largest first), with a number per document in \
+                 PREFIX.KEY.f32"
             ))
         })
     }
@@ -60,6 +69,7 @@ impl fmt::Display for Arrangement {
         match self {
             Self::Shuffled => f.write_str("shuffled"),
             Self::Stored => f.write_str("stored"),
+            Self::Packed => f.write_str("packed"),
             Self::Sorted { key, descending } => {
                 write!(f, "sorted:{}{key}", if *descending { "-" } else { "" })
             }
@@ -87,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_said_again() {
-        for text in ["shuffled", "stored", "sorted:quality", "sorted:-ppl_2"] {
+        for text in ["shuffled", "stored", "packed", "sorted:quality", "sorted:-ppl_2"] {
             assert_eq!(text.parse::<Arrangement>().unwrap().to_string(), text);
         }
         for wrong in ["", "sorted", "sorted:", "sorted:-", "sorted:a/b", "sorted:..", "random", "stored:x"] {

@@ -1,7 +1,7 @@
 //! Where the documents of a sequence start, for attention that stays inside of them and positions that count from there.
 use super::corpus::Corpus;
+use super::piece::Excerpt;
 use super::shard::{Format, Shard};
-use super::split::Excerpt;
 use crate::ops::Documents;
 use crate::{Error, Result};
 
@@ -55,11 +55,17 @@ impl Boundaries {
         let (mut row, mut start) = (0, 0);
         let mut before: Option<&Excerpt> = None;
         for excerpt in excerpts {
+            let end = starts.len().min(row + excerpt.tokens as usize);
+            if excerpt.padding {
+                // Behind everything else in its window: whose it is makes no difference.
+                starts[row..end].fill(start as i32);
+                (row, before) = (end, Some(excerpt));
+                continue;
+            }
             if !before.is_some_and(|before| before.goes_on_in(excerpt)) {
                 start = row;
             }
             let shard = &corpus.shards()[excerpt.place.shard];
-            let end = starts.len().min(row + excerpt.tokens as usize);
             while row < end {
                 let begins = match shard.format() {
                     _ if shard.has_index() => false,

@@ -12,7 +12,7 @@ use super::left_out::LeftOut;
 use super::order::{Order, Piece};
 use super::shard::{Shard, prefix_of};
 use super::shares::{Cursor, Dealt, Shares, Turn};
-use super::weights::LossWeights;
+use super::weights::{LossWeights, fill_weights};
 use crate::{Error, Result, stop};
 
 /// A named part of the training data.
@@ -211,12 +211,13 @@ impl Mixture {
     /// What goes with the tokens: where documents start, and the weights of targets, as far as anybody asks.
     fn annotate(&self, turns: &[Turn], batch: &mut Batch) -> Result<()> {
         let time = self.sources.seq_len();
-        let [documents, weights] = [self.documents.are_seen(), !self.weights.is_empty()];
+        let documents = self.documents.are_seen();
+        let weighted = !self.weights.is_empty() || self.sources.list.iter().any(|of| of.order.is_packed());
         batch.documents.clear();
         batch.documents.resize(if documents { batch.tokens.len() } else { 0 }, 0);
         batch.weights.clear();
-        batch.weights.resize(if weights { batch.tokens.len() } else { 0 }, 1.0);
-        if !documents && !weights {
+        batch.weights.resize(if weighted { batch.tokens.len() } else { 0 }, 1.0);
+        if !documents && !weighted {
             return Ok(());
         }
         let mut starts = batch.documents.chunks_mut(time);
@@ -243,10 +244,11 @@ impl Mixture {
                     self.documents.find(order.corpus(), &excerpts, &tokens[at..at + count], now);
                     now.iter_mut().for_each(|start| *start += at as i32);
                 }
-                if let Some(Some(planes)) = self.weights.get(turn.source) {
+                if weighted {
                     let now;
                     (now, weights) = weights.split_at_mut(count);
-                    planes.fill(&excerpts, now)?;
+                    let planes = self.weights.get(turn.source).and_then(Option::as_ref);
+                    fill_weights(planes, &excerpts, now)?;
                 }
                 at += count;
             }

@@ -1,7 +1,7 @@
 //! Token shards, the order in which they are read, and how they are made from text.
 //!
 //! ```text
-//! specs ──► source ──► shard (megatron, llmc, npy, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
+//! specs ──► source ──► shard (megatron, llmc, npy, raw) ──► corpus ──► split ──► stream ──► order ──► mixture (shares) ──► batch
 //! text, JSON ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
 //! ```
 mod arrangement;
@@ -27,14 +27,18 @@ mod megatron;
 mod mixture;
 mod npy;
 mod order;
+mod packing;
 mod permutation;
+mod piece;
 mod progress;
+mod recent;
 mod shard;
 mod shares;
 mod sorted;
 mod source;
 mod split;
 mod standing;
+mod stream;
 mod text_tokenizer;
 mod token_bytes;
 mod tokenize;
@@ -63,11 +67,13 @@ pub use made_with::{any_noted, check_tokenizer};
 pub use mixture::{Mixture, Source, Sources};
 pub use order::{Location, Order, OrderKey, Piece};
 pub use permutation::Permutation;
+pub use piece::{Excerpt, Place};
 pub use progress::Progress;
 pub use shard::{Format, Shard, prefix_of};
 pub use shares::{Cursor, Dealt, Shares, Turn};
-pub use split::{Excerpt, Place, Side, Split, Stream};
+pub use split::{Side, Split};
 pub use standing::Standing;
+pub use stream::Stream;
 pub use text_tokenizer::{END_OF_TEXT, TextTokenizer};
 pub use token_bytes::TokenBytes;
 pub use tokenize::{Each, tokenize_documents, tokenize_each};
@@ -75,5 +81,5 @@ pub use tokenized::TokenizedInfo;
 pub use train_bpe::{VOCAB_MIN, train_bpe};
 pub use usage::{SharedDocuments, Usage};
 pub use verify::{Fault, Verification, verify};
-pub use weights::LossWeights;
+pub use weights::{LossWeights, fill_weights};
 pub use writer::ShardWriter;

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::arrangement::Arrangement;
 use super::corpus::Corpus;
 use super::permutation::Permutation;
+use super::piece::{Excerpt, Place};
 use super::sorted::Ranking;
-use super::split::{Excerpt, Place, Side, Split, Stream};
+use super::split::{Side, Split};
+use super::stream::Stream;
 use crate::{Error, Result};
 
 /// The order in which a side of a corpus is visited.
@@ -103,20 +105,31 @@ impl Order {
         )
     }
 
-    /// The same in another arrangement. Refused where what documents are sorted by cannot be read.
+    /// The same in another arrangement, in windows of so many targets, at least as many as a sample has. Refused where what
+    /// documents are sorted by cannot be read, or those that shall be packed are not known.
     pub fn arranged(
         corpus: Arc<Corpus>,
         side: Side,
         split: Split,
-        (seq_len, seed): (usize, u64),
+        (seq_len, window): (usize, usize),
+        seed: u64,
         arrangement: Arrangement,
     ) -> Result<Self> {
-        let Arrangement::Sorted { key, descending } = &arrangement else {
-            return Ok(Self { arrangement, ..Self::new(corpus, side, split, seq_len, seed)? });
+        let order = match &arrangement {
+            Arrangement::Shuffled | Arrangement::Stored => {
+                Self { arrangement, ..Self::new(corpus, side, split, seq_len, seed)? }
+            }
+            Arrangement::Packed => {
+                let stream = Stream::packed(corpus, side, split, window as u64, seed)?;
+                Self::of_stream(stream, split, seq_len as u64, seed, (arrangement, None))?
+            }
+            Arrangement::Sorted { key, descending } => {
+                let Ranking { documents, fingerprint } = Ranking::new(&corpus, key, *descending)?;
+                let stream = Stream::ranked(corpus, side, split, documents)?;
+                Self::of_stream(stream, split, seq_len as u64, seed, (arrangement, Some(fingerprint)))?
+            }
         };
-        let Ranking { documents, fingerprint } = Ranking::new(&corpus, key, *descending)?;
-        let stream = Stream::ranked(corpus, side, split, documents)?;
-        Self::of_stream(stream, split, seq_len as u64, seed, (arrangement, Some(fingerprint)))
+        if window == seq_len { Ok(order) } else { order.windowed(window) }
     }
 
     fn of_stream(
@@ -136,7 +149,7 @@ impl Order {
     }
 
     /// The same in windows of so many targets, at least as many as a sample has. Refused when the side holds fewer tokens
-    /// than one.
+    /// than one. What is packed is so into windows of this length already.
     pub fn windowed(self, window: usize) -> Result<Self> {
         assert!(window as u64 >= self.seq_len, "a sample joins two windows at most");
         self.in_windows(window as u64).map_err(|(name, tokens)| {
@@ -188,6 +201,16 @@ impl Order {
     /// Tokens of this side.
     pub fn tokens(&self) -> u64 {
         self.stream.tokens()
+    }
+
+    /// Whether some of its tokens may be padding, which counts for nothing.
+    pub fn is_packed(&self) -> bool {
+        self.stream.is_packed()
+    }
+
+    /// How many of its tokens are padding. Takes as long as to open it.
+    pub fn padding(&self) -> Result<u64> {
+        self.stream.padding()
     }
 
     /// Targets of an epoch.
@@ -245,7 +268,7 @@ impl Order {
 
     /// The window that an epoch visits as its i-th.
     fn window_at(&self, epoch: u64, i: u64) -> u64 {
-        if !self.arrangement.is_shuffled() {
+        if !self.arrangement.shuffles() {
             return i;
         }
         let i = self.permutation(self.windows, epoch).apply(i);
@@ -255,7 +278,7 @@ impl Order {
 
     /// When an epoch visits a window, if it does.
     fn visit_of(&self, epoch: u64, mut window: u64) -> Option<u64> {
-        let shuffled = self.arrangement.is_shuffled();
+        let shuffled = self.arrangement.shuffles();
         if shuffled && self.windows < self.all {
             window = self.permutation(self.all, 0).invert(window);
         }

@@ -21,8 +21,8 @@ use super::corpus::Corpus;
 use super::fingerprint;
 use super::map::{LazyMap, Opening};
 use super::megatron::with_suffix;
+use super::piece::Excerpt;
 use super::shard::{Shard, prefix_of};
-use super::split::Excerpt;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"RWWEIGHT";
@@ -77,21 +77,27 @@ impl LossWeights {
         self.fingerprint
     }
 
-    /// The weights of the targets of a sequence, which are the tokens of `excerpts` behind the first one.
-    pub fn fill(&self, excerpts: &[Excerpt], weights: &mut [f32]) -> Result<()> {
-        let mut row = 0;
-        for (i, excerpt) in excerpts.iter().enumerate() {
-            let skipped = u64::from(i == 0);
-            let count = (excerpt.tokens - skipped).min((weights.len() - row) as u64);
-            let to = &mut weights[row..row + count as usize];
-            match self.planes.get(excerpt.place.shard).and_then(Option::as_ref) {
-                Some(plane) => plane.read(excerpt.place.token + skipped, to)?,
-                None => to.fill(1.0),
-            }
-            row += count as usize;
-        }
-        Ok(())
+    fn plane(&self, shard: usize) -> Option<&Plane> {
+        self.planes.get(shard).and_then(Option::as_ref)
     }
+}
+
+/// The weights of the targets of a sequence, which are the tokens of `excerpts` behind the first one: those of the planes, 1
+/// where there is none, and 0 of padding.
+pub fn fill_weights(of: Option<&LossWeights>, excerpts: &[Excerpt], weights: &mut [f32]) -> Result<()> {
+    let mut row = 0;
+    for (i, excerpt) in excerpts.iter().enumerate() {
+        let skipped = u64::from(i == 0);
+        let count = (excerpt.tokens - skipped).min((weights.len() - row) as u64);
+        let to = &mut weights[row..row + count as usize];
+        match of.and_then(|of| of.plane(excerpt.place.shard)) {
+            _ if excerpt.padding => to.fill(0.0),
+            Some(plane) => plane.read(excerpt.place.token + skipped, to)?,
+            None => to.fill(1.0),
+        }
+        row += count as usize;
+    }
+    Ok(())
 }
 
 fn plane_path(shard: &Shard) -> PathBuf {

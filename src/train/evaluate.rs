@@ -1,6 +1,8 @@
 //! Loss on named validation sets.
 use super::step::ByEnd;
-use crate::data::{Batch, Boundaries, Corpus, LossWeights, Order, Side, Split, TextTokenizer, TokenBytes};
+use crate::data::{
+    Batch, Boundaries, Corpus, LossWeights, Order, Side, Split, TextTokenizer, TokenBytes, fill_weights,
+};
 use crate::model::{Model, Pass, Workspace};
 use crate::ops::{Backend, Inputs, Ops, Shape, Work};
 use crate::stop;
@@ -176,7 +178,7 @@ impl Evaluation {
             }
             if let Some(of) = &self.weights {
                 weights.resize(tokens.len(), 0.0);
-                of.fill(&excerpts()?, &mut weights[before..])?;
+                fill_weights(Some(of), &excerpts()?, &mut weights[before..])?;
             }
         }
         Ok(bytes)

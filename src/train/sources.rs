@@ -25,13 +25,28 @@ pub fn open_sources(config: &Config, time: usize) -> Result<Sources> {
         let arrangement = source.map_or(Arrangement::Shuffled, |source| source.order.clone());
         let subset = source.and_then(|source| source.subset);
         let order = Corpus::open(paths)
-            .and_then(|corpus| Order::arranged(Arc::new(corpus), side, split, (time, seed), arrangement))
-            .and_then(|order| if window == time { Ok(order) } else { order.windowed(window) })
+            .and_then(|corpus| {
+                Order::arranged(Arc::new(corpus), side, split, (time, window), seed, arrangement)
+            })
             .and_then(|order| if let Some(tokens) = subset { order.subset(tokens.0) } else { Ok(order) });
         let named = |e: Error| if mixed { e.within(&format!("source {name:?}")) } else { e };
         Ok(data::Source { name: name.to_owned(), order: order.map_err(named)? })
     };
     Sources::new(sources.into_iter().enumerate().map(open).collect::<Result<_>>()?)
+}
+
+/// Says how full the windows of sources are whose documents are packed.
+pub fn tell_packing(sources: &Sources) -> Result<()> {
+    for data::Source { name, order } in sources.list().iter().filter(|source| source.order.is_packed()) {
+        let (tokens, padding) = (order.tokens(), order.padding()?);
+        log::info!(
+            "{name}: documents are packed into {} windows of {} tokens, of which {:.2} % are padding that counts for nothing",
+            order.windows(),
+            order.key().window,
+            100.0 * padding as f64 / tokens as f64
+        );
+    }
+    Ok(())
 }
 
 /// The validation sets of a configuration, for sequences of `time` tokens of a model with this tokenizer. Refused where it

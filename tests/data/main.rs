@@ -9,6 +9,7 @@ mod foreign;
 mod inputs;
 mod mixture;
 mod order;
+mod packing;
 mod shards;
 mod support;
 mod text;

@@ -25,7 +25,7 @@ fn order(corpus: &Arc<Corpus>, seq_len: usize, window: usize, seed: u64) -> Orde
 
 fn arranged(corpus: &Arc<Corpus>, split: Split, arrangement: &str) -> rewarm::Result<Order> {
     let side = if split.fraction > 0.0 { Side::Train } else { Side::All };
-    Order::arranged(corpus.clone(), side, split, (4, 1), arrangement.parse().unwrap())
+    Order::arranged(corpus.clone(), side, split, (4, 4), 1, arrangement.parse().unwrap())
 }
 
 fn targets(order: &Order, samples: std::ops::Range<u64>) -> Vec<i32> {

@@ -112,14 +112,16 @@ fn seen(
     let Turn { source, sample } = turn;
     let source = &sources.list()[source];
     let part = |excerpt: &Excerpt| part(&source.order, *excerpt, tokenizer);
-    let documents = source.order.excerpts(sample)?.iter().map(part).collect::<Result<_>>()?;
+    let excerpts = source.order.excerpts(sample)?;
+    let read = excerpts.iter().filter(|excerpt| !excerpt.padding);
+    let documents = read.map(part).collect::<Result<_>>()?;
     let epoch = source.order.window_of(sample).0;
     Ok(Row { step, row, source: source.name.clone(), sample, epoch, documents })
 }
 
 fn part(
     order: &Order,
-    Excerpt { place, tokens }: Excerpt,
+    Excerpt { place, tokens, .. }: Excerpt,
     tokenizer: Option<&TextTokenizer>,
 ) -> Result<Part> {
     let shard: &Shard = &order.corpus().shards()[place.shard];

@@ -14,7 +14,7 @@ mod chain;
 const TIME: usize = 8;
 const VOCAB: u32 = 4096;
 
-/// Three sources of one or two shards, of which the second is read many times; steps grow from 2 to 4 rows.
+/// Three sources of one or two shards, of which the second is read many times and the third is packed; steps grow from 2 to 4 rows.
 const RUN: &str = r#"
 run_dir = "DIR/run"
 threads = 1
@@ -38,6 +38,7 @@ when_empty = "repeat"
 [[data.mixture]]
 name = "old"
 paths = ["DIR/old"]
+order = "packed"
 when_empty = "repeat"
 fraction = 0.4
 [[data.mixture.fraction_phases]]
@@ -123,6 +124,10 @@ fn named(history: &History, step: u64, row: u64) -> Vec<u32> {
     let mut tokens = Vec::new();
     for excerpt in order.excerpts(turn.sample).unwrap() {
         let shard = &order.corpus().shards()[excerpt.place.shard];
+        if excerpt.padding {
+            tokens.extend(vec![tokens[tokens.len() - 1]; excerpt.tokens as usize]);
+            continue;
+        }
         let (start, end) = shard.document(excerpt.place.document).unwrap();
         assert_eq!(start + excerpt.place.offset, excerpt.place.token);
         assert!(excerpt.place.token + excerpt.tokens <= end, "an excerpt is of one document");
@@ -170,7 +175,11 @@ fn a_mixture_through_resumes_changes_and_a_rewind() {
             .map(|source| {
                 let share =
                     if source.name == "new" { format!("weight = {weight}") } else { "weight = 1.5".into() };
-                format!("{{name = {:?}, paths = {:?}, {share}}}", source.name, source.paths)
+                let order = source.order.to_string();
+                format!(
+                    "{{name = {:?}, paths = {:?}, order = {order:?}, {share}}}",
+                    source.name, source.paths
+                )
             })
             .collect();
         format!("data.mixture=[{}]", list.join(", "))
@@ -231,7 +240,7 @@ fn readers_are_the_rows(history: &History) {
                 history.readers(|_| Ok(Some((i, vec![tokens.clone()]))), seen).unwrap();
                 let holds = |sample| {
                     let excerpts = source.order.excerpts(sample).unwrap();
-                    excerpts.iter().any(|e| e.place.shard == s && e.place.document == document)
+                    excerpts.iter().any(|e| !e.padding && e.place.shard == s && e.place.document == document)
                 };
                 let mut expected = Vec::new();
                 for (step, turns) in (1..).zip(&rows) {
