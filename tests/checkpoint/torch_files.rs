@@ -78,6 +78,45 @@ fn half_a_file_is_refused_wherever_it_ends() {
     assert!(refusal(&shards).contains("pytorch_model.bin.index.json"));
 }
 
+/// A weight with one bit another, wherever it is, and the same file by a PyTorch that was told to write no checksums.
+#[test]
+fn a_flipped_bit_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::copy(folder("single/config.json"), temp.path().join("config.json")).unwrap();
+    let whole = fs::read(folder("single/pytorch_model.bin")).unwrap();
+    // `PK\x01\x02`, 12 bytes on the checksum, 42 the offset of an entry.
+    let number = |at: usize| u32::from_le_bytes(whole[at..at + 4].try_into().unwrap());
+    let entries: Vec<usize> =
+        (0..whole.len() - 4).filter(|at| whole[*at..].starts_with(b"PK\x01\x02")).collect();
+    let mut unchecked = whole.clone();
+    let (mut flipped, file) = (0, temp.path().join("pytorch_model.bin"));
+    for at in entries {
+        unchecked[at + 16..at + 20].fill(0);
+        let name = &whole[at + 46..][..usize::from(u16::from_le_bytes([whole[at + 28], whole[at + 29]]))];
+        if !name.windows(6).any(|part| part == b"/data/") {
+            continue;
+        }
+        let (local, bytes) = (number(at + 42) as usize, number(at + 24) as usize);
+        let lengths =
+            [26, 28].map(|i| usize::from(u16::from_le_bytes([whole[local + i], whole[local + i + 1]])));
+        let start = local + 30 + lengths[0] + lengths[1];
+        for byte in [start, start + bytes / 2, start + bytes - 1] {
+            let mut damaged = whole.clone();
+            damaged[byte] ^= 1 << (flipped % 8);
+            fs::write(&file, damaged).unwrap();
+            let message = refusal(temp.path());
+            assert!(
+                message.contains("is damaged: its CRC-32 is") && message.contains("copy it again"),
+                "{message}"
+            );
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 30, "{flipped}");
+    fs::write(&file, unchecked).unwrap();
+    HfModel::open(temp.path()).unwrap();
+}
+
 /// What Python's `pickle.dumps` makes of the same values in protocols 2 and 4.
 #[test]
 fn plain_values_of_both_protocols() {

@@ -6,6 +6,7 @@ use crate::checkpoint::dtype::Dtype;
 use crate::error::one_line;
 use crate::files::storage::{ReadAt, Storage, read_exact_at};
 use crate::{Error, Result};
+use rayon::prelude::*;
 use safetensors::Dtype as FileDtype;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,10 +26,11 @@ pub struct TorchFile<'a> {
 }
 
 impl<'a> TorchFile<'a> {
-    /// Opens `path` and reads its pickle; no elements yet.
+    /// Opens `path`, reads its pickle, and compares what else it holds with its checksums.
     ///
     /// # Errors
-    /// Refused when it cannot be read, is no file of `torch.save`, is incomplete, or has a pickle that calls something.
+    /// Refused when it cannot be read, is no file of `torch.save`, is incomplete, has a pickle that calls something, or other
+    /// contents than were saved.
     pub fn open(storage: &'a dyn Storage, path: &Path) -> Result<Self> {
         let source = storage.open(path).map_err(Error::input("open", path))?;
         let bad = |why: String| Error::refused(format!("{}: {}", path.display(), one_line(why)));
@@ -70,7 +72,11 @@ impl<'a> TorchFile<'a> {
             .collect();
         let file = Self { source, path: path.into(), pickle, storages };
         let fault = file.pickle.tensors().find_map(|tensor| file.fault_of(tensor));
-        fault.map_or(Ok(file), |fault| Err(bad(fault)))
+        fault.map_or(Ok(()), |fault| Err(bad(fault)))?;
+        file.storages.par_iter().try_for_each(|(key, entry)| {
+            entry.check(&*file.source).map_err(|why| bad(format!("storage {key} in it is damaged: {why}")))
+        })?;
+        Ok(file)
     }
 
     /// Why a tensor is not in the file.

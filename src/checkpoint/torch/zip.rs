@@ -8,6 +8,33 @@ use std::io;
 pub(super) struct Entry {
     pub(super) start: u64,
     pub(super) bytes: u64,
+    /// CRC-32 of its contents; 0 where PyTorch was told to leave it out (`torch.serialization.set_crc32_options`).
+    crc: u32,
+}
+
+/// Bytes that are read at once to compare them.
+const PART: usize = 1 << 20;
+
+impl Entry {
+    /// Refused where the contents are not those that were saved. The error is the reason only.
+    pub(super) fn check(&self, source: &dyn ReadAt) -> Result<(), String> {
+        if self.crc == 0 {
+            return Ok(());
+        }
+        let (mut hash, mut part) = (crc32fast::Hasher::new(), vec![0; PART.min(self.bytes as usize)]);
+        for done in (0..self.bytes).step_by(PART) {
+            let now = &mut part[..PART.min((self.bytes - done) as usize)];
+            read_exact_at(source, now, self.start + done).map_err(cannot_read)?;
+            hash.update(now);
+        }
+        match hash.finalize() {
+            found if found == self.crc => Ok(()),
+            found => Err(format!(
+                "its CRC-32 is {found:08x}, and {:08x} was saved with it: copy it again",
+                self.crc
+            )),
+        }
+    }
 }
 
 /// A file has a few hundred bytes of directory for each tensor.
@@ -109,7 +136,9 @@ fn entry<'a>(source: &dyn ReadAt, rest: &'a [u8]) -> Result<(&'a str, Entry, usi
     // Payloads are aligned by an extra field that only this header has.
     let start = offset + 30 + (u16_at(&local, 26) + u16_at(&local, 28)) as u64;
     match start.checked_add(bytes) {
-        Some(end) if end <= source.bytes() => Ok((name, Entry { start, bytes }, length)),
+        Some(end) if end <= source.bytes() => {
+            Ok((name, Entry { start, bytes, crc: u32_at(head, 16) as u32 }, length))
+        }
         _ => Err(format!("{name:?} in it reaches beyond its end: it is incomplete, copy it again")),
     }
 }
