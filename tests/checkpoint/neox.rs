@@ -1,5 +1,6 @@
 //! Checkpoints of GPT-NeoX as torch writes them (tools/neox_checkpoints.py): both layouts and stage 0, one and more
 //! intervals, one and two ranks, three sizes. Tensors and moments come byte for byte, and training goes on as PyTorch's does.
+use crate::torch_files::without_checksums;
 use rewarm::backend::cpu::Cpu;
 use rewarm::checkpoint::safetensors::TensorFile;
 use rewarm::checkpoint::{self, Disk, Neox};
@@ -220,16 +221,24 @@ fn what_is_wrong_is_told_by_name_and_nothing_is_written() {
         }),
         &["zero_pp_rank_1_mp_rank_00_optim_states.pt", "incomplete"],
     );
+    let flip = |dir: &Path, file: &str, checked: bool| {
+        let path = dir.join(STEP).join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        if !checked {
+            without_checksums(&mut bytes);
+        }
+        fs::write(&path, bytes).unwrap();
+    };
+    let [layer, moments] = ["layer_05-model_00-model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"];
     refused(
-        after("v1", |dir| {
-            let path = dir.join(STEP).join("layer_05-model_00-model_states.pt");
-            let mut bytes = fs::read(&path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            fs::write(&path, bytes).unwrap();
-        }),
+        after("v1", |dir| flip(dir, layer, false)),
         &["5.final_linear.weight", "is not its master", "two steps"],
     );
+    for file in [layer, moments] {
+        refused(after("v1", |dir| flip(dir, file, true)), &[file, "is damaged", "copy it again"]);
+    }
     // Another model's config.json, and none for sizes that nobody published.
     let change = |dir: &Path| {
         let path = dir.join("like/config.json");

@@ -78,28 +78,35 @@ fn half_a_file_is_refused_wherever_it_ends() {
     assert!(refusal(&shards).contains("pytorch_model.bin.index.json"));
 }
 
-/// A weight with one bit another, wherever it is, and the same file by a PyTorch that was told to write no checksums.
+fn number(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// Where the entries of a zip file begin in its directory: 16 bytes on is the checksum, 42 where what they name begins.
+fn entries(bytes: &[u8]) -> Vec<usize> {
+    (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect()
+}
+
+/// As a PyTorch writes a file that was told to leave checksums out.
+pub fn without_checksums(bytes: &mut [u8]) {
+    entries(bytes).into_iter().for_each(|at| bytes[at + 16..at + 20].fill(0));
+}
+
+/// A weight with one bit another, wherever it is.
 #[test]
 fn a_flipped_bit_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     fs::copy(folder("single/config.json"), temp.path().join("config.json")).unwrap();
     let whole = fs::read(folder("single/pytorch_model.bin")).unwrap();
-    // `PK\x01\x02`, 12 bytes on the checksum, 42 the offset of an entry.
-    let number = |at: usize| u32::from_le_bytes(whole[at..at + 4].try_into().unwrap());
-    let entries: Vec<usize> =
-        (0..whole.len() - 4).filter(|at| whole[*at..].starts_with(b"PK\x01\x02")).collect();
-    let mut unchecked = whole.clone();
+    let short = |at: usize| usize::from(u16::from_le_bytes([whole[at], whole[at + 1]]));
     let (mut flipped, file) = (0, temp.path().join("pytorch_model.bin"));
-    for at in entries {
-        unchecked[at + 16..at + 20].fill(0);
-        let name = &whole[at + 46..][..usize::from(u16::from_le_bytes([whole[at + 28], whole[at + 29]]))];
+    for at in entries(&whole) {
+        let name = &whole[at + 46..][..short(at + 28)];
         if !name.windows(6).any(|part| part == b"/data/") {
             continue;
         }
-        let (local, bytes) = (number(at + 42) as usize, number(at + 24) as usize);
-        let lengths =
-            [26, 28].map(|i| usize::from(u16::from_le_bytes([whole[local + i], whole[local + i + 1]])));
-        let start = local + 30 + lengths[0] + lengths[1];
+        let (local, bytes) = (number(&whole, at + 42), number(&whole, at + 24));
+        let start = local + 30 + short(local + 26) + short(local + 28);
         for byte in [start, start + bytes / 2, start + bytes - 1] {
             let mut damaged = whole.clone();
             damaged[byte] ^= 1 << (flipped % 8);
@@ -113,6 +120,8 @@ fn a_flipped_bit_is_refused() {
         }
     }
     assert!(flipped > 30, "{flipped}");
+    let mut unchecked = whole;
+    without_checksums(&mut unchecked);
     fs::write(&file, unchecked).unwrap();
     HfModel::open(temp.path()).unwrap();
 }

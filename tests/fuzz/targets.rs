@@ -5,7 +5,9 @@ use rewarm::checkpoint::safetensors::TensorFile;
 use rewarm::checkpoint::torch::{TorchFile, Value, parse};
 use rewarm::checkpoint::{Disk, Manifest};
 use rewarm::config::{Config, RawConfig};
-use rewarm::data::{Corpus, Format, LossWeights, Order, Progress, Shard, Side, Split, TextTokenizer, verify};
+use rewarm::data::{
+    Corpus, Format, LossWeights, Order, Progress, Shard, Side, Split, TextTokenizer, fill_weights, verify,
+};
 use rewarm::ops::draw_in_order;
 use std::fmt::Display;
 use std::fs;
@@ -155,7 +157,7 @@ pub fn weights(bytes: &[u8]) -> bool {
     let order = Order::new(Arc::new(corpus), Side::All, Split::NONE, 9, 1).expect("it is long enough");
     for sample in 0..order.windows() {
         let mut of_targets = [f32::NAN; 9];
-        good(weights.fill(&order.excerpts(sample).expect("it is there"), &mut of_targets));
+        good(fill_weights(Some(&weights), &order.excerpts(sample).expect("it is there"), &mut of_targets));
         assert!(of_targets.iter().all(|weight| weight.is_finite()));
     }
     true

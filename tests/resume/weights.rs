@@ -41,7 +41,14 @@ fn an_evaluation_of_which_nothing_counts_is_refused() {
     bytes.extend(2_000u64.to_le_bytes());
     bytes.extend((0..2_000).map(|token| u8::from(token == 900)));
     dir.write("other.weights", bytes);
-    line(&dir, TRAIN).refused(&["targets of validation set \"other\"", "weight 0", "PREFIX.weights"]);
+    let said = line(&dir, TRAIN);
+    said.one_error(&[
+        "targets of validation set \"other\"",
+        "weight 0",
+        "PREFIX.weights",
+        "before its first step",
+    ]);
+    assert_eq!(said.code, 2);
     line(&dir, &format!("{TRAIN} --set eval.sequences=0 --set run_dir=DIR/all")).ok();
 }
 
