@@ -125,12 +125,22 @@ fn usage_of_its_data(manifest: &Manifest, dir: &Path) -> Result<Usage> {
 /// Refuses a phase that would train on what was held out before it, or evaluate on what was trained on, unless
 /// `data.overlap` allows it. A named set of what this phase trains on itself was warned of already.
 pub fn check(config: &Config, sources: &Sources, evaluations: &[Evaluation], before: &Usage) -> Result<()> {
-    let own = usage_of(config, sources, evaluations);
     let shards: Vec<&Shard> = sources.corpora().flat_map(|corpus| corpus.shards()).collect();
     if let Some(found) = before.held_out_of(&shards, Side::Train, split(config)) {
         let does = "this phase would train on";
         tell(config, &found, &format!("{does} {} that an earlier one held out", documents(&found)))?;
     }
+    check_evaluations(config, sources, evaluations, before)
+}
+
+/// The latter half of it alone.
+pub fn check_evaluations(
+    config: &Config,
+    sources: &Sources,
+    evaluations: &[Evaluation],
+    before: &Usage,
+) -> Result<()> {
+    let own = usage_of(config, sources, evaluations);
     for set in evaluations {
         let (side, split) = set.part;
         let asked = |shard: &&Shard| side != Side::All || !own.trains(shard);

@@ -15,7 +15,7 @@ use super::rewind::{go_back, step_to_go_back_to};
 use super::run_config::{CONFIG, wanted_config};
 use super::session::{Carried, Clock, Plan, Session};
 use super::source::OpenModel;
-use super::sources::{keep_tokenizer, resumed_fingerprint, settle_weights, weights_name};
+use super::sources::{keep_tokenizer, resumed_fingerprint, settle_weights, tell_packing, weights_name};
 use super::takeover::{check_optimizer, goes_on, tell_precision, tell_taken};
 use crate::backend;
 use crate::checkpoint::{RunLock, RunState, load_tensors};
@@ -104,6 +104,7 @@ impl Session {
             fingerprints: parts.fingerprints.clone(),
             extra: Progress::after(earlier.lr, chain_steps, usage.clone()).to_json(),
         };
+        tell_packing(&parts.sources)?;
         deal.goes_on.iter().for_each(|going| going.tell(&parts.sources, &usage));
         if let Some(source) = &source {
             tell_taken(source, &parts.config, &state, chain_steps, parts.tokenizer.as_ref());
@@ -162,10 +163,13 @@ impl Session {
         }
         state.fingerprints.check(&parts.fingerprints)?;
         let deal = Deal::resume(&parts.config, &mut parts.sources, (manifest, source.dir()))?;
+        let usage = progress.data_use.as_ref().expect("it was asked for");
         if let Some(going) = &deal.goes_on {
-            let usage = progress.data_use.as_ref().expect("it was asked for");
             lineage::check(&parts.config, &parts.sources, &parts.evaluations, usage)?;
             going.tell(&parts.sources, usage);
+        } else if !sets.is_empty() {
+            // Validation sets may be others now.
+            lineage::check_evaluations(&parts.config, &parts.sources, &parts.evaluations, usage)?;
         }
         if let Some(before) = &before {
             replan::check(before, &parts, state.step, previous)?;

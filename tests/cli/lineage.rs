@@ -94,6 +94,11 @@ fn a_lineage_of_three_phases_remembers_the_first() {
         let words = ["\"seen\" would evaluate on", of, "an earlier phase trained on"];
         phase(&dir, "refused", from, &[last, &set(seen)]).refused(&words);
     }
+    // A resume may name other sets, and is asked the same.
+    let resumed = ["resume", "DIR/second", "--override", "--set", "train.steps=7", "--set"];
+    let other = |path| resumed.into_iter().map(str::to_owned).chain([set(path)]);
+    rewarm(&dir, other("a")).refused(&["\"seen\" would evaluate on", "an earlier phase trained on"]);
+    rewarm(&dir, other("b")).ok();
     // The set that the first phase evaluated on is one still; the split is inherited through the second.
     phase(&dir, "third", from, &[]).ok();
     let sources = fs::read_to_string(dir.join("third/config.toml")).unwrap();
