@@ -32,6 +32,8 @@ pub struct StepMetrics {
     pub scheduled: Varying,
     /// Tokens per second of the step.
     pub tokens_per_s: f64,
+    /// Seconds that reading the batch took. A processor waits for it; a GPU computes the step before meanwhile.
+    pub data_s: f64,
     /// Useful FLOPs per second, 10⁹ (`ModelConfig::flops_per_token`).
     pub gflop_per_s: f64,
     /// Whether the update was made.

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Skipped updates in a row after which a run gives up.
 const SKIPS_MAX: u32 = 3;
@@ -44,6 +44,8 @@ struct InFlight {
     started: Instant,
     settings: Settings,
     tokens: usize,
+    /// How long it took to read them.
+    read: Duration,
     /// Where the data were before it.
     cursor: Cursor,
 }
@@ -167,6 +169,7 @@ impl Session {
             self.mixture.rewind(cursor);
             return Err(e);
         }
+        let read = started.elapsed();
         let time = self.mixture.sources().seq_len();
         let input = Micro {
             weights: &batch.weights,
@@ -179,12 +182,12 @@ impl Session {
         let update =
             Update { adam, lr, decay_scale, seed: self.state.seed, step: self.progress.chain_steps + step };
         let issued = issue_step(&self.model, &mut *self.ops, &self.workspace, input, &self.params, update);
-        Ok(InFlight { issued, started, settings, tokens: batch.tokens.len(), cursor })
+        Ok(InFlight { issued, started, settings, tokens: batch.tokens.len(), read, cursor })
     }
 
     /// Waits for a step, and writes its line in the log.
     fn finish(&mut self, step: InFlight, display: &mut Display) -> Result<StepResult> {
-        let InFlight { issued, started, settings, tokens, cursor } = step;
+        let InFlight { issued, started, settings, tokens, read, cursor } = step;
         let result = match finish_step(&mut *self.ops, issued) {
             Ok(result) => result,
             Err(e) => {
@@ -215,6 +218,7 @@ impl Session {
             lr: settings.lr,
             scheduled: self.plan.quantities.varying(&settings),
             tokens_per_s,
+            data_s: read.as_secs_f64(),
             gflop_per_s: tokens_per_s * self.model.config.flops_per_token(time) / 1e9,
             applied: result.applied,
         };

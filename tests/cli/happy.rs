@@ -55,7 +55,7 @@ fn the_log_has_every_step_and_every_evaluation() {
     for (i, l) in trained.iter().enumerate() {
         let step = i as u64 + 1;
         assert_eq!((&l["step"], &l["tokens"]), (&step.into(), &(step * 8 * 64).into()), "{l}");
-        for key in ["loss", "grad_norm", "lr", "tokens_per_s", "gflop_per_s"] {
+        for key in ["loss", "grad_norm", "lr", "tokens_per_s", "data_s", "gflop_per_s"] {
             assert!(number(&l[key]) >= 0.0, "{key} in {l}");
         }
         let flops = 6.0 * (12.0 * 32.0 * 32.0 + 384.0 * 32.0) + 6.0 * 64.0 * 32.0;

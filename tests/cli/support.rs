@@ -154,10 +154,10 @@ pub fn curve(run: &Path) -> Vec<String> {
     text.lines().map(without_rates).collect()
 }
 
-/// A line of the log, digits as they are, without `tokens_per_s`, `gflop_per_s` and `time`.
+/// A line of the log, digits as they are, without `tokens_per_s`, `data_s`, `gflop_per_s` and `time`.
 fn without_rates(line: &str) -> String {
     let mut line = line.to_string();
-    for key in ["\"tokens_per_s\":", "\"gflop_per_s\":", "\"time\":"] {
+    for key in ["\"tokens_per_s\":", "\"data_s\":", "\"gflop_per_s\":", "\"time\":"] {
         if let Some(start) = line.find(key) {
             let end = start + line[start..].find([',', '}']).unwrap() + 1;
             line.replace_range(start..end, "");
