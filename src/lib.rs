@@ -100,5 +100,6 @@ mod report;
 pub mod schedule;
 pub mod selftest;
 mod stop;
+mod study;
 pub mod train;
 pub use error::{Error, Result};

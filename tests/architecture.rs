@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["generate", "selftest"],
     &["bench"],
     &["report"],
-    &["profile"],
+    &["profile", "study"],
     &["demo"],
     &["cli"],
 ];

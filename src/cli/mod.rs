@@ -18,6 +18,7 @@ mod profile;
 mod refine;
 mod schedule;
 mod selftest;
+mod study;
 mod tip;
 mod tokenizer;
 mod train;
@@ -48,6 +49,8 @@ enum Command {
     Branch(branch::BranchArgs),
     /// Continue a run exactly where its newest checkpoint left off
     Resume(train::ResumeArgs),
+    /// Many runs from one file, and a table of what became of them
+    Study(study::StudyArgs),
     /// Loss, perplexity and bits per byte on named sets
     Eval(eval::EvalArgs),
     /// Continue a text
@@ -88,6 +91,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Train(args) => train::train(&args),
         Command::Branch(args) => branch::run(&args),
         Command::Resume(args) => train::resume(&args),
+        Command::Study(args) => study::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),

@@ -209,8 +209,28 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
     })
 }
 
+/// Tokens per second that a run on `device` is predicted to make, of a processor by the rates that were timed.
+pub(super) fn predicted(
+    config: &Config,
+    sizes: &ModelConfig,
+    device: DeviceName,
+    rates: Option<Rates>,
+) -> Result<Option<f64>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let request = Request {
+        model: &Model::new(sizes.clone()).with_average(config.ema.is_some()).with_precision(config.precision),
+        shape: Shape { batch: config.batch.micro, time: config.seq_len(sizes)? },
+        accumulation: config.batch.sequences / config.batch.micro, // it divides
+        chunk_rows: config.head.chunk_rows,
+        target: Target { rates, ..Target::here(device) },
+        threads: if config.threads == 0 { cores } else { config.threads },
+    };
+    let chosen = request.choices()?.into_iter().find(|choice| choice.recompute == config.recompute);
+    Ok(chosen.and_then(|choice| choice.predicted).map(|predicted| predicted.tokens_per_s))
+}
+
 /// What this processor does, in about two seconds.
-fn measured(precision: Precision) -> Result<Rates> {
+pub(super) fn measured(precision: Precision) -> Result<Rates> {
     let Ceilings { copy_bytes_per_s, matmul_flops_per_s } = Ceilings::measure(DeviceName::Cpu, precision)?;
     Ok(Rates { copy_bytes_per_s, matmul_flops_per_s })
 }

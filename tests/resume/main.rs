@@ -14,6 +14,7 @@ mod skipped;
 mod soak;
 mod startup;
 mod stops;
+mod study;
 #[path = "../cli/support.rs"]
 mod support;
 mod tokenize;

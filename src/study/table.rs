@@ -1,0 +1,56 @@
+//! What a study found, for a terminal.
+use std::fmt::{self, Display, Formatter};
+
+use super::outcome::{Group, Mean, Outcome};
+
+/// `2.345 ±0.012`, the spread only where there is one.
+fn shown(mean: Option<Mean>, sign: bool) -> String {
+    let Some(Mean { mean, spread, .. }) = mean else { return "–".into() };
+    let number = match (sign, mean < 0.0) {
+        (true, false) => format!("+{mean:.4}"),
+        (true, true) => format!("−{:.4}", mean.abs()),
+        (false, _) => format!("{mean:.4}"),
+    };
+    number + &spread.map_or(String::new(), |spread| format!(" ±{spread:.4}"))
+}
+
+/// Of a group, how many of its runs are in the means.
+fn runs(group: &Group) -> String {
+    let done = group.loss.iter().flatten().map(|mean| mean.runs).max().unwrap_or(0);
+    let failed = if group.failed > 0 { format!(", {} failed", group.failed) } else { String::new() };
+    if done == group.runs { format!("{done}") } else { format!("{done} of {}{failed}", group.runs) }
+}
+
+impl Display for Outcome {
+    /// A row per group: runs, and of each set the loss in the end and how much it changed, means ± spread over seeds.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut rows = vec![vec![String::new(), "runs".into()]];
+        for set in &self.sets {
+            rows[0].extend([set.clone(), "change".into()]);
+        }
+        rows.extend(self.groups.iter().map(|group| {
+            let mut row = vec![group.name.clone(), runs(group)];
+            for (loss, change) in group.loss.iter().zip(&group.change) {
+                row.extend([shown(*loss, false), shown(*change, true)]);
+            }
+            row
+        }));
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+        for row in &rows {
+            let cells = row.iter().zip(&widths).enumerate();
+            let line: String = cells
+                .map(
+                    |(i, (cell, width))| {
+                        if i == 0 { format!("{cell:width$}") } else { format!("  {cell:>width$}") }
+                    },
+                )
+                .collect();
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        for (name, error) in self.failed() {
+            writeln!(f, "failed: {name}: {error}")?;
+        }
+        Ok(())
+    }
+}

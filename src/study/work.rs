@@ -1,0 +1,94 @@
+//! The runs of a study, one after the other: each is taken by the lock of its directory, so several processes, on several
+//! machines that share the folder, do one study together.
+use std::path::Path;
+use std::time::Duration;
+
+use super::outcome::Outcome;
+use super::plan::{Planned, StudyPlan};
+use super::record::{Measured, Record, State};
+use crate::checkpoint::{Disk, RunLock, list_steps};
+use crate::train::{Allow, Session, lock_run};
+use crate::{Error, Result};
+
+/// How often it is asked whether a run that another process trains, and others start from, is done.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is done with a run, for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It begins.
+    Begins,
+    /// It goes on from its newest checkpoint.
+    GoesOn,
+    /// Another process has it.
+    Elsewhere,
+}
+
+/// Who is told of each run that is looked at: its number from 1, of how many, itself, and what is done with it.
+pub type Tell<'a> = &'a mut dyn FnMut(usize, usize, &Planned, Progress);
+
+/// Trains what is left of a study and gives what is known then. `retry` tries runs again that failed. A run that fails is a
+/// row that says so; what is not about a run, such as a full disk, ends the study, which goes on by the same call.
+pub fn work(plan: &StudyPlan, retry: bool, tell: Tell) -> Result<Outcome> {
+    // Everything that can be refused is, before anything is trained.
+    plan.runs().try_for_each(|run| Record::read(run).map(drop))?;
+    let all = plan.ancestors.len() + plan.cells.len();
+    for (i, run) in plan.runs().enumerate() {
+        let is_ancestor = i < plan.ancestors.len();
+        let mut told = None;
+        let mut tell_once = |what| {
+            if told.replace(what) != Some(what) {
+                tell(i + 1, all, run, what);
+            }
+        };
+        while !step_of(plan, run, retry, &mut tell_once)? && is_ancestor {
+            std::thread::sleep(ASK_EVERY);
+        }
+    }
+    Outcome::read(plan)
+}
+
+/// Trains a run where that is to be done; whether it is done then, rather than another process at it.
+fn step_of(plan: &StudyPlan, run: &Planned, retry: bool, tell: &mut dyn FnMut(Progress)) -> Result<bool> {
+    match Record::read(run)?.map(|record| record.state) {
+        Some(State::Finished(_)) => return Ok(true),
+        Some(State::Failed { .. }) if !retry => return Ok(true),
+        _ => {}
+    }
+    if let Some(ancestor) = run.after.map(|i| &plan.ancestors[i]) {
+        let state = Record::read(ancestor)?.map(|record| record.state);
+        if let Some(State::Failed { error }) = state {
+            let error = format!("its ancestor {:?} failed: {error}", ancestor.name);
+            return Record::write(run, State::Failed { error }).map(|_| true);
+        }
+    }
+    let dir = &run.config.run_dir;
+    if is_held(dir)? {
+        tell(Progress::Elsewhere);
+        return Ok(false);
+    }
+    Record::write(run, State::Begun)?;
+    let goes_on = dir.is_dir() && !list_steps(&Disk, dir)?.is_empty();
+    tell(if goes_on { Progress::GoesOn } else { Progress::Begins });
+    let trained = if goes_on { resume(dir) } else { Session::start(run.config.clone()).and_then(train) };
+    let state = match trained {
+        Ok(()) => State::Finished(Measured::of_run(dir)?),
+        Err(_) if is_held(dir)? => return Ok(false), // it was faster
+        Err(error @ (Error::Refused(_) | Error::Failed(_))) => State::Failed { error: error.to_string() },
+        Err(other) => return Err(other),
+    };
+    Record::write(run, state).map(|_| true)
+}
+
+fn resume(dir: &Path) -> Result<()> {
+    train(Session::resume(lock_run(dir)?, &[], Allow::default())?)
+}
+
+fn train(session: Session) -> Result<()> {
+    if session.is_finished() { Ok(()) } else { session.run().map(drop) }
+}
+
+/// Whether another process trains in a directory.
+fn is_held(dir: &Path) -> Result<bool> {
+    Ok(dir.is_dir() && RunLock::try_acquire(dir)?.is_none())
+}

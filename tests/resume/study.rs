@@ -1,0 +1,154 @@
+//! `rewarm study`: killed wherever, or done by two processes at once, it comes to the same table, byte by byte.
+use super::*;
+use serde_json::Value;
+
+/// One ancestor, four runs of the grid and two besides.
+fn study() -> Dir {
+    let dir = tiny();
+    dir.write("old.bin", tokens(4, 40_000));
+    let base = TINY.replace("run_dir = \"DIR/run\"\nthreads = 2\n", "");
+    let (model, rest) = base.split_once("[data]").unwrap();
+    let sections = format!(
+        "[base]\nthreads = 2\n[base.data]{}",
+        rest.replace("\n[", "\n[base.").replace("[base.[", "[[base.")
+    );
+    let sizes = model.trim().trim_start_matches("[model]").trim().replace('\n', ", ");
+    let study = format!(
+        "dir = \"DIR/study\"\n[grid]\n\"schedule.lr\" = [1e-3, 1e-2]\nseed = [1, 2]\n{sections}\n[base.start]\nfrom = \
+         \"ancestor:first\"\n[[ancestor]]\nname = \"first\"\nunset = [\"start\"]\nset = {{ model = {{ {sizes} }}, \
+         \"data.train\" = [\"raw-u16:DIR/old.bin\"] }}\n[[cell]]\nname = \"scratch\"\nunset = [\"start\"]\nset = {{ model = \
+         {{ {sizes} }} }}\n"
+    );
+    dir.config("study.toml", &study);
+    dir
+}
+
+/// The study of [`study`] that nothing disturbed: its table and `study.json`.
+fn undisturbed_study() -> (String, String) {
+    static FOUND: OnceLock<(String, String)> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let dir = study();
+        let out = line(&dir, "study DIR/study.toml").ok().to_owned();
+        (out, fs::read_to_string(dir.join("study/study.json")).unwrap())
+    });
+    found.clone()
+}
+
+#[test]
+fn a_table_of_means_and_spreads() {
+    let dir = study();
+    let listed = line(&dir, "study DIR/study.toml --dry-run --json");
+    let runs: Vec<Value> = serde_json::from_str(listed.ok()).unwrap();
+    let names: Vec<&str> = runs.iter().map(|run| run["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "first",
+            "lr=1e-3,seed=1",
+            "lr=1e-3,seed=2",
+            "lr=0.01,seed=1",
+            "lr=0.01,seed=2",
+            "scratch,seed=1",
+            "scratch,seed=2"
+        ]
+    );
+    assert!(
+        runs.iter().all(|run| run["tokens"] == 20 * 4 * 16 && run["predicted_s"].as_f64().unwrap() > 0.0)
+    );
+    assert!(!dir.join("study").exists());
+
+    let (table, json) = undisturbed_study();
+    let found: Value = serde_json::from_str(&json).unwrap();
+    for group in found["groups"].as_array().unwrap() {
+        let of_group = found["cells"].as_array().unwrap().iter();
+        let name = group["name"].as_str().unwrap();
+        let sets: Vec<&Value> = of_group
+            .filter(|cell| cell["name"].as_str().unwrap().starts_with(name))
+            .map(|cell| &cell["sets"][0])
+            .collect();
+        let [a, b] = [0, 1].map(|i| sets[i]["after"].as_f64().unwrap());
+        let loss = &group["loss"][0];
+        assert!((loss["mean"].as_f64().unwrap() - (a + b) / 2.0).abs() < 1e-12 && loss["runs"] == 2);
+        assert!((loss["spread"].as_f64().unwrap() - (a - b).abs() / 2f64.sqrt()).abs() < 1e-12);
+        let change: f64 =
+            sets.iter().map(|set| set["after"].as_f64().unwrap() - set["before"].as_f64().unwrap()).sum();
+        assert!((group["change"][0]["mean"].as_f64().unwrap() - change / 2.0).abs() < 1e-12);
+        assert!(table.contains(&format!("{:.4} ±", (a + b) / 2.0)), "{table}");
+    }
+    assert_eq!((found["groups"].as_array().unwrap().len(), found["sets"][0].as_str()), (3, Some("other")));
+    // Cells begin where the ancestor ended.
+    let ancestor = &found["ancestors"][0]["sets"][0]["after"];
+    assert_eq!(&found["cells"][0]["sets"][0]["before"], ancestor);
+}
+
+/// `KILLS=` makes it longer.
+#[test]
+fn kills_change_nothing() {
+    let kills = std::env::var("KILLS").map_or(5, |kills| kills.parse().expect("a number"));
+    let (mut dice, mut done) = (Dice::from_environment(), 0);
+    let (table, json) = undisturbed_study();
+    while done < kills {
+        let dir = study();
+        loop {
+            let mut child = start(&dir, &["study", "DIR/study.toml"]);
+            std::thread::sleep(Duration::from_millis(dice.below(400) as u64));
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            signal(&child, SIGKILL);
+            child.wait().unwrap();
+            done += 1;
+        }
+        assert_eq!(line(&dir, "study DIR/study.toml").ok(), table);
+        assert_eq!(fs::read_to_string(dir.join("study/study.json")).unwrap(), json);
+    }
+}
+
+#[test]
+fn two_processes_share_a_study() {
+    let dir = study();
+    let children = [0, 1].map(|_| start(&dir, &["study", "DIR/study.toml"]));
+    let said = children.map(rest);
+    assert!(said.iter().all(|(code, err)| *code == Some(0) && !err.contains("error:")), "{said:?}");
+    let begun =
+        said.iter().map(|(_, err)| err.matches("of 7]").count() - err.matches("another process").count());
+    assert_eq!(begun.sum::<usize>(), 7, "{said:?}");
+    let (table, json) = undisturbed_study();
+    assert_eq!(line(&dir, "study DIR/study.toml").ok(), table);
+    assert_eq!(fs::read_to_string(dir.join("study/study.json")).unwrap(), json);
+}
+
+/// A run that fails is a row; one that is another's is left alone.
+#[test]
+fn what_fails_is_a_row_and_what_is_foreign_is_refused() {
+    let dir = study();
+    let text = fs::read_to_string(dir.join("study.toml")).unwrap();
+    let bad = text.replace(
+        "[[cell]]",
+        &format!(
+            "[[cell]]\nname = \"nothing\"\nset = {{ \"data.train\" = [\"raw-u16:{}\"] }}\n[[cell]]",
+            dir.at("gone.bin")
+        ),
+    );
+    dir.write("bad.toml", &bad);
+    let said = line(&dir, "study DIR/bad.toml");
+    assert_eq!(said.code, 2, "{}", said.err);
+    said.one_error(&["2 runs failed", "--retry"]);
+    assert!(said.out.contains("failed: nothing,seed=1: ") && said.out.contains("gone.bin"), "{}", said.out);
+    assert!(said.out.contains("0 of 2, 2 failed"), "{}", said.out);
+    // What failed is not tried again by itself; when it is, with its data there, all is well.
+    dir.write("gone.bin", tokens(3, 40_000));
+    assert_eq!(line(&dir, "study DIR/bad.toml").code, 2);
+    line(&dir, "study DIR/bad.toml --retry").ok();
+
+    let before = tree(&dir.join("study"));
+    dir.write("other.toml", text.replace("sequences = 4\nmicro", "sequences = 2\nmicro"));
+    line(&dir, "study DIR/other.toml").refused(&["ancestors/first", "another configuration", "move it"]);
+    assert_eq!(tree(&dir.join("study")), before);
+    dir.write("s/cells/scratch,seed=1/note", "mine");
+    dir.write("foreign.toml", text.replace(&dir.at("study"), &dir.at("s")));
+    line(&dir, "study DIR/foreign.toml").refused(&["scratch,seed=1", "did not begin"]);
+    line(&dir, "study DIR/none.toml").refused(&["none.toml"]);
+    dir.write("key.toml", text.replace("\"schedule.lr\"", "\"schedule.rl\""));
+    line(&dir, "study DIR/key.toml").refused(&["key.toml", "schedule.rl", "schedule.lr"]);
+}
