@@ -13,6 +13,7 @@ mod export;
 mod generate;
 mod import;
 mod man;
+mod new;
 mod plan;
 mod profile;
 mod refine;
@@ -43,6 +44,8 @@ pub struct Cli {
 enum Command {
     /// Reproduce the paper in five minutes: pre-train, then continue at a constant and at a re-warmed rate
     Demo(demo::DemoArgs),
+    /// A configuration to begin with: recipes of papers
+    New(new::NewArgs),
     /// Start a new phase: from scratch, or from a trained model
     Train(train::TrainArgs),
     /// Go on from a checkpoint under another plan, in a run of its own
@@ -88,6 +91,7 @@ enum Command {
 pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
+        Command::New(args) => new::run(&args),
         Command::Train(args) => train::train(&args),
         Command::Branch(args) => branch::run(&args),
         Command::Resume(args) => train::resume(&args),

@@ -18,6 +18,7 @@ mod mixture;
 mod model_dirs;
 mod phases;
 mod plan;
+mod recipes;
 mod refine;
 mod seen;
 mod selftest;
