@@ -17,6 +17,7 @@ mod new;
 mod plan;
 mod profile;
 mod refine;
+mod report;
 mod schedule;
 mod selftest;
 mod study;
@@ -54,6 +55,8 @@ enum Command {
     Resume(train::ResumeArgs),
     /// Many runs from one file, and a table of what became of them
     Study(study::StudyArgs),
+    /// The curves of runs on one page, or as CSV
+    Report(report::ReportArgs),
     /// Loss, perplexity and bits per byte on named sets
     Eval(eval::EvalArgs),
     /// Continue a text
@@ -96,6 +99,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Branch(args) => branch::run(&args),
         Command::Resume(args) => train::resume(&args),
         Command::Study(args) => study::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),

@@ -16,6 +16,15 @@ pub struct StepPoint {
     pub lr: f64,
     /// Tokens per second of this step.
     pub tokens_per_s: f64,
+    /// Useful FLOPs per second, 10⁹.
+    #[serde(default)]
+    pub gflop_per_s: Option<f64>,
+    /// Global gradient norm before clipping.
+    #[serde(default)]
+    pub grad_norm: Option<f64>,
+    /// When it was written, seconds since 1970.
+    #[serde(default)]
+    pub time: Option<f64>,
 }
 
 /// A validation set evaluated after a step.
@@ -29,6 +38,8 @@ pub struct EvalPoint {
     pub tokens: u64,
     /// Mean loss in nats per token.
     pub loss: f64,
+    /// When it was written, seconds since 1970.
+    pub time: Option<f64>,
 }
 
 /// The log of a run.
@@ -47,6 +58,8 @@ enum Line {
         step: u64,
         eval: String,
         loss: f64,
+        #[serde(default)]
+        time: Option<f64>,
     },
     Step(StepPoint),
     /// Records of later versions.
@@ -72,8 +85,8 @@ impl RunLog {
         for (i, line) in text.split_inclusive('\n').enumerate() {
             let Some(line) = line.strip_suffix('\n') else { break };
             match serde_json::from_str(line).map_err(|_| i + 1)? {
-                Line::Eval { step, eval, loss } => {
-                    log.evals.push(EvalPoint { set: eval, step, tokens, loss });
+                Line::Eval { step, eval, loss, time } => {
+                    log.evals.push(EvalPoint { set: eval, step, tokens, loss, time });
                 }
                 Line::Step(point) => {
                     tokens = point.tokens;

@@ -1,12 +1,15 @@
-//! Reports: `metrics.jsonl` to series, series to charts (SVG), charts to one HTML file without anything outside it.
+//! Reports: `metrics.jsonl` to series, series to charts (SVG), charts to one HTML file without anything outside it; and the page
+//! of several runs ([`Story`]), whose charts the browser draws.
 mod braille;
 mod chart;
 mod head;
+mod kept;
 mod log;
 mod origin;
 mod page;
 mod rates;
 mod series;
+mod story;
 
 pub use braille::braille;
 pub use chart::Chart;
@@ -15,3 +18,4 @@ pub use origin::origin;
 pub use page::{Page, escape};
 pub use rates::{rate_chart, schedule_series};
 pub use series::{Line, Series, moving_average};
+pub use story::Story;

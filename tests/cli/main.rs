@@ -20,6 +20,7 @@ mod phases;
 mod plan;
 mod recipes;
 mod refine;
+mod report;
 mod seen;
 mod selftest;
 mod shell;

@@ -1,0 +1,102 @@
+// Curves of several runs over a common x, by uPlot: hover shows values, a drag zooms, a double click shows all again.
+const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#8c564b", "#17becf", "#bcbd22"];
+const color = (i) => COLORS[i % COLORS.length];
+const UNITS = {
+  step: { name: "step", of: (points) => points.step },
+  tokens: { name: "tokens", of: (points) => points.tokens },
+  time: { name: "hours", of: (points) => points.time && points.time.map((s) => s / 3600) },
+  flops: { name: "FLOPs", of: (points, run) => run.flops && points.tokens.map((t) => t * run.flops) },
+};
+const view = { x: "tokens", log: false, smooth: 0, range: null };
+const charts = [];
+
+// Exponential moving average without the bias of its beginning.
+function smoothed(values, weight) {
+  if (!weight) return values;
+  let [sum, norm] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = weight * sum + (1 - weight) * value;
+    norm = weight * norm + (1 - weight);
+    return sum / norm;
+  });
+}
+
+function css(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+class Curves {
+  // `lines`: a name, the points, the run they are of, and which of their columns is shown.
+  constructor(parent, title, lines, { smooth = false, height = 300, points = false } = {}) {
+    this.card = element("div", undefined, parent);
+    this.card.className = "card";
+    element("h3", title, this.card);
+    Object.assign(this, { title, lines, smooth, height, points, plot: null });
+    charts.push(this);
+  }
+
+  data() {
+    const tables = this.lines.map(({ points, run, column }) => {
+      const xs = UNITS[view.x].of(points, run) || [];
+      const ys = xs.length ? points[column] : [];
+      return [xs, this.smooth ? smoothed(ys, view.smooth) : ys];
+    });
+    return tables.length ? uPlot.join(tables) : [[]];
+  }
+
+  options(width) {
+    const [ink, edge] = [css("--ink"), css("--edge")];
+    const axis = { stroke: ink, grid: { stroke: edge, width: 1 }, ticks: { stroke: edge, width: 1 } };
+    const short = (u, splits) => splits.map((x) => (x === null ? null : compact(x)));
+    const follow = (u, key) => {
+      if (key !== "x" || u.following) return;
+      const { min, max } = u.scales.x;
+      for (const other of charts) {
+        if (other.plot && other.plot !== u) {
+          other.plot.following = true;
+          other.plot.setScale("x", { min, max });
+          other.plot.following = false;
+        }
+      }
+    };
+    return {
+      width,
+      height: this.height,
+      cursor: { sync: { key: "runs" }, focus: { prox: 24 } },
+      scales: { x: { time: false }, y: { distr: view.log ? 3 : 1 } },
+      axes: [{ ...axis, values: short, label: UNITS[view.x].name, labelSize: 20 }, { ...axis, values: short, size: 64 }],
+      hooks: { setScale: [follow] },
+      series: [
+        { label: UNITS[view.x].name, value: (u, x) => (x === null ? "–" : compact(x, 6)) },
+        ...this.lines.map((line) => ({
+          label: line.name,
+          stroke: color(line.color),
+          width: 1.5,
+          dash: line.dash,
+          spanGaps: true,
+          points: { show: this.points, size: 5 },
+          value: (u, y) => (y === null || y === undefined ? "–" : number(y)),
+        })),
+      ],
+    };
+  }
+
+  draw() {
+    const width = Math.max(280, this.card.clientWidth - 24);
+    if (this.plot) this.plot.destroy();
+    this.plot = new uPlot(this.options(width), this.data(), this.card);
+  }
+
+  resize() {
+    if (this.plot) this.plot.setSize({ width: Math.max(280, this.card.clientWidth - 24), height: this.height });
+  }
+}
+
+function compact(x, digits = 3) {
+  const size = Math.abs(x);
+  for (const [limit, unit] of [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "K"]]) {
+    if (size >= limit) return +(x / limit).toPrecision(digits) + unit;
+  }
+  return size > 0 && size < 1e-3 ? x.toExponential(1) : String(+x.toPrecision(digits));
+}
