@@ -6,8 +6,10 @@
 //! ```
 mod arrangement;
 mod batch;
+mod chat;
 mod claim;
 mod corpus;
+mod document;
 mod documents;
 mod dtype;
 mod fast_bpe;
@@ -50,7 +52,9 @@ mod writer;
 
 pub use arrangement::Arrangement;
 pub use batch::{Batch, fill_batch, fill_windows};
+pub use chat::{Chat, ChatFiles};
 pub use corpus::Corpus;
+pub use document::{Document, Run};
 pub use documents::Boundaries;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;
