@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! specs ──► source ──► shard (megatron, llmc, npy, raw) ──► corpus ──► split ──► order ──► mixture (shares) ──► batch
-//! text, JSON ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
+//! text, JSON ──► input (chat) ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer, plane ──► .bin .idx .weights .hashes .json tokenizer.json
 //! ```
 mod arrangement;
 mod batch;
@@ -30,6 +30,7 @@ mod mixture;
 mod npy;
 mod order;
 mod permutation;
+mod plane;
 mod progress;
 mod shard;
 mod shares;
@@ -59,7 +60,8 @@ pub use documents::Boundaries;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;
 pub use input::{
-    Documents, Dropped, Format as TextFormat, InputOptions, Inputs, OnError, SourceCounts, Tally, TokenCounts,
+    Documents, Dropped, Format as TextFormat, InputOptions, Inputs, OnError, SourceCounts, Tally,
+    TokenCounts, WeightField,
 };
 pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
 pub use left_out::LeftOut;
@@ -67,6 +69,7 @@ pub use made_with::{any_noted, check_tokenizer};
 pub use mixture::{Mixture, Source, Sources};
 pub use order::{Location, Order, OrderKey, Piece};
 pub use permutation::Permutation;
+pub use plane::{NotedWeights, PlaneKind, WeightType};
 pub use progress::Progress;
 pub use shard::{Format, Shard, prefix_of};
 pub use shares::{Cursor, Dealt, Shares, Turn};
@@ -74,7 +77,7 @@ pub use split::{Excerpt, Place, Side, Split, Stream};
 pub use standing::Standing;
 pub use text_tokenizer::{END_OF_TEXT, TextTokenizer};
 pub use token_bytes::TokenBytes;
-pub use tokenize::{Each, tokenize_documents, tokenize_each};
+pub use tokenize::{Each, Encoding, tokenize_documents, tokenize_each};
 pub use tokenized::TokenizedInfo;
 pub use train_bpe::{VOCAB_MIN, train_bpe};
 pub use usage::{SharedDocuments, Usage};
