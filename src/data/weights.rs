@@ -32,8 +32,9 @@ pub struct LossWeights {
 }
 
 impl LossWeights {
-    /// Those beside the shards of a corpus, none where no shard has one. Refused: a plane of another length or layout, and,
-    /// in what is looked at before a run, weights that are negative without being meant so, not finite, or all 0.
+    /// Those beside the shards of a corpus, none where no shard has one. Refused: a plane of another length or layout, none
+    /// where the note beside a shard promises one, and, in what is looked at before a run, weights that are negative without
+    /// being meant so, not finite, or all 0.
     pub fn open(corpus: &Corpus) -> Result<Option<Self>> {
         let planes = corpus.shards().par_iter().map(open_beside).collect::<Result<Vec<_>>>()?;
         if planes.iter().all(Option::is_none) {
@@ -156,9 +157,10 @@ impl Plane {
     /// Reads the weights from token `first` on; refused where one is not meant.
     fn read(&self, first: u64, to: &mut [f32]) -> Result<()> {
         self.values(first, to)?;
-        // A u8 is always meant.
+        if self.kind.weights == WeightType::U8 {
+            return Ok(()); // always meant
+        }
         let bad = to.iter().position(|weight| !self.is_meant(*weight));
-        let bad = bad.filter(|_| self.kind.weights == WeightType::F16);
         bad.map_or(Ok(()), |bad| Err(self.unmeant(first + bad as u64, to[bad])))
     }
 
