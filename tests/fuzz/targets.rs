@@ -208,7 +208,7 @@ pub fn conversations(bytes: &[u8]) -> bool {
         for document in documents.weighed() {
             let Some(document) = good(document) else {
                 given = false;
-                continue;
+                break;
             };
             let ends: Vec<usize> = document.runs.iter().map(|run| run.end).collect();
             assert!(
