@@ -72,6 +72,15 @@ for packing in ["none", "snappy", "zstd", "gzip"]:
                                 use_dictionary=packing != "none", data_page_version="2.0" if packing == "zstd" else "1.0")
 required = pa.schema([pa.field("text", pa.string(), nullable=False)])
 pyarrow.parquet.write_table(pa.table({"text": ["a", "b"]}, schema=required), out / "texts-required.parquet")
+# Numbers beside texts, in columns of several types; the first has one for each row.
+numbers = [i % 5 for i in range(700)]
+some = [None if i % 89 == 7 else n for i, n in enumerate(numbers)]
+kinds = {"l": pa.int64(), "f": pa.float32(), "d": pa.float64()}
+names = [pa.field("text", pa.string()), pa.field("i", pa.int32(), nullable=False)] + [pa.field(k, t) for k, t in kinds.items()]
+columns = [pa.array([None if i % 97 == 5 else f"row {i}" for i in range(700)]), pa.array(numbers, pa.int32())]
+columns += [pa.array(some, kind) for kind in kinds.values()] + [pa.array([{"w": n} for n in some], pa.struct({"w": pa.uint8()}))]
+weights = pa.table(columns, schema=pa.schema(names + [pa.field("s", columns[-1].type)]))
+pyarrow.parquet.write_table(weights, out / "weights.parquet", row_group_size=300, compression="snappy")
 with pa.OSFile(str(out / "file.arrow"), "wb") as f, pa.ipc.new_file(f, table.schema) as w:
     w.write_table(table)
 with pa.OSFile(str(out / "stream.arrow"), "wb") as f, pa.ipc.new_stream(f, table.schema) as w:

@@ -5,7 +5,7 @@ use super::common::{one_of, print_json, with_threads};
 use super::work::sizes_of;
 use crate::backend::{MemoryPlan, default_precision};
 use crate::bench::Ceilings;
-use crate::config::{Checkpoint, Config};
+use crate::config::{Checkpoint, Config, DocumentMode};
 use crate::console::note;
 use crate::device::{self, DeviceName};
 use crate::model::{Model, ModelConfig, Precision, Recompute};
@@ -108,6 +108,8 @@ struct Parts {
     sequences: usize,
     chunk_rows: Option<usize>,
     sources: Option<Vec<SourceUse>>,
+    /// Attention sees one document, which is not part of a prediction.
+    isolated: bool,
     tokens: Option<u64>,
     steps: Option<u64>,
     device: DeviceName,
@@ -188,11 +190,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         memory_bytes: chosen.memory_bytes,
         memory_by_recompute: choices,
         what_would_fit: advice,
-        assumptions: match (request.target.spec, request.target.rates) {
-            (Some(gpu), _) => roofline::assumptions(gpu),
-            (None, Some(rates)) => processor::assumptions(rates, parts.precision),
-            (None, None) => Vec::new(),
-        },
+        assumptions: assumptions(request, parts),
         sources: parts.sources.clone(),
         tokens: parts.tokens,
         tokens_per_s,
@@ -227,6 +225,23 @@ pub(super) fn predicted(
     };
     let chosen = request.choices()?.into_iter().find(|choice| choice.recompute == config.recompute);
     Ok(chosen.and_then(|choice| choice.predicted).map(|predicted| predicted.tokens_per_s))
+}
+
+/// What the prediction assumes, for a person; nothing where there is none.
+fn assumptions(request: &Request, parts: &Parts) -> Vec<String> {
+    let mut lines = match (request.target.spec, request.target.rates) {
+        (Some(gpu), _) => roofline::assumptions(gpu),
+        (None, Some(rates)) => processor::assumptions(rates, parts.precision),
+        (None, None) => return Vec::new(),
+    };
+    if parts.isolated {
+        lines.push(format!(
+            "attention over all {} tokens of a sequence, as if data.documents were \"join\": isolated documents take less, the \
+             less the shorter they are",
+            parts.shape.time
+        ));
+    }
+    lines
 }
 
 /// What this processor does, in about two seconds.
@@ -275,6 +290,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         sequences,
         chunk_rows: args.chunk_rows,
         sources: None,
+        isolated: false,
         tokens: args.tokens,
         steps: args.tokens.map(|tokens| tokens.div_ceil((sequences * time) as u64)),
         device,
@@ -315,6 +331,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         sequences: config.batch.sequences,
         chunk_rows: config.head.chunk_rows,
         sources: sources.ok().map(|(uses, _)| uses),
+        isolated: config.data.documents == DocumentMode::Isolate,
         tokens: Some(config.total_tokens(time)),
         steps: Some(config.total_steps(time)),
         device: config.device,

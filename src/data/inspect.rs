@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::corpus::Corpus;
 use super::made_with::{USE_ITS_OWN, check_tokenizer};
+use super::plane::WeightType;
 use super::shard::Shard;
 use super::text_tokenizer::TextTokenizer;
+use super::weights::open_beside;
 use crate::Result;
 
 /// Documents whose lengths are looked at; of a larger corpus, that many evenly spaced ones.
@@ -46,6 +48,9 @@ pub struct ShardInspection {
     pub tokens: u64,
     /// Number of documents in the file.
     pub documents: u64,
+    /// What the weights in the plane beside it are stored as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightType>,
 }
 
 /// Tokens per document: the smallest length that at least that share of the documents does not exceed.
@@ -69,7 +74,8 @@ pub struct LengthQuantiles {
     pub max: u64,
 }
 
-/// Looks at headers, document lengths and the first tokens. Refused when an index entry or a first token is not valid, and when the data were made with another tokenizer.
+/// Looks at headers, document lengths and the first tokens. Refused when an index entry or a first token is not valid,
+/// when a plane of weights does not belong to its shard, and when the data were made with another tokenizer.
 pub fn inspect(corpus: &Corpus, tokenizer: Option<&TextTokenizer>) -> Result<Inspection> {
     check_tokenizer([corpus].into_iter().filter(|_| tokenizer.is_some()), tokenizer, USE_ITS_OWN)?;
     let mut first_tokens = Vec::new();
@@ -78,7 +84,7 @@ pub fn inspect(corpus: &Corpus, tokenizer: Option<&TextTokenizer>) -> Result<Ins
         shard.read(0, &mut first_tokens, tokenizer.map_or(u32::MAX, TextTokenizer::vocab_size))?;
     }
     Ok(Inspection {
-        shards: corpus.shards().iter().map(describe).collect(),
+        shards: corpus.shards().iter().map(describe).collect::<Result<_>>()?,
         tokens: corpus.tokens(),
         documents: corpus.documents(),
         fingerprint: format!("{:032x}", corpus.fingerprint()),
@@ -89,14 +95,15 @@ pub fn inspect(corpus: &Corpus, tokenizer: Option<&TextTokenizer>) -> Result<Ins
     })
 }
 
-fn describe(shard: &Shard) -> ShardInspection {
-    ShardInspection {
+fn describe(shard: &Shard) -> Result<ShardInspection> {
+    Ok(ShardInspection {
         path: shard.path().display().to_string(),
         format: shard.format().to_string(),
         dtype: shard.dtype().to_string(),
         tokens: shard.tokens(),
         documents: shard.documents(),
-    }
+        weights: open_beside(shard)?.map(|(plane, _)| plane.kind.weights),
+    })
 }
 
 fn lengths(corpus: &Corpus) -> Result<LengthQuantiles> {

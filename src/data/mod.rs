@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! specs ──► source ──► shard (megatron, llmc, npy, raw) ──► corpus ──► split ──► stream ──► order ──► mixture (shares) ──► batch
-//! text, JSON ──► input ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer ──► .bin .idx .hashes .json tokenizer.json
+//! text, JSON ──► input (chat) ──► tokenize (text_tokenizer, fast_bpe, words) ──► writer, plane ──► .bin .idx .weights .hashes .json tokenizer.json
 //! ```
 mod arrangement;
 mod batch;
+mod chat;
 mod claim;
 mod corpus;
+mod document;
 mod documents;
 mod dtype;
 mod fast_bpe;
@@ -30,6 +32,8 @@ mod order;
 mod packing;
 mod permutation;
 mod piece;
+mod plane;
+mod plane_check;
 mod progress;
 mod recent;
 mod shard;
@@ -54,12 +58,15 @@ mod writer;
 
 pub use arrangement::Arrangement;
 pub use batch::{Batch, fill_batch, fill_windows};
+pub use chat::{Chat, ChatFiles};
 pub use corpus::Corpus;
+pub use document::{Document, Run};
 pub use documents::Boundaries;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;
 pub use input::{
-    Documents, Dropped, Format as TextFormat, InputOptions, Inputs, OnError, SourceCounts, Tally, TokenCounts,
+    Documents, Dropped, Format as TextFormat, InputOptions, Inputs, OnError, SourceCounts, Tally,
+    TokenCounts, WeightField,
 };
 pub use inspect::{Inspection, LengthQuantiles, ShardInspection, inspect};
 pub use left_out::LeftOut;
@@ -68,6 +75,8 @@ pub use mixture::{Mixture, Source, Sources};
 pub use order::{Location, Order, OrderKey, Piece};
 pub use permutation::Permutation;
 pub use piece::{Excerpt, Place};
+pub use plane::{NotedWeights, PlaneKind, WeightType};
+pub use plane_check::PlaneSummary;
 pub use progress::Progress;
 pub use shard::{Format, Shard, prefix_of};
 pub use shares::{Cursor, Dealt, Shares, Turn};
@@ -76,7 +85,7 @@ pub use standing::Standing;
 pub use stream::Stream;
 pub use text_tokenizer::{END_OF_TEXT, TextTokenizer};
 pub use token_bytes::TokenBytes;
-pub use tokenize::{Each, tokenize_documents, tokenize_each};
+pub use tokenize::{Each, Encoding, tokenize_documents, tokenize_each};
 pub use tokenized::TokenizedInfo;
 pub use train_bpe::{VOCAB_MIN, train_bpe};
 pub use usage::{SharedDocuments, Usage};

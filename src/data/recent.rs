@@ -6,10 +6,13 @@ use crate::Result;
 /// Blocks that are kept at most, each in the place that its number gives it.
 const PLACES: usize = 1024;
 
+/// A block and what was made of it.
+type Made<T> = Mutex<Option<(usize, Arc<T>)>>;
+
 /// By block, what was made of it last; of two with one place, the later one.
 #[derive(Debug)]
 pub(super) struct Recent<T> {
-    places: Box<[Mutex<Option<(usize, Arc<T>)>>]>,
+    places: Box<[Made<T>]>,
 }
 
 impl<T> Recent<T> {

@@ -144,6 +144,13 @@ impl TextTokenizer {
         Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
     }
 
+    /// As `encode`, with the byte of the text at which each token begins: of several tokens of one character, that
+    /// character's. By the library, which is slower.
+    pub fn encode_with_starts(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
+        let encoding = self.inner.encode(text, false).map_err(failed)?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().iter().map(|(start, _)| *start).collect()))
+    }
+
     /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside the vocabulary give nothing.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner

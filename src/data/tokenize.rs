@@ -4,11 +4,13 @@ use std::path::Path;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::document::Document;
 use super::megatron::with_suffix;
+use super::plane::PlaneKind;
 use super::progress::Progress;
 use super::text_tokenizer::TextTokenizer;
 use super::tokenized::TokenizedInfo;
-use super::unfinished::Unfinished;
+use super::unfinished::{Encoded, Unfinished};
 use super::writer::{Beside, ShardWriter};
 use crate::{Error, Result};
 
@@ -24,47 +26,62 @@ const CHUNK_DOCUMENTS: usize = 16_384;
 /// Refused: an existing output, one that another process is writing, another `tokenizer.json` in the folder, no documents,
 /// and what `documents` refuses.
 pub fn tokenize_documents(
-    mut documents: impl Iterator<Item = Result<String>> + Send,
+    documents: impl Iterator<Item = Result<String>> + Send,
     tokenizer: &TextTokenizer,
     eod: Option<u32>,
     out_prefix: &Path,
     progress: &mut Progress,
 ) -> Result<TokenizedInfo> {
-    tokenize_all(&mut documents, tokenizer, eod, out_prefix, &mut |bytes, _| progress.add(bytes))
+    let encoding = Encoding { tokenizer, eod, plane: None };
+    let documents = documents.map(|text| text.map(Document::from));
+    tokenize_each(documents, encoding, out_prefix, &mut |bytes, _| progress.add(bytes))
 }
 
-/// As [`tokenize_documents`]; `each` is told the bytes and the tokens of every text, in order.
+/// As [`tokenize_documents`], with a plane of weights beside the shard where `encoding` says which (`<out_prefix>.weights`): a
+/// token weighs as the run of its document in which it begins, and `eod` as the token before it. `each` is told the bytes and
+/// the tokens of every text, in order.
 pub fn tokenize_each(
-    mut documents: impl Iterator<Item = Result<String>> + Send,
-    tokenizer: &TextTokenizer,
-    eod: Option<u32>,
+    mut documents: impl Iterator<Item = Result<Document>> + Send,
+    encoding: Encoding<'_>,
     out_prefix: &Path,
     each: Each<'_>,
 ) -> Result<TokenizedInfo> {
-    tokenize_all(&mut documents, tokenizer, eod, out_prefix, each)
+    tokenize_all(&mut documents, encoding, out_prefix, each)
+}
+
+/// How a text becomes tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoding<'a> {
+    /// What makes them.
+    pub tokenizer: &'a TextTokenizer,
+    /// Ends each text that has any.
+    pub eod: Option<u32>,
+    /// Which weights are written beside them.
+    pub plane: Option<PlaneKind>,
 }
 
 /// What is told the bytes and the tokens of a text.
 pub type Each<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// Texts one after the other.
-type Texts<'a> = &'a mut (dyn Iterator<Item = Result<String>> + Send);
+type Texts<'a> = &'a mut (dyn Iterator<Item = Result<Document>> + Send);
 
 /// Compiled once, whatever iterator the texts come from.
 fn tokenize_all(
     documents: Texts<'_>,
-    tokenizer: &TextTokenizer,
-    eod: Option<u32>,
+    encoding: Encoding<'_>,
     out_prefix: &Path,
     each: Each<'_>,
 ) -> Result<TokenizedInfo> {
+    let Encoding { tokenizer, eod, plane } = encoding;
     let note = with_suffix(out_prefix, ".json");
     let beside = out_prefix.with_file_name("tokenizer.json");
-    let mut writer = ShardWriter::create(out_prefix, tokenizer.vocab_size())?;
+    let mut writer = ShardWriter::create_weighed(out_prefix, tokenizer.vocab_size(), plane)?;
     shared_tokenizer(out_prefix, &note, &beside, tokenizer)?;
-    let mut unfinished = Unfinished::open(out_prefix, &format!("{} {eod:?}", tokenizer.identity()));
-    let encoding = Encoding { tokenizer, eod };
-    let Encoded { input_bytes, without_tokens } =
+    let mut key = format!("{} {eod:?}", tokenizer.identity());
+    key.extend(plane.map(|kind| format!(" {kind:?}")));
+    let mut unfinished = Unfinished::open(out_prefix, &key, plane.is_some());
+    let Seen { input_bytes, without_tokens } =
         write_all(documents, encoding, &mut unfinished, &mut writer, each)?;
     if writer.documents() == 0 {
         return Err(Error::refused("the input holds no text; check the paths, --extension and --field"));
@@ -81,11 +98,13 @@ fn tokenize_all(
         without_tokens,
         tokens: writer.tokens(),
         content: None,
+        weights: None,
     };
-    writer.finish_with(|content| {
+    writer.finish_with(|content, weights| {
         let shared = shared_tokenizer(out_prefix, &note, &beside, tokenizer)?;
         info.tokenizer_hash = format!("{:032x}", xxh3_128(&shared));
         info.content = Some(content);
+        info.weights = weights;
         let json = serde_json::to_vec_pretty(&info)
             .map_err(|e| Error::failed(format!("cannot write the note: {e}")))?;
         Ok(vec![
@@ -122,19 +141,11 @@ fn shared_tokenizer(prefix: &Path, note: &Path, beside: &Path, tokenizer: &TextT
 }
 
 /// What became of the texts.
-struct Encoded {
+struct Seen {
     /// Bytes of text that became tokens.
     input_bytes: u64,
     /// Texts that gave none.
     without_tokens: u64,
-}
-
-/// How a text becomes tokens.
-#[derive(Clone, Copy)]
-struct Encoding<'a> {
-    tokenizer: &'a TextTokenizer,
-    /// Ends it.
-    eod: Option<u32>,
 }
 
 /// Encodes one chunk while the next is read, unless that was done before.
@@ -144,8 +155,8 @@ fn write_all(
     unfinished: &mut Unfinished,
     writer: &mut ShardWriter,
     each: Each<'_>,
-) -> Result<Encoded> {
-    let mut seen = Encoded { input_bytes: 0, without_tokens: 0 };
+) -> Result<Seen> {
+    let mut seen = Seen { input_bytes: 0, without_tokens: 0 };
     let mut chunk = next_chunk(documents)?;
     while !chunk.is_empty() {
         let known = unfinished.known(&chunk);
@@ -163,11 +174,11 @@ fn write_all(
         if is_new && !matches!(&next, Ok(next) if next.is_empty()) {
             unfinished.keep(&chunk, &encoded)?;
         }
-        for (text, ids) in chunk.iter().zip(encoded) {
+        for (Document { text, .. }, Encoded { ids, weights }) in chunk.iter().zip(encoded) {
             if ids.is_empty() {
                 seen.without_tokens += 1;
             } else {
-                writer.push(&ids)?;
+                writer.push_weighed(&ids, &weights)?;
                 seen.input_bytes += text.len() as u64;
             }
             each(text.len() as u64, ids.len() as u64);
@@ -177,20 +188,35 @@ fn write_all(
     Ok(seen)
 }
 
-fn encode(encoding: Encoding, text: &str) -> Result<Vec<u32>> {
-    let mut ids = encoding.tokenizer.encode(text)?;
-    if !ids.is_empty() {
-        ids.extend(encoding.eod);
+fn encode(encoding: Encoding, document: &Document) -> Result<Encoded> {
+    let Document { text, runs } = document;
+    let mut encoded = match (encoding.plane, runs.as_slice()) {
+        (None, _) => Encoded { ids: encoding.tokenizer.encode(text)?, weights: Vec::new() },
+        (Some(_), runs @ ([] | [_])) => {
+            let ids = encoding.tokenizer.encode(text)?;
+            let weight = runs.first().map_or(1.0, |run| run.weight);
+            Encoded { weights: vec![weight; ids.len()], ids }
+        }
+        (Some(_), _) => {
+            let (ids, starts) = encoding.tokenizer.encode_with_starts(text)?;
+            Encoded { ids, weights: document.weights_at(&starts) }
+        }
+    };
+    if !encoded.ids.is_empty() {
+        encoded.ids.extend(encoding.eod);
+        // It is predicted from the token before it, and weighs as that.
+        let last = encoded.weights.last().copied();
+        encoded.weights.extend(encoding.eod.and(last));
     }
-    Ok(ids)
+    Ok(encoded)
 }
 
-fn next_chunk(documents: Texts<'_>) -> Result<Vec<String>> {
+fn next_chunk(documents: Texts<'_>) -> Result<Vec<Document>> {
     let (mut chunk, mut bytes) = (Vec::new(), 0usize);
     while bytes < CHUNK_BYTES && chunk.len() < CHUNK_DOCUMENTS {
-        let Some(text) = documents.next().transpose()? else { break };
-        bytes += text.len();
-        chunk.push(text);
+        let Some(document) = documents.next().transpose()? else { break };
+        bytes += document.text.len();
+        chunk.push(document);
     }
     Ok(chunk)
 }

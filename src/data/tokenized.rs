@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hashes::ContentHashes;
 use super::megatron::with_suffix;
+use super::plane::NotedWeights;
 use crate::{Error, Result};
 
 /// What a shard was made from and with.
@@ -35,6 +36,9 @@ pub struct TokenizedInfo {
     /// Hashes of the files as they were written; older notes have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<ContentHashes>,
+    /// The plane of weights that belongs to the shard, `<prefix>.weights`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<NotedWeights>,
 }
 
 impl TokenizedInfo {

@@ -11,6 +11,7 @@ use super::dtype::BadToken;
 use super::hashes::{BlockHashes, ContentHashes, hashes_path};
 use super::made_with::{Maker, USE_ITS_OWN};
 use super::megatron::{Field, Index};
+use super::plane_check::{PlaneFound, PlaneSummary, check_plane};
 use super::progress::Progress;
 use super::shard::{Shard, prefix_of};
 use super::text_tokenizer::TextTokenizer;
@@ -38,6 +39,8 @@ pub struct Verification {
     pub largest_token: i64,
     /// Shards whose note has no hashes of their content: whether they are as they were written nobody can say.
     pub without_hashes: u64,
+    /// The planes of weights beside them; at most 200.
+    pub weights: Vec<PlaneSummary>,
     /// XXH3-128 of all content, 32 hexadecimal digits; `None` when a shard does not open. Over, for each shard in order:
     /// its dtype, its number of tokens, the XXH3-128 of each run of 2^23 tokens, and of each 64 MiB of its `.idx`.
     pub content_hash: Option<String>,
@@ -85,6 +88,7 @@ struct Checked {
     largest: i64,
     /// Whether it was compared with what was written.
     compared: bool,
+    weights: Option<PlaneSummary>,
 }
 
 /// What was read of one run of tokens.
@@ -98,7 +102,7 @@ struct Run {
 
 /// Checks structure and every token of the shards that `specs` names. Tokens must be below the smaller of `vocab`
 /// and the tokenizer's, or where neither is given, below the vocabulary noted beside the shard. With a tokenizer, a
-/// shard made with another one is a fault. Where the note beside a shard has hashes, every byte is compared with what was
+/// shard made with another one is a fault. Planes of weights beside shards are looked at whole. Where the note beside a shard has hashes, every byte is compared with what was
 /// written.
 ///
 /// Faults are part of the answer; an error means that the naming is wrong or that reading failed.
@@ -129,6 +133,7 @@ pub fn verify<S: AsRef<str>>(
         documents: opened.iter().flat_map(|(_, s)| s).map(Shard::documents).fold(0, u64::saturating_add),
         largest_token: 0,
         without_hashes: 0,
+        weights: Vec::new(),
         content_hash: None,
         faults: Vec::new(),
         faults_total: 0,
@@ -144,6 +149,8 @@ pub fn verify<S: AsRef<str>>(
                 found.largest_token = found.largest_token.max(checked.largest);
                 found.without_hashes += u64::from(!checked.compared);
                 found.faults_total += checked.faults.total;
+                let room = LISTED.saturating_sub(found.weights.len());
+                found.weights.extend(checked.weights.into_iter().take(room));
                 checked.faults.messages
             }
             Err(message) => {
@@ -236,7 +243,10 @@ fn check(
         let hashes: Vec<u128> = index.file().all()?.par_chunks(RUN_BYTES).map(xxh3_128).collect();
         hashes.iter().for_each(|h| hash.update(&h.to_le_bytes()));
     }
-    Ok(Checked { faults, hash: hash.digest128(), largest, compared: noted.is_some() })
+    let PlaneFound { summary, faults: messages, total } =
+        check_plane(shard, note.as_ref().and_then(|note| note.weights.as_ref()))?;
+    faults.merge(Faults { messages, total });
+    Ok(Checked { faults, hash: hash.digest128(), largest, compared: noted.is_some(), weights: summary })
 }
 
 /// The hashes of a shard's blocks as they were written. Hashes that are promised and cannot be had are a fault.

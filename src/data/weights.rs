@@ -1,18 +1,5 @@
 //! Weights of the loss per token: a plane beside a shard, `PREFIX.weights`, that says how much the prediction of each token
-//! counts.
-//!
-//! Layout, little endian:
-//!
-//! | offset | type | field |
-//! |---|---|---|
-//! | 0 | 8 bytes | `RWWEIGHT` |
-//! | 8 | u8 | 1: u8, 2: f16 |
-//! | 9 | u8 | 1 where negative weights are meant: unlikelihood; else 0 |
-//! | 10 | 6 bytes | 0 |
-//! | 16 | u64 | tokens N of the shard |
-//! | 24 | u8 or f16 × N | weight of each token as a target; 0 masks it |
-use std::path::PathBuf;
-
+//! counts ([`super::plane`] says what lies where).
 use half::f16;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
@@ -20,24 +7,21 @@ use xxhash_rust::xxh3::Xxh3;
 use super::corpus::Corpus;
 use super::fingerprint;
 use super::map::{LazyMap, Opening};
-use super::megatron::with_suffix;
 use super::piece::Excerpt;
+use super::plane::{HEADER_BYTES, PlaneKind, WeightType, plane_path};
 use super::shard::{Shard, prefix_of};
+use super::tokenized::TokenizedInfo;
 use crate::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"RWWEIGHT";
-const HEADER_BYTES: u64 = 24;
 /// So much of a plane is looked at before a run starts; the rest when it is read.
 const LOOKED_AT_BYTES: u64 = 128 << 20;
 
 /// The plane of one shard.
 #[derive(Debug)]
-struct Plane {
+pub(super) struct Plane {
     map: LazyMap,
-    /// Bytes of a weight.
-    item: u64,
-    /// Whether negative weights are meant.
-    unlikelihood: bool,
+    pub(super) kind: PlaneKind,
+    pub(super) tokens: u64,
 }
 
 /// The planes of the shards of a corpus; a shard without one has weight 1 everywhere.
@@ -48,8 +32,9 @@ pub struct LossWeights {
 }
 
 impl LossWeights {
-    /// Those beside the shards of a corpus, none where no shard has one. Refused: a plane of another length or layout, and,
-    /// in what is looked at before a run, weights that are negative without being meant so, not finite, or all 0.
+    /// Those beside the shards of a corpus, none where no shard has one. Refused: a plane of another length or layout, none
+    /// where the note beside a shard promises one, and, in what is looked at before a run, weights that are negative without
+    /// being meant so, not finite, or all 0.
     pub fn open(corpus: &Corpus) -> Result<Option<Self>> {
         let planes = corpus.shards().par_iter().map(open_beside).collect::<Result<Vec<_>>>()?;
         if planes.iter().all(Option::is_none) {
@@ -100,15 +85,12 @@ pub fn fill_weights(of: Option<&LossWeights>, excerpts: &[Excerpt], weights: &mu
     Ok(())
 }
 
-fn plane_path(shard: &Shard) -> PathBuf {
-    with_suffix(&prefix_of(shard.path()), ".weights")
-}
-
-/// The plane of a shard and its fingerprint.
-fn open_beside(shard: &Shard) -> Result<Option<(Plane, u128)>> {
-    let path = plane_path(shard);
+/// The plane of a shard and its fingerprint. Refused: one that is wrong, and none where the shard's note promises one.
+pub(super) fn open_beside(shard: &Shard) -> Result<Option<(Plane, u128)>> {
+    let prefix = prefix_of(shard.path());
+    let path = plane_path(&prefix);
     if !path.exists() {
-        return Ok(None);
+        return missing(shard, TokenizedInfo::load(&prefix)?.is_some_and(|note| note.weights.is_some()));
     }
     let file = Opening::new(&path)?;
     let refuse = |found: String| {
@@ -117,20 +99,12 @@ fn open_beside(shard: &Shard) -> Result<Option<(Plane, u128)>> {
             path.display()
         )))
     };
-    if file.bytes < HEADER_BYTES || file.array::<8>(0)? != *MAGIC {
-        return refuse("it is no plane of weights (RWWEIGHT and a header of 24 bytes)".into());
-    }
-    let [kind, flag, zeros @ ..] = file.array::<8>(8)?;
-    let item = match kind {
-        1 => 1,
-        2 => 2,
-        _ => return refuse(format!("its type is {kind}, expected 1 (u8) or 2 (f16)")),
+    let header = if file.bytes < HEADER_BYTES { [0; _] } else { file.array::<{ HEADER_BYTES as usize }>(0)? };
+    let (kind, tokens) = match PlaneKind::of_header(&header) {
+        Ok(read) => read,
+        Err(found) => return refuse(found),
     };
-    if flag > 1 || zeros != [0; 6] {
-        return refuse("its header has bits that mean nothing".into());
-    }
-    let tokens = u64::from_le_bytes(file.array(16)?);
-    let expected = tokens.checked_mul(item).and_then(|bytes| bytes.checked_add(HEADER_BYTES));
+    let expected = tokens.checked_mul(kind.weights.bytes()).and_then(|bytes| bytes.checked_add(HEADER_BYTES));
     if tokens != shard.tokens() || expected != Some(file.bytes) {
         return refuse(format!(
             "it has weights for {tokens} tokens in {} bytes, and {} has {} tokens",
@@ -141,29 +115,62 @@ fn open_beside(shard: &Shard) -> Result<Option<(Plane, u128)>> {
     }
     let fingerprint = fingerprint::of_file(&file)?;
     let map = LazyMap::new(path.clone(), file.bytes);
-    Ok(Some((Plane { map, item, unlikelihood: flag == 1 }, fingerprint)))
+    Ok(Some((Plane { map, kind, tokens }, fingerprint)))
+}
+
+fn missing<T>(shard: &Shard, promised: bool) -> Result<Option<T>> {
+    if !promised {
+        return Ok(None);
+    }
+    let prefix = prefix_of(shard.path());
+    Err(Error::refused(format!(
+        "{} is not there, and {}.json says that it belongs to the shard; copy it, too, or tokenize again",
+        plane_path(&prefix).display(),
+        prefix.display()
+    )))
 }
 
 impl Plane {
-    /// Reads the weights from token `first` on; refused where one is not meant.
-    fn read(&self, first: u64, to: &mut [f32]) -> Result<()> {
-        let bytes = self.map.slice(HEADER_BYTES + first * self.item, to.len() as u64 * self.item)?;
-        let bytes = bytes.ok_or_else(|| Error::refused("a plane of weights ends before its shard"))?;
-        if self.item == 1 {
-            to.iter_mut().zip(bytes).for_each(|(to, byte)| *to = f32::from(*byte));
-            return Ok(());
-        }
-        for (i, (to, pair)) in to.iter_mut().zip(bytes.as_chunks::<2>().0).enumerate() {
-            *to = f16::from_le_bytes(*pair).to_f32();
-            let meant = to.is_finite() && (self.unlikelihood || *to >= 0.0);
-            if !meant {
-                return Err(self.unmeant(first + i as u64, *to));
+    pub(super) fn path(&self) -> &std::path::Path {
+        self.map.path()
+    }
+
+    /// The weights as they are stored, `count` of them from token `first` on.
+    pub(super) fn bytes(&self, first: u64, count: u64) -> Result<&[u8]> {
+        let item = self.kind.weights.bytes();
+        let bytes = self.map.slice(HEADER_BYTES + first * item, count * item)?;
+        bytes.ok_or_else(|| Error::refused("a plane of weights ends before its shard"))
+    }
+
+    /// Whether a weight is one that the plane may hold.
+    pub(super) fn is_meant(&self, weight: f32) -> bool {
+        weight.is_finite() && (self.kind.unlikelihood || weight >= 0.0)
+    }
+
+    /// Reads the weights from token `first` on, meant or not.
+    pub(super) fn values(&self, first: u64, to: &mut [f32]) -> Result<()> {
+        let bytes = self.bytes(first, to.len() as u64)?;
+        match self.kind.weights {
+            WeightType::U8 => to.iter_mut().zip(bytes).for_each(|(to, byte)| *to = f32::from(*byte)),
+            WeightType::F16 => {
+                let pairs = bytes.as_chunks::<2>().0;
+                to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = f16::from_le_bytes(*pair).to_f32());
             }
         }
         Ok(())
     }
 
-    fn unmeant(&self, token: u64, weight: f32) -> Error {
+    /// Reads the weights from token `first` on; refused where one is not meant.
+    fn read(&self, first: u64, to: &mut [f32]) -> Result<()> {
+        self.values(first, to)?;
+        if self.kind.weights == WeightType::U8 {
+            return Ok(()); // always meant
+        }
+        let bad = to.iter().position(|weight| !self.is_meant(*weight));
+        bad.map_or(Ok(()), |bad| Err(self.unmeant(first + bad as u64, to[bad])))
+    }
+
+    pub(super) fn unmeant(&self, token: u64, weight: f32) -> Error {
         let expected = match weight {
             w if w.is_finite() => {
                 "0 or more, since its flag does not say that negative ones mean unlikelihood"
@@ -178,15 +185,14 @@ impl Plane {
 
     /// Whether a weight is not 0, or there is more than what is looked at.
     fn look(&self) -> Result<bool> {
-        let tokens = (self.map.len() - HEADER_BYTES) / self.item;
-        let looked_at = tokens.min(LOOKED_AT_BYTES / self.item);
-        let mut counts = tokens > looked_at;
+        let looked_at = self.tokens.min(LOOKED_AT_BYTES / self.kind.weights.bytes());
+        let mut counts = self.tokens > looked_at;
         let mut weights = vec![0.0; 1 << 16];
         for first in (0..looked_at).step_by(weights.len()) {
             let part = &mut weights[..((looked_at - first) as usize).min(1 << 16)];
             self.read(first, part)?;
             counts |= part.iter().any(|w| *w != 0.0);
-            if counts && self.item == 1 {
+            if counts && self.kind.weights == WeightType::U8 {
                 break; // a u8 is always meant
             }
         }

@@ -1,4 +1,4 @@
-//! Writes Megatron `.bin` + `.idx`, whole or not at all, and beside them hashes of what was written.
+//! Writes Megatron `.bin` + `.idx`, whole or not at all, and beside them hashes of what was written and weights of the tokens.
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -10,6 +10,7 @@ use super::claim::Claim;
 use super::dtype::Dtype;
 use super::hashes::{BLOCK_BYTES, BlockHasher, ContentHashes, hashes_path};
 use super::megatron::{MAGIC, with_suffix};
+use super::plane::{NotedWeights, PlaneKind, PlaneWriter, plane_path};
 use crate::files::{Disk, Draft, folder_of, is_draft, sync_folder_of};
 use crate::{Error, Result, stop};
 
@@ -26,6 +27,7 @@ pub struct ShardWriter {
     dtype: Dtype,
     bin: BufWriter<Draft<'static>>,
     hashes: BlockHasher,
+    plane: Option<PlaneWriter>,
     /// Tokens of each document.
     sizes: Vec<i32>,
     tokens: u64,
@@ -46,6 +48,11 @@ impl ShardWriter {
     /// For ids below `vocab_size`: u16 below 65,500 as gpt-neox chooses, otherwise i32. Refused when the shard exists
     /// or another process is writing it.
     pub fn create(prefix: &Path, vocab_size: u32) -> Result<Self> {
+        Self::create_weighed(prefix, vocab_size, None)
+    }
+
+    /// As `create`, with a plane of weights beside it where `plane` says which.
+    pub(crate) fn create_weighed(prefix: &Path, vocab_size: u32, plane: Option<PlaneKind>) -> Result<Self> {
         check_name(prefix)?;
         refuse_existing(prefix)?;
         fs::create_dir_all(folder_of(prefix)).map_err(Error::input("create", folder_of(prefix)))?;
@@ -62,6 +69,7 @@ impl ShardWriter {
             dtype: if vocab_size < 65_500 { Dtype::U16 } else { Dtype::I32 },
             bin: BufWriter::with_capacity(1 << 20, draft),
             hashes: BlockHasher::new(),
+            plane: plane.map(|kind| PlaneWriter::create(prefix, kind)).transpose()?,
             sizes: Vec::new(),
             tokens: 0,
             scratch: Vec::new(),
@@ -86,6 +94,11 @@ impl ShardWriter {
 
     /// Appends one document. Refused when it has 2^31 tokens or more, or an id does not fit the type.
     pub fn push(&mut self, ids: &[u32]) -> Result<()> {
+        self.push_weighed(ids, &[])
+    }
+
+    /// As `push`, with the weight of each token; those are ignored where there is no plane.
+    pub(crate) fn push_weighed(&mut self, ids: &[u32], weights: &[f32]) -> Result<()> {
         let size = i32::try_from(ids.len()).map_err(|_| {
             Error::refused(format!(
                 "a document has {} tokens, the format allows 2147483647; split it",
@@ -106,6 +119,9 @@ impl ShardWriter {
         }
         self.hashes.update(&self.scratch);
         self.bin.write_all(&self.scratch).map_err(Error::io("write", with_suffix(&self.prefix, ".bin")))?;
+        if let Some(plane) = &mut self.plane {
+            plane.push(weights)?;
+        }
         self.sizes.push(size);
         self.tokens += ids.len() as u64;
         Ok(())
@@ -113,14 +129,17 @@ impl ShardWriter {
 
     /// Writes the index and gives both files their names. The `.idx` comes last: a shard exists when it does.
     pub fn finish(self) -> Result<()> {
-        self.finish_with(|_| Ok(Vec::new()))
+        self.finish_with(|_, _| Ok(Vec::new()))
     }
 
-    /// As `finish`, with the hashes and what `beside` makes of them: all of it takes its place, or none.
-    pub(crate) fn finish_with(self, beside: impl FnOnce(ContentHashes) -> Result<Vec<Beside>>) -> Result<()> {
+    /// As `finish`, with the hashes and what `beside` makes of them and of the plane: all of it takes its place, or none.
+    pub(crate) fn finish_with(
+        self,
+        beside: impl FnOnce(ContentHashes, Option<NotedWeights>) -> Result<Vec<Beside>>,
+    ) -> Result<()> {
         let path = with_suffix(&self.prefix, ".bin");
         let (idx, index) = self.write_index(&with_suffix(&self.prefix, ".idx"))?;
-        let Self { prefix, bin, hashes, claim, .. } = self;
+        let Self { prefix, bin, hashes, plane, claim, .. } = self;
         let mut bin = bin.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
         bin.sync().map_err(Error::io("sync", &path))?;
         let table = hashes.finish();
@@ -130,7 +149,8 @@ impl ShardWriter {
             index: format!("{index:032x}"),
         };
         let mut files = vec![Beside { path: hashes_path(&prefix), content: table, shared: false }];
-        files.extend(beside(content)?);
+        let (plane, noted) = plane.map(PlaneWriter::finish).transpose()?.unzip();
+        files.extend(beside(content, noted)?);
         let draft = |file: &Beside| {
             Draft::of(&Disk, &file.path, &file.content).map_err(Error::io("write", &file.path))
         };
@@ -145,6 +165,7 @@ impl ShardWriter {
         let mut placed = Placed(Vec::new());
         shared.into_iter().try_for_each(|(draft, file)| placed.share(draft, &file))?;
         placed.place(bin)?;
+        plane.map_or(Ok(()), |plane| placed.place(plane))?;
         for (draft, file) in own {
             draft.replace().map_err(Error::io("rename to", &file.path))?;
         }
@@ -253,8 +274,14 @@ fn check_name(prefix: &Path) -> Result<()> {
 
 fn refuse_existing(prefix: &Path) -> Result<()> {
     let [bin, idx] = [".bin", ".idx"].map(|suffix| with_suffix(prefix, suffix));
+    let plane = plane_path(prefix);
     let there = |path: &Path| fs::symlink_metadata(path).is_ok();
     match (there(&bin), there(&idx)) {
+        (false, false) if there(&plane) => Err(Error::refused(format!(
+            "{} exists already: a plane of weights, of another shard than the one to be written; choose another output prefix or \
+             remove it",
+            plane.display()
+        ))),
         (false, false) => Ok(()),
         (true, false) => Err(Error::refused(format!(
             "{} exists already, without its .idx: it is of another kind, or left by a process that was killed; choose              another output prefix or remove it",
@@ -277,8 +304,9 @@ fn remove_leftovers(prefix: &Path) {
     let (Ok(entries), Some(name)) = (fs::read_dir(folder_of(prefix)), prefix.file_name()) else { return };
     let ours = |file: &OsStr| {
         let rest = file.as_encoded_bytes().strip_prefix(name.as_encoded_bytes())?;
-        let rest =
-            [".bin", ".idx", ".json", ".hashes"].iter().find_map(|s| rest.strip_prefix(s.as_bytes()))?;
+        let rest = [".bin", ".idx", ".json", ".hashes", ".weights"]
+            .iter()
+            .find_map(|s| rest.strip_prefix(s.as_bytes()))?;
         // Those without numbers were written by older versions.
         Some(rest == b".tmp" || rest.starts_with(b".tmp-") && file.to_str().is_some_and(is_draft))
     };

@@ -18,6 +18,7 @@ mod mixture;
 mod model_dirs;
 mod phases;
 mod plan;
+mod planes;
 mod recipes;
 mod refine;
 mod report;

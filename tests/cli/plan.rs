@@ -249,6 +249,10 @@ fn a_processor_is_timed_and_the_data_are_opened() {
     assert!(rate > 1000.0 && (days - 51_200.0 / rate / 86400.0).abs() < 1e-12, "{found}");
     assert_eq!(found["memory_by_recompute"][0]["predicted"]["tokens_per_s"], rate);
     assert!(!dir.join("run").exists());
+    // Isolated documents take less than is predicted, which it says.
+    assert!(!found["assumptions"].to_string().contains("isolated"), "{found}");
+    let said = line(&dir, &format!("plan {one} --set data.documents=\"isolate\""));
+    assert!(said.ok().contains("isolated documents take less"), "{}", said.out);
 
     let mixed = dir.config("mixed.toml", &text(sources));
     let said = line(&dir, &format!("plan {mixed} --tokens-per-s 1000"));

@@ -6,7 +6,8 @@ use rewarm::checkpoint::torch::{TorchFile, Value, parse};
 use rewarm::checkpoint::{Disk, Manifest};
 use rewarm::config::{Config, RawConfig};
 use rewarm::data::{
-    Corpus, Format, LossWeights, Order, Progress, Shard, Side, Split, TextTokenizer, fill_weights, verify,
+    Arrangement, Chat, ChatFiles, Corpus, Format, InputOptions, Inputs, LossWeights, Order, PlaneKind,
+    Progress, Shard, Side, Split, TextTokenizer, WeightField, fill_weights, verify,
 };
 use rewarm::ops::draw_in_order;
 use std::fmt::Display;
@@ -20,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is that of its file in `fuzz_targets/` and of its folder in `seeds/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("megatron_idx", megatron_idx),
     ("llmc", llmc),
     ("npy", npy),
@@ -30,6 +31,9 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("run_config", run_config),
     ("tokenizer", tokenizer),
     ("weights", weights),
+    ("sorted", sorted),
+    ("conversations", conversations),
+    ("chat_template", chat_template),
 ];
 
 /// Length of the `.bin` as a little-endian u16, then the `.idx`. The tokens are 0.
@@ -153,6 +157,12 @@ pub fn weights(bytes: &[u8]) -> bool {
     let bin = write("planed.bin", &[0; 128]);
     write("planed.weights", bytes);
     let corpus = Corpus::open(&[format!("raw-u16:{}", bin.display())]).expect("it is whole");
+    if let Some(found) =
+        good(verify(&[format!("raw-u16:{}", bin.display())], None, None, &mut Progress::hidden()))
+    {
+        found.faults.iter().for_each(|fault| one_line(&fault.message));
+        found.weights.iter().for_each(|plane| one_line(&plane.line()));
+    }
     let Some(Some(weights)) = good(LossWeights::open(&corpus)) else { return false };
     let order = Order::new(Arc::new(corpus), Side::All, Split::NONE, 9, 1).expect("it is long enough");
     for sample in 0..order.windows() {
@@ -161,6 +171,75 @@ pub fn weights(bytes: &[u8]) -> bool {
         assert!(of_targets.iter().all(|weight| weight.is_finite()));
     }
     true
+}
+
+/// The numbers of 16 documents of 4 tokens, by which they are sorted: every window of each order of them.
+pub fn sorted(bytes: &[u8]) -> bool {
+    let bin = write("ranked.bin", &[0; 128]);
+    let idx = include_bytes!("ranked.idx");
+    write("ranked.idx", idx);
+    write("ranked.score.f32", bytes);
+    let corpus = Arc::new(Corpus::open(&[bin.display().to_string()]).expect("it is whole"));
+    let arranged = |descending| {
+        let arrangement = Arrangement::Sorted { key: "score".into(), descending };
+        let order = good(Order::arranged(corpus.clone(), Side::All, Split::NONE, (8, 8), 1, arrangement))?;
+        for sample in 0..order.windows() {
+            let tokens: u64 =
+                order.excerpts(sample).expect("it is there").iter().map(|part| part.tokens).sum();
+            assert!(tokens >= 8, "a window of {tokens} tokens");
+        }
+        Some(())
+    };
+    arranged(false).is_some() && arranged(true).is_some()
+}
+
+/// JSON lines of conversations with weights, through a template that marks and one that does not.
+pub fn conversations(bytes: &[u8]) -> bool {
+    const LINE: &str = "{% for m in messages %}{{ m.role }}: {% generation %}{{ m.content | tojson }}{% endgeneration %};{% endfor %}";
+    let path = write("chats.jsonl", bytes);
+    let accepted = [Vec::new(), vec!["assistant".to_owned(), "user".into()]].map(|roles| {
+        let chat =
+            Chat::new("data.messages", ChatFiles::from_text(LINE, &[]), &roles).expect("it is a template");
+        let weight = Some(WeightField { field: "weight".into(), kind: PlaneKind::default() });
+        let options = InputOptions { chat: Some(Arc::new(chat)), weight, ..InputOptions::default() };
+        let Some(inputs) = good(Inputs::find(&[&path], &options)) else { return false };
+        let mut documents = inputs.documents();
+        let mut given = true;
+        for document in documents.weighed() {
+            let Some(document) = good(document) else {
+                given = false;
+                break;
+            };
+            let ends: Vec<usize> = document.runs.iter().map(|run| run.end).collect();
+            assert!(
+                ends.is_sorted() && ends.last() == Some(&document.text.len()),
+                "{ends:?} of {:?}",
+                document.text
+            );
+            assert!(ends.iter().all(|end| document.text.is_char_boundary(*end)));
+            assert!(document.runs.iter().all(|run| run.weight.is_finite()));
+        }
+        documents.left_out().lines().iter().for_each(|line| one_line(line));
+        given && documents.left_out().is_empty()
+    });
+    accepted[0] && accepted[1]
+}
+
+/// A chat template, and with it two conversations.
+pub fn chat_template(bytes: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(bytes) else { return false };
+    let files = ChatFiles::from_text(text, &[("bos_token", "<s>"), ("eos_token", "</s>")]);
+    let mut accepted = true;
+    for roles in [Vec::new(), vec!["assistant".to_owned()]] {
+        let Some(chat) = good(Chat::new("messages", files.clone(), &roles)) else { return false };
+        for messages in [
+            r#"[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]"#,
+            r#"[{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}, {"from": "human", "value": "c"}]"#,
+        ] {
+            accepted &= good(chat.document(messages.as_bytes())).and_then(good).is_some();
+        }
+    }
+    accepted
 }
 
 /// A `tokenizer.json`: a text through it and back.

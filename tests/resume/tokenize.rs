@@ -1,9 +1,9 @@
-//! `data tokenize` that is killed goes on from what it has encoded, and gives the bytes of one that was not.
+//! `data tokenize` that is killed goes on from what it has encoded, and gives the bytes of one that was not, weights included.
 use crate::{SIGKILL, signal, start, support::*};
 use std::fs;
 use std::time::Duration;
 
-const FILES: [&str; 5] = ["x.bin", "x.idx", "x.hashes", "x.json", "x.dropped.jsonl"];
+const FILES: [&str; 6] = ["x.bin", "x.idx", "x.hashes", "x.weights", "x.json", "x.dropped.jsonl"];
 
 /// `KILLS=` makes it longer.
 fn kills_wanted() -> usize {
@@ -19,8 +19,12 @@ fn lines() -> usize {
 fn texts(dir: &Dir) {
     let some: Vec<String> = (0..200).map(|i| english(i, 30)).collect();
     let line = |i: usize| match i {
-        7 | 40_000 => "{\"text\": 1}\n".to_owned(),
-        _ => serde_json::json!({ "meta": { "text": format!("{i} {}", some[i % 200]) } }).to_string() + "\n",
+        7 => "{\"text\": 1}\n".to_owned(),
+        40_000 => "{\"meta\": {\"text\": \"without a weight\"}}\n".to_owned(),
+        _ => {
+            let (text, weight) = (format!("{i} {}", some[i % 200]), i % 7);
+            serde_json::json!({ "meta": { "text": text, "weight": weight } }).to_string() + "\n"
+        }
     };
     dir.write("a.jsonl", (0..lines()).map(line).collect::<String>());
     dir.write("few.txt", some.concat());
@@ -29,7 +33,8 @@ fn texts(dir: &Dir) {
 
 fn arguments(to: &str) -> Vec<String> {
     let line = format!(
-        "data tokenize DIR/a.jsonl -o DIR/{to}/x --tokenizer DIR/few/tokenizer.json --field meta.text"
+        "data tokenize DIR/a.jsonl -o DIR/{to}/x --tokenizer DIR/few/tokenizer.json --field meta.text \
+         --weights-field meta.weight --weights-type u8"
     );
     line.split(' ').map(String::from).collect()
 }
@@ -41,20 +46,29 @@ fn kills_change_no_byte() {
     let said = rewarm(&dir, arguments("whole"));
     let documents = format!("{} documents", lines() - 2);
     assert!(said.ok().contains(&documents) && said.out.contains("2 dropped lines"), "{}", said.out);
-    let (mut kills, mut kept) = (0, 0);
+    // More than what stands at the front of the file.
+    let (mut kills, mut kept) = (0, 1000);
     let part = dir.join("killed/x.bin.part");
     while kills < kills_wanted() {
         let owned = arguments("killed");
         let mut child = start(&dir, &owned.iter().map(String::as_str).collect::<Vec<_>>());
-        // One more chunk than the time before.
-        let goes_on = || fs::metadata(&part).is_ok_and(|metadata| metadata.len() > kept);
+        // More than the time before, perhaps in the middle of a chunk; the last time behind one, so that something is known.
+        let length = || fs::metadata(&part).map_or(0, |metadata| metadata.len());
+        let is_written = |bytes: u64| {
+            std::thread::sleep(Duration::from_millis(30));
+            length() == bytes
+        };
+        let goes_on = || {
+            let now = length();
+            now > kept && (kills + 1 < kills_wanted() || is_written(now))
+        };
         while !goes_on() && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(child.try_wait().unwrap().is_none(), "it was done after {kills} kills");
         signal(&child, SIGKILL);
         child.wait().unwrap();
-        kept = fs::metadata(&part).unwrap().len();
+        kept = length();
         kills += 1;
         assert!(!dir.join("killed/x.bin").exists());
     }

@@ -49,8 +49,9 @@ fn print_inspection(found: &Inspection) -> Result<()> {
     const SHOWN: usize = 20;
     let mut lines = Vec::new();
     for shard in found.shards.iter().take(SHOWN) {
+        let weights = shard.weights.map_or(String::new(), |kind| format!(", weights beside it ({kind})"));
         lines.push(format!(
-            "{}: {} {}, {} tokens, {} documents",
+            "{}: {} {}, {} tokens, {} documents{weights}",
             shard.path, shard.format, shard.dtype, shard.tokens, shard.documents
         ));
     }

@@ -3,6 +3,7 @@ mod inspect;
 mod mix;
 mod seen;
 mod tokenize;
+mod tokenized;
 mod verify;
 
 use crate::Result;

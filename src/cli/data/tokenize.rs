@@ -1,16 +1,17 @@
-//! `rewarm data tokenize`: text to token shards.
+//! `rewarm data tokenize`: text to token shards, and how much the tokens count.
+use super::tokenized::print_tokenized;
 use crate::cli::common::one_of;
-use crate::console::print;
 use crate::data::{
-    Documents, InputOptions, Inputs, OnError, Progress, TextFormat, TextTokenizer, TokenizedInfo,
-    tokenize_each, train_bpe,
+    Chat, ChatFiles, Encoding, InputOptions, Inputs, OnError, PlaneKind, Progress, TextFormat, TextTokenizer,
+    WeightField, WeightType, tokenize_each, train_bpe,
 };
-use crate::files::write_whole;
+use crate::files::folder_of;
 use crate::stop::{self, Idle};
 use crate::{Error, Result};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Arguments of `rewarm data tokenize`.
 #[derive(Debug, Args)]
@@ -49,6 +50,26 @@ pub struct TokenizeArgs {
     /// How documents lie in files: auto (by name and content), text (a file is one), jsonl (a line is one), json.
     #[arg(long, default_value_t = TextFormat::Auto, value_parser = one_of::<TextFormat>())]
     format: TextFormat,
+    /// The field or column with a number by which all tokens of a document count: writes PREFIX.weights, for
+    /// data.loss_weights.
+    #[arg(long, value_name = "NAME")]
+    weights_field: Option<String>,
+    /// What weights are stored as: f16, or u8 for whole numbers up to 255.
+    #[arg(long, value_name = "TYPE", default_value_t = WeightType::F16, value_parser = one_of::<WeightType>())]
+    weights_type: WeightType,
+    /// Negative weights are meant: training makes such tokens less likely.
+    #[arg(long, requires = "weights_field")]
+    unlikelihood: bool,
+    /// The field with a conversation, a list of {role, content} or {from, value}: its text is what the chat template makes of
+    /// it, and of that only what the assistant says counts, by PREFIX.weights.
+    #[arg(long, value_name = "FIELD", conflicts_with = "field")]
+    chat: Option<String>,
+    /// A template of Jinja [default: the one beside the tokenizer, chat_template.jinja or in tokenizer_config.json]
+    #[arg(long, value_name = "FILE", requires = "chat")]
+    chat_template: Option<PathBuf>,
+    /// Whose messages count, separated by commas [default: what the template marks by {% generation %}, else assistant]
+    #[arg(long, value_name = "ROLES", requires = "chat", value_delimiter = ',')]
+    train_roles: Vec<String>,
 }
 
 /// Runs the command; results go to stdout, progress to stderr.
@@ -56,11 +77,14 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
     stop::listen(Idle { code: None, message: "the same command goes on from here" }, None)?;
     let extensions = args.extension.iter().map(|e| e.trim_start_matches('.').to_string()).collect();
     let wanted = wanted_tokenizer(&args)?;
-    let options =
-        InputOptions { extensions, field: args.field, format: args.format, on_error: args.on_error };
+    let plane = plane_kind(&args)?;
+    let chat = args.chat.as_ref().map(|field| chat(field, &args, &wanted)).transpose()?.map(Arc::new);
+    let weight = plane.zip(args.weights_field).map(|(kind, field)| WeightField { field, kind });
+    let (format, on_error) = (args.format, args.on_error);
+    let options = InputOptions { extensions, field: args.field, format, on_error, weight, chat };
     let mut inputs = Inputs::find(&args.inputs, &options)?;
     let tokenizer = match wanted {
-        Wanted::Given(tokenizer) => *tokenizer,
+        Wanted::Given(tokenizer, _) => *tokenizer,
         Wanted::Trained(vocab_size) => {
             inputs.keep_streams(existing_folder(&args.output))?;
             train(&inputs, vocab_size, args.train_mib)?
@@ -70,7 +94,8 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
     let mut documents = inputs.documents();
     let mut progress = Progress::following("tokenizing", inputs.bytes(), documents.consumed());
     let mut counts = documents.token_counts();
-    let result = tokenize_each(&mut documents, &tokenizer, eod, &args.output, &mut |bytes, tokens| {
+    let encoding = Encoding { tokenizer: &tokenizer, eod, plane };
+    let result = tokenize_each(documents.weighed(), encoding, &args.output, &mut |bytes, tokens| {
         progress.add(bytes);
         counts.add(tokens);
     });
@@ -78,8 +103,28 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
     print_tokenized(&args.output, &result?, &documents, counts.tokens())
 }
 
+/// Which weights are written beside the tokens; none where nobody asks.
+fn plane_kind(args: &TokenizeArgs) -> Result<Option<PlaneKind>> {
+    let asked = args.weights_field.is_some() || args.chat.is_some();
+    if !asked && args.weights_type != WeightType::F16 {
+        return Err(Error::refused(
+            "--weights-type says how weights are stored; name them with --weights-field or --chat",
+        ));
+    }
+    Ok(asked.then_some(PlaneKind { weights: args.weights_type, unlikelihood: args.unlikelihood }))
+}
+
+fn chat(field: &str, args: &TokenizeArgs, wanted: &Wanted) -> Result<Chat> {
+    let folder = match wanted {
+        Wanted::Given(_, folder) => Some(folder.as_path()),
+        Wanted::Trained(_) => None,
+    };
+    Chat::new(field, ChatFiles::find(args.chat_template.as_deref(), folder)?, &args.train_roles)
+}
+
 enum Wanted {
-    Given(Box<TextTokenizer>),
+    /// One, and the folder it is in.
+    Given(Box<TextTokenizer>, PathBuf),
     /// One of that many tokens.
     Trained(u32),
 }
@@ -105,7 +150,8 @@ fn wanted_tokenizer(args: &TokenizeArgs) -> Result<Wanted> {
             &beside
         }
     };
-    Ok(Wanted::Given(Box::new(TextTokenizer::load(given)?)))
+    let folder = if given.is_dir() { given.as_path() } else { folder_of(given) };
+    Ok(Wanted::Given(Box::new(TextTokenizer::load(given)?), folder.to_path_buf()))
 }
 
 fn no_tokenizer(args: &TokenizeArgs) -> Error {
@@ -138,63 +184,4 @@ fn train(inputs: &Inputs, vocab_size: u32, train_mib: u64) -> Result<TextTokeniz
     let tokenizer = train_bpe(texts, vocab_size);
     progress.finish();
     tokenizer
-}
-
-fn print_tokenized(prefix: &Path, info: &TokenizedInfo, documents: &Documents, tokens: &[u64]) -> Result<()> {
-    let mut lines = Vec::new();
-    lines.push(format!(
-        "{}.bin and .idx: {} documents, {} tokens ({})",
-        prefix.display(),
-        info.documents,
-        info.tokens,
-        info.dtype
-    ));
-    lines.push(format!(
-        "from {} files, {} bytes of text: {:.3} bytes per token, ends of documents included; vocabulary {}",
-        documents.files(),
-        info.input_bytes,
-        info.bytes_per_token(),
-        info.vocab_size
-    ));
-    if info.without_tokens > 0 {
-        lines.push(format!("left out: {} documents whose text gives no token", info.without_tokens));
-    }
-    lines.extend(documents.left_out().lines().iter().map(|line| format!("left out: {line}")));
-    lines.extend(documents.mended().lines().iter().map(|line| format!("changed: {line}")));
-    if documents.sources().len() > 1 {
-        lines.extend(documents.sources().iter().zip(tokens).map(|(source, tokens)| {
-            let dropped =
-                if source.dropped > 0 { format!(", {} dropped", source.dropped) } else { String::new() };
-            format!(
-                "{}: {} documents, {tokens} tokens, {} bytes of text{dropped}",
-                source.path.display(),
-                source.documents,
-                source.bytes
-            )
-        }));
-    }
-    lines.extend(write_dropped(prefix, documents)?);
-    print(&lines.join("\n"))
-}
-
-/// Writes down, beside a shard, which lines gave no document, and says where; nothing where all did.
-fn write_dropped(prefix: &Path, documents: &Documents) -> Result<Option<String>> {
-    if documents.dropped().is_empty() {
-        return Ok(None);
-    }
-    let mut name = prefix.as_os_str().to_owned();
-    name.push(".dropped.jsonl");
-    let path = PathBuf::from(name);
-    let mut text = String::new();
-    for dropped in documents.dropped() {
-        let line = serde_json::to_string(dropped)
-            .map_err(|e| Error::failed(format!("cannot write {}: {e}", path.display())))?;
-        text += &line;
-        text.push('\n');
-    }
-    write_whole(&path, text.as_bytes())?;
-    let all: u64 = documents.sources().iter().map(|source| source.dropped).sum();
-    let kept = documents.dropped().len() as u64;
-    let first = if kept < all { format!("the first {kept} of ") } else { String::new() };
-    Ok(Some(format!("{}: file, line and reason of {first}{all} dropped lines", path.display())))
 }

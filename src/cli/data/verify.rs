@@ -2,7 +2,7 @@
 use crate::Result;
 use crate::cli::common::print_pretty;
 use crate::console::print;
-use crate::data::{Progress, TextTokenizer, Verification, verify};
+use crate::data::{PlaneSummary, Progress, TextTokenizer, Verification, verify};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -56,6 +56,7 @@ fn print_verification(found: &Verification) -> Result<()> {
             found.without_hashes
         ));
     }
+    lines.extend(found.weights.iter().map(PlaneSummary::line));
     if let Some(hash) = &found.content_hash {
         lines.push(format!("content hash (XXH3-128): {hash}"));
     }

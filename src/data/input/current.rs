@@ -2,12 +2,15 @@
 use std::path::PathBuf;
 
 use super::counts::{DROPPED_MAX, Dropped};
-use super::json::{self, TextField};
-use super::options::OnError;
+use super::options::{InputOptions, OnError};
 #[cfg(feature = "parquet")]
 use super::parquet;
+use super::record::{Record, Without, document_of};
+#[cfg(feature = "parquet")]
+use super::record::{weigh, without_weight};
 use super::records::{Next, Records};
 use super::tally::Tally;
+use crate::data::document::Document;
 use crate::{Error, Result};
 
 /// Why a value gives no document though it has a text.
@@ -36,21 +39,21 @@ pub(super) enum Source {
 }
 
 impl Current {
-    /// The text of the next value that has one.
-    pub(super) fn next_text(&mut self, field: &str, mended: &mut Tally) -> Result<Option<String>> {
+    /// The document of the next value that has one.
+    pub(super) fn next_document(
+        &mut self,
+        options: &InputOptions,
+        mended: &mut Tally,
+    ) -> Result<Option<Document>> {
         loop {
             let records = match &mut self.records {
                 Source::Json(records) => records,
                 #[cfg(feature = "parquet")]
-                Source::Parquet(texts) => match texts.next(&self.path)? {
-                    Some(parquet::Row::Text(text)) => return Ok(Some(text)),
+                Source::Parquet(_) => match self.next_row(options)? {
+                    Some(Ok(document)) => return Ok(Some(document)),
                     None => return Ok(None),
-                    Some(parquet::Row::Null) => {
-                        self.without(format!("it has no value, expected text in {field:?}"), field)?;
-                        continue;
-                    }
-                    Some(parquet::Row::NoText) => {
-                        self.without(format!("{field:?} is not UTF-8 text"), field)?;
+                    Some(Err(without)) => {
+                        self.without(without)?;
                         continue;
                     }
                 },
@@ -64,29 +67,56 @@ impl Current {
                 Next::Value => {}
             }
             let value = records.value.as_slice();
-            match json::text_of(value.strip_prefix(b"\xef\xbb\xbf").unwrap_or(value), field) {
-                Ok(TextField::Text(text, 0)) => return Ok(Some(text)),
-                Ok(TextField::Text(text, _)) => {
-                    mended.add("documents with lone surrogates, which became U+FFFD", self.place());
-                    return Ok(Some(text));
+            let value = value.strip_prefix(b"\xef\xbb\xbf").unwrap_or(value);
+            match document_of(value, options).map_err(|e| e.within(&self.place()))? {
+                Record::Document(document, lone) => {
+                    if lone > 0 {
+                        mended.add("documents with lone surrogates, which became U+FFFD", self.place());
+                    }
+                    return Ok(Some(document));
                 }
-                Ok(TextField::None) => {
-                    let found = without_text(&json::keys(value, 8), field);
-                    self.without(found, field)?;
-                }
-                Err(bad) => self.bad(format!("{}, byte {}", bad.what, bad.at))?,
+                Record::Without(without) => self.without(without)?,
+                Record::Bad(bad) => self.bad(format!("{}, byte {}", bad.what, bad.at))?,
             }
         }
     }
 
-    /// A value that has no text where it is looked for.
-    fn without(&mut self, found: String, field: &str) -> Result<()> {
-        let fault = format!("{}: {found}; name another with --field", self.place());
+    /// The next row of a table, or why it gives none.
+    #[cfg(feature = "parquet")]
+    fn next_row(&mut self, options: &InputOptions) -> Result<Option<Result<Document, Without>>> {
+        let Source::Parquet(texts) = &mut self.records else { return Ok(None) };
+        let field = &options.field;
+        let without = |fault: String| Without {
+            fault,
+            advice: "name another with --field",
+            reason: format!("values without a text in the field {field:?}"),
+        };
+        let Some((row, number)) = texts.next(&self.path)? else { return Ok(None) };
+        let mut document = match row {
+            parquet::Row::Text(text) => Document::from(text),
+            parquet::Row::Null => {
+                return Ok(Some(Err(without(format!("it has no value, expected text in {field:?}")))));
+            }
+            parquet::Row::NoText => return Ok(Some(Err(without(format!("{field:?} is not UTF-8 text"))))),
+        };
+        if let Some(weight) = &options.weight {
+            let Some(number) = number.filter(|number| number.is_finite()) else {
+                return Ok(Some(Err(without_weight(std::slice::from_ref(&weight.field), &weight.field))));
+            };
+            let factor = weight.kind.weight(number).map_err(|e| Error::refused(e).within(&self.place()))?;
+            weigh(&mut document, factor);
+        }
+        Ok(Some(Ok(document)))
+    }
+
+    /// A value that has no document where it is looked for.
+    fn without(&mut self, without: Without) -> Result<()> {
+        let fault = format!("{}: {}; {}", self.place(), without.fault, without.advice);
         if self.on_error == OnError::Stop {
             return Err(Error::refused(fault));
         }
         self.fault.get_or_insert(fault);
-        self.drop_value(&format!("values without a text in the field {field:?}"));
+        self.drop_value(&without.reason);
         Ok(())
     }
 
@@ -129,13 +159,4 @@ impl Current {
         let (what, number) = self.line();
         format!("{} {what} {number}", self.path.display())
     }
-}
-
-fn without_text(keys: &[String], field: &str) -> String {
-    let found = match keys {
-        [] => "it is no object with fields".to_string(),
-        keys if keys.iter().any(|key| key == field) => format!("the field {field:?} is not a string"),
-        keys => format!("it has the fields {keys:?}"),
-    };
-    format!("{found}, expected text in the field {field:?}")
 }

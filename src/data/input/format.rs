@@ -3,7 +3,7 @@ use std::path::Path;
 
 use strum::{Display, EnumString, VariantNames};
 
-use super::json::{self, TextField};
+use super::json;
 use crate::data::magic::{GZIP, Head, Kind, ZSTD};
 
 /// How documents lie in files.
@@ -113,8 +113,9 @@ pub(super) fn extension(path: &Path) -> Option<String> {
     path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase)
 }
 
-/// How the documents of a file lie that is named `name` and begins with `head`, which ends inside of it unless `whole`.
-pub(super) fn detect(name: &Path, head: &[u8], whole: bool, field: &str) -> Format {
+/// How the documents of a file lie that is named `name` and begins with `head`, which ends inside of it unless `whole`. A
+/// document is in a field, and begins with a byte: `looked_for`.
+pub(super) fn detect(name: &Path, head: &[u8], whole: bool, looked_for: (&str, u8)) -> Format {
     let named = match extension(name).as_deref() {
         Some("jsonl" | "ndjson" | "jsonlines" | "jl") => Some(Format::JsonLines),
         Some("json") => Some(Format::Json),
@@ -127,25 +128,25 @@ pub(super) fn detect(name: &Path, head: &[u8], whole: bool, field: &str) -> Form
         // An array, and an object that Python or jq has broken into lines.
         Some(_) if start.starts_with(b"[") || line.trim_ascii_end() == b"{" => Format::Json,
         // A line that is whole: the others of such a file are read even where one is not.
-        Some(Format::Json) if !(ends && json::text_of(line, field).is_ok()) => Format::Json,
+        Some(Format::Json) if !(ends && json::value_of(line, looked_for.0).is_ok()) => Format::Json,
         Some(_) => Format::JsonLines,
-        None if ends && is_record(line, field) => Format::JsonLines,
-        None if !ends && is_cut_record(line, field) => Format::JsonLines,
-        None if start.starts_with(b"[") && is_cut_record(start[1..].trim_ascii_start(), field) => {
+        None if ends && is_record(line, looked_for) => Format::JsonLines,
+        None if !ends && is_cut_record(line, looked_for) => Format::JsonLines,
+        None if start.starts_with(b"[") && is_cut_record(start[1..].trim_ascii_start(), looked_for) => {
             Format::Json
         }
         None => Format::Text,
     }
 }
 
-/// Of a file whose name says nothing: an object with a text where it is looked for.
-fn is_record(line: &[u8], field: &str) -> bool {
-    line.starts_with(b"{") && matches!(json::text_of(line, field), Ok(TextField::Text(..)))
+/// Of a file whose name says nothing: an object with a document where it is looked for.
+fn is_record(line: &[u8], (field, opening): (&str, u8)) -> bool {
+    line.starts_with(b"{") && matches!(json::value_of(line, field), Ok(Some(value)) if value[0] == opening)
 }
 
 /// The same of an object of which only the beginning is known.
-fn is_cut_record(start: &[u8], field: &str) -> bool {
-    start.starts_with(b"{") && json::begins_with_text(start, field)
+fn is_cut_record(start: &[u8], (field, opening): (&str, u8)) -> bool {
+    start.starts_with(b"{") && json::begins_with(start, field, opening)
 }
 
 #[cfg(test)]
@@ -183,12 +184,26 @@ mod tests {
             ("a.txt", "", Format::Text),
             ("a.txt", pretty, Format::Text),
         ] {
-            assert_eq!(detect(Path::new(name), head.as_bytes(), true, "text"), format, "{name} {head}");
+            assert_eq!(
+                detect(Path::new(name), head.as_bytes(), true, ("text", b'"')),
+                format,
+                "{name} {head}"
+            );
         }
         let cut = format!("{{\"id\": [1, {{}}], \"text\": \"{}", "long ".repeat(100));
-        assert_eq!(detect(Path::new("a"), cut.as_bytes(), false, "text"), Format::JsonLines);
-        assert_eq!(detect(Path::new("a"), cut.as_bytes(), true, "text"), Format::Text);
-        assert_eq!(detect(Path::new("a"), cut.as_bytes(), false, "body"), Format::Text);
+        assert_eq!(detect(Path::new("a"), cut.as_bytes(), false, ("text", b'"')), Format::JsonLines);
+        assert_eq!(detect(Path::new("a"), cut.as_bytes(), true, ("text", b'"')), Format::Text);
+        assert_eq!(detect(Path::new("a"), cut.as_bytes(), false, ("body", b'"')), Format::Text);
+        // Conversations.
+        let chat = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n";
+        for (whole, field, opening, format) in [
+            (true, "messages", b'[', Format::JsonLines),
+            (false, "messages", b'[', Format::JsonLines),
+            (true, "messages", b'"', Format::Text),
+            (true, "other", b'[', Format::Text),
+        ] {
+            assert_eq!(detect(Path::new("a"), chat.as_bytes(), whole, (field, opening)), format, "{field}");
+        }
     }
 
     #[test]

@@ -40,6 +40,23 @@ pub(super) fn text_of(bytes: &[u8], field: &str) -> Result<TextField, Bad> {
     found.map_or(Ok(TextField::None), |string| scan.text(&string))
 }
 
+/// The value in the field `field` of an object that fills `bytes`, as it lies there; of a repeated key the last one.
+pub(super) fn value_of<'a>(bytes: &'a [u8], field: &str) -> Result<Option<&'a [u8]>, Bad> {
+    let mut scan = Scan { bytes, at: 0 };
+    scan.space();
+    let found = if scan.peek() == Some(b'{') { scan.value(field)? } else { scan.skip().map(|()| None)? };
+    scan.space();
+    if scan.at < bytes.len() {
+        return Err(scan.bad("something follows the value"));
+    }
+    Ok(found.and_then(|(start, end)| bytes.get(start..end)))
+}
+
+/// The number that fills `bytes`; none where they are anything else, such as `NaN`.
+pub(super) fn number(bytes: &[u8]) -> Option<f64> {
+    str::from_utf8(bytes).ok().filter(|_| is_number(bytes)).and_then(|text| text.parse().ok())
+}
+
 /// The first keys of an object; none of anything else.
 pub(super) fn keys(bytes: &[u8], most: usize) -> Vec<String> {
     let mut scan = Scan { bytes, at: 0 };
@@ -55,11 +72,11 @@ pub(super) fn keys(bytes: &[u8], most: usize) -> Vec<String> {
     keys
 }
 
-/// Whether what begins here may go on as an object with a string in `field`: that string has begun.
-pub(super) fn begins_with_text(bytes: &[u8], field: &str) -> bool {
+/// Whether what begins here may go on as an object with a value in `field` that begins with `opening`: it has begun.
+pub(super) fn begins_with(bytes: &[u8], field: &str, opening: u8) -> bool {
     let mut begun = false;
     // It ends somewhere: what matters is how far it came.
-    let _ = Scan { bytes, at: 0 }.begins(field, &mut begun);
+    let _ = Scan { bytes, at: 0 }.begins(field, opening, &mut begun);
     begun
 }
 
@@ -141,13 +158,36 @@ impl Scan<'_> {
         Ok(found)
     }
 
-    /// Follows an object for as long as it lasts; `begun` becomes true where the string in the field begins.
-    fn begins(&mut self, field: &str, begun: &mut bool) -> Result<(), Bad> {
+    /// From where to where the last value in the field reaches.
+    fn value(&mut self, field: &str) -> Result<Option<(usize, usize)>, Bad> {
+        let mut found = None;
         self.members(|scan, key| {
             scan.space();
-            *begun |= scan.is(key, field) && scan.peek() == Some(b'"');
+            let start = scan.at;
             match scan.below(key, field) {
-                Some(inner) if scan.peek() == Some(b'{') => scan.begins(inner, begun),
+                _ if scan.is(key, field) => {
+                    scan.skip()?;
+                    found = Some((start, scan.at));
+                }
+                Some(inner) if scan.peek() == Some(b'{') => found = scan.value(inner)?,
+                Some(_) => {
+                    found = None;
+                    scan.skip()?;
+                }
+                None => scan.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Follows an object for as long as it lasts; `begun` becomes true where the value in the field begins with `opening`.
+    fn begins(&mut self, field: &str, opening: u8, begun: &mut bool) -> Result<(), Bad> {
+        self.members(|scan, key| {
+            scan.space();
+            *begun |= scan.is(key, field) && scan.peek() == Some(opening);
+            match scan.below(key, field) {
+                Some(inner) if scan.peek() == Some(b'{') => scan.begins(inner, opening, begun),
                 _ => scan.skip(),
             }
         })

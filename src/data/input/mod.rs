@@ -9,6 +9,9 @@ mod options;
 mod own;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "parquet")]
+mod parquet_numbers;
+mod record;
 mod records;
 mod tally;
 
@@ -19,9 +22,10 @@ use std::vec::IntoIter;
 
 pub use counts::{Dropped, SourceCounts, TokenCounts};
 pub use format::Format;
-pub use options::{InputOptions, OnError};
+pub use options::{InputOptions, OnError, WeightField};
 pub use tally::Tally;
 
+use crate::data::document::Document;
 use crate::{Error, Result};
 use counts::DROPPED_MAX;
 use current::{Current, EMPTY, Source};
@@ -158,34 +162,52 @@ impl Documents {
         self.consumed.clone()
     }
 
-    fn next_document(&mut self) -> Result<Option<String>> {
+    /// The documents with their weights, where the options ask for those.
+    pub fn weighed(&mut self) -> impl Iterator<Item = Result<Document>> + Send + '_ {
+        std::iter::from_fn(|| self.next_weighed())
+    }
+
+    fn next_weighed(&mut self) -> Option<Result<Document>> {
+        let document = self.next_document();
+        let ends = matches!(document, Ok(None)) && !std::mem::replace(&mut self.ended, true);
+        if ends && self.given() == 0 {
+            return Some(Err(Error::refused(format!(
+                "the input holds no text{}; check the paths, --format, --extension and {}",
+                with_reasons(&self.left_out),
+                if self.options.chat.is_some() { "--chat" } else { "--field" }
+            ))));
+        }
+        document.transpose()
+    }
+
+    fn next_document(&mut self) -> Result<Option<Document>> {
         loop {
             while let Some(current) = &mut self.current {
-                match current.next_text(&self.options.field, &mut self.mended)? {
-                    Some(text) if text.is_empty() => current.drop_value(EMPTY),
-                    Some(text) => {
+                match current.next_document(&self.options, &mut self.mended)? {
+                    Some(document) if document.text.is_empty() => current.drop_value(EMPTY),
+                    Some(document) => {
                         current.given += 1;
                         let (source, first) = (current.source, current.given == 1);
-                        return Ok(Some(self.give(text, source, first)));
+                        return Ok(Some(self.give(document, source, first)));
                     }
                     None => self.end_of_file()?,
                 }
             }
             let Some(file) = self.files.next() else { return Ok(None) };
             if let Some(text) = self.open(&file)? {
-                return Ok(Some(self.give(text, file.source, true)));
+                return Ok(Some(self.give(text.into(), file.source, true)));
             }
         }
     }
 
     /// Counts a document; whether it is the first of its file.
-    fn give(&mut self, text: String, source: usize, first: bool) -> String {
+    fn give(&mut self, document: Document, source: usize, first: bool) -> Document {
         let counts = &mut self.sources[source];
         counts.files += u64::from(first);
         counts.documents += 1;
-        counts.bytes += text.len() as u64;
+        counts.bytes += document.text.len() as u64;
         self.given_by[source].fetch_add(1, Ordering::Relaxed);
-        text
+        document
     }
 
     /// The document that a text file is; a file of JSON becomes the current one.
@@ -195,7 +217,7 @@ impl Documents {
             Ok(opened) => opened,
             #[cfg(feature = "parquet")]
             Err(unfit) if unfit.parquet && matches!(file.place, open::Place::File(_)) => {
-                let texts = parquet::ParquetTexts::open(&path, &self.options.field, &self.consumed)?;
+                let texts = parquet::ParquetTexts::open(&path, &self.options, &self.consumed)?;
                 self.current = Some(self.current(Source::Parquet(Box::new(texts)), file, true));
                 return Ok(None);
             }
@@ -203,7 +225,7 @@ impl Documents {
         };
         let Opened { name, whole, .. } = &opened;
         let format = match self.options.format {
-            Format::Auto => format::detect(name, opened.head(), *whole, &self.options.field),
+            Format::Auto => format::detect(name, opened.head(), *whole, self.options.looked_for()),
             said => said,
         };
         let strict = file.named || format::extension(name).is_none_or(|e| e != "json");
@@ -211,6 +233,9 @@ impl Documents {
             Format::JsonLines => Source::Json(Records::lines(opened.reader)),
             Format::Json => Source::Json(Records::values(opened.reader)),
             Format::Text | Format::Auto => {
+                if let Some(wanted) = self.options.needs_fields() {
+                    return self.leave_out(file, without_fields(&path, wanted)).map(|()| None);
+                }
                 return match text_of(opened, &path)? {
                     Ok(text) if text.is_empty() => {
                         self.left_out.add("empty files", path.display());
@@ -253,7 +278,7 @@ impl Documents {
         match current.fault {
             Some(fault) if current.given == 0 && current.strict => return Err(Error::refused(fault)),
             Some(_) if current.given == 0 => {
-                let what = format!("JSON files without texts in the field {:?}", self.options.field);
+                let what = format!("JSON files without texts in the field {:?}", self.options.looked_for().0);
                 self.left_out.add(&what, current.path.display());
             }
             _ => {
@@ -271,15 +296,19 @@ impl Iterator for Documents {
     type Item = Result<String>;
 
     fn next(&mut self) -> Option<Result<String>> {
-        let document = self.next_document();
-        let ends = matches!(document, Ok(None)) && !std::mem::replace(&mut self.ended, true);
-        if ends && self.given() == 0 {
-            return Some(Err(Error::refused(format!(
-                "the input holds no text{}; check the paths, --format, --extension and --field",
-                with_reasons(&self.left_out)
-            ))));
-        }
-        document.transpose()
+        self.next_weighed().map(|document| document.map(|document| document.text))
+    }
+}
+
+fn without_fields(path: &Path, wanted: &str) -> Unfit {
+    Unfit {
+        what: "text files, which have no fields".into(),
+        message: format!(
+            "{} is read as text, which has no fields, and {wanted} names one; leave it out, or say with --format jsonl or \
+             json that it is JSON",
+            path.display()
+        ),
+        parquet: false,
     }
 }
 

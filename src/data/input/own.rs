@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::super::llmc;
 use super::super::megatron::{MAGIC, with_suffix};
+use super::super::plane::is_plane;
 
 /// Files of a shard that is being written, or was when a process was killed: `<prefix>.bin.part`, `<prefix>.bin.tmp-12-0`.
-const UNFINISHED: [&str; 6] =
-    [".bin.part", ".bin.tmp", ".idx.tmp", ".hashes.tmp", ".json.tmp", "tokenizer.json.tmp"];
+const UNFINISHED: [&str; 7] =
+    [".bin.part", ".bin.tmp", ".idx.tmp", ".hashes.tmp", ".weights.tmp", ".json.tmp", "tokenizer.json.tmp"];
 
 /// What the file is, when `data tokenize` wrote it or it says how a text becomes tokens.
 pub(super) fn of_ours(path: &Path) -> Option<&'static str> {
@@ -21,6 +22,7 @@ pub(super) fn of_ours(path: &Path) -> Option<&'static str> {
         Some("idx") if is_shard() => Some("token shards"),
         Some("bin") if is_shard() || is_llmc(path) => Some("token shards"),
         Some("hashes") if is_shard() => Some("token shards"),
+        Some("weights") if is_plane(&head(path)) => Some("token shards"),
         Some("jsonl") if is_dropped_of_shard(path) => Some("notes of token shards"),
         Some("json") if is_note(path) => Some("notes of token shards"),
         Some("json") if name == "tokenizer.json" && has(&head(path), "\"added_tokens\"") => {

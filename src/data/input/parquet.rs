@@ -10,6 +10,8 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use super::options::InputOptions;
+use super::parquet_numbers::Numbers;
 use crate::error::one_line;
 use crate::{Error, Result};
 
@@ -28,6 +30,9 @@ pub(super) struct ParquetTexts {
     current: Option<ColumnReaderImpl<ByteArrayType>>,
     /// Of the rows that were decoded, those that come next last.
     rows: Vec<Option<ByteArray>>,
+    /// The column of their weights, and what was decoded of it.
+    numbers: Option<Numbers>,
+    weights: Vec<Option<f64>>,
     /// Of the row that was given last, from 1.
     pub(super) row: u64,
     consumed: Arc<AtomicU64>,
@@ -43,14 +48,22 @@ pub(super) enum Row {
 }
 
 impl ParquetTexts {
-    /// Opens `path`, of which `field` is a column of strings; a field of a struct is `struct.field`. `consumed` follows the
-    /// bytes of row groups that were begun.
-    pub(super) fn open(path: &Path, field: &str, consumed: &Arc<AtomicU64>) -> Result<Self> {
+    /// Opens `path`, of which `field` is a column of strings, and the weight's, if there is one, a column of numbers; a
+    /// field of a struct is `struct.field`. `consumed` follows the bytes of row groups that were begun.
+    pub(super) fn open(path: &Path, options: &InputOptions, consumed: &Arc<AtomicU64>) -> Result<Self> {
+        let field = options.field.as_str();
         let source = File::open(path).map_err(Error::input("open", path))?;
         let file = SerializedFileReader::new(source).map_err(|e| bad(path, &e))?;
         let columns = file.metadata().file_metadata().schema_descr().columns();
         let names: Vec<String> = columns.iter().map(|column| column.path().string()).collect();
         let refused = |why: String| Error::refused(format!("{}: {why}", path.display()));
+        if options.chat.is_some() {
+            return Err(refused(
+                "conversations are read from JSON; write it as JSON lines first: \
+                 datasets.Dataset.from_parquet(FILE).to_json(NAME.jsonl)"
+                    .into(),
+            ));
+        }
         let column = names.iter().position(|name| name == field).ok_or_else(|| {
             let some = names.iter().take(8).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
             refused(format!(
@@ -63,6 +76,8 @@ impl ParquetTexts {
             )));
         }
         let defined = columns[column].max_def_level();
+        let numbers = options.weight.as_ref().map(|weight| Numbers::find(columns, &weight.field));
+        let numbers = numbers.transpose().map_err(refused)?;
         Ok(Self {
             file,
             column,
@@ -70,13 +85,15 @@ impl ParquetTexts {
             group: 0,
             current: None,
             rows: Vec::new(),
+            numbers,
+            weights: Vec::new(),
             row: 0,
             consumed: consumed.clone(),
         })
     }
 
-    /// The next row; `None` at the end.
-    pub(super) fn next(&mut self, path: &Path) -> Result<Option<Row>> {
+    /// The next row and its weight; `None` at the end.
+    pub(super) fn next(&mut self, path: &Path) -> Result<Option<(Row, Option<f64>)>> {
         while self.rows.is_empty() {
             if !self.decode().map_err(|e| bad(path, &e))? {
                 return Ok(None);
@@ -84,13 +101,15 @@ impl ParquetTexts {
         }
         let Some(row) = self.rows.pop() else { return Ok(None) };
         self.row += 1;
-        Ok(Some(match row {
+        let weight = self.weights.pop().flatten();
+        let row = match row {
             None => Row::Null,
             Some(bytes) => match str::from_utf8(bytes.data()) {
                 Ok(text) => Row::Text(text.into()),
                 Err(_) => Row::NoText,
             },
-        }))
+        };
+        Ok(Some((row, weight)))
     }
 
     /// Decodes more rows, or begins the next row group; whether there was either.
@@ -103,6 +122,9 @@ impl ParquetTexts {
             self.group += 1;
             let bytes = group.metadata().column(self.column).compressed_size();
             self.consumed.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+            if let Some(numbers) = &mut self.numbers {
+                numbers.begin(group.as_ref())?;
+            }
             self.current = match group.get_column_reader(self.column)? {
                 ColumnReader::ByteArrayColumnReader(reader) => Some(reader),
                 _ => {
@@ -126,6 +148,10 @@ impl ParquetTexts {
             self.rows = levels.iter().map(row).collect();
         }
         self.rows.reverse();
+        if let Some(numbers) = &mut self.numbers {
+            self.weights = numbers.read(self.rows.len())?;
+            self.weights.reverse();
+        }
         Ok(true)
     }
 }
