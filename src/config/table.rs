@@ -4,7 +4,7 @@
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
 use super::sections::{DataStart, DocumentMode, OptimizerStart, Overlap, PositionMode};
-use super::{Cadence, Offset, WhenEmpty};
+use super::{Cadence, Offset, Role, WhenEmpty};
 use crate::data::Arrangement;
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
@@ -250,6 +250,9 @@ pub(crate) const KEYS: &[Key] = &[
         "name of the set in the log and in tables"),
     key("data.validation[].paths", Texts, REQUIRED, Free,
         "its shards, as in `data.train`"),
+    key("data.validation[].role", Choice(Role::VARIANTS), NONE, Free,
+        "what its loss is compared for with that before the first step: `\"retain\"`, forgetting; `\"learn\"`, what was \
+         learned (below)"),
 
     key("batch.sequences", Whole(SIZE), "8", Fixed,
         "sequences of an optimizer step; where it grows, in the end"),

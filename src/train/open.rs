@@ -3,6 +3,7 @@
 use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
+use super::evaluations::tell_unknown;
 use super::left::TimeLeft;
 use super::limits;
 use super::lineage::{self, settle_seeds, usage_before, usage_before_run, usage_of};
@@ -245,8 +246,10 @@ impl Session {
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
         progress.data_use.get_or_insert_default().extend(usage_of(&config, &sources, &evaluations));
-        progress.owes_evaluation =
-            state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
+        // What lies ahead is compared with what it is owed; of a run without steps ahead the log is enough.
+        let is_logged = || state.step == quantities.steps && has_evaluations(&log, state.step, &sets);
+        progress.owes_evaluation = state.step == 0 || (progress.owes_evaluation && !is_logged());
+        tell_unknown(&evaluations, &progress.gaps, state.step);
         progress.tell_products(state.step, ops.multiplies_by());
         let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?;
         Ok(Self {

@@ -48,13 +48,6 @@ struct InFlight {
     cursor: Cursor,
 }
 
-#[derive(Serialize)]
-struct EvalLine<'a> {
-    step: u64,
-    #[serde(flatten)]
-    result: &'a EvalResult,
-}
-
 impl Session {
     /// Trains to the end. Where a stop is requested meanwhile, the last step that was finished is saved and
     /// [`Error::Stopped`] returned.
@@ -255,26 +248,6 @@ impl Session {
         choices::keep(&choices, &self.config.run_dir)?;
         self.choices = choices;
         Ok(())
-    }
-
-    fn evaluate(&mut self, display: &Display) -> Result<Vec<EvalResult>> {
-        let started = Instant::now();
-        self.progress.owes_evaluation = true;
-        let mut results = Vec::new();
-        self.log_sources()?;
-        for evaluation in &self.evaluations {
-            let result = evaluation.run(&self.model, &mut *self.ops, &self.workspace)?;
-            self.metrics.log(&EvalLine { step: self.state.step, result: &result })?;
-            let bytes = result.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
-            display.line(&format!(
-                "step {}  {}: loss {:.4}  perplexity {:.2}{bytes}",
-                self.state.step, result.eval, result.loss, result.perplexity
-            ));
-            results.push(result);
-        }
-        self.progress.owes_evaluation = false;
-        self.clock.left.evaluation = started.elapsed();
-        Ok(results)
     }
 
     /// Saves the present step; no step is in flight.

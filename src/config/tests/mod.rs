@@ -54,6 +54,7 @@ skip = ["samples 5..9 of train", "document pile.bin:7"]
 [[data.validation]]
 name = "upstream"
 paths = ["data/c"]
+role = "retain"
 [batch]
 sequences = 12
 micro = 4
