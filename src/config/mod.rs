@@ -25,7 +25,7 @@ mod tests;
 mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
-pub use evaluation::{Eval, Role, ValidationSet};
+pub use evaluation::{Dense, Eval, EvalSteps, Role, ValidationSet};
 pub use keys::set_for_flag;
 pub(crate) use layers::parse_toml;
 pub use limits::{Offset, WhenEmpty};

@@ -12,7 +12,7 @@ use crate::ops::Gelu;
 use crate::schedule::catalogue::{SCHEDULE, SHAPE, WARMUP_SHAPE};
 use crate::schedule::kind::{Kind, Kind::*, parsed, unfit};
 use crate::schedule::range::{
-    ABOVE_0, AT_LEAST_0, BELOW_1, FROM_0, FROM_2, INSIDE_1, SHARE, SIZE, U32, UP_TO_1,
+    ABOVE_0, AT_LEAST_0, BELOW_1, FROM_0, FROM_1, FROM_2, INSIDE_1, SHARE, SIZE, U32, UP_TO_1,
 };
 use crate::schedule::{Counter, LrScaling, Tail, WarmupConvention};
 use strum::VariantNames;
@@ -366,6 +366,10 @@ pub(crate) const KEYS: &[Key] = &[
         "steps between evaluations; 0: only before the first and after the last"),
     key("eval.sequences", Whole(FROM_0), "64", Free,
         "sequences of each set, evenly spread; 0: all"),
+    key("eval.dense.until", SomeLength, NONE, Free,
+        "evaluations at the beginning besides, as in `dense = {until = \"1%\"}`: up to this length of the run"),
+    key("eval.dense.every", Whole(FROM_1), "1", Free,
+        "steps between those"),
     key("checkpoint.every", CADENCE, "500", Free,
         "steps between checkpoints, or time (`\"30m\"`, `\"1h30m\"`: s, m, h, d), which changes no result; the last \
          step is saved anyway"),

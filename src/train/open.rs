@@ -223,6 +223,8 @@ impl Session {
             extra_files,
             ..
         } = parts;
+        let milestones = config.milestones(sources.seq_len(), &schedule);
+        let evaluated = config.eval_steps(sources.seq_len())?;
         let mut progress = Progress::read(&state)?;
         settle_weights(&weights, state.step, &mut progress.loss_weights)?;
         check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
@@ -242,7 +244,6 @@ impl Session {
         if configure {
             write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
-        let milestones = config.milestones(sources.seq_len(), &schedule);
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
         progress.data_use.get_or_insert_default().extend(usage_of(&config, &sources, &evaluations));
@@ -263,6 +264,7 @@ impl Session {
             evaluations,
             params,
             plan: Plan {
+                evaluated,
                 milestones,
                 schedule,
                 // The sizes of steps may not change in a run: no less were taken than they say.

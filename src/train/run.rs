@@ -75,8 +75,7 @@ impl Session {
             let end = issued.map(|issued| in_flight.push_back(issued)).err();
             let step = self.state.step + in_flight.len() as u64;
             let last = step == self.plan.quantities.steps;
-            let evaluates =
-                last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every));
+            let evaluates = self.plan.evaluated.has(step);
             let saves = last || self.save_is_due(step);
             let alone = evaluates || saves || end.is_some() || self.plan.schedule.looks_back();
             let most = if alone { 0 } else { self.ops.steps_in_flight() };
@@ -145,7 +144,8 @@ impl Session {
         // Most of them are among the others.
         let saves = saves.max(self.plan.milestones.count(steps) - self.plan.milestones.count(step));
         let tokens = samples.saturating_mul(self.mixture.sources().seq_len() as u64);
-        Ahead { tokens, evaluations: times(self.config.eval.every), saves, save_every }
+        let evaluations = self.plan.evaluated.count(steps) - self.plan.evaluated.count(step);
+        Ahead { tokens, evaluations, saves, save_every }
     }
 
     /// Issues the step that comes `ahead` steps after the last one that was finished.
