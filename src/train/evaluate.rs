@@ -1,6 +1,6 @@
 //! Loss on named validation sets.
+use super::breakdown::ByEnd;
 use super::forgetting::Since;
-use super::step::ByEnd;
 use crate::config::Role;
 use crate::data::{Batch, Boundaries, Corpus, LossWeights, Order, Side, Split, TextTokenizer, TokenBytes};
 use crate::model::{Model, Pass, Workspace};

@@ -1,6 +1,7 @@
 //! Training: one step, the loop around it, evaluation and metrics.
 mod account;
 mod branch;
+mod breakdown;
 mod choices;
 mod claim;
 mod deal;
@@ -32,6 +33,7 @@ mod step;
 mod takeover;
 
 pub(crate) use branch::{branch_config, open_branch_point};
+pub use breakdown::{ByEnd, SourceLoss};
 pub use claim::lock_run;
 pub(crate) use deal::{SourceUse, source_uses};
 pub use evaluate::EvalResult;
@@ -48,4 +50,4 @@ pub use session::Session;
 pub(crate) use skip::check as check_documents;
 pub(crate) use source::OpenModel;
 pub(crate) use sources::{boundaries, validation_sets};
-pub use step::{ByEnd, Issued, Micro, StepResult, finish_step, issue_step, train_step};
+pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};

@@ -84,10 +84,10 @@ impl Session {
                 loss = Some(result.loss);
                 skips = if result.applied { 0 } else { skips + 1 };
                 if !result.applied {
-                    self.say_skipped(result, display);
+                    self.say_skipped(&result, display);
                 }
                 if skips == SKIPS_MAX {
-                    return Err(self.not_finite(result));
+                    return Err(self.not_finite(&result));
                 }
             }
             if let Some(end) = end {
@@ -165,6 +165,7 @@ impl Session {
             weights: &batch.weights,
             documents: self.mixture.documents().of(&batch.documents),
             end_of_text: self.mixture.documents().end_of_text(),
+            sources: if self.mixture.sources().are_mixed() { self.mixture.rows() } else { &[] },
             ..Micro::new(&batch.tokens, &batch.targets, time, self.config.batch.micro)
         };
         let Settings { lr, decay_scale, betas, .. } = settings;
@@ -198,11 +199,13 @@ impl Session {
         self.progress.lr = Some(settings.lr);
         let time = self.mixture.sources().seq_len();
         let tokens_per_s = tokens as f64 / took.as_secs_f64();
+        let name = |source: usize| self.mixture.sources().list()[source].name.clone();
         let metrics = StepMetrics {
             step: self.state.step,
             tokens: self.state.tokens,
             loss: result.loss,
             by_end: result.by_end,
+            loss_by_source: result.by_source.iter().map(|of| (name(of.source), of.loss)).collect(),
             grad_norm: result.norm,
             grad_norm_l1: result.norm_l1,
             lr: settings.lr,
@@ -278,7 +281,7 @@ impl Session {
 
     /// That an update was skipped, and how to see what its step read. A loss that is not finite is of some rows; a
     /// gradient is of all of them.
-    fn say_skipped(&self, result: StepResult, display: &Display) {
+    fn say_skipped(&self, result: &StepResult, display: &Display) {
         let (step, run) = (self.state.step, shell_word(&self.config.run_dir));
         let (what, row) = match result.bad_row {
             Some(row) => (format!("the loss of row {row}"), format!(" --row {row}")),
@@ -290,7 +293,7 @@ impl Session {
         ));
     }
 
-    fn not_finite(&self, result: StepResult) -> Error {
+    fn not_finite(&self, result: &StepResult) -> Error {
         let (step, run) = (self.state.step, shell_word(&self.config.run_dir));
         Error::failed(format!(
             "loss {} and gradient norm {} at step {step}: {SKIPS_MAX} updates in a row were skipped; nothing after the \
