@@ -1,45 +1,29 @@
-//! `rewarm eval`: loss, perplexity and bits per byte on the validation sets of a run, or on named ones.
+//! `rewarm eval`: loss, perplexity and bits per byte on the validation sets of a run, or on named ones; of several models
+//! side by side.
+mod compare;
+mod score;
+mod table;
+
 use super::common::{print_json, with_threads};
-use super::tokenizer::of_model;
-use crate::backend;
-use crate::config::Config;
 use crate::console::print;
-use crate::data::{self, Boundaries, Corpus, Side, Split, TextTokenizer};
-use crate::device::{self, DeviceName};
-use crate::model::{Model, Purpose, Workspace};
-use crate::ops::{Backend, Shape};
-use crate::train::{CONFIG, EvalResult, Evaluation, OpenModel, boundaries, inherit_seeds, validation_sets};
+use crate::train::{EvalResult, OpenModel};
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use compare::{compare, compare_steps};
+use score::{Conditions, config_at, load, named_sets, score};
+use std::path::PathBuf;
 
 /// Arguments of `rewarm eval`.
 #[derive(Debug, clap::Args)]
 pub struct EvalArgs {
-    /// Hugging Face directory, run directory (its newest step) or step directory
-    model: PathBuf,
-    /// A validation set: NAME=PATH[,PATH...], or just PATH [default: those of the run, held-out documents first]
-    #[arg(long, value_name = "NAME=PATHS")]
-    data: Vec<String>,
-    /// A run directory or a configuration (TOML) whose validation sets and sequence length are taken [default: the run that
-    /// the model is a checkpoint of]
-    #[arg(long, value_name = "RUN")]
-    config: Option<PathBuf>,
-    /// Tokens of a sequence [default: the run's, else all that the model was made for]
-    #[arg(long, value_name = "T")]
-    seq_len: Option<usize>,
-    /// Sequences of each set, evenly spread; 0: all [default: the run's eval.sequences for its own sets, all of --data]
-    #[arg(long, value_name = "N")]
-    sequences: Option<usize>,
-    /// Sequences computed at once
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..65536))]
-    batch: u32,
-    /// The model's tokenizer.json, with which the sets must have been made [default: the one beside the model]
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
-    /// Where to compute: cpu, cuda:N, emulated, auto
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu)]
-    device: DeviceName,
+    /// Hugging Face directory, run directory (its newest step) or step directory; of several, a table in which each is
+    /// compared with the first
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
+    /// The same table of all steps of one run, from the oldest on
+    #[arg(long)]
+    every_checkpoint: bool,
+    #[command(flatten)]
+    conditions: Conditions,
     /// Threads; 0: all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -54,41 +38,24 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 }
 
 fn evaluate(args: &EvalArgs) -> Result<()> {
-    let named = named_sets(&args.data)?;
-    let config = args.config.as_deref().map(config_at).transpose()?;
-    let Loaded { model, workspace, mut ops, config, tokenizer } =
-        OpenModel::read(&args.model, |source| load(args, source, config.as_ref()))?;
-    let time = workspace.shape.time;
-    let known = tokenizer.as_ref().ok().and_then(Option::as_ref);
-    let documents = match &config {
-        Some(config) => boundaries(config, known),
-        None => Boundaries::new(false, false, known.and_then(|tokenizer| tokenizer.eod(None).ok())),
-    };
-    let weighted = config.as_ref().is_some_and(|config| config.data.loss_weights);
-    let sets = match config {
-        _ if !named.is_empty() => named
-            .iter()
-            .map(|(name, paths)| open_set(name, paths, time, args.sequences.unwrap_or(0), known))
-            .collect::<Result<Vec<_>>>()?,
-        Some(mut config) => {
-            config.eval.sequences = args.sequences.unwrap_or(config.eval.sequences);
-            validation_sets(&config, time, known)?
+    let on = &args.conditions;
+    let sets = named_sets(&on.data)?;
+    let config = on.config.as_deref().map(config_at).transpose()?;
+    match &args.models[..] {
+        [run] if args.every_checkpoint => compare_steps((on, &sets[..], config), run, args.json),
+        [model] => {
+            let loaded = OpenModel::read(model, |source| load(on, source, config.as_ref()))?;
+            score((on, &sets[..]), model, loaded, &mut |result| {
+                if args.json { print_json(&result) } else { print(&shown(&result)) }
+            })
         }
-        None => {
-            return Err(Error::refused(format!(
-                "{} is no checkpoint of a run, which would have validation sets; name one with --data NAME=PATH, or a run \
-                 or configuration with --config",
-                args.model.display()
-            )));
-        }
-    };
-    check_tokenizers(tokenizer, &sets)?;
-    for set in sets {
-        let result =
-            set.with_documents(documents)?.with_weights(weighted)?.run(&model, &mut *ops, &workspace)?;
-        if args.json { print_json(&result)? } else { print(&shown(&result))? }
+        models if args.every_checkpoint => Err(Error::refused(format!(
+            "--every-checkpoint is of one run, and {} models are named; name one run directory, or the steps themselves \
+             without the flag",
+            models.len()
+        ))),
+        models => compare((on, &sets[..], config), models, args.json),
     }
-    Ok(())
 }
 
 fn shown(r: &EvalResult) -> String {
@@ -101,98 +68,4 @@ fn shown(r: &EvalResult) -> String {
         "{}: loss {:.4}{error}  perplexity {:.2}{bytes}{ends}  ({} tokens)",
         r.eval, r.loss, r.perplexity, r.tokens
     )
-}
-
-/// A model with its weights, and the configuration that says what it is evaluated on.
-struct Loaded {
-    model: Model,
-    workspace: Workspace,
-    ops: Box<dyn Backend>,
-    config: Option<Config>,
-    /// Whatever is wrong with it matters only where data say what they were made with.
-    tokenizer: Result<Option<TextTokenizer>>,
-}
-
-fn load(args: &EvalArgs, source: &OpenModel, config: Option<&Config>) -> Result<Loaded> {
-    let config = match config {
-        Some(config) => Some(config.clone()),
-        None => source.run_config()?,
-    };
-    let device = device::resolve(args.device);
-    let precision = backend::default_precision(device);
-    let model = Model::new(source.config().clone()).with_precision(precision);
-    let longest = model.config.max_position_embeddings;
-    let time = match (args.seq_len, &config) {
-        (Some(time), _) => time,
-        (None, Some(config)) => config.seq_len(&model.config)?,
-        (None, None) => longest,
-    };
-    if time == 0 || time > longest {
-        return Err(Error::refused(format!(
-            "--seq-len {time}: the model takes sequences of 1 to {longest} tokens"
-        )));
-    }
-    let shape = Shape { batch: args.batch as usize, time };
-    let workspace = Workspace::new(&model.config, shape, 1024, Purpose::Evaluate);
-    let mut ops = backend::open(device, &model.config, &model.table, &workspace)?;
-    source.load(&model.table, &mut *ops, false)?;
-    let tokenizer = match of_model(source, args.tokenizer.as_deref()) {
-        Err(e) if args.tokenizer.is_some() => return Err(e),
-        tokenizer => tokenizer,
-    };
-    Ok(Loaded { model, workspace, ops, config, tokenizer })
-}
-
-/// Refuses sets that were made with another tokenizer than the model's.
-fn check_tokenizers(tokenizer: Result<Option<TextTokenizer>>, sets: &[Evaluation]) -> Result<()> {
-    let corpora = || sets.iter().map(Evaluation::corpus);
-    let tokenizer = match tokenizer {
-        Err(_) if !data::any_noted(corpora())? => return Ok(()),
-        tokenizer => tokenizer?,
-    };
-    let advice = match &tokenizer {
-        Some(t) => format!("tokenize the texts again with --tokenizer {}", t.name()),
-        None => "name the model's with --tokenizer FILE".into(),
-    };
-    data::check_tokenizer(corpora(), tokenizer.as_ref(), &advice)
-}
-
-/// Of a run directory, or in a file, where it is that of a run to be started.
-fn config_at(path: &Path) -> Result<Config> {
-    if path.is_dir() {
-        return Config::load(Some(&path.join(CONFIG)), &[]);
-    }
-    let mut config = Config::load(Some(path), &[])?;
-    if config.data.validation_fraction > 0.0 && config.data.split_seed.is_none() {
-        inherit_seeds(&mut config)?;
-    }
-    Ok(config)
-}
-
-/// Names and paths of sets; a `=` inside of a path needs a name before it. Refused where two have one name.
-fn named_sets(specs: &[String]) -> Result<Vec<(&str, Vec<&str>)>> {
-    let mut sets: Vec<(&str, Vec<&str>)> = Vec::new();
-    for spec in specs {
-        let (name, paths) = spec.split_once('=').unwrap_or((spec, spec));
-        if let Some((_, other)) = sets.iter().find(|set| set.0 == name) {
-            return Err(Error::refused(format!(
-                "two sets are called {name:?}: {} and {paths}; give each --data a name of its own, as in \
-                 --data {name}-2={paths}",
-                other.join(",")
-            )));
-        }
-        sets.push((name, paths.split(',').collect()));
-    }
-    Ok(sets)
-}
-
-fn open_set(
-    name: &str,
-    paths: &[&str],
-    time: usize,
-    sequences: usize,
-    tokenizer: Option<&TextTokenizer>,
-) -> Result<Evaluation> {
-    let corpus = Arc::new(Corpus::open(paths)?);
-    Evaluation::new(name, corpus, Side::All, Split::NONE, time, sequences, tokenizer)
 }

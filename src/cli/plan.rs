@@ -10,6 +10,7 @@ use crate::console::note;
 use crate::device::{self, DeviceName};
 use crate::model::{Model, ModelConfig, Precision, Recompute};
 use crate::ops::Shape;
+use crate::perf::evaluations::EvalPlan;
 use crate::perf::plan::{CheckpointPlan, Choice, Request, Target, does_not_fit};
 use crate::perf::processor::{self, Rates};
 use crate::perf::{gpus, roofline};
@@ -98,6 +99,8 @@ struct Plan {
     tokens_per_s: Option<f64>,
     days: Option<f64>,
     cost: Option<f64>,
+    /// Of a configuration.
+    evaluations: Option<EvalPlan>,
     checkpoint: CheckpointPlan,
 }
 
@@ -116,6 +119,7 @@ struct Parts {
     precision: Precision,
     recompute: Recompute,
     ema: bool,
+    evaluations: Option<EvalPlan>,
     checkpoint: Checkpoint,
     milestones: u64,
     threads: usize,
@@ -196,6 +200,7 @@ fn make(request: &Request, parts: &Parts, rate: Option<f64>, price: Option<f64>)
         tokens_per_s,
         days,
         cost: price.zip(days).map(|(price, days)| price * 24.0 * days),
+        evaluations: parts.evaluations,
         checkpoint: CheckpointPlan::new(
             config.parameters(),
             parts.ema,
@@ -297,6 +302,7 @@ fn from_preset(args: &PlanArgs, name: &str) -> Result<Parts> {
         precision: args.precision.unwrap_or_else(|| default_precision(device)),
         recompute: args.recompute,
         ema: false,
+        evaluations: None,
         checkpoint: Checkpoint::default(),
         milestones: 0,
         threads: 0,
@@ -338,6 +344,7 @@ fn from_config(args: &PlanArgs) -> Result<Parts> {
         precision: config.precision,
         recompute: config.recompute,
         ema: config.ema.is_some(),
+        evaluations: Some(EvalPlan::new(&config, time)?),
         checkpoint: config.checkpoint,
         threads: config.threads,
     })

@@ -152,8 +152,13 @@ pub(super) fn drive(started: Instant, open: impl FnOnce() -> Result<Session>) ->
     let Summary { step, loss, evaluations, checkpoint } = session.run()?;
     let loss = loss.map_or(String::new(), |l| format!(", last loss {l:.4}"));
     let mut lines = format!("done: {step} steps{loss}, {}\n", checkpoint.display());
-    for e in evaluations {
+    for e in &evaluations {
         lines += &format!("{}: loss {:.4}, perplexity {:.2}\n", e.eval, e.loss, e.perplexity);
+    }
+    let compared = evaluations.iter().filter_map(|e| Some(format!("{} {}", e.eval, e.since?)));
+    let compared: Vec<String> = compared.collect();
+    if !compared.is_empty() {
+        lines += &format!("since step 0: {}\n", compared.join("; "));
     }
     print(&lines)
 }

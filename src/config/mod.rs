@@ -4,6 +4,7 @@
 //! [`Config`] is what it means, with every default filled in and impossible combinations refused.
 mod batch;
 mod elsewhere;
+mod evaluation;
 mod keys;
 mod layers;
 mod limits;
@@ -24,6 +25,7 @@ mod tests;
 mod validate;
 
 pub use batch::{Batch, BatchRamp, BatchStage, Growth, RawBatch};
+pub use evaluation::{Dense, Eval, EvalSteps, Role, ValidationSet};
 pub use keys::set_for_flag;
 pub(crate) use layers::parse_toml;
 pub use limits::{Offset, WhenEmpty};
@@ -34,8 +36,8 @@ pub use preview::Preview;
 pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences, resume_help};
 pub use sections::{
-    Budget, Checkpoint, Data, DataStart, DocumentMode, Eval, Head, Model, Optim, OptimizerStart, Overlap,
-    PositionMode, Start, ValidationSet,
+    Budget, Checkpoint, Data, DataStart, DocumentMode, Head, Model, Optim, OptimizerStart, Overlap,
+    PositionMode, Start,
 };
 pub use skip::{Documents, Skip};
 pub use span::{Cadence, TimeSpan};

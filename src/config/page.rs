@@ -102,6 +102,7 @@ mod tests {
                 if key.name.starts_with("start.") { vec!["start.from=c".into()] } else { scratch.clone() };
             match key.name {
                 "head.chunk_rows" => continue, // settled at the start of a run, by its device
+                "eval.dense.every" => sets.push("eval.dense={until=5}".into()),
                 "schedule.pre_hold_lr" => sets.push("schedule.pre_hold=5".into()),
                 "schedule.tail" => sets.push("schedule.phases=[{shape=\"constant\", length=5}]".into()),
                 "schedule.phases[].part" => sets.push("schedule.phases=[{shape=\"linear\", to=0.5}]".into()),

@@ -1,5 +1,5 @@
 //! The sections of a validated configuration.
-use super::{Batch, Cadence, Milestones, MixtureSource, Skip};
+use super::{Batch, Cadence, Milestones, MixtureSource, Skip, ValidationSet};
 use crate::Result;
 use crate::data::{Boundaries, Dealt};
 use crate::model::{Init, ModelConfig};
@@ -92,16 +92,6 @@ pub struct Start {
     pub optimizer: OptimizerStart,
     /// Where in the data the run begins.
     pub data: DataStart,
-}
-
-/// A named set of corpora to evaluate on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ValidationSet {
-    /// Name in metrics and reports.
-    pub name: String,
-    /// Its corpora, as [`crate::data::Corpus::open`] takes them.
-    pub paths: Vec<String>,
 }
 
 /// Name of the source that `data.train` is.
@@ -249,22 +239,6 @@ pub enum Budget {
     Steps(u64),
     /// Training tokens; the run takes the steps that hold at least as many.
     Tokens(u64),
-}
-
-/// `[eval]`, with defaults filled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Eval {
-    /// Steps between evaluations; 0: only before the first and after the last step.
-    pub every: u64,
-    /// Sequences of each validation set; 0: all.
-    pub sequences: usize,
-}
-
-impl Default for Eval {
-    fn default() -> Self {
-        Self { every: 100, sequences: 64 }
-    }
 }
 
 /// `[checkpoint]`, with defaults filled in.

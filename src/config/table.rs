@@ -4,7 +4,7 @@
 //! does not exist, the rules of `rewarm resume` and its `--help`, `rewarm config`, and the tables of
 //! docs/configuration.md, which a test writes.
 use super::sections::{DataStart, DocumentMode, OptimizerStart, Overlap, PositionMode};
-use super::{Cadence, Offset, WhenEmpty};
+use super::{Cadence, Offset, Role, WhenEmpty};
 use crate::data::Arrangement;
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
@@ -12,7 +12,7 @@ use crate::ops::Gelu;
 use crate::schedule::catalogue::{SCHEDULE, SHAPE, WARMUP_SHAPE};
 use crate::schedule::kind::{Kind, Kind::*, parsed, unfit};
 use crate::schedule::range::{
-    ABOVE_0, AT_LEAST_0, BELOW_1, FROM_0, FROM_2, INSIDE_1, SHARE, SIZE, U32, UP_TO_1,
+    ABOVE_0, AT_LEAST_0, BELOW_1, FROM_0, FROM_1, FROM_2, INSIDE_1, SHARE, SIZE, U32, UP_TO_1,
 };
 use crate::schedule::{Counter, LrScaling, Tail, WarmupConvention};
 use strum::VariantNames;
@@ -251,6 +251,9 @@ pub(crate) const KEYS: &[Key] = &[
         "name of the set in the log and in tables"),
     key("data.validation[].paths", Texts, REQUIRED, Free,
         "its shards, as in `data.train`"),
+    key("data.validation[].role", Choice(Role::VARIANTS), NONE, Free,
+        "what its loss is compared for with that before the first step: `\"retain\"`, forgetting; `\"learn\"`, what was \
+         learned (below)"),
 
     key("batch.sequences", Whole(SIZE), "8", Fixed,
         "sequences of an optimizer step; where it grows, in the end"),
@@ -364,6 +367,10 @@ pub(crate) const KEYS: &[Key] = &[
         "steps between evaluations; 0: only before the first and after the last"),
     key("eval.sequences", Whole(FROM_0), "64", Free,
         "sequences of each set, evenly spread; 0: all"),
+    key("eval.dense.until", SomeLength, NONE, Free,
+        "evaluations at the beginning besides, as in `dense = {until = \"1%\"}`: up to this length of the run"),
+    key("eval.dense.every", Whole(FROM_1), "1", Free,
+        "steps between those"),
     key("checkpoint.every", CADENCE, "500", Free,
         "steps between checkpoints, or time (`\"30m\"`, `\"1h30m\"`: s, m, h, d), which changes no result; the last \
          step is saved anyway"),

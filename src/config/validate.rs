@@ -47,7 +47,7 @@ impl RawConfig {
             precision: self.train.precision.unwrap_or_else(|| default_precision(device)),
             ema: self.train.ema,
             separate_bias_gradients: self.train.separate_bias_gradients,
-            eval: self.eval,
+            eval: self.eval.validated()?,
             checkpoint: self.checkpoint.clone().validated()?,
             head: Head { chunk_rows: self.head.chunk_rows },
         };
@@ -79,11 +79,13 @@ impl Config {
             self.window(seq_len)?;
             self.compile_schedule(seq_len, previous)?;
             self.quantities(seq_len)?;
+            self.eval_steps(seq_len)?;
             self.shares(seq_len, 0, self.data.untouched()).map(drop)
         };
         let token_lengths = self.schedule.has_token_lengths()
             || self.batch.has_token_lengths()
             || self.optim.has_token_lengths()
+            || self.eval.has_token_lengths()
             || self.data.mixture.iter().any(MixtureSource::has_token_lengths);
         match (self.data.seq_len, self.train) {
             (Some(seq_len), _) => check(seq_len),

@@ -42,6 +42,8 @@ pub struct Mixture {
     documents: Boundaries,
     /// Of every source; none where each target has weight 1.
     weights: Vec<Option<LossWeights>>,
+    /// The source of each sequence of the last batch.
+    rows: Vec<usize>,
 }
 
 impl Sources {
@@ -148,7 +150,15 @@ impl Mixture {
     pub fn new(sources: Sources, shares: Shares, left_out: Vec<LeftOut>, cursor: Cursor) -> Self {
         assert_eq!(sources.list.len(), shares.sources(), "every source has its shares");
         assert_eq!(sources.list.len(), left_out.len(), "every source says what it leaves out");
-        Self { sources, shares, left_out, cursor, documents: Boundaries::IGNORED, weights: Vec::new() }
+        Self {
+            sources,
+            shares,
+            left_out,
+            cursor,
+            documents: Boundaries::IGNORED,
+            weights: Vec::new(),
+            rows: Vec::new(),
+        }
     }
 
     /// Batches say where documents start, where somebody looks.
@@ -205,7 +215,13 @@ impl Mixture {
         fill(self.sources.seq_len(), sequences, vocab, batch, |i| {
             Ok((order(i), order(i).pieces(turns[i].sample)))
         })?;
+        self.rows = turns.iter().map(|turn| turn.source).collect();
         self.annotate(&turns, batch)
+    }
+
+    /// The source of each sequence of the batch that was filled last, by its place among the sources.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
     }
 
     /// What goes with the tokens: where documents start, and the weights of targets, as far as anybody asks.

@@ -149,6 +149,7 @@ mod tests {
             perplexity: loss.exp(),
             bits_per_byte: Some(loss / 2.0),
             tokens: 100,
+            since: None,
         };
         Row {
             name: name.into(),

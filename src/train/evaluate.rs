@@ -1,5 +1,7 @@
 //! Loss on named validation sets.
-use super::step::ByEnd;
+use super::breakdown::ByEnd;
+use super::forgetting::Since;
+use crate::config::Role;
 use crate::data::{
     Batch, Boundaries, Corpus, LossWeights, Order, Side, Split, TextTokenizer, TokenBytes, fill_weights,
 };
@@ -15,6 +17,8 @@ use std::sync::Arc;
 pub struct Evaluation {
     /// Name in metrics and reports.
     pub name: String,
+    /// What its loss is compared for.
+    pub role: Option<Role>,
     /// Which documents of its corpus, and how they are divided.
     pub part: (Side, Split),
     order: Order,
@@ -44,6 +48,9 @@ pub struct EvalResult {
     pub bits_per_byte: Option<f64>,
     /// Number of tokens that were predicted and whose weight is not 0.
     pub tokens: u64,
+    /// Against the evaluation before the first step of a run that has said what for.
+    #[serde(flatten)]
+    pub since: Option<Since>,
 }
 
 impl Evaluation {
@@ -65,6 +72,7 @@ impl Evaluation {
         let sequences = if sequences == 0 { all } else { all.min(sequences as u64) };
         Ok(Self {
             name: name.to_string(),
+            role: None,
             part: (side, split),
             order,
             sequences,
@@ -72,6 +80,18 @@ impl Evaluation {
             documents: Boundaries::IGNORED,
             weights: None,
         })
+    }
+
+    /// The same set, compared for this.
+    pub fn with_role(self, role: Option<Role>) -> Self {
+        Self { role, ..self }
+    }
+
+    /// Which windows of which tokens it is, and with which weights, as far as fingerprints go: losses of others are not
+    /// compared with its own.
+    pub fn identity(&self) -> String {
+        let weights = self.weights.as_ref().map_or(String::new(), |w| format!(" {:032x}", w.fingerprint()));
+        format!("{:032x} {}{weights}", self.corpus().fingerprint(), self.sequences)
     }
 
     /// The same set, its documents treated as in the run that asks. Refused where they are looked at and not known.
@@ -152,6 +172,7 @@ impl Evaluation {
             perplexity: loss.exp(),
             bits_per_byte,
             tokens: sums.tokens,
+            since: None,
         })
     }
 

@@ -1,9 +1,10 @@
 //! `metrics.jsonl`: one object per line, each line one write, so that a kill can tear the last line only.
-use super::step::ByEnd;
+use super::breakdown::ByEnd;
 use crate::files::write_whole;
 use crate::schedule::Varying;
 use crate::{Error, Result};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,10 @@ pub struct StepMetrics {
     /// The same of the targets that end a text, and of all others, where that token is known and met.
     #[serde(flatten)]
     pub by_end: Option<ByEnd>,
+    /// The same of the targets of each source of a mixture, by its name; sources of which nothing counts in the step are
+    /// left out. Empty where there is one source.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub loss_by_source: BTreeMap<String, f64>,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
     /// Sum of the absolute values of the gradient before clipping; `rewarm schedule refine` reads both norms.

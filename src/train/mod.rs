@@ -1,11 +1,14 @@
 //! Training: one step, the loop around it, evaluation and metrics.
 mod account;
 mod branch;
+mod breakdown;
 mod choices;
 mod claim;
 mod deal;
 mod display;
 mod evaluate;
+mod evaluations;
+mod forgetting;
 mod history;
 mod kept;
 mod leave;
@@ -30,10 +33,12 @@ mod step;
 mod takeover;
 
 pub(crate) use branch::{branch_config, open_branch_point};
+pub use breakdown::{ByEnd, SourceLoss};
 pub use claim::lock_run;
 pub(crate) use deal::{SourceUse, source_uses};
 pub use evaluate::EvalResult;
 pub(crate) use evaluate::Evaluation;
+pub use forgetting::Since;
 pub(crate) use history::History;
 pub(crate) use left::readable;
 pub(crate) use lineage::{inherit_seeds, last_rate, settle_seeds};
@@ -45,4 +50,4 @@ pub use session::Session;
 pub(crate) use skip::check as check_documents;
 pub(crate) use source::OpenModel;
 pub(crate) use sources::{boundaries, validation_sets};
-pub use step::{ByEnd, Issued, Micro, StepResult, finish_step, issue_step, train_step};
+pub use step::{Issued, Micro, StepResult, finish_step, issue_step, train_step};

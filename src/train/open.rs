@@ -3,6 +3,7 @@
 use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
+use super::evaluations::tell_unknown;
 use super::left::TimeLeft;
 use super::limits;
 use super::lineage::{self, settle_seeds, usage_before, usage_before_run, usage_of};
@@ -226,6 +227,8 @@ impl Session {
             extra_files,
             ..
         } = parts;
+        let milestones = config.milestones(sources.seq_len(), &schedule);
+        let evaluated = config.eval_steps(sources.seq_len())?;
         let mut progress = Progress::read(&state)?;
         settle_weights(&weights, state.step, &mut progress.loss_weights)?;
         check_tokens(&sources, &deal, quantities.batch.sequences(state.step), &evaluations, &model)?;
@@ -245,12 +248,13 @@ impl Session {
         if configure {
             write_whole(&config.run_dir.join(CONFIG), config.resolved_toml().as_bytes())?;
         }
-        let milestones = config.milestones(sources.seq_len(), &schedule);
         let log = config.run_dir.join(crate::checkpoint::LOG);
         let sets: Vec<&str> = evaluations.iter().map(|set| &set.name[..]).collect();
         progress.data_use.get_or_insert_default().extend(usage_of(&config, &sources, &evaluations));
-        progress.owes_evaluation =
-            state.step == 0 || (progress.owes_evaluation && !has_evaluations(&log, state.step, &sets));
+        // What lies ahead is compared with what it is owed; of a run without steps ahead the log is enough.
+        let is_logged = || state.step == quantities.steps && has_evaluations(&log, state.step, &sets);
+        progress.owes_evaluation = state.step == 0 || (progress.owes_evaluation && !is_logged());
+        tell_unknown(&evaluations, &progress.gaps, state.step);
         progress.tell_products(state.step, ops.multiplies_by());
         let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?;
         Ok(Self {
@@ -264,6 +268,7 @@ impl Session {
             evaluations,
             params,
             plan: Plan {
+                evaluated,
                 milestones,
                 schedule,
                 // The sizes of steps may not change in a run: no less were taken than they say.

@@ -1,4 +1,5 @@
 //! What a run carries from step to step beside weights and counts: the `extra` of a checkpoint's manifest, typed.
+use super::forgetting::Gaps;
 use crate::checkpoint::RunState;
 use crate::config::{MixtureSource, Skip};
 use crate::data::{Dealt, Standing, Usage};
@@ -79,6 +80,9 @@ pub struct Progress {
     /// Whether what is evaluated after the present step is not, or not wholly, in the log.
     #[serde(skip_serializing_if = "is_default")]
     pub owes_evaluation: bool,
+    /// What the evaluations of this phase say together; checkpoints from before it was kept have none.
+    #[serde(skip_serializing_if = "Gaps::is_empty")]
+    pub gaps: Gaps,
     /// What this phase and those before it trained on and held out; checkpoints from before phases kept it have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_use: Option<Usage>,
@@ -177,6 +181,10 @@ pub(super) mod tests {
             "mixture": { "from": 1, "origin": { "sample": 8, "taken": [6, 2] }, "dealt": dealt },
             "milestone": true,
             "owes_evaluation": true,
+            "gaps": {
+                "new": { "of": "0f 64", "before": 4.5, "peak": 0.0, "peak_step": 0 },
+                "old": { "of": "f0 64", "before": 2.0, "peak": 0.25, "peak_step": 7, "recovered_step": 9 },
+            },
             "data_use": {
                 "trained": [{ "side": "train", "fraction": 0.1, "seed": 7, "shards": ["0f", "f0"] }],
                 "held_out": [],

@@ -50,13 +50,6 @@ struct InFlight {
     cursor: Cursor,
 }
 
-#[derive(Serialize)]
-struct EvalLine<'a> {
-    step: u64,
-    #[serde(flatten)]
-    result: &'a EvalResult,
-}
-
 impl Session {
     /// Trains to the end. Where a stop is requested meanwhile, the last step that was finished is saved and
     /// [`Error::Stopped`] returned.
@@ -84,8 +77,7 @@ impl Session {
             let end = issued.map(|issued| in_flight.push_back(issued)).err();
             let step = self.state.step + in_flight.len() as u64;
             let last = step == self.plan.quantities.steps;
-            let evaluates =
-                last || (self.config.eval.every > 0 && step.is_multiple_of(self.config.eval.every));
+            let evaluates = self.plan.evaluated.has(step);
             let saves = last || self.save_is_due(step);
             let alone = evaluates || saves || end.is_some() || self.plan.schedule.looks_back();
             let most = if alone { 0 } else { self.ops.steps_in_flight() };
@@ -94,10 +86,10 @@ impl Session {
                 loss = Some(result.loss);
                 skips = if result.applied { 0 } else { skips + 1 };
                 if !result.applied {
-                    self.say_skipped(result, display);
+                    self.say_skipped(&result, display);
                 }
                 if skips == SKIPS_MAX {
-                    return Err(self.not_finite(result));
+                    return Err(self.not_finite(&result));
                 }
             }
             if let Some(end) = end {
@@ -154,7 +146,8 @@ impl Session {
         // Most of them are among the others.
         let saves = saves.max(self.plan.milestones.count(steps) - self.plan.milestones.count(step));
         let tokens = samples.saturating_mul(self.mixture.sources().seq_len() as u64);
-        Ahead { tokens, evaluations: times(self.config.eval.every), saves, save_every }
+        let evaluations = self.plan.evaluated.count(steps) - self.plan.evaluated.count(step);
+        Ahead { tokens, evaluations, saves, save_every }
     }
 
     /// Issues the step that comes `ahead` steps after the last one that was finished.
@@ -175,6 +168,7 @@ impl Session {
             weights: &batch.weights,
             documents: self.mixture.documents().of(&batch.documents),
             end_of_text: self.mixture.documents().end_of_text(),
+            sources: if self.mixture.sources().are_mixed() { self.mixture.rows() } else { &[] },
             ..Micro::new(&batch.tokens, &batch.targets, time, self.config.batch.micro)
         };
         let Settings { lr, decay_scale, betas, .. } = settings;
@@ -208,11 +202,13 @@ impl Session {
         self.progress.lr = Some(settings.lr);
         let time = self.mixture.sources().seq_len();
         let tokens_per_s = tokens as f64 / took.as_secs_f64();
+        let name = |source: usize| self.mixture.sources().list()[source].name.clone();
         let metrics = StepMetrics {
             step: self.state.step,
             tokens: self.state.tokens,
             loss: result.loss,
             by_end: result.by_end,
+            loss_by_source: result.by_source.iter().map(|of| (name(of.source), of.loss)).collect(),
             grad_norm: result.norm,
             grad_norm_l1: result.norm_l1,
             lr: settings.lr,
@@ -261,26 +257,6 @@ impl Session {
         Ok(())
     }
 
-    fn evaluate(&mut self, display: &Display) -> Result<Vec<EvalResult>> {
-        let started = Instant::now();
-        self.progress.owes_evaluation = true;
-        let mut results = Vec::new();
-        self.log_sources()?;
-        for evaluation in &self.evaluations {
-            let result = evaluation.run(&self.model, &mut *self.ops, &self.workspace)?;
-            self.metrics.log(&EvalLine { step: self.state.step, result: &result })?;
-            let bytes = result.bits_per_byte.map_or(String::new(), |b| format!("  {b:.4} bits/byte"));
-            display.line(&format!(
-                "step {}  {}: loss {:.4}  perplexity {:.2}{bytes}",
-                self.state.step, result.eval, result.loss, result.perplexity
-            ));
-            results.push(result);
-        }
-        self.progress.owes_evaluation = false;
-        self.clock.left.evaluation = started.elapsed();
-        Ok(results)
-    }
-
     /// Saves the present step; no step is in flight.
     pub(super) fn save(&mut self, display: &Display) -> Result<()> {
         let started = Instant::now();
@@ -309,7 +285,7 @@ impl Session {
 
     /// That an update was skipped, and how to see what its step read. A loss that is not finite is of some rows; a
     /// gradient is of all of them.
-    fn say_skipped(&self, result: StepResult, display: &Display) {
+    fn say_skipped(&self, result: &StepResult, display: &Display) {
         let (step, run) = (self.state.step, shell_word(&self.config.run_dir));
         let (what, row) = match result.bad_row {
             Some(row) => (format!("the loss of row {row}"), format!(" --row {row}")),
@@ -321,7 +297,7 @@ impl Session {
         ));
     }
 
-    fn not_finite(&self, result: StepResult) -> Error {
+    fn not_finite(&self, result: &StepResult) -> Error {
         let (step, run) = (self.state.step, shell_word(&self.config.run_dir));
         Error::failed(format!(
             "loss {} and gradient norm {} at step {step}: {SKIPS_MAX} updates in a row were skipped; nothing after the \

@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use super::progress::{Earlier, Progress};
 use crate::backend::MemoryPlan;
 use crate::checkpoint::{RunLock, RunState};
-use crate::config::{Config, MilestoneSteps};
+use crate::config::{Config, EvalSteps, MilestoneSteps};
 use crate::data::{Mixture, Standing};
 use crate::model::{Model, Workspace};
 use crate::ops::{AdamParam, Backend, GemmChoices};
@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub earlier: Vec<Earlier>,
     /// The sources before that are no longer there.
     pub dropped: Vec<Standing>,
+    /// The steps that are evaluated.
+    pub evaluated: EvalSteps,
     /// The steps whose checkpoints stay.
     pub milestones: MilestoneSteps,
 }

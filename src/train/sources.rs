@@ -87,7 +87,8 @@ pub fn evaluations(
         let corpus = Arc::new(Corpus::open(&set.paths)?);
         warn_of_training_data(&set.name, &corpus, sources);
         let (side, split) = (Side::All, Split::NONE);
-        sets.push(Evaluation::new(&set.name, corpus, side, split, time, sequences, tokenizer)?);
+        let named = Evaluation::new(&set.name, corpus, side, split, time, sequences, tokenizer)?;
+        sets.push(named.with_role(set.role));
     }
     Ok(sets)
 }

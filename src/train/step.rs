@@ -1,8 +1,8 @@
 //! One optimizer step.
+use super::breakdown::{Breakdown, ByEnd, SourceLoss};
 use crate::Result;
 use crate::model::{Model, Pass, Workspace};
 use crate::ops::{AdamParam, Backend, Documents, Inputs, Ops, Outcome, Shape, Update, Work};
-use serde::Serialize;
 
 /// The global batch `[sequences, time]` of a step and how many sequences are computed at once.
 #[derive(Clone, Copy)]
@@ -21,13 +21,15 @@ pub struct Micro<'a> {
     pub documents: Documents<'a>,
     /// The token that ends a text, whose losses are reported by themselves.
     pub end_of_text: Option<i32>,
+    /// The source of each sequence, whose losses are reported by themselves; empty where nobody asks.
+    pub sources: &'a [usize],
 }
 
 impl<'a> Micro<'a> {
     /// Every sequence is one document.
     pub fn new(tokens: &'a [i32], targets: &'a [i32], time: usize, batch: usize) -> Self {
         let (weights, documents) = (&[][..], Documents::NONE);
-        Self { tokens, targets, time, batch, weights, documents, end_of_text: None }
+        Self { tokens, targets, time, batch, weights, documents, end_of_text: None, sources: &[] }
     }
 
     /// How much each target counts in the mean of the losses.
@@ -42,12 +44,14 @@ impl<'a> Micro<'a> {
 }
 
 /// What a step reports.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepResult {
     /// Mean loss of the batch before the update, nats per token.
     pub loss: f64,
     /// The same of the targets that end a text, and of all others.
     pub by_end: Option<ByEnd>,
+    /// The same of each source of which something counts, in order; none where [`Micro::sources`] names none.
+    pub by_source: Vec<SourceLoss>,
     /// Global gradient norm before clipping.
     pub norm: f64,
     /// Sum of the absolute values of the gradient before clipping.
@@ -58,24 +62,6 @@ pub struct StepResult {
     pub bad_row: Option<usize>,
 }
 
-/// Mean losses of the targets that end a text, and of all others.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ByEnd {
-    /// Of the former.
-    pub loss_end_of_text: f64,
-    /// Of the latter.
-    pub loss_within_text: f64,
-}
-
-impl ByEnd {
-    /// From sums of losses and of what they count, `[of ends, of all]`; none where there is no end, or nothing else.
-    pub(super) fn of(losses: [f64; 2], counts: [f64; 2]) -> Option<Self> {
-        let [[end, all], [ends, counted]] = [losses, counts];
-        (ends > 0.0 && counted > ends)
-            .then(|| Self { loss_end_of_text: end / ends, loss_within_text: (all - end) / (counted - ends) })
-    }
-}
-
 /// A step that was issued, and whose result was not yet asked for.
 pub struct Issued {
     time: usize,
@@ -84,8 +70,8 @@ pub struct Issued {
     counted: f64,
     /// Sizes of the weights; empty where each is 1 or 0.
     sizes: Vec<f32>,
-    /// Rows whose targets end a text, and how much they count.
-    ends: (Vec<usize>, f64),
+    /// Of what losses are reported besides.
+    breakdown: Breakdown,
 }
 
 fn micro_batch(model: &Model, ops: &mut dyn Ops, ws: &Workspace, shape: Shape, accumulate: bool) {
@@ -124,9 +110,7 @@ pub fn issue_step(
     let counted = shares.iter().map(|&share| f64::from(share)).sum::<f64>();
     // Where nothing counts there is no gradient.
     let scale = if counted > 0.0 { (1.0 / counted) as f32 } else { 0.0 };
-    let ends = |target: &i32| input.end_of_text.is_some_and(|end| *target == end);
-    let ends: Vec<usize> = (0..shares.len()).filter(|i| ends(&input.targets[*i])).collect();
-    let ends_count = ends.iter().map(|&i| f64::from(shares[i])).sum();
+    let breakdown = Breakdown::new((input.targets, input.end_of_text), (input.sources, input.time), &shares);
     let rows = input.batch * input.time;
     prepare_step(model, ops, ws, input.tokens.len() / input.time, input.batch, input.time);
     for (i, (tokens, targets)) in input.tokens.chunks(rows).zip(input.targets.chunks(rows)).enumerate() {
@@ -142,7 +126,7 @@ pub fn issue_step(
     model.finish_gradient(ops);
     ops.update(params, update);
     let sizes = if input.weights.is_empty() { Vec::new() } else { shares };
-    Issued { time: input.time, rows: input.targets.len(), counted, sizes, ends: (ends, ends_count) }
+    Issued { time: input.time, rows: input.targets.len(), counted, sizes, breakdown }
 }
 
 /// Waits for the oldest step that was issued.
@@ -155,10 +139,8 @@ pub fn finish_step(ops: &mut dyn Backend, issued: Issued) -> Result<StepResult> 
     let bad_row = sequences.clone().position(|loss| !loss.is_finite());
     let total = sequences.sum::<f64>();
     let loss = if issued.counted > 0.0 { total / issued.counted } else { total };
-    let (ends, ends_count) = issued.ends;
-    let of_ends = ends.iter().map(|i| f64::from(losses[*i])).sum::<f64>();
-    let by_end = ByEnd::of([of_ends, total], [ends_count, issued.counted]);
-    Ok(StepResult { loss, by_end, norm, norm_l1, applied, bad_row })
+    let (by_end, by_source) = issued.breakdown.of(&losses, [total, issued.counted]);
+    Ok(StepResult { loss, by_end, by_source, norm, norm_l1, applied, bad_row })
 }
 
 /// [`issue_step`] and then [`finish_step`], for those who have nothing to do between.

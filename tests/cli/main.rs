@@ -4,6 +4,7 @@ mod bad_config;
 mod bad_input;
 mod bad_run;
 mod bench;
+mod compare;
 mod demo;
 mod emulated;
 mod examples;

@@ -40,6 +40,14 @@ fn sources_are_held_out_evaluated_and_logged_by_name() {
         })
         .collect();
     assert_eq!(given, [0, 10, 20, 30, 40].map(|step| [step, step * 6 * 64, step * 2 * 64]));
+    // So the mean of the sources' losses, by their sequences, is that of the step.
+    for l in lines.iter().filter(|l| !l["lr"].is_null()) {
+        let [loss, new, replay] = [&l["loss"], &l["loss_by_source"]["new"], &l["loss_by_source"]["replay"]]
+            .map(|loss| loss.as_f64().unwrap_or_else(|| panic!("{l}")));
+        assert!((0.75 * new + 0.25 * replay - loss).abs() <= 1e-6 * loss && new != replay, "{l}");
+    }
+    let one = log(&fixture().dir.join("run"));
+    assert!(one.iter().all(|l| l.get("loss_by_source").is_none()), "one source needs no name");
     line(&dir, "generate DIR/mixed --prompt The --max-tokens 4").ok();
 
     let said = line(&dir, "data inspect --config DIR/mixed.toml");

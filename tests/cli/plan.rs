@@ -282,3 +282,40 @@ fn a_processor_is_timed_and_the_data_are_opened() {
     assert!((long["cost"].as_f64().unwrap() - 12.0 * days).abs() < 1e-9 * days, "{long}");
     assert_eq!(plan(&dir, "--preset pythia-14m")["tokens_per_s"], Value::Null);
 }
+
+/// Counts of a run's evaluations are those of its log.
+#[test]
+fn plan_counts_the_evaluations() {
+    /// So that nothing is measured.
+    const RATE: &str = "--tokens-per-s 1000";
+    let dir = workshop();
+    for (sets, dense, expected) in [
+        ("", None, [0, 10, 20, 30, 40].to_vec()),
+        ("--set eval.dense={until=\"10%\"}", Some((4, 4)), [0, 1, 2, 3, 4, 10, 20, 30, 40].to_vec()),
+        ("--set eval.dense={until=11,every=5} --set eval.every=0", Some((11, 2)), [0, 5, 10, 40].to_vec()),
+    ] {
+        let run = "--set run_dir=\"DIR/dense\"";
+        let plan = plan(&dir, &format!("DIR/run.toml {sets} {RATE}"));
+        let found = &plan["evaluations"];
+        assert_eq!((&found["count"], &found["sets"]), (&expected.len().into(), &3.into()), "{sets}");
+        let dense =
+            dense.map_or([Value::Null, 0.into()], |(until, count): (u64, u64)| [until.into(), count.into()]);
+        assert_eq!([&found["dense_until"], &found["dense_count"]], [&dense[0], &dense[1]]);
+        assert_eq!(found["tokens"], expected.len() * 3 * 16 * 64);
+        line(&dir, &format!("train DIR/run.toml {sets} {run}")).ok();
+        let lines = log(&dir.join("dense"));
+        for set in ["heldout", "tales", "both"] {
+            let at = lines.iter().filter(|l| l["eval"] == *set).map(|l| l["step"].as_u64().unwrap());
+            assert_eq!(at.collect::<Vec<_>>(), expected, "{sets} {set}");
+        }
+        fs::remove_dir_all(dir.join("dense")).unwrap();
+    }
+    let said = line(&dir, &format!("plan DIR/run.toml {RATE} --set eval.dense={{until=\"10%\"}}"));
+    let words =
+        "9 of 3 sets, 4 of them up to step 4: at most 16 sequences of each, 27648 tokens, about 45.0 % of";
+    assert!(said.ok().contains(words), "{}", said.out);
+    let all = line(&dir, &format!("plan DIR/run.toml {RATE} --set eval.sequences=0"));
+    assert!(all.ok().contains("5 of 3 sets: all sequences of each"), "{}", all.out);
+    line(&dir, "plan DIR/run.toml --set eval.dense={until=\"1%\",every=2}")
+        .refused(&["eval.dense.every is 2", "step 1"]);
+}

@@ -12,6 +12,7 @@ mod precision;
 mod recompute;
 mod rig;
 mod scheduled;
+mod sources;
 mod state;
 mod step;
 mod training;

@@ -6,6 +6,7 @@ mod branch;
 mod documents;
 mod ema;
 mod feedback;
+mod forgetting;
 mod milestones;
 mod mixture;
 mod replan;

@@ -34,6 +34,7 @@ impl fmt::Display for Plan {
         }
         self.write_choices(f)?;
         self.write_time(f)?;
+        self.evaluations.map_or(Ok(()), |evaluations| writeln!(f, "evaluations       {evaluations}"))?;
         self.write_checkpoints(f)?;
         if !self.what_would_fit.is_empty() {
             writeln!(f, "does not fit; what would:")?;

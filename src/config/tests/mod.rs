@@ -54,6 +54,7 @@ skip = ["samples 5..9 of train", "document pile.bin:7"]
 [[data.validation]]
 name = "upstream"
 paths = ["data/c"]
+role = "retain"
 [batch]
 sequences = 12
 micro = 4
@@ -108,6 +109,7 @@ separate_bias_gradients = true
 [eval]
 every = 0
 sequences = 0
+dense = { until = "1%", every = 2 }
 [checkpoint]
 every = 10
 keep = 2
@@ -194,7 +196,7 @@ fn a_small_file_gets_the_documented_defaults() {
     assert_eq!(named(&config).args, "theta = 1.0\ncycles = 0.5".parse().unwrap());
     assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), None));
     assert_eq!((config.recompute, config.ema), (Recompute::None, None));
-    assert_eq!(config.eval, Eval { every: 100, sequences: 64 });
+    assert_eq!(config.eval, Eval { every: 100, sequences: 64, dense: None });
     assert_eq!(config.checkpoint, Checkpoint { every: Cadence::Steps(500), keep: 3, milestones: None });
     let schedule = config.compile_schedule(512, None).unwrap();
     assert_eq!((schedule.warmup_steps, schedule.lr(10)), (10, 1e-3));
