@@ -23,9 +23,12 @@ stage schedules env REWARM_GOLDEN_SCHEDULES="$PWD/target/schedules.jsonl" \
     cargo test --release --locked --test schedules every_step -- --nocapture
 # Runs that are killed a thousand times, and readers that are given a hundred times as many damaged files.
 stage soak env KILLS=1000 cargo test --release --locked --test resume soak::soak -- --nocapture
+stage study env KILLS=50 cargo test --release --locked --test resume study::kills -- --nocapture
 stage tokenize env KILLS=20 cargo test --release --locked --test resume tokenize:: -- --nocapture
 stage hub cargo test --release --locked --features hub --test cli hub::
 stage fuzz env ROUNDS=20000 cargo test --release --locked --test fuzz -- --nocapture
+# The page of `rewarm report` in a browser; needs node, npm and Chromium.
+stage report tools/report_test.sh
 # Checkpoints of the largest tensors, alone in their process.
 stage large-tensors cargo test --release --locked --test checkpoint -- \
     --ignored --exact host_memory::checkpoints_of_large_tensors_do_too --nocapture

@@ -36,11 +36,23 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     if args.csv {
         return print(&csv(&runs)?);
     }
-    let named: Vec<(String, &Path)> = runs.iter().map(|(name, dir)| (name.clone(), dir.as_path())).collect();
     let title = args.runs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let html = Story::of_runs(&title, &named)?.to_html()?;
-    write_whole(&args.output, html.as_bytes())?;
-    note(&format!("{}: {} runs, {} bytes", args.output.display(), runs.len(), html.len()));
+    write_page(&title, &runs, &args.output)
+}
+
+/// The page of a study, beside its table; nothing where no run of it has a log.
+pub(super) fn study_page(dir: &Path) -> Result<()> {
+    match cells(dir) {
+        Ok(Some(runs)) => write_page(&dir.display().to_string(), &runs, &dir.join("report.html")),
+        _ => Ok(()),
+    }
+}
+
+fn write_page(title: &str, runs: &[(String, PathBuf)], output: &Path) -> Result<()> {
+    let named: Vec<(String, &Path)> = runs.iter().map(|(name, dir)| (name.clone(), dir.as_path())).collect();
+    let html = Story::of_runs(title, &named)?.to_html()?;
+    write_whole(output, html.as_bytes())?;
+    note(&format!("{}: {} runs, {} bytes", output.display(), runs.len(), html.len()));
     Ok(())
 }
 

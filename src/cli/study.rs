@@ -1,6 +1,7 @@
 //! `rewarm study`: many runs from one file, and a table of what became of them.
 use super::common::{print_pretty, with_threads};
 use super::plan::{measured, predicted};
+use super::report::study_page;
 use super::train::listen;
 use crate::config::TimeSpan;
 use crate::console::{note, print};
@@ -85,6 +86,7 @@ pub fn run(args: &StudyArgs) -> Result<()> {
     let text = serde_json::to_string_pretty(&outcome)
         .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
     write_whole(&path, (text + "\n").as_bytes())?;
+    study_page(&plan.dir)?;
     if args.json {
         print_pretty(&outcome)?
     } else {

@@ -38,6 +38,8 @@ pub struct Story {
 #[derive(Clone, Debug, Serialize)]
 struct RunStory {
     name: String,
+    /// What runs that differ in seeds alone have in common.
+    group: Option<String>,
     /// FLOPs per token, where the log says it.
     flops: Option<f64>,
     /// Steps that keep the extremes of the loss.
@@ -133,8 +135,16 @@ impl RunStory {
             (set, Columns { loss: points.iter().map(|p| rounded(p.loss)).collect(), ..places })
         });
         let flops = log.steps.last().and_then(|step| Some(step.gflop_per_s? * 1e9 / step.tokens_per_s));
-        Self { name: name.into(), flops, loss, norm, sets: sets.collect(), roles }
+        Self { name: name.into(), group: group_of(name), flops, loss, norm, sets: sets.collect(), roles }
     }
+}
+
+/// The name of a run of a study without its seeds; nothing of one without.
+fn group_of(name: &str) -> Option<String> {
+    let is_seed =
+        |part: &&str| part.split_once('=').is_some_and(|(key, _)| key.rsplit('.').next() == Some("seed"));
+    let (seeds, others): (Vec<&str>, Vec<&str>) = name.split(',').partition(is_seed);
+    (!seeds.is_empty()).then(|| if others.is_empty() { "base".into() } else { others.join(",") })
 }
 
 impl Columns {
@@ -196,5 +206,18 @@ impl Differences {
         };
         let rows = runs.iter().zip(configs).map(row).collect();
         Self { keys: keys.into_iter().cloned().collect(), rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_no_part_of_a_group() {
+        let of = |name| group_of(name);
+        assert_eq!(of("lr=1e-3,seed=2"), Some("lr=1e-3".into()));
+        assert_eq!(of("scratch,data.seed=2,seed=1"), Some("scratch".into()));
+        assert_eq!((of("seed=3"), of("runs/seed"), of("lr=1")), (Some("base".into()), None, None));
     }
 }

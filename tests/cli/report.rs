@@ -41,7 +41,7 @@ fn a_page_has_the_curves_of_its_runs() {
     assert_eq!(heldout["step"].as_array().unwrap().len(), evals.len());
     assert!(evals.iter().enumerate().all(|(i, eval)| near(&heldout["loss"][i], &eval["loss"])));
     let differences = &story["differences"];
-    assert_eq!(differences["keys"], serde_json::json!(["schedule.lr"]));
+    assert_eq!(differences["keys"], serde_json::json!(["schedule.lr", "schedule.min_lr"]));
     assert_eq!(differences["rows"][1][1], "0.02");
 
     let said = rewarm(&dir, ["report", "run", "--csv"]);

@@ -23,15 +23,17 @@ fn study() -> Dir {
     dir
 }
 
-/// The study of [`study`] that nothing disturbed: its table and `study.json`.
-fn undisturbed_study() -> (String, String) {
-    static FOUND: OnceLock<(String, String)> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
+/// The study of [`study`] that nothing disturbed: its table, and where it lies.
+fn undisturbed_study() -> &'static (String, Dir) {
+    static FOUND: OnceLock<(String, Dir)> = OnceLock::new();
+    FOUND.get_or_init(|| {
         let dir = study();
-        let out = line(&dir, "study DIR/study.toml").ok().to_owned();
-        (out, fs::read_to_string(dir.join("study/study.json")).unwrap())
-    });
-    found.clone()
+        (line(&dir, "study DIR/study.toml").ok().to_owned(), dir)
+    })
+}
+
+fn json_of(dir: &Dir) -> String {
+    fs::read_to_string(dir.join("study/study.json")).unwrap()
 }
 
 #[test]
@@ -57,8 +59,8 @@ fn a_table_of_means_and_spreads() {
     );
     assert!(!dir.join("study").exists());
 
-    let (table, json) = undisturbed_study();
-    let found: Value = serde_json::from_str(&json).unwrap();
+    let (table, dir) = undisturbed_study();
+    let found: Value = serde_json::from_str(&json_of(dir)).unwrap();
     for group in found["groups"].as_array().unwrap() {
         let of_group = found["cells"].as_array().unwrap().iter();
         let name = group["name"].as_str().unwrap();
@@ -76,6 +78,9 @@ fn a_table_of_means_and_spreads() {
         assert!(table.contains(&format!("{:.4} ±", (a + b) / 2.0)), "{table}");
     }
     assert_eq!((found["groups"].as_array().unwrap().len(), found["sets"][0].as_str()), (3, Some("other")));
+    // The page of its runs, in which seeds are known as such.
+    let page = fs::read_to_string(dir.join("study/report.html")).unwrap();
+    assert!(page.contains("\"name\":\"lr=1e-3,seed=2\",\"group\":\"lr=1e-3\""));
     // Cells begin where the ancestor ended.
     let ancestor = &found["ancestors"][0]["sets"][0]["after"];
     assert_eq!(&found["cells"][0]["sets"][0]["before"], ancestor);
@@ -86,7 +91,7 @@ fn a_table_of_means_and_spreads() {
 fn kills_change_nothing() {
     let kills = std::env::var("KILLS").map_or(5, |kills| kills.parse().expect("a number"));
     let (mut dice, mut done) = (Dice::from_environment(), 0);
-    let (table, json) = undisturbed_study();
+    let (table, whole) = undisturbed_study();
     while done < kills {
         let dir = study();
         loop {
@@ -100,7 +105,7 @@ fn kills_change_nothing() {
             done += 1;
         }
         assert_eq!(line(&dir, "study DIR/study.toml").ok(), table);
-        assert_eq!(fs::read_to_string(dir.join("study/study.json")).unwrap(), json);
+        assert_eq!(json_of(&dir), json_of(whole));
     }
 }
 
@@ -113,9 +118,9 @@ fn two_processes_share_a_study() {
     let begun =
         said.iter().map(|(_, err)| err.matches("of 7]").count() - err.matches("another process").count());
     assert_eq!(begun.sum::<usize>(), 7, "{said:?}");
-    let (table, json) = undisturbed_study();
+    let (table, whole) = undisturbed_study();
     assert_eq!(line(&dir, "study DIR/study.toml").ok(), table);
-    assert_eq!(fs::read_to_string(dir.join("study/study.json")).unwrap(), json);
+    assert_eq!(json_of(&dir), json_of(whole));
 }
 
 /// A run that fails is a row; one that is another's is left alone.

@@ -7,7 +7,7 @@ const UNITS = {
   time: { name: "hours", of: (points) => points.time && points.time.map((s) => s / 3600) },
   flops: { name: "FLOPs", of: (points, run) => run.flops && points.tokens.map((t) => t * run.flops) },
 };
-const view = { x: "tokens", log: false, smooth: 0, range: null };
+const view = { x: "tokens", log: false, smooth: 0, bands: false };
 const charts = [];
 
 // Exponential moving average without the bias of its beginning.
@@ -36,16 +36,30 @@ class Curves {
     charts.push(this);
   }
 
-  data() {
-    const tables = this.lines.map(({ points, run, column }) => {
+  // What is drawn: a curve for each run, or for runs that differ in seeds alone their mean between the lowest and the highest.
+  curves() {
+    const all = this.lines.map(({ name, points, run, column, color }) => {
       const xs = UNITS[view.x].of(points, run) || [];
       const ys = xs.length ? points[column] : [];
-      return [xs, this.smooth ? smoothed(ys, view.smooth) : ys];
+      return { name, color, group: run.group, xs, ys: this.smooth ? smoothed(ys, view.smooth) : ys };
     });
-    return tables.length ? uPlot.join(tables) : [[]];
+    if (!view.bands) return all;
+    const groups = Map.groupBy(all, (curve) => curve.group ?? curve.name);
+    return [...groups].flatMap(([name, of], color) => {
+      const { xs } = of[0];
+      if (of.length < 2 || of.some((curve) => curve.xs.length !== xs.length)) return of.map((curve) => ({ ...curve, color }));
+      const at = (choose) => xs.map((_, i) => choose(of.map((curve) => curve.ys[i])));
+      const mean = (values) => values.reduce((sum, y) => sum + y, 0) / values.length;
+      const edge = { color, xs, thin: true };
+      return [
+        { ...edge, name: `${name}, highest`, ys: at((ys) => Math.max(...ys)) },
+        { ...edge, name: `${name}, lowest`, ys: at((ys) => Math.min(...ys)), band: true },
+        { name, color, xs, ys: at(mean) },
+      ];
+    });
   }
 
-  options(width) {
+  options(width, curves) {
     const [ink, edge] = [css("--ink"), css("--edge")];
     const axis = { stroke: ink, grid: { stroke: edge, width: 1 }, ticks: { stroke: edge, width: 1 } };
     const short = (u, splits) => splits.map((x) => (x === null ? null : compact(x)));
@@ -64,18 +78,19 @@ class Curves {
       width,
       height: this.height,
       cursor: { sync: { key: "runs" }, focus: { prox: 24 } },
-      scales: { x: { time: false }, y: { distr: view.log ? 3 : 1 } },
+      scales: { x: { time: false }, y: view.log ? { distr: 3, range: (u, low, high) => [low / 1.02, high * 1.02] } : {} },
       axes: [{ ...axis, values: short, label: UNITS[view.x].name, labelSize: 20 }, { ...axis, values: short, size: 64 }],
       hooks: { setScale: [follow] },
+      // Between a lowest and the highest before it.
+      bands: curves.flatMap((curve, i) => (curve.band ? [{ series: [i, i + 1], fill: color(curve.color) + "33" }] : [])),
       series: [
         { label: UNITS[view.x].name, value: (u, x) => (x === null ? "–" : compact(x, 6)) },
-        ...this.lines.map((line) => ({
-          label: line.name,
-          stroke: color(line.color),
-          width: 1.5,
-          dash: line.dash,
+        ...curves.map((curve) => ({
+          label: curve.name,
+          stroke: color(curve.color),
+          width: curve.thin ? 0.5 : 1.5,
           spanGaps: true,
-          points: { show: this.points, size: 5 },
+          points: { show: this.points && !curve.thin, size: 5 },
           value: (u, y) => (y === null || y === undefined ? "–" : number(y)),
         })),
       ],
@@ -85,7 +100,9 @@ class Curves {
   draw() {
     const width = Math.max(280, this.card.clientWidth - 24);
     if (this.plot) this.plot.destroy();
-    this.plot = new uPlot(this.options(width), this.data(), this.card);
+    const curves = this.curves();
+    const data = curves.length ? uPlot.join(curves.map((curve) => [curve.xs, curve.ys])) : [[]];
+    this.plot = new uPlot(this.options(width, curves), data, this.card);
   }
 
   resize() {

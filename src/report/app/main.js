@@ -27,6 +27,11 @@ logarithmic.type = "checkbox";
 control("log y", logarithmic, (input) => (view.log = input.checked));
 const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 0.99, step: 0.01, value: 0 });
 control("smoothing", slider, (input) => (view.smooth = +input.value));
+if (new Set(runs.map((run) => run.group ?? run.name)).size < runs.length) {
+  const bands = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+  view.bands = true;
+  control("seeds as bands", bands, (input) => (view.bands = input.checked));
+}
 element("button", "show all", bar).addEventListener("click", () => charts.forEach((chart) => chart.draw()));
 
 const of = (column, points) => runs.map((run, i) => ({ name: run.name, color: i, run, column, points: points(run) }));
