@@ -21,7 +21,7 @@ const FILE: &str = "A study is a file:\n\n\
     [base]                                 # a run configuration without run_dir\n\
     [grid]                                 # a run for every combination\n\
     \"schedule.lr\" = [3e-4, 3e-3]\n\
-    seed = [1, 2, 3]                       # keys that end with seed repeat runs\n\
+    \"data.seed\" = [1, 2, 3]                # keys that end with seed repeat runs\n\
     [[ancestor]]                           # trained once: start.from = \"ancestor:first\"\n\
     name = \"first\"\n\
     set = { \"data.train\" = [\"data/old\"] }\n\

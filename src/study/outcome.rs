@@ -117,6 +117,12 @@ impl OutcomeRow {
 }
 
 impl Group {
+    /// Whether its runs, which differ in seeds, all came to the very same.
+    pub(super) fn is_unmoved(&self) -> bool {
+        let mut spreads = self.loss.iter().flatten().filter_map(|mean| mean.spread).peekable();
+        spreads.peek().is_some() && spreads.all(|spread| spread == 0.0)
+    }
+
     fn of(first: &Planned, rows: &[&OutcomeRow], sets: &[String]) -> Self {
         let mean = |name: &String, value: fn(&SetLosses) -> f64| {
             let of_set = rows.iter().filter_map(|row| row.sets().iter().find(|set| set.set == *name));

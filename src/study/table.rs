@@ -48,6 +48,16 @@ impl Display for Outcome {
                 .collect();
             writeln!(f, "{}", line.trim_end())?;
         }
+        let unmoved = self.groups.iter().filter(|group| group.is_unmoved());
+        let unmoved: Vec<&str> = unmoved.map(|group| group.name.as_str()).collect();
+        if !unmoved.is_empty() {
+            writeln!(
+                f,
+                "the seeds change nothing in: {}; a run that starts from another reads in that one's order whatever seed is: \
+                 vary \"data.seed\"",
+                unmoved.join(", ")
+            )?;
+        }
         for (name, error) in self.failed() {
             writeln!(f, "failed: {name}: {error}")?;
         }

@@ -14,7 +14,7 @@ fn study() -> Dir {
     );
     let sizes = model.trim().trim_start_matches("[model]").trim().replace('\n', ", ");
     let study = format!(
-        "dir = \"DIR/study\"\n[grid]\n\"schedule.lr\" = [1e-3, 1e-2]\nseed = [1, 2]\n{sections}\n[base.start]\nfrom = \
+        "dir = \"DIR/study\"\n[grid]\n\"schedule.lr\" = [1e-3, 1e-2]\n\"data.seed\" = [1, 2]\n{sections}\n[base.start]\nfrom = \
          \"ancestor:first\"\n[[ancestor]]\nname = \"first\"\nunset = [\"start\"]\nset = {{ model = {{ {sizes} }}, \
          \"data.train\" = [\"raw-u16:DIR/old.bin\"] }}\n[[cell]]\nname = \"scratch\"\nunset = [\"start\"]\nset = {{ model = \
          {{ {sizes} }} }}\n"
@@ -71,7 +71,7 @@ fn a_table_of_means_and_spreads() {
         let [a, b] = [0, 1].map(|i| sets[i]["after"].as_f64().unwrap());
         let loss = &group["loss"][0];
         assert!((loss["mean"].as_f64().unwrap() - (a + b) / 2.0).abs() < 1e-12 && loss["runs"] == 2);
-        assert!((loss["spread"].as_f64().unwrap() - (a - b).abs() / 2f64.sqrt()).abs() < 1e-12);
+        assert!(a != b && (loss["spread"].as_f64().unwrap() - (a - b).abs() / 2f64.sqrt()).abs() < 1e-12);
         let change: f64 =
             sets.iter().map(|set| set["after"].as_f64().unwrap() - set["before"].as_f64().unwrap()).sum();
         assert!((group["change"][0]["mean"].as_f64().unwrap() - change / 2.0).abs() < 1e-12);
@@ -150,6 +150,13 @@ fn what_fails_is_a_row_and_what_is_foreign_is_refused() {
     dir.write("other.toml", text.replace("sequences = 4\nmicro", "sequences = 2\nmicro"));
     line(&dir, "study DIR/other.toml").refused(&["ancestors/first", "another configuration", "move it"]);
     assert_eq!(tree(&dir.join("study")), before);
+    // Seeds that a run which starts from another does not look at.
+    let seeds = text.replace("\"data.seed\"", "seed").replace(&dir.at("study"), &dir.at("seeds"));
+    dir.write("seeds.toml", seeds);
+    let said = line(&dir, "study DIR/seeds.toml");
+    let told =
+        said.ok().lines().find(|line| line.starts_with("the seeds change nothing in: lr=1e-3, lr=0.01;"));
+    assert!(told.is_some_and(|line| line.contains("data.seed")), "{}", said.out);
     dir.write("s/cells/scratch,seed=1/note", "mine");
     dir.write("foreign.toml", text.replace(&dir.at("study"), &dir.at("s")));
     line(&dir, "study DIR/foreign.toml").refused(&["scratch,seed=1", "did not begin"]);

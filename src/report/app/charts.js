@@ -87,8 +87,10 @@ class Curves {
         { label: UNITS[view.x].name, value: (u, x) => (x === null ? "–" : compact(x, 6)) },
         ...curves.map((curve) => ({
           label: curve.name,
+          class: curve.thin ? "edge" : undefined,
           stroke: color(curve.color),
-          width: curve.thin ? 0.5 : 1.5,
+          // Lines of one pixel are drawn several times as fast, which is felt where there are many points.
+          width: curve.thin ? 0.5 : curve.xs.length > 1000 ? 1 : 1.5,
           spanGaps: true,
           points: { show: this.points && !curve.thin, size: 5 },
           value: (u, y) => (y === null || y === undefined ? "–" : number(y)),

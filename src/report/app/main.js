@@ -14,6 +14,7 @@ function control(text, input, changed) {
   input.addEventListener("input", () => {
     changed(input);
     for (const chart of charts) chart.draw();
+    drawScatter();
   });
   return input;
 }
@@ -44,7 +45,7 @@ new Curves(main, "Training loss, nats per token", of("loss", (run) => run.loss),
 new Curves(main, "Gradient norm before clipping", of("grad_norm", (run) => run.norm), { smooth: true, height: 220 });
 element("p", "Drag over a chart to look closer, double click to see all of it.", main).className = "note";
 
-if (setNames.length > 1) scatter(main, runs, setNames);
+const drawScatter = setNames.length > 1 ? scatter(main, runs, setNames) : () => {};
 
 const heads = ["run", "steps", "tokens", "training loss"];
 for (const set of setNames) heads.push(set, "change");

@@ -1,4 +1,5 @@
-// What was forgotten against what was learned, a point for each run; the line joins runs that none beats in both.
+// What was forgotten against what was learned, a point for each run, or for those that differ in seeds alone; the line joins
+// those that none beats in both.
 function scatter(parent, runs, names) {
   const card = element("div", undefined, parent);
   card.className = "card";
@@ -20,14 +21,17 @@ function scatter(parent, runs, names) {
   const draw = () => {
     room.replaceChildren();
     const points = [];
-    runs.forEach((run, i) => {
+    for (const run of runs) {
       const [a, b] = [run.sets[old.value], run.sets[fresh.value]];
-      if (a && b) points.push({ name: run.name, i, x: b.loss[0] - last(b.loss), y: last(a.loss) - a.loss[0] });
-    });
-    room.append(drawn(points));
+      if (a && b) points.push({ name: run.name, group: run.group, x: b.loss[0] - last(b.loss), y: last(a.loss) - a.loss[0] });
+    }
+    const mean = (list, key) => list.reduce((sum, point) => sum + point[key], 0) / list.length;
+    const groups = Map.groupBy(points, (point) => (view.bands && point.group) || point.name);
+    room.append(drawn([...groups].map(([name, of], i) => ({ name, i, x: mean(of, "x"), y: mean(of, "y") }))));
   };
   for (const select of [old, fresh]) select.addEventListener("change", draw);
   draw();
+  return draw;
 }
 
 const last = (list) => list[list.length - 1];

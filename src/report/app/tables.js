@@ -31,7 +31,7 @@ function table(parent, title, heads, rows) {
     }
     for (const row of order) {
       const line = element("tr", undefined, body);
-      for (const cell of row) element("td", shown(cell), line);
+      for (const cell of row) element("td", shown(cell), line).title = shown(cell);
     }
   };
   heads.forEach((name, i) => {
