@@ -26,6 +26,9 @@ stage soak env KILLS=1000 cargo test --release --locked --test resume soak::soak
 stage tokenize env KILLS=20 cargo test --release --locked --test resume tokenize:: -- --nocapture
 stage hub cargo test --release --locked --features hub --test cli hub::
 stage fuzz env ROUNDS=20000 cargo test --release --locked --test fuzz -- --nocapture
+# TensorBoard itself, on a run that is killed.
+stage build cargo build --release --locked
+stage tensorboard tools/tensorboard.sh target/tensorboard
 # Checkpoints of the largest tensors, alone in their process.
 stage large-tensors cargo test --release --locked --test checkpoint -- \
     --ignored --exact host_memory::checkpoints_of_large_tensors_do_too --nocapture
