@@ -27,14 +27,17 @@ fn meminfo(text: &str, name: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// The name of this machine, where it is known.
+pub(crate) fn host() -> Option<String> {
+    let told = fs::read_to_string(PathBuf::from("/proc/sys/kernel/hostname")).ok();
+    told.or_else(|| std::env::var("HOSTNAME").ok()).map(|host| host.trim().to_owned())
+}
+
 /// "pid 12 on host since 2025-01-31 12:00:00 UTC".
 pub(crate) fn holder() -> String {
-    let host = fs::read_to_string(PathBuf::from("/proc/sys/kernel/hostname"))
-        .ok()
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .unwrap_or_else(|| "unknown host".into());
+    let host = host().unwrap_or_else(|| "unknown host".into());
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    format!("pid {} on {} since {}\n", std::process::id(), host.trim(), utc(seconds))
+    format!("pid {} on {host} since {}\n", std::process::id(), utc(seconds))
 }
 
 /// Seconds since 1970 as a date, for people only: nothing compares it.

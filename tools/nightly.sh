@@ -27,8 +27,11 @@ stage study env KILLS=50 cargo test --release --locked --test resume study::kill
 stage tokenize env KILLS=20 cargo test --release --locked --test resume tokenize:: -- --nocapture
 stage hub cargo test --release --locked --features hub --test cli hub::
 stage fuzz env ROUNDS=20000 cargo test --release --locked --test fuzz -- --nocapture
+stage build cargo build --release --locked
 # The page of `rewarm report` in a browser; needs node, npm and Chromium.
 stage report tools/report_test.sh
+# TensorBoard itself, on a run that is killed.
+stage tensorboard tools/tensorboard.sh target/tensorboard
 # Checkpoints of the largest tensors, alone in their process.
 stage large-tensors cargo test --release --locked --test checkpoint -- \
     --ignored --exact host_memory::checkpoints_of_large_tensors_do_too --nocapture

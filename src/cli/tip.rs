@@ -61,7 +61,11 @@ const INSTEAD: &[(&[&str], &str)] = &[
         &["wandb", "wandb_log", "wandb_project", "wandb_run_name", "enable_wandb", "report_to", "use_wandb"],
         LOG,
     ),
-    (&["tensorboard", "tensorboard_dir", "enable_tensorboard", "tracker"], LOG),
+    (
+        &["tensorboard", "tensorboard_dir", "enable_tensorboard", "use_tensorboard"],
+        "--set log.tensorboard=true writes event files to the folder tensorboard of the run directory",
+    ),
+    (&["tracker"], LOG),
     (&["log_interval", "logging_steps", "log_freq", "log_every", "logging_dir", "log_dir"], LOG),
     (
         &[
@@ -245,6 +249,7 @@ mod tests {
             ("--bf16", "train.precision=f32|mixed|bf16"),
             ("--dtype=bfloat16", "train.precision=f32|mixed|bf16"),
             ("--wandb", "metrics.jsonl"),
+            ("--tensorboard", "log.tensorboard=true"),
             ("--report_to none", "metrics.jsonl"),
             ("--logging_steps 10", "metrics.jsonl"),
             ("--validation_file v.jsonl", "[[data.validation]]"),

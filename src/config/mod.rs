@@ -33,7 +33,7 @@ pub use milestones::{MilestoneSteps, Milestones};
 pub use mixture::{HELDOUT, MixtureSource};
 pub use page::listing;
 pub use preview::Preview;
-pub use raw::{RawConfig, RawData, RawHead, RawModel, RawStart, RawTrain};
+pub use raw::{RawConfig, RawData, RawHead, RawLog, RawModel, RawStart, RawTrain};
 pub use resume::{Difference, DifferenceKind, resume_differences, resume_help};
 pub use sections::{
     Budget, Checkpoint, Data, DataStart, DocumentMode, Head, Model, Optim, OptimizerStart, Overlap,
@@ -89,6 +89,8 @@ pub struct Config {
     pub eval: Eval,
     /// `[checkpoint]`: how often, and how many stay.
     pub checkpoint: Checkpoint,
+    /// `log.tensorboard`: whether event files are written beside the log.
+    pub tensorboard: bool,
     /// `[head]`: rows of logits at once.
     pub head: Head,
 }
@@ -270,6 +272,7 @@ impl Config {
             },
             eval: self.eval,
             checkpoint: self.checkpoint.clone(),
+            log: RawLog { tensorboard: self.tensorboard },
             head: RawHead { chunk_rows: self.head.chunk_rows },
         }
     }

@@ -40,6 +40,9 @@ pub struct RawConfig {
     pub eval: Eval,
     /// `[checkpoint]`, whose keys all have defaults.
     pub checkpoint: Checkpoint,
+    /// `[log]`; left out where it has its defaults, as in runs from before the section.
+    #[serde(skip_serializing_if = "is_default")]
+    pub log: RawLog,
     /// `[head]` as written.
     pub head: RawHead,
 }
@@ -60,6 +63,7 @@ impl Default for RawConfig {
             train: RawTrain::default(),
             eval: Eval::default(),
             checkpoint: Checkpoint::default(),
+            log: RawLog::default(),
             head: RawHead::default(),
         }
     }
@@ -78,6 +82,14 @@ pub struct RawModel {
     /// Explicit fields of [`crate::model::ModelConfig`], by its names; they override the preset.
     #[serde(flatten)]
     pub fields: Table,
+}
+
+/// `[log]`, whose keys all have defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLog {
+    /// Whether event files are written beside the log.
+    pub tensorboard: bool,
 }
 
 /// `[head]` as written.

@@ -379,6 +379,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("checkpoint.milestones", MILESTONES, "the last stable step", Free,
         "checkpoints that are saved besides and stay: one every so much of the run (`\"10%\"`, `1000`, `\"2B tokens\"`), or \
          a list of places; and the last step before the decay of a schedule that has one, except with `[]`"),
+    key("log.tensorboard", Flag, "false", Free,
+        "whether the scalars of `metrics.jsonl` are also written to `RUN/tensorboard`, as event files of TensorBoard (below)"),
     key("head.chunk_rows", Whole(SIZE), "1024", Fixed,
         "rows of logits in memory at once, part of the arithmetic; 16384 on a GPU, less where memory is short, unless \
          it is given"),

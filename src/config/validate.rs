@@ -49,6 +49,7 @@ impl RawConfig {
             separate_bias_gradients: self.train.separate_bias_gradients,
             eval: self.eval.validated()?,
             checkpoint: self.checkpoint.clone().validated()?,
+            tensorboard: self.log.tensorboard,
             head: Head { chunk_rows: self.head.chunk_rows },
         };
         config.check_lengths()?;

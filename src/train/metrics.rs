@@ -1,5 +1,6 @@
 //! `metrics.jsonl`: one object per line, each line one write, so that a kill can tear the last line only.
 use super::breakdown::ByEnd;
+use super::tensorboard::Board;
 use crate::files::write_whole;
 use crate::schedule::Varying;
 use crate::{Error, Result};
@@ -57,6 +58,7 @@ pub fn has_evaluations(path: &Path, step: u64, sets: &[&str]) -> bool {
 pub struct Metrics {
     file: File,
     path: PathBuf,
+    board: Option<Board>,
 }
 
 impl Metrics {
@@ -75,7 +77,14 @@ impl Metrics {
         }
         let file =
             OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
-        Ok(Self { file, path: path.to_path_buf() })
+        Ok(Self { file, path: path.to_path_buf(), board: None })
+    }
+
+    /// The same log, its scalars also in event files of TensorBoard where they are `wanted`; the run goes on
+    /// after `step`.
+    pub fn with_board(self, wanted: bool, step: u64) -> Result<Self> {
+        let board = if wanted { Some(Board::open(&self.path, step)?) } else { None };
+        Ok(Self { board, ..self })
     }
 
     /// Appends one line: an object, and the time at which it was written (`time`, seconds since 1970).
@@ -84,7 +93,11 @@ impl Metrics {
         assert_eq!(line.pop(), Some(b'}'), "a record is an object");
         let now = UNIX_EPOCH.elapsed().unwrap_or_default(); // a clock before 1970 is for people to see
         line.extend(format!(",\"time\":{:.3}}}\n", now.as_secs_f64()).bytes());
-        self.file.write_all(&line).map_err(Error::io("write", &self.path))
+        self.file.write_all(&line).map_err(Error::io("write", &self.path))?;
+        if let Some(board) = &mut self.board {
+            board.show(&line);
+        }
+        Ok(())
     }
 }
 

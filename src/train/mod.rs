@@ -8,6 +8,7 @@ mod deal;
 mod display;
 mod evaluate;
 mod evaluations;
+mod events;
 mod forgetting;
 mod history;
 mod kept;
@@ -31,6 +32,7 @@ mod sources;
 mod standings;
 mod step;
 mod takeover;
+mod tensorboard;
 
 pub(crate) use branch::{branch_config, open_branch_point};
 pub use breakdown::{ByEnd, SourceLoss};

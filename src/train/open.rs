@@ -256,7 +256,8 @@ impl Session {
         progress.owes_evaluation = state.step == 0 || (progress.owes_evaluation && !is_logged());
         tell_unknown(&evaluations, &progress.gaps, state.step);
         progress.tell_products(state.step, ops.multiplies_by());
-        let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?;
+        let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?
+            .with_board(config.tensorboard, state.step)?;
         Ok(Self {
             config,
             model,

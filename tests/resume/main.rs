@@ -18,6 +18,7 @@ mod stops;
 mod study;
 #[path = "../cli/support.rs"]
 mod support;
+mod tensorboard;
 mod tokenize;
 mod weights;
 

@@ -29,7 +29,7 @@ fn long() -> Dir {
 }
 
 /// Waits for a line of a process, and gives what it says besides.
-fn until(child: &mut Child, found: impl Fn(&str) -> bool) -> BufReader<std::process::ChildStderr> {
+pub fn until(child: &mut Child, found: impl Fn(&str) -> bool) -> BufReader<std::process::ChildStderr> {
     let mut pipe = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !found(&line) {

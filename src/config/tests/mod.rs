@@ -114,6 +114,8 @@ dense = { until = "1%", every = 2 }
 every = 10
 keep = 2
 milestones = ["10%", "1B tokens"]
+[log]
+tensorboard = true
 [head]
 chunk_rows = 64
 "#;

@@ -16,6 +16,7 @@ fn resume_tells_free_changes_from_those_that_change_the_run() {
         "train.recompute=block",
         "eval.every=7",
         "checkpoint.keep=9",
+        "log.tensorboard=true",
         "data.train=[\"x\"]",
     ];
     for set in free {
@@ -84,7 +85,7 @@ fn the_help_of_a_resume_is_of_its_rules() {
             "run_dir, threads, device, data.train, data.mixture[].paths, data.tokenizer, data.validation,",
             "seed",
         ),
-        (free, "eval.*, checkpoint.*; on a cpu batch.micro", "data.validation[]"),
+        (free, "eval.*, checkpoint.*, log.*; on a cpu batch.micro", "data.validation[]"),
         (plan, "data.mixture, data.skip,", "name"),
         (plan, "optim.betas, optim.weight_decay,", "optim.eps"),
         (plan, "schedule.*, train.steps, train.tokens", "schedule.lr"),
