@@ -27,6 +27,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 STEP = ["loss", "loss_end_of_text", "loss_within_text", "grad_norm", "lr", "sequences", "weight_decay", "beta1", "beta2"]
@@ -154,11 +155,11 @@ def of_log(path):
 
 def differences(expected, found):
     """Points that only one side has; a tag whose points were all forgotten counts as none."""
-    missing = 0
+    only_one_has = 0
     for tag in expected.keys() | found.keys():
-        missing += len(set(expected.get(tag, [])) ^ set(found.get(tag, [])))
-        missing += abs(len(expected.get(tag, [])) - len(found.get(tag, [])))
-    return missing
+        one, other = Counter(expected.get(tag, [])), Counter(found.get(tag, []))
+        only_one_has += (one - other).total() + (other - one).total()
+    return only_one_has
 
 
 def accumulator(events):
