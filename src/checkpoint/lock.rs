@@ -24,11 +24,6 @@ impl RunLock {
     /// Refused when another process holds it (named with pid, host and since when), when the directory
     /// cannot be written, and when its file system has no locks.
     pub fn acquire(run_dir: &Path) -> Result<Self> {
-        Self::try_acquire(run_dir)?.ok_or_else(|| held(run_dir, &run_dir.join(LOCK)))
-    }
-
-    /// The same, with nothing where another process holds it.
-    pub fn try_acquire(run_dir: &Path) -> Result<Option<Self>> {
         let path = run_dir.join(LOCK);
         let mut file = loop {
             let file = OpenOptions::new()
@@ -41,7 +36,7 @@ impl RunLock {
                 // Its last holder may have deleted it in between.
                 Ok(()) if is_at(&file, &path) => break file,
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::WouldBlock) => return Err(held(run_dir, &path)),
                 Err(TryLockError::Error(e)) => {
                     return Err(Error::refused(format!(
                         "{}: this file system cannot lock files ({e}), so two processes could write one run; \
@@ -54,7 +49,7 @@ impl RunLock {
         file.set_len(0)
             .and_then(|()| file.write_all(holder().as_bytes()))
             .map_err(Error::io("write", &path))?;
-        Ok(Some(Self { file, path }))
+        Ok(Self { file, path })
     }
 
     /// The directory that is locked.

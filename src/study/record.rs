@@ -1,4 +1,5 @@
 //! What is kept of a run of a study beside its directory: whose it is and what became of it.
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -57,17 +58,22 @@ pub struct Record {
     pub state: State,
 }
 
-/// Where the record of a run lies.
-fn path_of(run: &Planned) -> PathBuf {
+/// Where the record of a run lies, or its lock: beside its directory.
+fn path_of(run: &Planned, ending: &str) -> PathBuf {
     let mut name = run.config.run_dir.as_os_str().to_owned();
-    name.push(".json");
+    name.push(ending);
     name.into()
+}
+
+/// The folder of records, made where it is missing.
+fn make_folder_of(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder_of(path)).map_err(Error::input("create", folder_of(path)))
 }
 
 impl Record {
     /// What is kept of a run; nothing where it was not begun. Refused where another run has its place.
     pub fn read(run: &Planned) -> Result<Option<Self>> {
-        let (path, dir) = (path_of(run), &run.config.run_dir);
+        let (path, dir) = (path_of(run, ".json"), &run.config.run_dir);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -101,14 +107,31 @@ impl Record {
     }
 
     /// Keeps what became of a run.
-    pub fn write(run: &Planned, state: State) -> Result<Self> {
-        let path = path_of(run);
+    pub fn write(run: &Planned, state: State) -> Result<()> {
+        let path = path_of(run, ".json");
         let record = Self { fingerprint: run.fingerprint.clone(), state };
-        std::fs::create_dir_all(folder_of(&path)).map_err(Error::input("create", folder_of(&path)))?;
+        make_folder_of(&path)?;
         let text = serde_json::to_string_pretty(&record)
             .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
-        write_whole(&path, (text + "\n").as_bytes())?;
-        Ok(record)
+        write_whole(&path, (text + "\n").as_bytes())
+    }
+
+    /// Takes a run for this process, until the file is dropped or the process ends, however it ends; nothing where another has it.
+    /// Refused where the file system has no locks.
+    pub fn take(run: &Planned) -> Result<Option<File>> {
+        let path = path_of(run, ".lock");
+        make_folder_of(&path)?;
+        let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(Error::input("create the lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(Error::refused(format!(
+                "{}: this file system cannot lock files ({e}), so two processes could train one run; give the study a dir on \
+                 another",
+                path.display()
+            ))),
+        }
     }
 }
 

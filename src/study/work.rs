@@ -1,4 +1,4 @@
-//! The runs of a study, one after the other: each is taken by the lock of its directory, so several processes, on several
+//! The runs of a study, one after the other: each is taken by a lock of its own, so several processes, on several
 //! machines that share the folder, do one study together.
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::outcome::Outcome;
 use super::plan::{Planned, StudyPlan};
 use super::record::{Measured, Record, State};
-use crate::checkpoint::{Disk, RunLock, list_steps};
+use crate::checkpoint::{Disk, list_steps};
 use crate::train::{Allow, Session, lock_run};
 use crate::{Error, Result};
 
@@ -50,34 +50,44 @@ pub fn work(plan: &StudyPlan, retry: bool, tell: Tell) -> Result<Outcome> {
 
 /// Trains a run where that is to be done; whether it is done then, rather than another process at it.
 fn step_of(plan: &StudyPlan, run: &Planned, retry: bool, tell: &mut dyn FnMut(Progress)) -> Result<bool> {
-    match Record::read(run)?.map(|record| record.state) {
-        Some(State::Finished(_)) => return Ok(true),
-        Some(State::Failed { .. }) if !retry => return Ok(true),
-        _ => {}
+    if is_done(run, retry)? {
+        return Ok(true);
+    }
+    let Some(_taken) = Record::take(run)? else {
+        tell(Progress::Elsewhere);
+        return Ok(false);
+    };
+    // Whoever had it may have done it meanwhile.
+    if is_done(run, retry)? {
+        return Ok(true);
     }
     if let Some(ancestor) = run.after.map(|i| &plan.ancestors[i]) {
         let state = Record::read(ancestor)?.map(|record| record.state);
         if let Some(State::Failed { error }) = state {
             let error = format!("its ancestor {:?} failed: {error}", ancestor.name);
-            return Record::write(run, State::Failed { error }).map(|_| true);
+            return Record::write(run, State::Failed { error }).map(|()| true);
         }
     }
-    let dir = &run.config.run_dir;
-    if is_held(dir)? {
-        tell(Progress::Elsewhere);
-        return Ok(false);
-    }
     Record::write(run, State::Begun)?;
+    let dir = &run.config.run_dir;
     let goes_on = dir.is_dir() && !list_steps(&Disk, dir)?.is_empty();
     tell(if goes_on { Progress::GoesOn } else { Progress::Begins });
     let trained = if goes_on { resume(dir) } else { Session::start(run.config.clone()).and_then(train) };
     let state = match trained {
         Ok(()) => State::Finished(Measured::of_run(dir)?),
-        Err(_) if is_held(dir)? => return Ok(false), // it was faster
         Err(error @ (Error::Refused(_) | Error::Failed(_))) => State::Failed { error: error.to_string() },
         Err(other) => return Err(other),
     };
-    Record::write(run, state).map(|_| true)
+    Record::write(run, state).map(|()| true)
+}
+
+/// Whether nothing is to be done with a run any more.
+fn is_done(run: &Planned, retry: bool) -> Result<bool> {
+    Ok(match Record::read(run)?.map(|record| record.state) {
+        Some(State::Finished(_)) => true,
+        Some(State::Failed { .. }) => !retry,
+        Some(State::Begun) | None => false,
+    })
 }
 
 fn resume(dir: &Path) -> Result<()> {
@@ -86,9 +96,4 @@ fn resume(dir: &Path) -> Result<()> {
 
 fn train(session: Session) -> Result<()> {
     if session.is_finished() { Ok(()) } else { session.run().map(drop) }
-}
-
-/// Whether another process trains in a directory.
-fn is_held(dir: &Path) -> Result<bool> {
-    Ok(dir.is_dir() && RunLock::try_acquire(dir)?.is_none())
 }

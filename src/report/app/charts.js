@@ -44,7 +44,7 @@ class Curves {
       return { name, color, group: run.group, xs, ys: this.smooth ? smoothed(ys, view.smooth) : ys };
     });
     if (!view.bands) return all;
-    const groups = Map.groupBy(all, (curve) => curve.group ?? curve.name);
+    const groups = grouped(all, (curve) => curve.group ?? curve.name);
     return [...groups].flatMap(([name, of], color) => {
       const { xs } = of[0];
       if (of.length < 2 || of.some((curve) => curve.xs.length !== xs.length)) return of.map((curve) => ({ ...curve, color }));

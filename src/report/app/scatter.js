@@ -26,7 +26,7 @@ function scatter(parent, runs, names) {
       if (a && b) points.push({ name: run.name, group: run.group, x: b.loss[0] - last(b.loss), y: last(a.loss) - a.loss[0] });
     }
     const mean = (list, key) => list.reduce((sum, point) => sum + point[key], 0) / list.length;
-    const groups = Map.groupBy(points, (point) => (view.bands && point.group) || point.name);
+    const groups = grouped(points, (point) => (view.bands && point.group) || point.name);
     room.append(drawn([...groups].map(([name, of], i) => ({ name, i, x: mean(of, "x"), y: mean(of, "y") }))));
   };
   for (const select of [old, fresh]) select.addEventListener("change", draw);

@@ -6,6 +6,16 @@ function element(tag, text, parent) {
   return made;
 }
 
+// Lists of what has one key, in the order in which keys come.
+function grouped(list, key) {
+  const groups = new Map();
+  for (const item of list) {
+    const name = key(item);
+    groups.has(name) ? groups.get(name).push(item) : groups.set(name, [item]);
+  }
+  return groups;
+}
+
 function table(parent, title, heads, rows) {
   const card = element("div", undefined, parent);
   card.className = "card";
