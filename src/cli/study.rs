@@ -9,7 +9,7 @@ use crate::device::{self, DeviceName};
 use crate::files::write_whole;
 use crate::model::Precision;
 use crate::perf::processor::Rates;
-use crate::study::{Outcome, Progress, Study, StudyPlan, work};
+use crate::study::{Doing, Findings, Study, StudyPlan, work};
 use crate::train::readable;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -72,32 +72,32 @@ pub fn run(args: &StudyArgs) -> Result<()> {
     // All cores where a run asks for all.
     let asked = || plan.runs().map(|run| run.config.threads);
     let threads = if asked().any(|threads| threads == 0) { 0 } else { asked().max().unwrap_or(0) };
-    let outcome = with_threads(threads, || {
+    let findings = with_threads(threads, || {
         work(&plan, args.retry, &mut |i, all, run, what| {
             let what = match what {
-                Progress::Begins => "",
-                Progress::GoesOn => ", from its newest checkpoint",
-                Progress::Elsewhere => ": another process is at it",
+                Doing::Begins => "",
+                Doing::GoesOn => ", from its newest checkpoint",
+                Doing::Elsewhere => ": another process is at it",
             };
             note(&format!("[{i} of {all}] {}{what}", run.name));
         })
     })?;
     let path = plan.dir.join("study.json");
-    let text = serde_json::to_string_pretty(&outcome)
+    let text = serde_json::to_string_pretty(&findings)
         .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
     write_whole(&path, (text + "\n").as_bytes())?;
     study_page(&plan.dir)?;
     if args.json {
-        print_pretty(&outcome)?
+        print_pretty(&findings)?
     } else {
-        print(&outcome.to_string())?
+        print(&findings.to_string())?
     }
-    ended(&outcome)
+    ended(&findings)
 }
 
 /// An error where something is missing in the table.
-fn ended(outcome: &Outcome) -> Result<()> {
-    let (failed, open) = (outcome.failed().count(), outcome.open());
+fn ended(findings: &Findings) -> Result<()> {
+    let (failed, open) = (findings.failed().count(), findings.open());
     if open > 0 {
         note(&format!(
             "{open} runs are not done yet: other processes are at them; the same command says when they are"

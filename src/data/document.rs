@@ -6,12 +6,12 @@ pub struct Document {
     /// All of it.
     pub text: String,
     /// Parts of the text, one behind the other up to its end; none where no weights are asked for.
-    pub runs: Vec<Run>,
+    pub runs: Vec<Stretch>,
 }
 
 /// A part of a text whose tokens have one weight. A token belongs to the part in which its first byte lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Run {
+pub struct Stretch {
     /// Byte of the text behind the part.
     pub end: usize,
     /// Weight of its tokens as targets.
@@ -27,17 +27,17 @@ impl From<String> for Document {
 impl Document {
     /// All of `text` counts `weight`.
     pub fn weighing(text: String, weight: f32) -> Self {
-        Self { runs: vec![Run { end: text.len(), weight }], text }
+        Self { runs: vec![Stretch { end: text.len(), weight }], text }
     }
 
     /// The bytes in `parts`, which are in order and apart, count 1, all others 0.
     pub(super) fn of_parts(text: String, parts: &[(usize, usize)]) -> Self {
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<Stretch> = Vec::new();
         let mut add = |end: usize, weight: f32| match runs.last_mut() {
             Some(last) if last.end == end => {}
             Some(last) if last.weight == weight => last.end = end,
             None if end == 0 => {}
-            _ => runs.push(Run { end, weight }),
+            _ => runs.push(Stretch { end, weight }),
         };
         for (start, end) in parts {
             add(*start, 0.0);

@@ -60,7 +60,7 @@ pub use arrangement::Arrangement;
 pub use batch::{Batch, fill_batch, fill_windows};
 pub use chat::{Chat, ChatFiles};
 pub use corpus::Corpus;
-pub use document::{Document, Run};
+pub use document::{Document, Stretch};
 pub use documents::Boundaries;
 pub use dtype::{BadToken, Dtype};
 pub use hashes::ContentHashes;

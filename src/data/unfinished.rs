@@ -1,8 +1,9 @@
 //! What of a shard that is not finished was encoded, so that a run that was stopped or killed goes on from there.
 //!
 //! `<prefix>.bin.part` has a header and, for each chunk of texts, a record: their hash, the number of tokens of each, the
-//! tokens, their weights where there are any (f32), and the hash of all that. A record is used where the same texts come again: what a killed process left half
-//! written, and what follows a text that is another one now, is written over. The file goes when the shard is whole.
+//! tokens, their weights where there are any (f32), and the hash of all that. A record is used where the same texts come
+//! again: what a killed process left half written, and what follows a text that is another one now, is written over. The
+//! file goes when the shard is whole.
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

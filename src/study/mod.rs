@@ -1,17 +1,17 @@
 //! `rewarm study`: many runs that differ in named settings, from one file, and one table of what became of them.
 //!
 //! ```text
-//! study.toml ──► file ──► plan (a run per combination and seed) ──► work (each taken by its lock) ──► outcome, table
+//! study.toml ──► file ──► plan (a run per combination and seed) ──► work (each taken by its lock) ──► findings, table
 //! ```
 mod file;
+mod findings;
 mod label;
-mod outcome;
 mod plan;
 mod record;
 mod table;
 mod work;
 
 pub use file::Study;
-pub use outcome::Outcome;
+pub use findings::Findings;
 pub use plan::StudyPlan;
-pub use work::{Progress, work};
+pub use work::{Doing, work};

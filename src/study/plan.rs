@@ -11,6 +11,9 @@ use crate::model::ModelConfig;
 use crate::train::OpenModel;
 use crate::{Error, Result};
 
+/// Bytes of a directory's name: less than file systems take, for what lies beside it (`NAME.json`, its drafts).
+const NAME_MAX: usize = 200;
+
 /// A run of a study.
 #[derive(Clone, Debug)]
 pub struct Planned {
@@ -117,7 +120,15 @@ impl StudyPlan {
         settings: &[Setting],
     ) -> Result<Planned> {
         let kind = folder.trim_end_matches('s');
-        let run_dir = self.dir.join(folder).join(as_file_name(name));
+        let file_name = as_file_name(name);
+        if file_name.len() > NAME_MAX {
+            return Err(Error::refused(format!(
+                "the name of the {kind} {name:?} has {} characters, and a directory may have {NAME_MAX}: give the grid fewer keys \
+                 or shorter values, or make it a [[cell]] with a name of its own",
+                file_name.len()
+            )));
+        }
+        let run_dir = self.dir.join(folder).join(file_name);
         let as_set = |(key, value): (&str, &Value)| format!("{key}={value}");
         let of_cell =
             named.into_iter().flat_map(|named| &named.set).map(|(key, value)| (key.as_str(), value));
@@ -191,7 +202,7 @@ fn combinations<'a>(study: &'a Study, keys: &[&'a str]) -> Vec<Vec<Setting<'a>>>
     })
 }
 
-/// Threads and device change no result that a study is about: another machine may go on with it.
+/// Whatever the number of threads, the bits are the same: another machine may go on with it.
 fn fingerprint(config: &Config, ancestor: Option<&Planned>) -> String {
     let plain = Config { run_dir: PathBuf::new(), threads: 0, ..config.clone() };
     let ancestors = ancestor.map_or("", |ancestor| &ancestor.fingerprint);
@@ -263,6 +274,11 @@ set = { "model.preset" = "pythia-14m", schedule = { name = "constant", lr = 1e-3
                 "[[cell]]\nname = \"scratch\"",
                 "[[cell]]\nname = \"lr\"\nunset = [\"nope.x\"]",
                 vec!["cell \"lr", "nope"],
+            ),
+            (
+                "ancestor:up/step-0000000005",
+                &*format!("ancestor:up/{}", "s".repeat(200)),
+                vec!["may have 200", "[[cell]]"],
             ),
             (
                 "\"pythia-14m\", schedule",

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
-pub enum State {
+pub enum Status {
     /// Some process has begun it, or shall.
     Begun,
     /// All of its steps are done.
@@ -50,12 +50,12 @@ pub struct SetLosses {
 
 /// `NAME.json` beside the directory `NAME` of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct RunRecord {
     /// Of the configuration that it was begun with.
     pub fingerprint: String,
     #[serde(flatten)]
     /// What became of it.
-    pub state: State,
+    pub state: Status,
 }
 
 /// Where the record of a run lies, or its lock: beside its directory.
@@ -70,7 +70,7 @@ fn make_folder_of(path: &Path) -> Result<()> {
     std::fs::create_dir_all(folder_of(path)).map_err(Error::input("create", folder_of(path)))
 }
 
-impl Record {
+impl RunRecord {
     /// What is kept of a run; nothing where it was not begun. Refused where another run has its place.
     pub fn read(run: &Planned) -> Result<Option<Self>> {
         let (path, dir) = (path_of(run, ".json"), &run.config.run_dir);
@@ -107,7 +107,7 @@ impl Record {
     }
 
     /// Keeps what became of a run.
-    pub fn write(run: &Planned, state: State) -> Result<()> {
+    pub fn write(run: &Planned, state: Status) -> Result<()> {
         let path = path_of(run, ".json");
         let record = Self { fingerprint: run.fingerprint.clone(), state };
         make_folder_of(&path)?;

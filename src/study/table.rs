@@ -1,7 +1,7 @@
 //! What a study found, for a terminal.
 use std::fmt::{self, Display, Formatter};
 
-use super::outcome::{Group, Mean, Outcome};
+use super::findings::{Findings, Group, Mean};
 
 /// `2.345 ±0.012`, the spread only where there is one.
 fn shown(mean: Option<Mean>, sign: bool) -> String {
@@ -21,7 +21,7 @@ fn runs(group: &Group) -> String {
     if done == group.runs { format!("{done}") } else { format!("{done} of {}{failed}", group.runs) }
 }
 
-impl Display for Outcome {
+impl Display for Findings {
     /// A row per group: runs, and of each set the loss in the end and how much it changed, means ± spread over seeds.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut rows = vec![vec![String::new(), "runs".into()]];

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::outcome::Outcome;
+use super::findings::Findings;
 use super::plan::{Planned, StudyPlan};
-use super::record::{Measured, Record, State};
+use super::record::{Measured, RunRecord, Status};
 use crate::checkpoint::{Disk, list_steps};
 use crate::train::{Allow, Session, lock_run};
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is done with a run, for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum Doing {
     /// It begins.
     Begins,
     /// It goes on from its newest checkpoint.
@@ -25,13 +25,13 @@ pub enum Progress {
 }
 
 /// Who is told of each run that is looked at: its number from 1, of how many, itself, and what is done with it.
-pub type Tell<'a> = &'a mut dyn FnMut(usize, usize, &Planned, Progress);
+pub type Tell<'a> = &'a mut dyn FnMut(usize, usize, &Planned, Doing);
 
 /// Trains what is left of a study and gives what is known then. `retry` tries runs again that failed. A run that fails is a
 /// row that says so; what is not about a run, such as a full disk, ends the study, which goes on by the same call.
-pub fn work(plan: &StudyPlan, retry: bool, tell: Tell) -> Result<Outcome> {
+pub fn work(plan: &StudyPlan, retry: bool, tell: Tell) -> Result<Findings> {
     // Everything that can be refused is, before anything is trained.
-    plan.runs().try_for_each(|run| Record::read(run).map(drop))?;
+    plan.runs().try_for_each(|run| RunRecord::read(run).map(drop))?;
     let all = plan.ancestors.len() + plan.cells.len();
     for (i, run) in plan.runs().enumerate() {
         let is_ancestor = i < plan.ancestors.len();
@@ -45,16 +45,16 @@ pub fn work(plan: &StudyPlan, retry: bool, tell: Tell) -> Result<Outcome> {
             std::thread::sleep(ASK_EVERY);
         }
     }
-    Outcome::read(plan)
+    Findings::read(plan)
 }
 
 /// Trains a run where that is to be done; whether it is done then, rather than another process at it.
-fn step_of(plan: &StudyPlan, run: &Planned, retry: bool, tell: &mut dyn FnMut(Progress)) -> Result<bool> {
+fn step_of(plan: &StudyPlan, run: &Planned, retry: bool, tell: &mut dyn FnMut(Doing)) -> Result<bool> {
     if is_done(run, retry)? {
         return Ok(true);
     }
-    let Some(_taken) = Record::take(run)? else {
-        tell(Progress::Elsewhere);
+    let Some(_taken) = RunRecord::take(run)? else {
+        tell(Doing::Elsewhere);
         return Ok(false);
     };
     // Whoever had it may have done it meanwhile.
@@ -62,31 +62,31 @@ fn step_of(plan: &StudyPlan, run: &Planned, retry: bool, tell: &mut dyn FnMut(Pr
         return Ok(true);
     }
     if let Some(ancestor) = run.after.map(|i| &plan.ancestors[i]) {
-        let state = Record::read(ancestor)?.map(|record| record.state);
-        if let Some(State::Failed { error }) = state {
+        let state = RunRecord::read(ancestor)?.map(|record| record.state);
+        if let Some(Status::Failed { error }) = state {
             let error = format!("its ancestor {:?} failed: {error}", ancestor.name);
-            return Record::write(run, State::Failed { error }).map(|()| true);
+            return RunRecord::write(run, Status::Failed { error }).map(|()| true);
         }
     }
-    Record::write(run, State::Begun)?;
+    RunRecord::write(run, Status::Begun)?;
     let dir = &run.config.run_dir;
     let goes_on = dir.is_dir() && !list_steps(&Disk, dir)?.is_empty();
-    tell(if goes_on { Progress::GoesOn } else { Progress::Begins });
+    tell(if goes_on { Doing::GoesOn } else { Doing::Begins });
     let trained = if goes_on { resume(dir) } else { Session::start(run.config.clone()).and_then(train) };
     let state = match trained {
-        Ok(()) => State::Finished(Measured::of_run(dir)?),
-        Err(error @ (Error::Refused(_) | Error::Failed(_))) => State::Failed { error: error.to_string() },
+        Ok(()) => Status::Finished(Measured::of_run(dir)?),
+        Err(error @ (Error::Refused(_) | Error::Failed(_))) => Status::Failed { error: error.to_string() },
         Err(other) => return Err(other),
     };
-    Record::write(run, state).map(|()| true)
+    RunRecord::write(run, state).map(|()| true)
 }
 
 /// Whether nothing is to be done with a run any more.
 fn is_done(run: &Planned, retry: bool) -> Result<bool> {
-    Ok(match Record::read(run)?.map(|record| record.state) {
-        Some(State::Finished(_)) => true,
-        Some(State::Failed { .. }) => !retry,
-        Some(State::Begun) | None => false,
+    Ok(match RunRecord::read(run)?.map(|record| record.state) {
+        Some(Status::Finished(_)) => true,
+        Some(Status::Failed { .. }) => !retry,
+        Some(Status::Begun) | None => false,
     })
 }
 

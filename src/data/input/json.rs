@@ -138,38 +138,33 @@ impl Scan<'_> {
 
     /// The last string in the field, if its last value is a string.
     fn field(&mut self, field: &str) -> Result<Option<Span>, Bad> {
-        let mut found = None;
-        self.members(|scan, key| {
-            scan.space();
-            if scan.is(key, field) {
-                found = if scan.peek() == Some(b'"') { Some(scan.string()?) } else { None };
-                return if found.is_none() { scan.skip() } else { Ok(()) };
-            }
-            match scan.below(key, field) {
-                Some(inner) if scan.peek() == Some(b'{') => found = scan.field(inner)?,
-                Some(_) => {
-                    found = None;
-                    scan.skip()?;
-                }
-                None => scan.skip()?,
-            }
-            Ok(())
-        })?;
-        Ok(found)
+        self.last(field, &mut |scan| match scan.peek() {
+            Some(b'"') => scan.string().map(Some),
+            _ => scan.skip().map(|()| None),
+        })
     }
 
     /// From where to where the last value in the field reaches.
     fn value(&mut self, field: &str) -> Result<Option<(usize, usize)>, Bad> {
+        self.last(field, &mut |scan| {
+            let start = scan.at;
+            scan.skip()?;
+            Ok(Some((start, scan.at)))
+        })
+    }
+
+    /// What `read`, which passes over the value that begins here, makes of the last one in the field.
+    fn last<T>(
+        &mut self,
+        field: &str,
+        read: &mut dyn FnMut(&mut Self) -> Result<Option<T>, Bad>,
+    ) -> Result<Option<T>, Bad> {
         let mut found = None;
         self.members(|scan, key| {
             scan.space();
-            let start = scan.at;
             match scan.below(key, field) {
-                _ if scan.is(key, field) => {
-                    scan.skip()?;
-                    found = Some((start, scan.at));
-                }
-                Some(inner) if scan.peek() == Some(b'{') => found = scan.value(inner)?,
+                _ if scan.is(key, field) => found = read(scan)?,
+                Some(inner) if scan.peek() == Some(b'{') => found = scan.last(inner, read)?,
                 Some(_) => {
                     found = None;
                     scan.skip()?;

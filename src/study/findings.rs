@@ -2,30 +2,30 @@
 use serde::Serialize;
 
 use super::plan::{Planned, StudyPlan};
-use super::record::{Record, SetLosses, State};
+use super::record::{RunRecord, SetLosses, Status};
 use crate::Result;
 
 /// `study.json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct Findings {
     /// Names of the validation sets, in the order in which they were met.
     pub sets: Vec<String>,
     /// Runs that differ in seeds alone.
     pub groups: Vec<Group>,
     /// Runs that others start from.
-    pub ancestors: Vec<OutcomeRow>,
+    pub ancestors: Vec<StudyRun>,
     /// All others.
-    pub cells: Vec<OutcomeRow>,
+    pub cells: Vec<StudyRun>,
 }
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OutcomeRow {
+pub struct StudyRun {
     /// Its name.
     pub name: String,
     /// What became of it; none: it was not begun.
     #[serde(flatten)]
-    pub state: Option<State>,
+    pub state: Option<Status>,
 }
 
 /// Runs that differ in seeds alone.
@@ -39,7 +39,7 @@ pub struct Group {
     pub runs: usize,
     /// Those that failed.
     pub failed: usize,
-    /// By set, in the order of [`Outcome::sets`]: the loss after the last step, nats per token; none where no run has it.
+    /// By set, in the order of [`Findings::sets`]: the loss after the last step, nats per token; none where no run has it.
     pub loss: Vec<Option<Mean>>,
     /// The same of how much it changed since before the first step.
     pub change: Vec<Option<Mean>>,
@@ -67,16 +67,16 @@ impl Mean {
     }
 }
 
-impl Outcome {
+impl Findings {
     /// Of what is kept of the runs of a study.
     pub fn read(plan: &StudyPlan) -> Result<Self> {
         let row = |run: &Planned| {
-            Ok(OutcomeRow { name: run.name.clone(), state: Record::read(run)?.map(|record| record.state) })
+            Ok(StudyRun { name: run.name.clone(), state: RunRecord::read(run)?.map(|record| record.state) })
         };
         let ancestors = plan.ancestors.iter().map(row).collect::<Result<_>>()?;
-        let cells: Vec<OutcomeRow> = plan.cells.iter().map(row).collect::<Result<_>>()?;
+        let cells: Vec<StudyRun> = plan.cells.iter().map(row).collect::<Result<_>>()?;
         let mut sets: Vec<String> = Vec::new();
-        for set in cells.iter().flat_map(OutcomeRow::sets) {
+        for set in cells.iter().flat_map(StudyRun::sets) {
             if !sets.contains(&set.set) {
                 sets.push(set.set.clone());
             }
@@ -85,7 +85,7 @@ impl Outcome {
         for planned in &plan.cells {
             if groups.iter().all(|group| group.name != planned.group) {
                 let of_group = |(cell, row): (&Planned, _)| (cell.group == planned.group).then_some(row);
-                let rows: Vec<&OutcomeRow> = plan.cells.iter().zip(&cells).filter_map(of_group).collect();
+                let rows: Vec<&StudyRun> = plan.cells.iter().zip(&cells).filter_map(of_group).collect();
                 groups.push(Group::of(planned, &rows, &sets));
             }
         }
@@ -95,22 +95,22 @@ impl Outcome {
     /// Runs that failed.
     pub fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
         self.ancestors.iter().chain(&self.cells).filter_map(|row| match &row.state {
-            Some(State::Failed { error }) => Some((row.name.as_str(), error.as_str())),
+            Some(Status::Failed { error }) => Some((row.name.as_str(), error.as_str())),
             _ => None,
         })
     }
 
     /// How many runs are neither finished nor failed.
     pub fn open(&self) -> usize {
-        let is_open = |row: &&OutcomeRow| matches!(row.state, None | Some(State::Begun));
+        let is_open = |row: &&StudyRun| matches!(row.state, None | Some(Status::Begun));
         self.ancestors.iter().chain(&self.cells).filter(is_open).count()
     }
 }
 
-impl OutcomeRow {
+impl StudyRun {
     fn sets(&self) -> &[SetLosses] {
         match &self.state {
-            Some(State::Finished(measured)) => &measured.sets,
+            Some(Status::Finished(measured)) => &measured.sets,
             _ => &[],
         }
     }
@@ -123,12 +123,12 @@ impl Group {
         spreads.peek().is_some() && spreads.all(|spread| spread == 0.0)
     }
 
-    fn of(first: &Planned, rows: &[&OutcomeRow], sets: &[String]) -> Self {
+    fn of(first: &Planned, rows: &[&StudyRun], sets: &[String]) -> Self {
         let mean = |name: &String, value: fn(&SetLosses) -> f64| {
             let of_set = rows.iter().filter_map(|row| row.sets().iter().find(|set| set.set == *name));
             Mean::of(&of_set.map(value).collect::<Vec<_>>())
         };
-        let has_failed = |row: &&&OutcomeRow| matches!(row.state, Some(State::Failed { .. }));
+        let has_failed = |row: &&&StudyRun| matches!(row.state, Some(Status::Failed { .. }));
         Self {
             name: first.group.clone(),
             settings: first.settings.clone(),
