@@ -1,4 +1,4 @@
-//! `rewarm demo`: the paper's experiment in five minutes on two cores, without a download.
+//! `rewarm demo`: the papers' experiment in five minutes on two cores, without a download.
 use super::common::{one_of, with_threads};
 use crate::demo::{Options, run as run_demo};
 use crate::model::Precision;
@@ -39,7 +39,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let (dir, quick, seed, precision) = (args.dir.clone(), args.quick, args.seed, args.precision);
     let options = Options { dir, quick, folders, seed, precision, command };
-    let message = "the demo starts in an empty directory: remove what is there to start again";
+    let message = "`rewarm study DIR/study.toml` goes on with its runs, once that file is there; a new demo starts in an empty directory";
     stop::listen(Idle { code: Some(3), message }, None)?;
     let demo = with_threads(args.threads, || run_demo(&options))?;
     console::print(&demo.summary())

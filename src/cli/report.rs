@@ -40,14 +40,6 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     write_page(&title, &runs, &args.output)
 }
 
-/// The page of a study, beside its table; nothing where no run of it has a log.
-pub(super) fn study_page(dir: &Path) -> Result<()> {
-    match cells(dir) {
-        Ok(Some(runs)) => write_page(&dir.display().to_string(), &runs, &dir.join("report.html")),
-        _ => Ok(()),
-    }
-}
-
 fn write_page(title: &str, runs: &[(String, PathBuf)], output: &Path) -> Result<()> {
     let named: Vec<(String, &Path)> = runs.iter().map(|(name, dir)| (name.clone(), dir.as_path())).collect();
     let html = Story::of_runs(title, &named)?.to_html()?;

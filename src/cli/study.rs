@@ -1,15 +1,13 @@
 //! `rewarm study`: many runs from one file, and a table of what became of them.
 use super::common::{print_pretty, with_threads};
 use super::plan::{measured, predicted};
-use super::report::study_page;
 use super::train::listen;
 use crate::config::TimeSpan;
 use crate::console::{note, print};
 use crate::device::{self, DeviceName};
-use crate::files::write_whole;
 use crate::model::Precision;
 use crate::perf::processor::Rates;
-use crate::study::{Doing, Findings, Study, StudyPlan, work};
+use crate::study::{Doing, Findings, Study, StudyPlan, keep, work};
 use crate::train::readable;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -82,11 +80,9 @@ pub fn run(args: &StudyArgs) -> Result<()> {
             note(&format!("[{i} of {all}] {}{what}", run.name));
         })
     })?;
-    let path = plan.dir.join("study.json");
-    let text = serde_json::to_string_pretty(&findings)
-        .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
-    write_whole(&path, (text + "\n").as_bytes())?;
-    study_page(&plan.dir)?;
+    if let Some(page) = keep(&plan, &findings)? {
+        note(&page.display().to_string());
+    }
     if args.json {
         print_pretty(&findings)?
     } else {

@@ -1,21 +1,21 @@
-//! `rewarm demo`: pre-train a small model on prose, then continue on code at a constant and at a re-warmed learning
-//! rate (Gupta et al. 2023, arXiv:2308.04014), through the same configurations and sessions that a real run uses.
+//! `rewarm demo`: the paper as a small study (Gupta et al. 2023, arXiv:2308.04014; Ibrahim et al. 2024, arXiv:2403.08763):
+//! pre-train on prose, then continue on code at a constant rate, re-warmed, and with replay; and from scratch.
 mod corpus;
 mod options;
 mod outcome;
-mod page;
 mod phases;
 mod recipe;
 mod registry;
 mod rust_text;
 
 pub use options::Options;
-pub use outcome::{Comparison, Demo, Row, Sample};
-pub use recipe::{DemoRun, Recipe};
+pub use outcome::{Demo, Sample};
 
 use crate::files::write_whole;
+use crate::study::{Findings, Study, StudyPlan, keep, work};
 use crate::{Error, Result};
 use corpus::{Side, read_folder, select};
+use recipe::{Recipe, study};
 use std::path::Path;
 use std::time::Instant;
 
@@ -43,77 +43,59 @@ pub fn run(options: &Options) -> Result<Demo> {
     // Whatever is wrong with the texts leaves nothing behind.
     let data = dir.join("data");
     std::fs::create_dir_all(&data).map_err(Error::input("create", &data))?;
-    stages.note(&origin);
-    let mut facts = vec![("text", origin)];
+    let mut about = vec![format!("Made by `{}`.", options.command), format!("Text: {origin}.")];
     for (label, name, side) in [("upstream", names[0], &upstream), ("downstream", names[1], &downstream)] {
-        let fact = describe(name, side);
-        stages.note(&format!("{label}: {fact}"));
-        facts.push((label, fact));
+        about.push(format!("{label}: {}.", describe(name, side)));
     }
+    about[1..].iter().for_each(|fact| stages.note(fact));
 
     stages.next("tokenizer and shards");
     let tokenizer = phases::tokenizer([&upstream, &downstream], &recipe)?;
-    let vocab_size = tokenizer.vocab_size();
     for (name, side) in [("upstream", upstream), ("downstream", downstream)] {
         let info = phases::write_side(dir, name, side, &tokenizer)?;
         stages.note(&format!("{name}: {} tokens of {:.2} bytes", info.tokens, info.bytes_per_token()));
     }
 
-    let steps = [recipe.steps_first, recipe.steps_second, recipe.steps_second];
-    let titles = [
-        "phase 1: pre-training on upstream",
-        "phase 2a: downstream, constant learning rate",
-        "phase 2b: downstream, re-warmed learning rate",
-    ];
-    let (mut done, mut spent) = (0, 0.0);
-    let mut train = |i: usize, phase: DemoRun| {
-        let ahead: u64 = steps[i..].iter().sum();
-        let left = match done {
-            0 => String::new(),
-            done => format!(", about {:.0} s to go", spent / done as f64 * ahead as f64),
-        };
-        stages.next(&format!("{}: {} of {ahead} steps{left}", titles[i], steps[i]));
-        let begun = Instant::now();
-        let summary = phases::train(&recipe, phase, options, vocab_size);
-        (done, spent) = (done + steps[i], spent + begun.elapsed().as_secs_f64());
-        summary
-    };
-    let before = train(0, DemoRun::Upstream)?;
-    let constant = train(1, DemoRun::Constant)?;
-    let rewarmed = train(2, DemoRun::Rewarmed)?;
-    let outcome = Comparison {
-        before: Row::new("before", &before)?,
-        constant: Row::new(format!("constant {:.0e}", recipe.lr_end), &constant)?,
-        rewarmed: Row::new(format!("re-warmed to {:.0e}", recipe.lr), &rewarmed)?,
-    };
+    let path = dir.join("study.toml");
+    let text = study(&recipe, options, &about, tokenizer.vocab_size(), rayon::current_num_threads());
+    write_whole(&path, text.as_bytes())?;
+    let plan = StudyPlan::new(&Study::load(&path)?)?;
+    let findings = train(&plan, &mut stages)?;
 
-    stages.next("text from the models, and the report");
+    stages.next("text from the models");
     let [prose, code] = prompts;
-    let sample = |model, phase: DemoRun, prompt: String| {
-        let text = phases::continue_text(&dir.join(phase.as_ref()), &prompt, options.seed)?;
-        Ok(Sample { model, prompt, text })
+    let sample = |model, run: &str, prompt: String| {
+        let text = phases::continue_text(&dir.join(run), &prompt, options.seed)?;
+        Ok(Sample { model, text })
     };
     let samples = [
-        sample("the model of phase 1, before it saw downstream text", DemoRun::Upstream, prose)?,
-        sample("the re-warmed model", DemoRun::Rewarmed, code)?,
+        sample("the model that was pre-trained, before it saw downstream text", "ancestors/upstream", prose)?,
+        sample("the re-warmed model", "cells/re-warmed", code)?,
     ];
-    let report = dir.join("report.html");
-    let mut demo = Demo { outcome, samples, report, seconds: stages.total(), facts };
-    let html = page::render(&demo, options, &recipe)?;
-    write_whole(&demo.report, html.as_bytes())?;
-    demo.seconds = stages.total();
-    Ok(demo)
+    let report = keep(&plan, &findings)?.unwrap_or_default();
+    Ok(Demo { findings, samples, report, seconds: stages.total() })
 }
 
-impl Demo {
-    /// What is printed in the end.
-    pub fn summary(&self) -> String {
-        let mut text = format!("\n{}\n{}\n", self.outcome.table(), self.outcome.sentence());
-        for Sample { model, text: sample, .. } in &self.samples {
-            text += &format!("\n--- written by {model} ---\n{sample}\n");
-        }
-        text + &format!("\n{}\ndone in {:.0} s\n", self.report.display(), self.seconds)
+/// Trains all runs; an error where one failed.
+fn train(plan: &StudyPlan, stages: &mut Stages) -> Result<Findings> {
+    let steps: Vec<u64> =
+        plan.runs().map(|run| run.config.total_steps(run.config.data.seq_len.unwrap_or(1))).collect();
+    let began = Instant::now();
+    let findings = work(plan, false, &mut |number, _, run, _| {
+        let (done, ahead) = steps.split_at(number - 1);
+        let (done, ahead): (u64, u64) = (done.iter().sum(), ahead.iter().sum());
+        let left = match done {
+            0 => String::new(),
+            done => {
+                format!(", about {:.0} s to go", began.elapsed().as_secs_f64() / done as f64 * ahead as f64)
+            }
+        };
+        stages.next(&format!("{}: {} of {ahead} steps{left}", run.name, steps[number - 1]));
+    })?;
+    if let Some((name, error)) = findings.failed().next() {
+        return Err(Error::failed(format!("the run {name} failed: {error}")));
     }
+    Ok(findings)
 }
 
 fn check_empty(dir: &Path) -> Result<()> {

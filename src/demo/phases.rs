@@ -1,14 +1,11 @@
-//! The work between text and report: tokenizer, shards, the three runs, and text from the last one.
+//! The work before and after the runs: tokenizer, shards, and text from the models.
 use super::corpus::Side;
-use super::options::Options;
-use super::recipe::{DemoRun, Recipe, config};
+use super::recipe::Recipe;
 use crate::Result;
-use crate::config::Config;
 use crate::data::{Progress, TextTokenizer, TokenizedInfo, tokenize_documents, train_bpe};
 use crate::device::DeviceName;
-use crate::files::write_whole;
 use crate::generate::{Generator, Sampling};
-use crate::train::{OpenModel, Session, Summary};
+use crate::train::OpenModel;
 use std::path::Path;
 
 /// Trains one vocabulary on the first documents of both sides, so that neither is spelled in the other's words.
@@ -34,14 +31,6 @@ pub fn write_side(dir: &Path, name: &str, side: Side, tokenizer: &TextTokenizer)
     };
     write(format!("{name}-validation"), side.validation)?;
     write(name.to_string(), side.train)
-}
-
-/// Writes the configuration of a phase and trains it.
-pub fn train(recipe: &Recipe, phase: DemoRun, options: &Options, vocab_size: u32) -> Result<Summary> {
-    let text = config(recipe, phase, options, vocab_size, rayon::current_num_threads());
-    let path = options.dir.join(phase.as_ref()).with_extension("toml");
-    write_whole(&path, text.as_bytes())?;
-    Session::start(Config::from_toml_str(&text, &[])?)?.run()
 }
 
 /// A text that the model of a run continues.

@@ -1,5 +1,7 @@
-//! The numbers of the demo, and the three run configurations they make.
+//! The numbers of the demo, and the study they make.
 use super::options::Options;
+use crate::error::one_line;
+use std::path::Path;
 
 /// Sizes and lengths. What follows from them fits five minutes on two slow cores ([`Recipe::FULL`]) or seconds
 /// ([`Recipe::QUICK`]): steps and never the clock, so that every machine does the same.
@@ -75,90 +77,107 @@ impl Recipe {
         eval_every_second: 20,
         eval_sequences: 64,
     };
-
-    /// Tokens of a step.
-    pub fn tokens_per_step(&self) -> u64 {
-        (self.seq_len * self.sequences) as u64
-    }
 }
 
-/// The three runs; their names are those of directories and of stems of configurations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::AsRefStr)]
-#[strum(serialize_all = "lowercase")]
-pub enum DemoRun {
-    /// The upstream data, from scratch.
-    Upstream,
-    /// Downstream, at the rate that phase 1 ended with.
-    Constant,
-    /// Downstream, warmed up to the peak of phase 1 again.
-    Rewarmed,
-}
-
-/// The configuration of a run: a file that `rewarm train` takes, too. `vocab_size` is the tokenizer's.
-pub fn config(r: &Recipe, phase: DemoRun, options: &Options, vocab_size: u32, threads: usize) -> String {
+/// The study that is made of them: a file that `rewarm study` takes, too. `vocab_size` is the tokenizer's; every line of `about` is a
+/// comment at its head.
+pub fn study(r: &Recipe, options: &Options, about: &[String], vocab_size: u32, threads: usize) -> String {
     let Options { dir, seed, precision, .. } = options;
-    let path = |name: &str| toml::Value::String(dir.join(name).display().to_string());
-    let data = |name: &str| path(&format!("data/{name}"));
-    let (first, end) = (r.lr, r.lr_end);
-    let every = if phase == DemoRun::Upstream { r.eval_every_first } else { r.eval_every_second };
-    let (model, train, steps, schedule) = match phase {
-        DemoRun::Upstream => {
-            let warmup = (r.steps_first / 50).max(2);
-            let schedule =
-                format!("name = \"cosine\"\nlr = {first:e}\nmin_lr = {end:e}\nwarmup = {warmup}\n");
-            (model(r, vocab_size), "upstream", r.steps_first, schedule)
-        }
-        DemoRun::Constant => {
-            let schedule = format!("name = \"constant\"\nlr = {end:e} # where phase 1 ended\nwarmup = 0\n");
-            (start(&path("upstream")), "downstream", r.steps_second, schedule)
-        }
-        DemoRun::Rewarmed => {
-            let warmup = (r.steps_second / 50).max(2);
-            let schedule =
-                format!("name = \"cosine\"\nlr = {first:e}\nmin_lr = {end:e}\nwarmup = {warmup}\n");
-            (start(&path("upstream")), "downstream", r.steps_second, schedule)
-        }
-    };
-    format!(
-        "run_dir = {run}\nseed = {seed}\nthreads = {threads}\n\n{model}\n[data]\ntrain = [{train}]\nseq_len = {seq_len}\n\
-         tokenizer = {tokenizer}\nvalidation = [\n  {{ name = \"upstream\", paths = [{up}] }},\n  {{ name = \
-         \"downstream\", paths = [{down}] }},\n]\n\n[batch]\nsequences = {sequences}\n\n[schedule]\n{schedule}\n[train]\n\
-         steps = {steps}\nprecision = \"{precision}\"\n\n[eval]\nevery = {every}\nsequences = {eval_sequences}\n\n[checkpoint]\nevery = {steps}\n",
-        run = path(phase.as_ref()),
-        train = data(train),
-        seq_len = r.seq_len,
-        tokenizer = data("tokenizer.json"),
-        up = data("upstream-validation"),
-        down = data("downstream-validation"),
-        sequences = r.sequences,
-        eval_sequences = r.eval_sequences,
-    )
-}
-
-fn model(r: &Recipe, vocab_size: u32) -> String {
-    format!(
-        "[model]\nvocab_size = {vocab_size}\nhidden_size = {}\nnum_hidden_layers = {}\nnum_attention_heads = {}\n\
-         intermediate_size = {}\nmax_position_embeddings = {}\nrotary_pct = 0.25\nuse_parallel_residual = true\n",
+    let text = |path: &Path| toml::Value::String(path.display().to_string());
+    let data = |name: &str| text(&dir.join("data").join(name));
+    let (upstream, downstream) = (data("upstream"), data("downstream"));
+    let model = format!(
+        "model = {{ vocab_size = {vocab_size}, hidden_size = {}, num_hidden_layers = {}, num_attention_heads = {}, \
+         intermediate_size = {}, max_position_embeddings = {}, rotary_pct = 0.25 }}",
         r.hidden_size,
         r.layers,
         r.heads,
         4 * r.hidden_size,
         r.seq_len
-    )
-}
+    );
+    let about: String = about.iter().map(|line| format!("# {}\n", one_line(line))).collect();
+    format!(
+        r#"{about}dir = {dir}
 
-fn start(from: &toml::Value) -> String {
-    format!("[start]\nfrom = {from}\noptimizer = \"reset\"\n")
+[base]
+seed = {seed}
+threads = {threads}
+start = {{ from = "ancestor:upstream", optimizer = "reset" }}
+batch = {{ sequences = {sequences} }}
+schedule = {{ name = "cosine", lr = {lr:e}, min_lr = {end:e}, warmup = {warmup} }}
+train = {{ steps = {second}, precision = "{precision}" }}
+eval = {{ every = {every}, sequences = {eval_sequences} }}
+checkpoint = {{ every = {second} }}
+[base.data]
+train = [{downstream}]
+seq_len = {seq_len}
+tokenizer = {tokenizer}
+[[base.data.validation]]
+name = "upstream"
+paths = [{up}]
+role = "retain"
+[[base.data.validation]]
+name = "downstream"
+paths = [{down}]
+role = "learn"
+
+[[ancestor]]                         # pre-training
+name = "upstream"
+unset = ["start"]
+[ancestor.set]
+"data.train" = [{upstream}]
+"schedule.warmup" = {first_warmup}
+"train.steps" = {first}
+"eval.every" = {first_every}
+"checkpoint.every" = {first}
+{model}
+
+[[cell]]                             # at the rate that pre-training ended with
+name = "constant"
+unset = ["schedule"]
+set = {{ schedule = {{ name = "constant", lr = {end:e}, warmup = 0 }} }}
+
+[[cell]]
+name = "re-warmed"
+
+[[cell]]                             # re-warmed, a quarter of the tokens from upstream
+name = "replay-25"
+unset = ["data.train"]
+[cell.set]
+"data.mixture" = [{{ name = "new", paths = [{downstream}] }}, {{ name = "old", paths = [{upstream}], fraction = 0.25 }}]
+
+[[cell]]
+name = "scratch"
+unset = ["start"]
+[cell.set]
+{model}
+"#,
+        dir = text(dir),
+        sequences = r.sequences,
+        lr = r.lr,
+        end = r.lr_end,
+        warmup = (r.steps_second / 50).max(2),
+        second = r.steps_second,
+        every = r.eval_every_second,
+        eval_sequences = r.eval_sequences,
+        seq_len = r.seq_len,
+        tokenizer = data("tokenizer.json"),
+        up = data("upstream-validation"),
+        down = data("downstream-validation"),
+        first_warmup = (r.steps_first / 50).max(2),
+        first = r.steps_first,
+        first_every = r.eval_every_first,
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::model::Precision;
+    use crate::study::{Study, StudyPlan};
 
     #[test]
-    fn the_configurations_are_valid_and_differ_where_the_paper_says() {
+    fn the_runs_are_valid_and_differ_where_the_paper_says() {
         let options = Options {
             dir: "de\"mo".into(),
             quick: false,
@@ -168,22 +187,27 @@ mod tests {
             command: String::new(),
         };
         for recipe in [Recipe::FULL, Recipe::QUICK] {
-            let read = |phase| {
-                let text = config(&recipe, phase, &options, recipe.vocab_size, 2);
-                Config::from_toml_str(&text, &[]).unwrap()
-            };
-            let [first, constant, rewarmed] =
-                [DemoRun::Upstream, DemoRun::Constant, DemoRun::Rewarmed].map(read);
-            let rate = |c: &Config, step| c.compile_schedule(recipe.seq_len, None).unwrap().lr(step);
-            let end = rate(&first, recipe.steps_first - 1);
+            let text = study(&recipe, &options, &["of two\nlines".into()], recipe.vocab_size, 2);
+            let plan = StudyPlan::new(&Study::parse(&text, "study.toml").unwrap()).unwrap();
+            let names: Vec<&str> = plan.runs().map(|run| run.name.as_str()).collect();
+            assert_eq!(names, ["upstream", "constant", "re-warmed", "replay-25", "scratch"]);
+            let configs: Vec<_> = plan.runs().map(|run| &run.config).collect();
+            let [first, constant, rewarmed, replay, scratch] = configs[..] else { unreachable!() };
+            let rate = |i: usize, step| configs[i].compile_schedule(recipe.seq_len, None).unwrap().lr(step);
+            let end = rate(0, recipe.steps_first - 1);
             assert!((end / recipe.lr_end - 1.0).abs() < 0.01, "{end}");
-            assert_eq!(rate(&constant, 0), recipe.lr_end);
-            assert_eq!(rate(&constant, recipe.steps_second - 1), recipe.lr_end);
-            let warmest = (0..recipe.steps_second).map(|s| rate(&rewarmed, s)).fold(0.0, f64::max);
-            assert_eq!(warmest, recipe.lr);
-            assert_eq!(first.precision, Precision::Mixed);
-            assert_eq!(first.model_config().unwrap().unwrap().rotary_pct, 0.25);
+            assert_eq!([rate(1, 0), rate(1, recipe.steps_second - 1)], [recipe.lr_end; 2]);
+            for i in 2..5 {
+                assert_eq!((0..recipe.steps_second).map(|s| rate(i, s)).fold(0.0, f64::max), recipe.lr);
+            }
+            assert_eq!((first.precision, first.seed), (Precision::Mixed, 7));
+            for fresh in [first, scratch] {
+                assert_eq!(fresh.model_config().unwrap().unwrap().rotary_pct, 0.25);
+                assert!(fresh.start.is_none());
+            }
             assert_eq!((&constant.data, constant.train), (&rewarmed.data, rewarmed.train));
+            let shares: Vec<_> = replay.data.mixture.iter().map(|source| source.fraction).collect();
+            assert_eq!(shares, [None, Some(0.25)]);
         }
     }
 }

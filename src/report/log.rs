@@ -1,6 +1,6 @@
 //! `metrics.jsonl` as it is read back.
 use crate::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// A training step as `metrics.jsonl` has it.
@@ -40,6 +40,28 @@ pub struct EvalPoint {
     pub loss: f64,
     /// When it was written, seconds since 1970.
     pub time: Option<f64>,
+    /// Of a set that is to be retained.
+    pub gap: Option<GapPoint>,
+}
+
+/// The worst of a retained set up to an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GapPoint {
+    /// The most that its loss was above that before the first step, nats per token; at least 0.
+    #[serde(rename = "forgetting_peak")]
+    pub peak: f64,
+    /// The step of the first evaluation at which it was.
+    #[serde(rename = "forgetting_peak_step")]
+    pub peak_step: u64,
+    /// The step of the first evaluation after that at which it was made good.
+    pub recovered_step: Option<u64>,
+}
+
+impl GapPoint {
+    /// Whether the loss has come back to what it was, or was never above it.
+    pub fn is_made_good(&self) -> bool {
+        self.peak == 0.0 || self.recovered_step.is_some()
+    }
 }
 
 /// The log of a run.
@@ -60,6 +82,8 @@ enum Line {
         loss: f64,
         #[serde(default)]
         time: Option<f64>,
+        #[serde(flatten)]
+        gap: Option<GapPoint>,
     },
     Step(StepPoint),
     /// Records of later versions.
@@ -85,8 +109,8 @@ impl RunLog {
         for (i, line) in text.split_inclusive('\n').enumerate() {
             let Some(line) = line.strip_suffix('\n') else { break };
             match serde_json::from_str(line).map_err(|_| i + 1)? {
-                Line::Eval { step, eval, loss, time } => {
-                    log.evals.push(EvalPoint { set: eval, step, tokens, loss, time });
+                Line::Eval { step, eval, loss, time, gap } => {
+                    log.evals.push(EvalPoint { set: eval, step, tokens, loss, time, gap });
                 }
                 Line::Step(point) => {
                     tokens = point.tokens;
@@ -96,26 +120,6 @@ impl RunLog {
             }
         }
         Ok(log)
-    }
-
-    /// `(tokens, loss)` of a validation set.
-    pub fn eval(&self, set: &str) -> Vec<(f64, f64)> {
-        self.evals.iter().filter(|e| e.set == set).map(|e| (e.tokens as f64, e.loss)).collect()
-    }
-
-    /// `(tokens, loss)` of the steps.
-    pub fn loss(&self) -> Vec<(f64, f64)> {
-        self.steps.iter().map(|s| (s.tokens as f64, s.loss)).collect()
-    }
-
-    /// `(tokens, rate)` of the steps.
-    pub fn lr(&self) -> Vec<(f64, f64)> {
-        self.steps.iter().map(|s| (s.tokens as f64, s.lr)).collect()
-    }
-
-    /// Tokens of the run.
-    pub fn tokens(&self) -> u64 {
-        self.steps.last().map_or(0, |s| s.tokens)
     }
 }
 
@@ -127,10 +131,15 @@ mod tests {
     fn steps_and_evaluations_are_told_apart() {
         let text = "{\"step\":0,\"eval\":\"a\",\"loss\":5.0,\"perplexity\":148.4}\n\
                     {\"step\":1,\"tokens\":64,\"loss\":4.5,\"lr\":0.1,\"tokens_per_s\":10.0,\"applied\":true}\n\
-                    {\"later\":1}\n{\"step\":1,\"eval\":\"a\",\"loss\":4.0}\n{\"step\":2,\"tok";
+                    {\"later\":1}\n{\"step\":1,\"eval\":\"a\",\"loss\":4.0,\"forgetting\":-1.0,\"forgetting_peak\":0.5,\
+                    \"forgetting_peak_step\":1,\"recovered_step\":null}\n{\"step\":2,\"tok";
         let log = RunLog::parse(text).unwrap();
-        assert_eq!(log.eval("a"), [(0.0, 5.0), (64.0, 4.0)]);
-        assert_eq!((log.loss(), log.lr(), log.tokens()), (vec![(64.0, 4.5)], vec![(64.0, 0.1)], 64));
+        let evals: Vec<_> = log.evals.iter().map(|e| (&e.set[..], e.step, e.tokens, e.loss)).collect();
+        assert_eq!(evals, [("a", 0, 0, 5.0), ("a", 1, 64, 4.0)]);
+        let steps: Vec<_> = log.steps.iter().map(|s| (s.step, s.tokens, s.loss, s.lr)).collect();
+        assert_eq!(steps, [(1, 64, 4.5, 0.1)]);
+        let gap = GapPoint { peak: 0.5, peak_step: 1, recovered_step: None };
+        assert_eq!([log.evals[0].gap, log.evals[1].gap], [None, Some(gap)]);
         assert_eq!(RunLog::parse("{}\nx\n"), Err(2));
     }
 }

@@ -13,9 +13,9 @@ mod story;
 
 pub use braille::braille;
 pub use chart::Chart;
-pub use log::RunLog;
+pub use log::{GapPoint, RunLog};
 pub use origin::origin;
 pub use page::{Page, escape};
 pub use rates::{rate_chart, schedule_series};
-pub use series::{Line, Series, moving_average};
+pub use series::{Line, Series};
 pub use story::Story;

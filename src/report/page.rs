@@ -35,9 +35,6 @@ tr:last-child td{border-bottom:0}
 .facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}
 .facts td:first-child{color:var(--pale);white-space:nowrap;width:9rem;vertical-align:top}
 pre{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:.75rem 0}
-pre.text{white-space:pre-wrap;overflow-wrap:anywhere}
-pre b{color:var(--mark)}
-summary{cursor:pointer;font-weight:600;margin:.75rem 0}
 footer{margin-top:3rem;color:var(--pale);font-size:.875rem}
 @media (max-width:30rem){main{padding:1.5rem .75rem 3rem}th:first-child,td:first-child{white-space:normal}.card,pre{padding:.75rem}.facts td{display:block;border:0;padding:.1rem 0}.facts td:first-child{width:auto;padding-top:.6rem;padding-left:0}.facts td{padding-left:0}}
 @media print{body{background:none;font-size:11pt}main{max-width:none;padding:0}.card,pre{overflow:visible;background:none}.card svg,tr{break-inside:avoid}td:first-child{position:static}.card svg{min-width:0}th,td{padding:.2rem .3rem;font-size:.75rem}pre{white-space:pre-wrap;overflow-wrap:anywhere}h2{break-after:avoid}}
@@ -100,17 +97,6 @@ impl Page {
         self.body += "</table></div>\n";
     }
 
-    /// Text whose lines may be broken, its beginning marked.
-    pub fn text(&mut self, marked: &str, rest: &str) {
-        self.body += &format!("<pre class=\"text\"><b>{}</b>{}</pre>\n", escape(marked), escape(rest));
-    }
-
-    /// A listing that is folded away.
-    pub fn listing(&mut self, name: &str, text: &str) {
-        self.body +=
-            &format!("<details><summary>{}</summary><pre>{}</pre></details>\n", escape(name), escape(text));
-    }
-
     /// The whole document as HTML, with nothing to load.
     pub fn to_html(&self) -> String {
         format!(
@@ -139,8 +125,6 @@ mod tests {
         page.lead("1 & 2");
         page.table(&["x"], &[vec!["<td>".into()]]);
         page.facts(&[("command", "rewarm \"demo\"".into())]);
-        page.text("fn", " f<T>()");
-        page.listing("a.toml", "a = 1");
         page.svg("<svg></svg>", "a \"drawing\"");
         let html = page.to_html();
         // As wide as the window, in the reader's colours, and what is wider scrolls in a frame of its own.
@@ -152,13 +136,7 @@ mod tests {
         assert!(html.contains(".card,pre{") && html.contains("overflow-x:auto"));
         assert_eq!(html.matches("<div class=\"card\"><table").count(), html.matches("<table").count());
         assert_eq!(html.matches("role=\"img\" aria-label=").count(), html.matches("<svg").count());
-        for part in [
-            "<title>a &lt; b</title>",
-            "1 &amp; 2",
-            "&lt;td&gt;",
-            "&quot;demo&quot;",
-            "<b>fn</b> f&lt;T&gt;()",
-        ] {
+        for part in ["<title>a &lt; b</title>", "1 &amp; 2", "&lt;td&gt;", "&quot;demo&quot;"] {
             assert!(html.contains(part), "{part}");
         }
         assert!(!html.contains("http") && !html.contains("<script") && !html.contains("<link"));

@@ -30,12 +30,6 @@ impl Series {
         Self { name: name.into(), color, line, points }
     }
 
-    /// With x moved and then scaled.
-    pub fn placed(mut self, offset: f64, scale: f64) -> Self {
-        self.points.iter_mut().for_each(|p| p.0 = (p.0 + offset) * scale);
-        self
-    }
-
     /// The parts between `low` and `high`, cut where the line crosses them.
     pub fn within(&self, low: f64, high: f64) -> Vec<Vec<(f64, f64)>> {
         let finite = self.points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite());
@@ -62,14 +56,6 @@ impl Series {
     }
 }
 
-/// The mean of the `width` points around each that has as many; of fewer points in all, the mean of them.
-pub fn moving_average(points: &[(f64, f64)], width: usize) -> Vec<(f64, f64)> {
-    let width = width.min(points.len()).max(1);
-    let mean =
-        |window: &[(f64, f64)]| (window[width / 2].0, window.iter().map(|p| p.1).sum::<f64>() / width as f64);
-    points.windows(width).map(mean).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,17 +71,5 @@ mod tests {
         assert_eq!(line(&[1.0, -1.0]), [[(0.0, 1.0), (0.5, 0.0)]]);
         assert_eq!(line(&[1.0, f64::NAN, 2.0]), [[(0.0, 1.0), (2.0, 2.0)]]);
         assert!(line(&[3.0, 4.0]).is_empty() && line(&[]).is_empty());
-    }
-
-    #[test]
-    fn a_moving_average_is_centred() {
-        let points: Vec<_> = (0..5).map(|x| (x as f64, x as f64)).collect();
-        // No window at the ends: the mean of fewer points would be noise.
-        assert_eq!(moving_average(&points, 3), points[1..4]);
-        let spike = [(0.0, 0.0), (1.0, 3.0), (2.0, 0.0)];
-        assert_eq!(moving_average(&spike, 3), [(1.0, 1.0)]);
-        assert_eq!(moving_average(&spike, 9), [(1.0, 1.0)]);
-        assert_eq!(moving_average(&points, 1), points);
-        assert!(moving_average(&[], 3).is_empty());
     }
 }

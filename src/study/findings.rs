@@ -4,6 +4,7 @@ use serde::Serialize;
 use super::plan::{Planned, StudyPlan};
 use super::record::{RunRecord, SetLosses, Status};
 use crate::Result;
+use crate::report::GapPoint;
 
 /// `study.json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +44,10 @@ pub struct Group {
     pub loss: Vec<Option<Mean>>,
     /// The same of how much it changed since before the first step.
     pub change: Vec<Option<Mean>>,
+    /// The same of the most that it was above the loss before the first step; none where it is not to be retained.
+    pub peak: Vec<Option<Mean>>,
+    /// How many of those runs made that good before their last step.
+    pub recovered: Vec<Option<usize>>,
 }
 
 /// A mean over finished runs.
@@ -124,9 +129,18 @@ impl Group {
     }
 
     fn of(first: &Planned, rows: &[&StudyRun], sets: &[String]) -> Self {
-        let mean = |name: &String, value: fn(&SetLosses) -> f64| {
-            let of_set = rows.iter().filter_map(|row| row.sets().iter().find(|set| set.set == *name));
-            Mean::of(&of_set.map(value).collect::<Vec<_>>())
+        let of_set = |name: &String| -> Vec<&SetLosses> {
+            rows.iter().flat_map(|row| row.sets()).filter(|set| set.set == *name).collect()
+        };
+        let by_set: Vec<Vec<&SetLosses>> = sets.iter().map(of_set).collect();
+        let means = |value: fn(&SetLosses) -> Option<f64>| {
+            let mean =
+                |of: &Vec<&SetLosses>| Mean::of(&of.iter().filter_map(|s| value(s)).collect::<Vec<_>>());
+            by_set.iter().map(mean).collect()
+        };
+        let recovered = |of: &Vec<&SetLosses>| {
+            let gaps: Vec<GapPoint> = of.iter().filter_map(|set| set.gap).collect();
+            (!gaps.is_empty()).then(|| gaps.iter().filter(|gap| gap.is_made_good()).count())
         };
         let has_failed = |row: &&&StudyRun| matches!(row.state, Some(Status::Failed { .. }));
         Self {
@@ -134,8 +148,10 @@ impl Group {
             settings: first.settings.clone(),
             runs: rows.len(),
             failed: rows.iter().filter(has_failed).count(),
-            loss: sets.iter().map(|set| mean(set, |set| set.after)).collect(),
-            change: sets.iter().map(|set| mean(set, |set| set.after - set.before)).collect(),
+            loss: means(|set| Some(set.after)),
+            change: means(|set| Some(set.after - set.before)),
+            peak: means(|set| set.gap.map(|gap| gap.peak)),
+            recovered: by_set.iter().map(recovered).collect(),
         }
     }
 }

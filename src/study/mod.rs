@@ -5,6 +5,7 @@
 //! ```
 mod file;
 mod findings;
+mod keep;
 mod label;
 mod plan;
 mod record;
@@ -13,5 +14,6 @@ mod work;
 
 pub use file::Study;
 pub use findings::Findings;
+pub use keep::keep;
 pub use plan::StudyPlan;
 pub use work::{Doing, work};

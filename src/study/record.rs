@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Planned;
 use crate::files::{folder_of, write_whole};
-use crate::report::RunLog;
+use crate::report::{GapPoint, RunLog};
 use crate::{Error, Result};
 
 /// How far a run is.
@@ -46,6 +46,9 @@ pub struct SetLosses {
     pub before: f64,
     /// After the last one.
     pub after: f64,
+    /// The worst in between, of a set that is to be retained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<GapPoint>,
 }
 
 /// `NAME.json` beside the directory `NAME` of a run.
@@ -149,7 +152,7 @@ impl Measured {
         let of_last: Vec<_> = log.evals.iter().filter(|eval| eval.step == last.step).collect();
         let sets = of_last.into_iter().map(|after| {
             let first = log.evals.iter().find(|eval| eval.set == after.set).unwrap_or(after);
-            SetLosses { set: after.set.clone(), before: first.loss, after: after.loss }
+            SetLosses { set: after.set.clone(), before: first.loss, after: after.loss, gap: after.gap }
         });
         Ok(Self { steps: last.step, tokens: last.tokens, loss: last.loss, sets: sets.collect() })
     }

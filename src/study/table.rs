@@ -21,17 +21,28 @@ fn runs(group: &Group) -> String {
     if done == group.runs { format!("{done}") } else { format!("{done} of {}{failed}", group.runs) }
 }
 
+/// Of a set of a group, how many of the runs that forgot something made that good.
+fn made_good(group: &Group, set: usize) -> String {
+    let of = group.peak[set].map_or(0, |mean| mean.runs);
+    group.recovered[set].map_or("–".into(), |recovered| format!("{recovered} of {of}"))
+}
+
 impl Display for Findings {
-    /// A row per group: runs, and of each set the loss in the end and how much it changed, means ± spread over seeds.
+    /// A row per group: runs, and of each set the loss in the end and how much it changed, means ± spread over seeds; of one
+    /// that is to be retained the most that it was forgotten, too, and how many runs made that good.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut rows = vec![vec![String::new(), "runs".into()]];
-        for set in &self.sets {
+        let retained = |set: usize| self.groups.iter().any(|group| group.peak[set].is_some());
+        for (i, set) in self.sets.iter().enumerate() {
             rows[0].extend([set.clone(), "change".into()]);
+            rows[0].extend(["peak", "recovered"].map(String::from).into_iter().filter(|_| retained(i)));
         }
         rows.extend(self.groups.iter().map(|group| {
             let mut row = vec![group.name.clone(), runs(group)];
-            for (loss, change) in group.loss.iter().zip(&group.change) {
-                row.extend([shown(*loss, false), shown(*change, true)]);
+            for i in 0..self.sets.len() {
+                row.extend([shown(group.loss[i], false), shown(group.change[i], true)]);
+                let gap = || [shown(group.peak[i], true), made_good(group, i)];
+                row.extend(retained(i).then(gap).into_iter().flatten());
             }
             row
         }));

@@ -10,6 +10,8 @@ use crate::checkpoint::{Disk, list_steps};
 use crate::train::{Allow, Session, lock_run};
 use crate::{Error, Result};
 
+/// Where runs share their evaluations before the first step, below the study's directory.
+const BASELINES: &str = "baselines";
 /// How often it is asked whether a run that another process trains, and others start from, is done.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -72,7 +74,9 @@ fn step_of(plan: &StudyPlan, run: &Planned, retry: bool, tell: &mut dyn FnMut(Do
     let dir = &run.config.run_dir;
     let goes_on = dir.is_dir() && !list_steps(&Disk, dir)?.is_empty();
     tell(if goes_on { Doing::GoesOn } else { Doing::Begins });
-    let trained = if goes_on { resume(dir) } else { Session::start(run.config.clone()).and_then(train) };
+    let baselines = plan.dir.join(BASELINES);
+    let start = || Session::start(run.config.clone()).map(|session| session.with_baselines(baselines));
+    let trained = if goes_on { resume(dir) } else { start().and_then(train) };
     let state = match trained {
         Ok(()) => Status::Finished(Measured::of_run(dir)?),
         Err(error @ (Error::Refused(_) | Error::Failed(_))) => Status::Failed { error: error.to_string() },

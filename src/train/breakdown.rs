@@ -1,10 +1,10 @@
 //! The loss of a step by parts of its targets: those that end a text, and those of each source. It is read off the losses of
 //! rows that a step has anyway, in the order of the batch, so the split into micro-batches changes no bit.
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Mean losses of the targets that end a text, and of all others.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ByEnd {
     /// Of the former.
     pub loss_end_of_text: f64,

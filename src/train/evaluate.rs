@@ -9,7 +9,7 @@ use crate::model::{Model, Pass, Workspace};
 use crate::ops::{Backend, Inputs, Ops, Shape, Work};
 use crate::stop;
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::f64::consts::LN_2;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub struct Evaluation {
 }
 
 /// The result of one set.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EvalResult {
     /// Name of the set.
     pub eval: String,
@@ -49,7 +49,7 @@ pub struct EvalResult {
     /// Number of tokens that were predicted and whose weight is not 0.
     pub tokens: u64,
     /// Against the evaluation before the first step of a run that has said what for.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub since: Option<Since>,
 }
 

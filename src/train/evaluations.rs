@@ -21,8 +21,9 @@ impl Session {
         self.progress.owes_evaluation = true;
         let (step, mut results) = (self.state.step, Vec::new());
         self.log_sources()?;
-        for evaluation in &self.evaluations {
-            let mut result = evaluation.run(&self.model, &mut *self.ops, &self.workspace)?;
+        for number in 0..self.evaluations.len() {
+            let mut result = self.result_of(number)?;
+            let evaluation = &self.evaluations[number];
             let set = (&evaluation.name[..], &evaluation.identity()[..], evaluation.role);
             result.since = observe(&mut self.progress.gaps, set, step, result.loss);
             self.metrics.log(&EvalLine { step, result: &result })?;

@@ -1,5 +1,6 @@
 //! Training: one step, the loop around it, evaluation and metrics.
 mod account;
+mod baselines;
 mod branch;
 mod breakdown;
 mod choices;

@@ -286,6 +286,7 @@ impl Session {
             metrics,
             memory,
             choices: GemmChoices::default(),
+            baselines: None,
             clock: Clock { finished: None, save_tried: Instant::now(), left: TimeLeft::default() },
             _lock: lock,
         })

@@ -11,7 +11,7 @@ use crate::model::{Model, Workspace};
 use crate::ops::{AdamParam, Backend, GemmChoices};
 use crate::schedule::{Quantities, Schedule};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What every step is, as a function of its number.
@@ -76,6 +76,8 @@ pub struct Session {
     /// The step that is on disk.
     pub(super) saved: Option<u64>,
     pub(super) clock: Clock,
+    /// Where evaluations before the first step are shared with other runs.
+    pub(super) baselines: Option<PathBuf>,
     /// Held as long as the run lives.
     pub(super) _lock: RunLock,
 }

@@ -7,6 +7,7 @@ fn study() -> Dir {
     let dir = tiny();
     dir.write("old.bin", tokens(4, 40_000));
     let base = TINY.replace("run_dir = \"DIR/run\"\nthreads = 2\n", "");
+    let base = base.replace("name = \"other\"", "name = \"other\"\nrole = \"retain\"");
     let (model, rest) = base.split_once("[data]").unwrap();
     let sections = format!(
         "[base]\nthreads = 2\n[base.data]{}",
@@ -77,6 +78,23 @@ fn a_table_of_means_and_spreads() {
         assert!((group["change"][0]["mean"].as_f64().unwrap() - change / 2.0).abs() < 1e-12);
         assert!(table.contains(&format!("{:.4} ±", (a + b) / 2.0)), "{table}");
     }
+    // Of what is to be retained, the worst of each run, too.
+    for group in found["groups"].as_array().unwrap() {
+        let name = group["name"].as_str().unwrap();
+        let mut peaks = Vec::new();
+        for seed in [1, 2] {
+            let log = dir.join("study/cells").join(format!("{name},seed={seed}/metrics.jsonl"));
+            let log = fs::read_to_string(log).unwrap();
+            let last = log.lines().rfind(|line| line.contains("\"eval\":")).unwrap();
+            let last: Value = serde_json::from_str(last).unwrap();
+            peaks.push(last["forgetting_peak"].as_f64().unwrap());
+        }
+        let mean = group["peak"][0]["mean"].as_f64().unwrap();
+        assert!((mean - (peaks[0] + peaks[1]) / 2.0).abs() < 1e-12, "{name}: {mean} {peaks:?}");
+        assert!(group["recovered"][0].as_u64().unwrap() <= 2);
+    }
+    let heads: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heads, ["runs", "other", "change", "peak", "recovered"]);
     assert_eq!((found["groups"].as_array().unwrap().len(), found["sets"][0].as_str()), (3, Some("other")));
     // The page of its runs, in which seeds are known as such.
     let page = fs::read_to_string(dir.join("study/report.html")).unwrap();
@@ -84,6 +102,39 @@ fn a_table_of_means_and_spreads() {
     // Cells begin where the ancestor ended.
     let ancestor = &found["ancestors"][0]["sets"][0]["after"];
     assert_eq!(&found["cells"][0]["sets"][0]["before"], ancestor);
+}
+
+/// Runs that start from the same weights share their evaluations before the first step, and have the logs of runs alone.
+#[test]
+fn baselines_are_made_once() {
+    let (_, dir) = undisturbed_study();
+    let kept = fs::read_dir(dir.join("study/baselines")).unwrap().count();
+    assert_eq!(kept, 2, "random weights of one seed, and those of the ancestor");
+    for cell in ["lr=1e-3,seed=2", "scratch,seed=2"] {
+        let cell = dir.join("study/cells").join(cell);
+        let alone = tempfile::tempdir().unwrap();
+        let run = alone.path().join("run");
+        let config = cell.join("config.toml").display().to_string();
+        let out = Command::new(REWARM)
+            .args(["train", &config, "--set", &format!("run_dir={}", run.display())])
+            .output();
+        assert!(out.unwrap().status.success());
+        assert_eq!(curve(&run), curve(&cell));
+    }
+}
+
+/// Those that were damaged are made again.
+#[test]
+fn damaged_baselines_are_made_again() {
+    let (dir, table) = (study(), &undisturbed_study().0);
+    assert_eq!(line(&dir, "study DIR/study.toml").ok(), table);
+    for entry in fs::read_dir(dir.join("study/baselines")).unwrap() {
+        fs::write(entry.unwrap().path(), "{\"eval\":\"oth").unwrap();
+    }
+    fs::remove_dir_all(dir.join("study/cells")).unwrap();
+    let said = line(&dir, "study DIR/study.toml");
+    assert_eq!(said.ok(), table);
+    assert_eq!(said.err.matches("is no evaluation").count(), 2, "{}", said.err);
 }
 
 /// `KILLS=` makes it longer.
