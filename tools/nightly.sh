@@ -32,6 +32,13 @@ stage build cargo build --release --locked
 stage report tools/report_test.sh
 # TensorBoard itself, on a run that is killed.
 stage tensorboard tools/tensorboard.sh target/tensorboard
+# The last tutorial: an export in lm-evaluation-harness itself.
+lm_eval() {
+    [ -d target/lm_eval ] || python3 -m venv target/lm_eval
+    target/lm_eval/bin/pip install -q torch transformers lm_eval==0.4.9.2
+    LM_EVAL_BIN=$PWD/target/lm_eval/bin cargo test --release --locked --test cli tutorials::an_export -- --ignored
+}
+stage lm-eval lm_eval
 # Checkpoints of the largest tensors, alone in their process.
 stage large-tensors cargo test --release --locked --test checkpoint -- \
     --ignored --exact host_memory::checkpoints_of_large_tensors_do_too --nocapture

@@ -29,3 +29,4 @@ mod shell;
 mod support;
 mod tokenize;
 mod tokenizers;
+mod tutorials;
