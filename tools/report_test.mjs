@@ -80,7 +80,7 @@ async function end({ child }, signal) {
 const chosen = (opened) => opened.evaluate(() => ({
   shown: charts.map(({ plot }) => [plot.scales.x.min, plot.scales.x.max]),
   view: [view.x, view.log, view.smooth, document.querySelector(".bar select").value],
-  hidden: charts[0].plot.series.filter((series) => !series.show).map((series) => series.label),
+  hidden: charts.flatMap(({ title, plot }) => plot.series.filter((series) => !series.show).map(({ label }) => [title, label])),
   sorted: [...document.querySelectorAll("th[aria-sort]")].map((head) => head.textContent + head.getAttribute("aria-sort")),
   scatter: [...document.querySelectorAll(".card select")].map((select) => select.value),
   scrolled: scrollY,
@@ -88,13 +88,17 @@ const chosen = (opened) => opened.evaluate(() => ({
 
 async function live(browser, scheme) {
   rmSync(join(out, "live"), { recursive: true, force: true });
-  for (const [i, name] of ["b", "c"].entries()) run(`live/cells/${name}`, i, 300);
+  mkdirSync(join(out, "live/ancestors"), { recursive: true });
   const more = logLines(0, 400).filter((line) => JSON.parse(line).step > 300);
   const grow = (count) => appendFileSync(join(out, "live/cells/b/metrics.jsonl"), more.splice(0, count).map((line) => line + "\n").join(""));
   const steps = (count) => opened.waitForFunction((count) => last(runs.find((run) => run.name === "b").loss.step) >= count, count, { timeout: 15000 });
   let server = await serve("127.0.0.1:0");
   const { opened, errors } = await open(browser, server.url, server.url, scheme);
   await opened.waitForFunction(() => document.querySelector(".heard").textContent.startsWith("live, heard at"));
+  assert.equal(await opened.evaluate(() => runs.length), 0, "a study without cells has a page");
+  for (const [i, name] of ["b", "c"].entries()) run(`live/cells/${name}`, i, 300);
+  await opened.waitForFunction(() => runs.length === 2, undefined, { timeout: 15000 });
+  await opened.evaluate(() => (window.training = charts.find((chart) => chart.title.startsWith("Training"))));
 
   // Choices by mouse and keys.
   await opened.selectOption(".bar select", "step");
@@ -115,7 +119,7 @@ async function live(browser, scheme) {
   await opened.waitForTimeout(100);
   const before = await chosen(opened);
   assert(before.shown.every(([min, max]) => min > 50 && max < 220 && min === before.shown[0][0]), JSON.stringify(before.shown));
-  assert.deepEqual([before.hidden, before.view, before.scatter[0]], [["c"], ["step", true, 0.5, "step"], "new"]);
+  assert.deepEqual([before.hidden, before.view, before.scatter[0]], [[["new: loss, nats per token", "c"]], ["step", true, 0.5, "step"], "new"]);
   assert.deepEqual(before.sorted, ["training lossdescending"]);
 
   // New points, then another run that sorts before the others.
@@ -124,12 +128,14 @@ async function live(browser, scheme) {
   await steps(310);
   assert.deepEqual(await chosen(opened), before, "new points change nothing that was chosen");
   assert(await opened.evaluate((plots) => charts.every((chart, i) => chart.plot === plots[i]), plots), "plots are not made anew");
-  assert(await opened.evaluate(() => charts[3].plot.cursor.idx > 0 && charts[3].plot.data[0].at(-1) >= 310), "the cursor stays");
-  run("live/cells/a", 2, 200);
+  assert(await opened.evaluate(() => training.plot.cursor.idx > 0 && training.plot.data[0].at(-1) >= 310), "the cursor stays");
+  const third = "a<img src=x onerror=throw(1)>";
+  run(`live/cells/${third}`, 2, 200);
   await opened.waitForFunction(() => runs.length === 3, undefined, { timeout: 15000 });
   assert.deepEqual(await chosen(opened), before, "nor does another run");
-  assert.deepEqual(await opened.evaluate(() => runs.map((run) => run.name)), ["b", "c", "a"], "colours stay");
-  assert.equal(await opened.evaluate(() => charts[3].plot.series.length), 4, "it is drawn");
+  assert.deepEqual(await opened.evaluate(() => runs.map((run) => run.name)), ["b", "c", third], "colours stay");
+  assert.equal(await opened.locator("img").count(), 0, "a name is text");
+  assert.equal(await opened.evaluate(() => training.plot.series.length), 4, "it is drawn");
   await opened.mouse.dblclick(box.x + box.width * 0.5, box.y + 60);
   await opened.waitForTimeout(100);
   assert((await chosen(opened)).shown.every(([min, max]) => min === 0 && max >= 310), "a double click shows all");
