@@ -1,9 +1,13 @@
-//! `rewarm report`: the curves of runs, side by side, on a page that needs nothing else; or as CSV.
+//! `rewarm report`: the curves of runs, side by side, on a page that needs nothing else; or as CSV, or live.
 use crate::console::{note, print};
 use crate::files::write_whole;
-use crate::report::{RunLog, Story};
+use crate::report::{Cells, Live, RunLog, Server, Story, Told};
+use crate::stop::{self, Idle};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+
+/// Where `--serve` listens unless it is told.
+const ADDRESS: &str = "127.0.0.1:8137";
 
 /// Arguments of `rewarm report`.
 #[derive(Debug, clap::Args)]
@@ -17,10 +21,18 @@ pub struct ReportArgs {
     /// Print the logs as CSV instead: run, step, tokens, time, set (empty for training), loss, lr, grad_norm
     #[arg(long, conflicts_with = "output")]
     csv: bool,
+    /// Follow the runs on a live page instead, for browsers of this machine or at HOST:PORT [default: 127.0.0.1:8137]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = ADDRESS, value_parser = address)]
+    #[arg(conflicts_with_all = ["output", "csv"])]
+    serve: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(args: &ReportArgs) -> Result<()> {
+    let title = args.runs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    if let Some(address) = &args.serve {
+        return serve(&title, &args.runs, address);
+    }
     let mut runs: Vec<(String, PathBuf)> = Vec::new();
     for path in &args.runs {
         match cells(path)? {
@@ -28,21 +40,51 @@ pub fn run(args: &ReportArgs) -> Result<()> {
             None => runs.push((path.display().to_string(), path.clone())),
         }
     }
-    if let Some((name, _)) =
-        runs.iter().enumerate().find(|(i, run)| runs[..*i].contains(run)).map(|(_, run)| run)
-    {
-        return Err(Error::refused(format!("{name} is named twice; name each run once")));
-    }
+    refuse_twice(&runs, |(name, _)| name.clone())?;
     if args.csv {
         return print(&csv(&runs)?);
     }
-    let title = args.runs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     write_page(&title, &runs, &args.output)
 }
 
+fn refuse_twice<T: PartialEq>(list: &[T], name: impl Fn(&T) -> String) -> Result<()> {
+    match list.iter().enumerate().find(|(i, one)| list[..*i].contains(one)) {
+        Some((_, one)) => Err(Error::refused(format!("{} is named twice; name each run once", name(one)))),
+        None => Ok(()),
+    }
+}
+
+/// Follows runs until the process is stopped.
+fn serve(title: &str, runs: &[PathBuf], address: &str) -> Result<()> {
+    refuse_twice(runs, |path| path.display().to_string())?;
+    let live = Live::new(title, runs)?;
+    let count = live.runs();
+    let server = Server::bind(address, live)?;
+    stop::listen(Idle { code: Some(3), message: "the page is no longer served; runs go on" }, None)?;
+    let at = server.address();
+    if !at.ip().is_loopback() {
+        note(&format!("warning: whoever reaches {at} can read these runs"));
+    }
+    note(&format!("{count} runs are followed until Ctrl-C"));
+    print(&format!("http://{at}/"))?;
+    server.run()
+}
+
+/// HOST:PORT, or a port of this machine.
+fn address(text: &str) -> Result<String, String> {
+    if text.parse::<u16>().is_ok() {
+        return Ok(format!("127.0.0.1:{text}"));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.into()),
+        _ => Err(format!("expected HOST:PORT or a port, as in {ADDRESS}; runs stand before --serve")),
+    }
+}
+
 fn write_page(title: &str, runs: &[(String, PathBuf)], output: &Path) -> Result<()> {
-    let named: Vec<(String, &Path)> = runs.iter().map(|(name, dir)| (name.clone(), dir.as_path())).collect();
-    let html = Story::of_runs(title, &named)?.to_html()?;
+    let told = runs.iter().map(|(name, dir)| Told::of(name, dir, &RunLog::read(dir)?));
+    let told = told.collect::<Result<Vec<_>>>()?;
+    let html = Story::of_runs(title, &told.iter().collect::<Vec<_>>()).to_html()?;
     write_whole(output, html.as_bytes())?;
     note(&format!("{}: {} runs, {} bytes", output.display(), runs.len(), html.len()));
     Ok(())
@@ -50,23 +92,12 @@ fn write_page(title: &str, runs: &[(String, PathBuf)], output: &Path) -> Result<
 
 /// The runs of a study; none where it is none. Those without a log are left out, and said.
 fn cells(path: &Path) -> Result<Option<Vec<(String, PathBuf)>>> {
-    let cells = path.join("cells");
-    if !cells.is_dir() {
-        return Ok(None);
+    let Some(cells) = Cells::of(path)? else { return Ok(None) };
+    cells.without_log.iter().for_each(|dir| note(&format!("left out: {} has no log", dir.display())));
+    if cells.with_log.is_empty() {
+        return Err(Error::refused(format!("no run in {} has a log yet", path.join("cells").display())));
     }
-    let list = std::fs::read_dir(&cells).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
-    let mut dirs: Vec<PathBuf> =
-        list.map_err(Error::input("list", &cells))?.iter().map(|e| e.path()).collect();
-    dirs.retain(|dir| dir.is_dir());
-    dirs.sort();
-    let (with, without): (Vec<_>, Vec<_>) =
-        dirs.into_iter().partition(|dir| dir.join(crate::checkpoint::LOG).exists());
-    without.iter().for_each(|dir| note(&format!("left out: {} has no log", dir.display())));
-    if with.is_empty() {
-        return Err(Error::refused(format!("no run in {} has a log yet", cells.display())));
-    }
-    let name = |dir: &PathBuf| dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Some(with.into_iter().map(|dir| (name(&dir), dir)).collect()))
+    Ok(Some(cells.with_log))
 }
 
 fn csv(runs: &[(String, PathBuf)]) -> Result<String> {

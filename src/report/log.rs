@@ -94,33 +94,42 @@ impl RunLog {
     /// Reads the log of a run directory. A torn last line is left out.
     pub fn read(run_dir: &Path) -> Result<Self> {
         let path = run_dir.join(crate::checkpoint::LOG);
-        let text = std::fs::read_to_string(&path).map_err(Error::input("read", &path))?;
-        Self::parse(&text).map_err(|line| {
-            Error::refused(format!(
-                "{} line {line} is not JSON; expected one object per line, remove it",
-                path.display()
-            ))
-        })
+        let text = std::fs::read(&path).map_err(Error::input("read", &path))?;
+        Self::parse(&text).map_err(|line| Error::refused(wrong_line(&path, line)))
     }
 
     /// The number of the line that is wrong, from 1, is the error.
-    fn parse(text: &str) -> Result<Self, usize> {
-        let (mut log, mut tokens) = (Self::default(), 0);
-        for (i, line) in text.split_inclusive('\n').enumerate() {
-            let Some(line) = line.strip_suffix('\n') else { break };
-            match serde_json::from_str(line).map_err(|_| i + 1)? {
-                Line::Eval { step, eval, loss, time, gap } => {
-                    log.evals.push(EvalPoint { set: eval, step, tokens, loss, time, gap });
-                }
-                Line::Step(point) => {
-                    tokens = point.tokens;
-                    log.steps.push(point);
-                }
-                Line::Other(_) => {}
-            }
+    fn parse(text: &[u8]) -> Result<Self, usize> {
+        let mut log = Self::default();
+        for (i, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let Some(line) = line.strip_suffix(b"\n") else { break };
+            log.take(line).ok_or(i + 1)?;
         }
         Ok(log)
     }
+
+    /// Takes the line that follows, without its end; none where it is wrong.
+    pub(super) fn take(&mut self, line: &[u8]) -> Option<()> {
+        let tokens = self.steps.last().map_or(0, |step| step.tokens);
+        match serde_json::from_slice(line).ok()? {
+            Line::Eval { step, eval, loss, time, gap } => {
+                self.evals.push(EvalPoint { set: eval, step, tokens, loss, time, gap });
+            }
+            Line::Step(point) => self.steps.push(point),
+            Line::Other(_) => {}
+        }
+        Some(())
+    }
+
+    /// Whether nothing was logged yet.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.evals.is_empty()
+    }
+}
+
+/// What is said of a line that is wrong, numbered from 1.
+pub(super) fn wrong_line(path: &Path, line: usize) -> String {
+    format!("{} line {line} is not JSON; expected one object per line, remove it", path.display())
 }
 
 #[cfg(test)]
@@ -133,13 +142,13 @@ mod tests {
                     {\"step\":1,\"tokens\":64,\"loss\":4.5,\"lr\":0.1,\"tokens_per_s\":10.0,\"applied\":true}\n\
                     {\"later\":1}\n{\"step\":1,\"eval\":\"a\",\"loss\":4.0,\"forgetting\":-1.0,\"forgetting_peak\":0.5,\
                     \"forgetting_peak_step\":1,\"recovered_step\":null}\n{\"step\":2,\"tok";
-        let log = RunLog::parse(text).unwrap();
+        let log = RunLog::parse(text.as_bytes()).unwrap();
         let evals: Vec<_> = log.evals.iter().map(|e| (&e.set[..], e.step, e.tokens, e.loss)).collect();
         assert_eq!(evals, [("a", 0, 0, 5.0), ("a", 1, 64, 4.0)]);
         let steps: Vec<_> = log.steps.iter().map(|s| (s.step, s.tokens, s.loss, s.lr)).collect();
         assert_eq!(steps, [(1, 64, 4.5, 0.1)]);
         let gap = GapPoint { peak: 0.5, peak_step: 1, recovered_step: None };
         assert_eq!([log.evals[0].gap, log.evals[1].gap], [None, Some(gap)]);
-        assert_eq!(RunLog::parse("{}\nx\n"), Err(2));
+        assert_eq!(RunLog::parse(b"{}\nx\n"), Err(2));
     }
 }

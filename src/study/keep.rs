@@ -1,11 +1,11 @@
 //! What a study leaves in its directory: `study.json`, and the page of its runs.
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::findings::Findings;
 use super::plan::StudyPlan;
 use crate::checkpoint::LOG;
 use crate::files::write_whole;
-use crate::report::Story;
+use crate::report::{RunLog, Story, Told};
 use crate::{Error, Result};
 
 /// Writes both. Where the page is; none where no run has a log yet.
@@ -14,13 +14,20 @@ pub fn keep(plan: &StudyPlan, findings: &Findings) -> Result<Option<PathBuf>> {
     let text = serde_json::to_string_pretty(findings)
         .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
     write_whole(&path, (text + "\n").as_bytes())?;
-    let runs = plan.cells.iter().map(|run| (run.name.clone(), run.config.run_dir.as_path()));
-    let runs: Vec<(String, &Path)> = runs.filter(|(_, dir)| dir.join(LOG).exists()).collect();
-    if runs.is_empty() {
+    let mut told = Vec::new();
+    for run in plan.cells.iter().filter(|run| run.config.run_dir.join(LOG).exists()) {
+        let log = RunLog::read(&run.config.run_dir)?;
+        // Another process may have begun it just now.
+        if !log.is_empty() {
+            told.push(Told::of(&run.name, &run.config.run_dir, &log)?);
+        }
+    }
+    if told.is_empty() {
         return Ok(None);
     }
     let page = plan.dir.join("report.html");
-    let html = Story::of_runs(&plan.dir.display().to_string(), &runs)?.to_html()?;
+    let told: Vec<&Told> = told.iter().collect();
+    let html = Story::of_runs(&plan.dir.display().to_string(), &told).to_html()?;
     write_whole(&page, html.as_bytes())?;
     Ok(Some(page))
 }

@@ -25,6 +25,7 @@ mod refine;
 mod report;
 mod seen;
 mod selftest;
+mod serve;
 mod shell;
 mod support;
 mod tokenize;

@@ -7,7 +7,8 @@ const UNITS = {
   time: { name: "hours", of: (points) => points.time && points.time.map((s) => s / 3600) },
   flops: { name: "FLOPs", of: (points, run) => run.flops && points.tokens.map((t) => t * run.flops) },
 };
-const view = { x: "tokens", log: false, smooth: 0, bands: false };
+// `zoom` is the part of x that was asked for, none where it is everything; `shown` what all charts show.
+const view = { x: "tokens", log: false, smooth: 0, bands: false, zoom: null, shown: { min: 0, max: 1 } };
 const charts = [];
 
 // Exponential moving average without the bias of its beginning.
@@ -27,12 +28,13 @@ function css(name) {
 }
 
 class Curves {
-  // `lines`: a name, the points, the run they are of, and which of their columns is shown.
-  constructor(parent, title, lines, { smooth = false, height = 300, points = false } = {}) {
+  constructor(parent, title, { smooth = false, height = 300, points = false } = {}) {
     this.card = element("div", undefined, parent);
     this.card.className = "card";
     element("h3", title, this.card);
-    Object.assign(this, { title, lines, smooth, height, points, plot: null });
+    // `lines`: a name, the points, the run they are of, and which of their columns is shown. `off`: names of those that a click on
+    // the legend hid.
+    Object.assign(this, { title, lines: [], smooth, height, points, plot: null, off: new Set() });
     charts.push(this);
   }
 
@@ -63,30 +65,26 @@ class Curves {
     const [ink, edge] = [css("--ink"), css("--edge")];
     const axis = { stroke: ink, grid: { stroke: edge, width: 1 }, ticks: { stroke: edge, width: 1 } };
     const short = (u, splits) => splits.map((x) => (x === null ? null : compact(x)));
-    const follow = (u, key) => {
-      if (key !== "x" || u.following) return;
+    const zoomed = (u, key) => {
       const { min, max } = u.scales.x;
-      for (const other of charts) {
-        if (other.plot && other.plot !== u) {
-          other.plot.following = true;
-          other.plot.setScale("x", { min, max });
-          other.plot.following = false;
-        }
-      }
+      if (key !== "x" || (min === view.shown.min && max === view.shown.max)) return;
+      view.zoom = { min, max };
+      frame();
     };
     return {
       width,
       height: this.height,
-      cursor: { sync: { key: "runs" }, focus: { prox: 24 } },
+      cursor: { sync: { key: "runs" }, focus: { prox: 24 }, bind: { dblclick: () => showAll } },
       scales: { x: { time: false }, y: view.log ? { distr: 3, range: (u, low, high) => [low / 1.02, high * 1.02] } : {} },
       axes: [{ ...axis, values: short, label: UNITS[view.x].name, labelSize: 20 }, { ...axis, values: short, size: 64 }],
-      hooks: { setScale: [follow] },
+      hooks: { setScale: [zoomed] },
       // Between a lowest and the highest before it.
       bands: curves.flatMap((curve, i) => (curve.band ? [{ series: [i, i + 1], fill: color(curve.color) + "33" }] : [])),
       series: [
         { label: UNITS[view.x].name, value: (u, x) => (x === null ? "–" : compact(x, 6)) },
         ...curves.map((curve) => ({
           label: curve.name,
+          show: !this.off.has(curve.name),
           class: curve.thin ? "edge" : undefined,
           stroke: color(curve.color),
           // Lines of one pixel are drawn several times as fast, which is felt where there are many points.
@@ -101,15 +99,43 @@ class Curves {
 
   draw() {
     const width = Math.max(280, this.card.clientWidth - 24);
-    if (this.plot) this.plot.destroy();
+    if (this.plot) {
+      for (const { label, show } of this.plot.series.slice(1)) show ? this.off.delete(label) : this.off.add(label);
+      this.plot.destroy();
+    }
     const curves = this.curves();
-    const data = curves.length ? uPlot.join(curves.map((curve) => [curve.xs, curve.ys])) : [[]];
-    this.plot = new uPlot(this.options(width, curves), data, this.card);
+    this.names = JSON.stringify(curves.map((curve) => curve.name));
+    this.plot = new uPlot(this.options(width, curves), joined(curves), this.card);
+  }
+
+  // Draws other points of the same curves, under a hovering mouse too.
+  refresh() {
+    const curves = this.curves();
+    if (JSON.stringify(curves.map((curve) => curve.name)) === this.names) this.plot.setData(joined(curves), false);
+    else this.draw();
   }
 
   resize() {
     if (this.plot) this.plot.setSize({ width: Math.max(280, this.card.clientWidth - 24), height: this.height });
   }
+}
+
+function joined(curves) {
+  return curves.length ? uPlot.join(curves.map((curve) => [curve.xs, curve.ys])) : [[]];
+}
+
+// All charts show the same part of x, after `draw` or `refresh` of any of them.
+function frame() {
+  const ends = charts.flatMap(({ plot }) => (plot.data[0].length ? [plot.data[0][0], plot.data[0].at(-1)] : []));
+  const all = ends.length ? { min: Math.min(...ends), max: Math.max(...ends) } : { min: 0, max: 1 };
+  if (all.min === all.max) all.max++;
+  view.shown = view.zoom || all;
+  for (const chart of charts) chart.plot.setScale("x", { ...view.shown });
+}
+
+function showAll() {
+  view.zoom = null;
+  frame();
 }
 
 function compact(x, digits = 3) {

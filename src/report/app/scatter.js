@@ -1,25 +1,28 @@
 // What was forgotten against what was learned, a point for each run, or for those that differ in seeds alone; the line joins
 // those that none beats in both.
-function scatter(parent, runs, names) {
+function scatter(parent) {
   const card = element("div", undefined, parent);
   card.className = "card";
   element("h3", "Forgetting against learning", card);
   const bar = element("div", undefined, card);
   bar.className = "bar";
   bar.style.position = "static";
-  const choice = (text, start) => {
-    const label = element("label", text, bar);
-    const select = element("select", undefined, label);
-    for (const name of names) element("option", name, select).value = name;
-    select.value = start;
-    return select;
+  const choice = (text) => element("select", undefined, element("label", text, bar));
+  const [old, fresh] = [choice("old"), choice("new")];
+  // What was chosen stays where more sets come.
+  const offer = (select, wanted, other) => {
+    if (setNames.length === select.options.length) return;
+    const chosen = select.value || setNames.find((name) => runs.some((run) => run.roles[name] === wanted)) || other;
+    select.replaceChildren();
+    for (const name of setNames) element("option", name, select).value = name;
+    select.value = chosen;
   };
-  const role = (wanted, other) => names.find((name) => runs.some((run) => run.roles[name] === wanted)) || other;
-  const old = choice("old", role("retain", names[0]));
-  const fresh = choice("new", role("learn", names[1]));
   const room = element("div", undefined, card);
   const draw = () => {
-    room.replaceChildren();
+    card.hidden = setNames.length < 2;
+    if (card.hidden) return;
+    offer(old, "retain", setNames[0]);
+    offer(fresh, "learn", setNames[1]);
     const points = [];
     for (const run of runs) {
       const [a, b] = [run.sets[old.value], run.sets[fresh.value]];
@@ -27,10 +30,9 @@ function scatter(parent, runs, names) {
     }
     const mean = (list, key) => list.reduce((sum, point) => sum + point[key], 0) / list.length;
     const groups = grouped(points, (point) => (view.bands && point.group) || point.name);
-    room.append(drawn([...groups].map(([name, of], i) => ({ name, i, x: mean(of, "x"), y: mean(of, "y") }))));
+    room.replaceChildren(drawn([...groups].map(([name, of], i) => ({ name, i, x: mean(of, "x"), y: mean(of, "y") }))));
   };
   for (const select of [old, fresh]) select.addEventListener("change", draw);
-  draw();
   return draw;
 }
 

@@ -16,7 +16,9 @@ function grouped(list, key) {
   return groups;
 }
 
-function table(parent, title, heads, rows) {
+// Gives a function that fills it: with heads, each a key and what is shown of it where that is another text, and rows. What it
+// is sorted by stays.
+function table(parent, title) {
   const card = element("div", undefined, parent);
   card.className = "card";
   const head = element("h3", title + " ", card);
@@ -25,42 +27,55 @@ function table(parent, title, heads, rows) {
   grid.className = "grid";
   const top = element("tr", undefined, element("thead", undefined, grid));
   const body = element("tbody", undefined, grid);
-  let sorted = { by: -1, down: false };
+  let [keys, rows] = [[], []];
+  let sorted = { by: null, down: false };
   const shown = (cell) => (typeof cell === "number" ? number(cell) : cell === null ? "–" : String(cell));
   const draw = () => {
-    body.replaceChildren();
+    const by = keys.indexOf(sorted.by);
+    [...top.children].forEach((cell, i) => {
+      if (i === by) cell.setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    });
     const order = rows.slice();
-    if (sorted.by >= 0) {
-      const key = (row) => row[sorted.by];
+    if (by >= 0) {
       order.sort((a, b) => {
-        const [x, y] = [key(a), key(b)];
+        const [x, y] = [a[by], b[by]];
         if (x === null || y === null) return (x === null) - (y === null);
         const less = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
         return sorted.down ? -less : less;
       });
     }
-    for (const row of order) {
-      const line = element("tr", undefined, body);
+    const lines = order.map((row) => {
+      const line = element("tr");
       for (const cell of row) element("td", shown(cell), line).title = shown(cell);
-    }
+      return line;
+    });
+    body.replaceChildren(...lines);
   };
-  heads.forEach((name, i) => {
-    const cell = element("th", name, top);
+  const headed = ([key, text = key]) => {
+    const cell = element("th", text, top);
     cell.tabIndex = 0;
     const sort = () => {
-      sorted = { by: i, down: sorted.by === i && !sorted.down };
-      for (const other of top.children) other.removeAttribute("aria-sort");
-      cell.setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+      sorted = { by: key, down: sorted.by === key && !sorted.down };
       draw();
     };
     cell.addEventListener("click", sort);
     cell.addEventListener("keydown", (event) => event.key === "Enter" && sort());
-  });
+  };
   copy.addEventListener("click", () => {
     const lines = [...grid.rows].map((row) => [...row.cells].map((cell) => cell.textContent).join("\t"));
     navigator.clipboard.writeText(lines.join("\n"));
   });
-  draw();
+  return (heads, newRows) => {
+    card.hidden = !heads.length;
+    if (heads.some(([key], i) => key !== keys[i]) || heads.length !== keys.length) {
+      keys = heads.map(([key]) => key);
+      top.replaceChildren();
+      heads.forEach(headed);
+    }
+    rows = newRows;
+    draw();
+  };
 }
 
 // Five significant digits, and no more than is needed.
