@@ -4,10 +4,10 @@ use super::refuse::refuse;
 use crate::Result;
 use crate::schedule::Length;
 use serde::{Deserialize, Serialize};
-use strum::VariantNames;
+use strum::{Display, VariantNames};
 
 /// What a phase is to do with what a validation set stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, VariantNames)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Role {

@@ -49,6 +49,7 @@ init = "normal"
 [data]
 train = ["data/a", "raw-u16:b.bin"]
 validation_fraction = 0.1
+role = "learn"
 tokenizer = "tokenizer.json"
 skip = ["samples 5..9 of train", "document pile.bin:7"]
 [[data.validation]]
