@@ -375,6 +375,8 @@ pub(crate) const KEYS: &[Key] = &[
         "evaluations at the beginning besides, as in `dense = {until = \"1%\"}`: up to this length of the run"),
     key("eval.dense.every", Whole(FROM_1), "1", Free,
         "steps between those"),
+    key("eval.diagnostics", Flag, "false", Free,
+        "whether evaluations also log how far the weights moved since step 0 and the kurtosis of the residual stream (below)"),
     key("checkpoint.every", CADENCE, "500", Free,
         "steps between checkpoints, or time (`\"30m\"`, `\"1h30m\"`: s, m, h, d), which changes no result; the last \
          step is saved anyway"),

@@ -21,6 +21,7 @@ impl Session {
         self.progress.owes_evaluation = true;
         let (step, mut results) = (self.state.step, Vec::new());
         self.log_sources()?;
+        self.diagnose(display)?; // before the sets, whose lines say that an evaluation is complete
         for evaluation in &self.evaluations {
             let mut result = evaluation.run(&self.model, &mut *self.ops, &self.workspace)?;
             let set = (&evaluation.name[..], &evaluation.identity()[..], evaluation.role);

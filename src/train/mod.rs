@@ -1,10 +1,12 @@
 //! Training: one step, the loop around it, evaluation and metrics.
 mod account;
+mod beginning;
 mod branch;
 mod breakdown;
 mod choices;
 mod claim;
 mod deal;
+mod diagnostics;
 mod display;
 mod evaluate;
 mod evaluations;
@@ -12,11 +14,13 @@ mod events;
 mod forgetting;
 mod history;
 mod kept;
+mod kurtosis;
 mod leave;
 mod left;
 mod limits;
 mod lineage;
 mod metrics;
+mod moved;
 mod open;
 mod parts;
 mod prepare;
