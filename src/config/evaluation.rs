@@ -4,10 +4,10 @@ use super::refuse::refuse;
 use crate::Result;
 use crate::schedule::Length;
 use serde::{Deserialize, Serialize};
-use strum::VariantNames;
+use strum::{Display, VariantNames};
 
 /// What a phase is to do with what a validation set stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, VariantNames)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Role {
@@ -41,11 +41,14 @@ pub struct Eval {
     /// Those at the beginning that come besides; left out where there are none, as in runs from before the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dense: Option<Dense>,
+    /// Whether more than losses is measured; left out where it is not, as in runs from before the key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub diagnostics: bool,
 }
 
 impl Default for Eval {
     fn default() -> Self {
-        Self { every: 100, sequences: 64, dense: None }
+        Self { every: 100, sequences: 64, dense: None, diagnostics: false }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `[[data.mixture]]`: training data of several sources, replay being one of them.
-use super::Config;
 use super::limits::{Offset, WhenEmpty, is_refuse};
 use super::refuse::refuse;
+use super::{Config, Role};
 use crate::Result;
 use crate::data::{Arrangement, Dealt, Shares};
 use crate::schedule::{Quantity, RawPhase, RunSize, TokenCount};
@@ -60,6 +60,9 @@ pub struct MixtureSource {
     /// What becomes of it when it has given all that it may.
     #[serde(skip_serializing_if = "is_refuse")]
     pub when_empty: WhenEmpty,
+    /// What the loss of its held-out documents is compared for; of these there must be some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
 }
 
 /// The share of a source, in steps.

@@ -255,6 +255,7 @@ impl Config {
                 positions: self.data.positions,
                 loss_weights: self.data.loss_weights,
                 validation_fraction: self.data.validation_fraction,
+                role: self.data.role,
                 tokenizer: self.data.tokenizer.clone(),
                 skip: self.data.skip.clone(),
                 validation: self.data.validation.clone(),

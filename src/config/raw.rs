@@ -1,7 +1,7 @@
 //! The configuration as written: what `validate` turns into a [`super::Config`], and back.
 use super::{
     Checkpoint, DataStart, DocumentMode, Eval, MixtureSource, Optim, OptimizerStart, Overlap, PositionMode,
-    RawBatch, Skip, ValidationSet,
+    RawBatch, Role, Skip, ValidationSet,
 };
 use crate::device::DeviceName;
 use crate::model::{Init, Precision, Recompute};
@@ -149,6 +149,9 @@ pub struct RawData {
     pub loss_weights: bool,
     /// Share of training documents set aside.
     pub validation_fraction: f64,
+    /// What the loss of what is set aside of `train` is compared for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// `tokenizer.json`, or the folder that has it.
     pub tokenizer: Option<PathBuf>,
     /// What of the training data is left out.

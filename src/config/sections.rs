@@ -1,5 +1,5 @@
 //! The sections of a validated configuration.
-use super::{Batch, Cadence, Milestones, MixtureSource, Skip, ValidationSet};
+use super::{Batch, Cadence, HELDOUT, Milestones, MixtureSource, Role, Skip, ValidationSet};
 use crate::Result;
 use crate::data::{Boundaries, Dealt};
 use crate::model::{Init, ModelConfig};
@@ -124,6 +124,8 @@ pub struct Data {
     /// Share of the training documents set aside as the validation set [`super::HELDOUT`], or, of every source of a mixture,
     /// [`MixtureSource::heldout`]; in `0..1`.
     pub validation_fraction: f64,
+    /// What the loss of [`super::HELDOUT`] is compared for; sources of a mixture have roles of their own.
+    pub role: Option<Role>,
     /// `tokenizer.json`, for text in and out.
     pub tokenizer: Option<PathBuf>,
     /// What of the training data is left out.
@@ -138,6 +140,16 @@ impl Data {
         match &self.mixture[..] {
             [] => vec![(ONLY, &self.train[..])],
             mixture => mixture.iter().map(|source| (&source.name[..], &source.paths[..])).collect(),
+        }
+    }
+
+    /// The validation set of what is held out of every source: its name, and what its loss is compared for. None where nothing
+    /// is held out.
+    pub fn heldout(&self) -> Vec<(String, Option<Role>)> {
+        match &self.mixture[..] {
+            _ if self.validation_fraction == 0.0 => Vec::new(),
+            [] => vec![(HELDOUT.to_owned(), self.role)],
+            mixture => mixture.iter().map(|source| (source.heldout(), source.role)).collect(),
         }
     }
 

@@ -216,6 +216,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.mixture[].when_empty", Choice(WhenEmpty::VARIANTS), "\"refuse\"", Plan,
         "what becomes of a source that has given what it may: the run is `\"refuse\"`d before its first step; \
          `\"repeat\"`: it has no limit; `\"others\"`: they share what it had"),
+    key("data.mixture[].role", Choice(Role::VARIANTS), NONE, Free,
+        "as `role` of `[[data.validation]]`, of its set `heldout-NAME`: needs `data.validation_fraction`"),
     key("data.seq_len", Whole(SIZE), "all the model takes", Fixed,
         "tokens of a sequence"),
     key("data.window", Whole(SIZE), "that of the run in `start.from` that is continued, else `data.seq_len`", Fixed,
@@ -239,6 +241,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.validation_fraction", Number(BELOW_1), "0", Fixed,
         "share of the training documents held out as the set `heldout`; of every source of a mixture as \
          `heldout-NAME`"),
+    key("data.role", Choice(Role::VARIANTS), NONE, Free,
+        "as `role` of `[[data.validation]]`, of the set `heldout`: needs `data.validation_fraction`"),
     key("data.tokenizer", Text, "the model's, or beside the data", Free,
         "`tokenizer.json`, or its folder; must encode as the model's, and as the one that the data, validation sets \
          included, were made with"),
@@ -371,6 +375,8 @@ pub(crate) const KEYS: &[Key] = &[
         "evaluations at the beginning besides, as in `dense = {until = \"1%\"}`: up to this length of the run"),
     key("eval.dense.every", Whole(FROM_1), "1", Free,
         "steps between those"),
+    key("eval.diagnostics", Flag, "false", Free,
+        "whether evaluations also log how far the weights moved since step 0 and the kurtosis of the residual stream (below)"),
     key("checkpoint.every", CADENCE, "500", Free,
         "steps between checkpoints, or time (`\"30m\"`, `\"1h30m\"`: s, m, h, d), which changes no result; the last \
          step is saved anyway"),

@@ -204,6 +204,7 @@ impl RawData {
                 );
             }
         }
+        self.check_roles()?;
         let mixture = super::mixture::validate(&self.mixture)?;
         let sources = mixture.iter().map(|source| &source.name[..]);
         let sources: Vec<&str> = if mixture.is_empty() { vec![ONLY] } else { sources.collect() };
@@ -237,10 +238,33 @@ impl RawData {
             positions: self.positions,
             loss_weights: self.loss_weights,
             validation_fraction: self.validation_fraction,
+            role: self.role,
             tokenizer: self.tokenizer.clone(),
             skip: self.skip.clone(),
             validation: self.validation.clone(),
         })
+    }
+}
+
+impl RawData {
+    /// Refuses roles of sources of which nothing is held out that they could be for.
+    fn check_roles(&self) -> Result<()> {
+        if self.role.is_some() && !self.mixture.is_empty() {
+            return refuse(
+                "data.role is of what is held out of data.train, and data.mixture is given; give its sources roles of their own, such as data.mixture[0].role",
+            );
+        }
+        let sources = self.mixture.iter().enumerate();
+        let of_source =
+            sources.filter_map(|(i, source)| Some((format!("data.mixture[{i}].role"), source.role?)));
+        let mut roles = self.role.map(|role| ("data.role".to_owned(), role)).into_iter().chain(of_source);
+        match roles.next() {
+            Some((key, role)) if self.validation_fraction == 0.0 => refuse(format!(
+                "{key} is {:?}, and data.validation_fraction is 0: nothing is held out whose loss it could be for; set data.validation_fraction = 0.01, or give the role to a set of [[data.validation]]",
+                role.to_string()
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

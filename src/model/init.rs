@@ -1,5 +1,5 @@
 //! Initial weights, a pure function of the seed and the tensor's name.
-use super::{ModelConfig, ParamTable};
+use super::{ModelConfig, Param, ParamTable};
 use crate::Result;
 use crate::ops::{HostState, Part, State};
 use crate::random::{BLOCK, draw_normal};
@@ -39,6 +39,24 @@ impl Init {
 /// Elements drawn at a time.
 const PIECE: usize = 256 * BLOCK;
 
+/// The initial weights of a tensor from row-major index `first` on, which is a multiple of 2¹⁴.
+pub fn draw_initial(
+    config: &ModelConfig,
+    init: Init,
+    seed: u64,
+    param: &Param,
+    first: usize,
+    values: &mut [f32],
+) {
+    assert!(first.is_multiple_of(BLOCK), "{first}");
+    if param.shape.len() == 2 {
+        let key = xxh3_64_with_seed(param.name.as_bytes(), seed);
+        draw_normal(values, first / BLOCK, init.sigma(config, &param.name), key);
+    } else {
+        values.fill(if param.name.ends_with("norm.weight") { 1.0 } else { 0.0 });
+    }
+}
+
 /// Fills the weights of `into`, piece by piece.
 pub fn initialize(
     config: &ModelConfig,
@@ -48,15 +66,10 @@ pub fn initialize(
     into: &mut dyn State,
 ) -> Result<()> {
     for param in &table.params {
-        let (sigma, key) = (init.sigma(config, &param.name), xxh3_64_with_seed(param.name.as_bytes(), seed));
         let all = param.place.elements();
         for first in (0..all).step_by(PIECE) {
             let mut values = vec![0.0; PIECE.min(all - first)];
-            if param.shape.len() == 2 {
-                draw_normal(&mut values, first / BLOCK, sigma, key);
-            } else if param.name.ends_with("norm.weight") {
-                values.fill(1.0);
-            }
+            draw_initial(config, init, seed, param, first, &mut values);
             into.write_state(Part::Weights, param.place, first, &values)?;
         }
     }

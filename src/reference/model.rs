@@ -49,6 +49,13 @@ pub struct Forward<T> {
     pub logits: Vec<T>,
 }
 
+impl<T> Forward<T> {
+    /// The residual stream where it goes into every block, and into the final norm, `[R, C]` each.
+    pub fn streams(&self) -> Vec<&[T]> {
+        self.blocks.iter().map(|block| &block.streams[0]).chain([&self.last_x]).map(Vec::as_slice).collect()
+    }
+}
+
 /// Loss per row and the gradient of the summed loss times the scale given.
 pub struct Gradient<T> {
     /// `[R]`, 0 where the target is negative.

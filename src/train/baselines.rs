@@ -27,6 +27,7 @@ const OF_NO_ACCOUNT: &[&str] = &[
     "/data/train",
     "/data/mixture",
     "/data/seed",
+    "/data/role",
     "/data/validation",
     "/start/optimizer",
     "/start/data",

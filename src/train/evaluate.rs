@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::f64::consts::LN_2;
 use std::sync::Arc;
 
+/// Windows of a set that [`Evaluation::sample`] takes.
+const SAMPLED: u64 = 8;
+
 /// A validation set: some of its windows, evenly spread, the same ones each time.
 pub struct Evaluation {
     /// Name in metrics and reports.
@@ -117,6 +120,34 @@ impl Evaluation {
         }
     }
 
+    /// Prepares [`Evaluation::sample`] on the backend.
+    pub fn prepare_sample(&self, model: &Model, ops: &mut dyn Backend, ws: &Workspace) {
+        let shape = Shape { batch: 1, time: self.order.seq_len() };
+        ops.prepare(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
+    }
+
+    /// Runs a few of its windows, evenly spread, the same ones however many are evaluated, each by itself whatever the
+    /// micro-batch. `look` is called behind each, with the number of its rows.
+    pub fn sample(
+        &self,
+        model: &Model,
+        ops: &mut dyn Backend,
+        ws: &Workspace,
+        look: &mut dyn FnMut(&mut dyn Backend, usize) -> Result<()>,
+    ) -> Result<()> {
+        let shape = Shape { batch: 1, time: self.order.seq_len() };
+        let (all, mut batch) = (self.order.windows(), Batch::default());
+        let count = SAMPLED.min(all);
+        for i in 0..count {
+            stop::check()?;
+            self.read([i * all / count].into_iter(), model.config.vocab_size as u32, &mut batch)?;
+            ops.set_inputs(self.inputs(&batch));
+            ops.perform(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
+            look(ops, shape.rows())?;
+        }
+        Ok(())
+    }
+
     /// Refuses tokens that are not in `0..vocab` in the first windows.
     pub fn check_tokens(&self, vocab: u32) -> Result<()> {
         const MOST: u64 = 64;
@@ -144,12 +175,10 @@ impl Evaluation {
         for first in (0..self.sequences).step_by(ws.shape.batch) {
             stop::check()?; // a device computes what was issued
             let shape = Shape { batch: ws.shape.batch.min((self.sequences - first) as usize), time };
-            let more = self.read(first, shape.batch, model.config.vocab_size as u32, &mut batch)?;
+            let numbers = (first..).take(shape.batch).map(|i| self.window(i));
+            let more = self.read(numbers, model.config.vocab_size as u32, &mut batch)?;
             bytes = bytes.zip(more).map(|(sum, more)| sum + more);
-            let (weights, documents) = (&batch.weights[..], self.documents.of(&batch.documents));
-            // Without a gradient the scale is that of the weights alone, which tell masked targets by it.
-            let inputs = Inputs::new(&batch.tokens, &batch.targets, 1.0);
-            ops.set_inputs(Inputs { weights, documents, ..inputs });
+            ops.set_inputs(self.inputs(&batch));
             ops.perform(Work::Evaluation { shape }, &mut |ops| losses(model, ops, ws, shape));
             sums.add(&ops.read_stat(ws.loss, shape.rows())?, &batch, time, self.documents.end_of_text());
         }
@@ -176,8 +205,15 @@ impl Evaluation {
         })
     }
 
-    /// Sequences from `first` on, and the bytes of the texts of their targets, where they are known.
-    fn read(&self, first: u64, count: usize, vocab: u32, batch: &mut Batch) -> Result<Option<u64>> {
+    /// What a backend is given of a batch.
+    fn inputs<'a>(&self, batch: &'a Batch) -> Inputs<'a> {
+        let (weights, documents) = (&batch.weights[..], self.documents.of(&batch.documents));
+        // Without a gradient the scale is that of the weights alone, which tell masked targets by it.
+        Inputs { weights, documents, ..Inputs::new(&batch.tokens, &batch.targets, 1.0) }
+    }
+
+    /// The windows of these numbers, and the bytes of the texts of their targets, where they are known.
+    fn read(&self, numbers: impl Iterator<Item = u64>, vocab: u32, batch: &mut Batch) -> Result<Option<u64>> {
         let time = self.order.seq_len();
         let (mut window, mut bytes) = (vec![0; time + 1], Some(0));
         let Batch { tokens, targets, documents, weights, .. } = batch;
@@ -185,7 +221,7 @@ impl Evaluation {
         targets.clear();
         documents.clear();
         weights.clear();
-        for number in (first..).take(count).map(|i| self.window(i)) {
+        for number in numbers {
             self.order.read_window(number, &mut window, vocab)?;
             let counted = self.token_bytes.as_ref().and_then(|table| table.sum(&window[1..]));
             bytes = bytes.zip(counted).map(|(sum, more)| sum + more);

@@ -21,6 +21,7 @@ impl Session {
         self.progress.owes_evaluation = true;
         let (step, mut results) = (self.state.step, Vec::new());
         self.log_sources()?;
+        self.diagnose(display)?; // before the sets, whose lines say that an evaluation is complete
         for number in 0..self.evaluations.len() {
             let mut result = self.result_of(number)?;
             let evaluation = &self.evaluations[number];

@@ -1,11 +1,13 @@
 //! Training: one step, the loop around it, evaluation and metrics.
 mod account;
 mod baselines;
+mod beginning;
 mod branch;
 mod breakdown;
 mod choices;
 mod claim;
 mod deal;
+mod diagnostics;
 mod display;
 mod evaluate;
 mod evaluations;
@@ -13,11 +15,13 @@ mod events;
 mod forgetting;
 mod history;
 mod kept;
+mod kurtosis;
 mod leave;
 mod left;
 mod limits;
 mod lineage;
 mod metrics;
+mod moved;
 mod open;
 mod parts;
 mod prepare;

@@ -1,5 +1,6 @@
 //! A run from the moment its configuration is valid: everything that can be refused is refused here, before
 //! the first step.
+use super::beginning::Beginning;
 use super::choices;
 use super::claim::{Claim, clear, newest_manifest};
 use super::deal::Deal;
@@ -255,6 +256,10 @@ impl Session {
         let is_logged = || state.step == quantities.steps && has_evaluations(&log, state.step, &sets);
         progress.owes_evaluation = state.step == 0 || (progress.owes_evaluation && !is_logged());
         tell_unknown(&evaluations, &progress.gaps, state.step);
+        let beginning = Beginning::of(&config, &state);
+        if let Some(beginning) = &beginning {
+            beginning.tell(state.step, progress.start_weights.is_some(), evaluations.is_empty());
+        }
         progress.tell_products(state.step, ops.multiplies_by());
         let metrics = Metrics::open(&log, state.step, progress.owes_evaluation)?
             .with_board(config.tensorboard, state.step)?;
@@ -267,6 +272,7 @@ impl Session {
                 .with_documents(documents)
                 .with_weights(weights),
             evaluations,
+            beginning,
             params,
             plan: Plan {
                 evaluated,

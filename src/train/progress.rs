@@ -83,6 +83,9 @@ pub struct Progress {
     /// What the evaluations of this phase say together; checkpoints from before it was kept have none.
     #[serde(skip_serializing_if = "Gaps::is_empty")]
     pub gaps: Gaps,
+    /// The hash of the weights before step 0 ([`super::moved::Moved::before`]), once a run has looked at them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_weights: Option<String>,
     /// What this phase and those before it trained on and held out; checkpoints from before phases kept it have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_use: Option<Usage>,

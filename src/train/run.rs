@@ -117,6 +117,9 @@ impl Session {
     fn prepare(&mut self) {
         let (model, ops, ws) = (&self.model, &mut *self.ops, &self.workspace);
         self.evaluations.iter().for_each(|evaluation| evaluation.prepare(model, ops, ws));
+        if let (Some(_), Some(set)) = (&self.beginning, self.evaluations.first()) {
+            set.prepare_sample(model, ops, ws);
+        }
         let sequences = self.plan.quantities.batch.sequences(self.state.step) as usize;
         prepare_step(model, ops, ws, sequences, self.config.batch.micro, self.mixture.sources().seq_len());
     }

@@ -1,4 +1,5 @@
 //! A run between its steps: what it consists of.
+use super::beginning::Beginning;
 use super::evaluate::Evaluation;
 use super::left::TimeLeft;
 use super::metrics::Metrics;
@@ -61,6 +62,8 @@ pub struct Session {
     /// What is read next.
     pub(super) mixture: Mixture,
     pub(super) evaluations: Vec<Evaluation>,
+    /// What weights are compared with at evaluations, where they are.
+    pub(super) beginning: Option<Beginning>,
     pub(super) params: Vec<AdamParam>,
     pub(super) plan: Plan,
     /// Counts of what was done.

@@ -2,7 +2,7 @@
 use super::evaluate::Evaluation;
 use super::source::OpenModel;
 use crate::checkpoint::{Companions, NamedFile};
-use crate::config::{Config, HELDOUT, MixtureSource};
+use crate::config::Config;
 use crate::data::{
     self, Arrangement, Boundaries, Corpus, LossWeights, Order, Shard, Side, Sources, Split, TextTokenizer,
 };
@@ -74,14 +74,11 @@ pub fn evaluations(
 ) -> Result<Vec<Evaluation>> {
     let (time, sequences) = (sources.seq_len(), config.eval.sequences);
     let mut sets = Vec::new();
-    if config.data.validation_fraction > 0.0 {
-        let mixture = config.data.mixture.iter().map(MixtureSource::heldout);
-        let names = if config.data.mixture.is_empty() { vec![HELDOUT.to_owned()] } else { mixture.collect() };
-        for (name, source) in names.iter().zip(sources.list()) {
-            let corpus = source.order.corpus().clone();
-            let (side, split) = (Side::Validation, split(config));
-            sets.push(Evaluation::new(name, corpus, side, split, time, sequences, tokenizer)?);
-        }
+    for ((name, role), source) in config.data.heldout().into_iter().zip(sources.list()) {
+        let corpus = source.order.corpus().clone();
+        let (side, split) = (Side::Validation, split(config));
+        let held_out = Evaluation::new(&name, corpus, side, split, time, sequences, tokenizer)?;
+        sets.push(held_out.with_role(role));
     }
     for set in &config.data.validation {
         let corpus = Arc::new(Corpus::open(&set.paths)?);

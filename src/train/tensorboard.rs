@@ -135,6 +135,11 @@ fn scalars(line: &Value) -> Vec<(String, f32)> {
     if let Some(set) = line["eval"].as_str() {
         return shown(OF_A_SET, &format!("eval/{set}"));
     }
+    if let Some(diagnostics) = line.get("diagnostics") {
+        let mut found = Vec::new();
+        numbers_in(diagnostics, "diagnostics".into(), &mut found);
+        return found;
+    }
     if line.get("lr").is_none() {
         return Vec::new(); // what sources have given
     }
@@ -142,6 +147,17 @@ fn scalars(line: &Value) -> Vec<(String, f32)> {
     let by_source = by_source
         .filter_map(|(name, loss)| Some((format!("train/loss_by_source/{name}"), number("loss", loss)?)));
     shown(OF_A_STEP, "train").into_iter().chain(by_source).collect()
+}
+
+/// Every number in a value, named by the keys and indices that lead to it.
+fn numbers_in(value: &Value, name: String, found: &mut Vec<(String, f32)>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, v)| numbers_in(v, format!("{name}/{key}"), found)),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(i, v)| numbers_in(v, format!("{name}/{i}"), found));
+        }
+        number => found.extend(number.as_f64().map(|number| (name, number as f32))),
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +187,18 @@ mod tests {
         let set = json!({"step": 3, "eval": "old", "loss": 2.0, "standard_error": null, "perplexity": 7.5,
             "bits_per_byte": null, "tokens": 4, "forgetting": -0.5, "forgetting_peak": 0.0});
         assert_eq!(tags(set), ["eval/old/loss 2", "eval/old/perplexity 7.5", "eval/old/forgetting -0.5"]);
+        let diagnostics = json!({"step": 3, "diagnostics": {"update": {"total": 0.5, "blocks": [0.25, null]},
+            "kurtosis": {"blocks": [1.5, -1.0], "final_norm": 2}}, "time": 1.0});
+        assert_eq!(
+            tags(diagnostics),
+            [
+                "diagnostics/update/total 0.5",
+                "diagnostics/update/blocks/0 0.25",
+                "diagnostics/kurtosis/blocks/0 1.5",
+                "diagnostics/kurtosis/blocks/1 -1",
+                "diagnostics/kurtosis/final_norm 2"
+            ]
+        );
         assert!(record(&json!({"step": 3, "sources": {"a": {"tokens": 3}}})).is_none());
         assert!(record(&json!(null)).is_none());
     }

@@ -1,5 +1,6 @@
 //! The commands with `--device emulated`: runs that are killed and go on, runs in each precision and on one device after
 //! another, and what is refused where there is no GPU.
+mod diagnostics;
 mod ema;
 mod precision;
 

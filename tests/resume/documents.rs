@@ -2,10 +2,10 @@
 use super::*;
 use rewarm::data::ShardWriter;
 
-/// Documents of 1 to 40 tokens.
-fn write_documents(dir: &Dir) {
-    let mut writer = ShardWriter::create(&dir.join("docs"), 64).unwrap();
-    let bytes = tokens(3, 12_000);
+/// Documents of 1 to 40 tokens, in all 12,000 of this seed.
+pub fn write_documents(dir: &Dir, name: &str, seed: u64) {
+    let mut writer = ShardWriter::create(&dir.join(name), 64).unwrap();
+    let bytes = tokens(seed, 12_000);
     let (mut rest, mut length) = (bytes.chunks(2).map(|t| u32::from(u16::from_le_bytes([t[0], t[1]]))), 1);
     loop {
         let document: Vec<u32> = rest.by_ref().take(length).collect();
@@ -26,11 +26,11 @@ const ISOLATE: &str = "--set data.documents=isolate --set data.positions=reset";
 fn a_run_of_isolated_documents_is_resumed_with_equal_bits() {
     for precision in ["f32", "mixed"] {
         let whole = tiny();
-        write_documents(&whole);
+        write_documents(&whole, "docs", 3);
         let train = format!("train DIR/tiny.toml {SETS} --set train.precision={precision}");
         line(&whole, &format!("{train} {ISOLATE}")).ok();
         let dir = moved(&whole);
-        write_documents(&dir);
+        write_documents(&dir, "docs", 3);
         rewind(&dir, 10);
         line(&dir, "resume DIR/run --set data.documents=join").refused(&["data.documents"]);
         line(&dir, "resume DIR/run --set threads=3 --set batch.micro=1 --set train.recompute=block").ok();

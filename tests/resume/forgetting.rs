@@ -1,4 +1,5 @@
 //! What a phase forgets and learns: figures of the log's own losses, the same through kills and resumes.
+use super::documents::write_documents;
 use super::*;
 use rewarm::checkpoint::{Disk, Manifest};
 use serde_json::{Value, json};
@@ -180,6 +181,81 @@ fn an_evaluation_that_is_owed_is_made_again() {
         };
         assert_eq!(gaps(&again), gaps(&run));
         fs::remove_dir_all(&again).unwrap();
+    }
+}
+
+/// What is held out of the sources of a mixture has their roles, in the phase that a branch begins, too, and from a resume that
+/// gives one.
+#[test]
+fn held_out_sets_have_the_roles_of_their_sources() {
+    let dir = tiny();
+    write_documents(&dir, "old", 3);
+    write_documents(&dir, "new", 5);
+    let source =
+        |name, role| format!("[[data.mixture]]\nname = \"{name}\"\npaths = [\"DIR/{name}\"]\n{role}\n");
+    let mixture =
+        source("old", "role = \"retain\"") + &source("new", "role = \"learn\"") + &source("more", "");
+    write_documents(&dir, "more", 7);
+    let one = "train = [\"raw-u16:DIR/tokens.bin\"]\n";
+    let text = TINY.replace(one, "validation_fraction = 0.2\n").replace("every = 10", "every = 2");
+    dir.config(
+        "mixed.toml",
+        &text.replacen("[[data.validation]]\n", &(mixture + "[[data.validation]]\n"), 1),
+    );
+    line(&dir, "train DIR/mixed.toml").ok();
+    line(&dir, "branch DIR/run DIR/branch").ok();
+    for name in ["run", "branch"] {
+        let run = dir.join(name);
+        let old = evaluated(&run, "heldout-old");
+        assert_eq!(old.len(), 11, "{name}");
+        assert_forgetting_is_of_the_log(&old);
+        let new = evaluated(&run, "heldout-new");
+        let loss = |line: &Value| line["loss"].as_f64().unwrap();
+        assert!(
+            new.iter().all(|line| line["learned"].as_f64() == Some(loss(&new[0]) - loss(line))),
+            "{new:?}"
+        );
+        let more = evaluated(&run, "heldout-more");
+        assert!(more.iter().all(|l| ["learned", "forgetting"].iter().all(|key| l.get(*key).is_none())));
+    }
+
+    copy(&dir.join("run"), &dir.join("later"));
+    for name in steps(&dir.join("later")).into_iter().filter(|name| name[5..].parse::<u64>().unwrap() > 10) {
+        fs::remove_dir_all(dir.join("later").join(name)).unwrap();
+    }
+    line(&dir, "resume DIR/later --set data.mixture[2].role=retain").ok();
+    let (later, all) = (dir.join("later"), evaluated(&dir.join("run"), "heldout-more"));
+    for (line, before) in evaluated(&later, "heldout-more").iter().zip(&all).skip(6) {
+        assert_eq!(line["loss"], before["loss"]);
+        assert_eq!(
+            line["forgetting"].as_f64().unwrap(),
+            line["loss"].as_f64().unwrap() - all[0]["loss"].as_f64().unwrap()
+        );
+    }
+    assert_eq!(evaluated(&later, "heldout-old").len(), 11);
+
+    // A run of one source, and what cannot be.
+    let one = "--unset data.validation --set data.train=[\"DIR/old\"] --set run_dir=\"DIR/single\"";
+    line(
+        &dir,
+        &format!("train DIR/tiny.toml {one} --set data.validation_fraction=0.2 --set data.role=learn"),
+    )
+    .ok();
+    assert!(evaluated(&dir.join("single"), "heldout").iter().all(|line| line["learned"].is_number()));
+    let nowhere = "--set run_dir=\"DIR/nowhere\"";
+    for (args, words) in [
+        (
+            format!("tiny.toml {one} --set data.role=learn"),
+            ["data.role is \"learn\"", "validation_fraction = 0.01"],
+        ),
+        (
+            "mixed.toml --set data.validation_fraction=0".into(),
+            ["data.mixture[0].role", "validation_fraction = 0.01"],
+        ),
+        ("mixed.toml --set data.role=learn".into(), ["data.role", "data.mixture[0].role"]),
+    ] {
+        line(&dir, &format!("train DIR/{args} {nowhere}")).refused(&words);
+        assert!(!dir.join("nowhere").exists());
     }
 }
 

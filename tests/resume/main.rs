@@ -3,6 +3,7 @@
 //!
 //! `SEED=` repeats a random test, `KILLS=` sets the length of the soak.
 mod branch;
+mod diagnostics;
 mod documents;
 mod ema;
 mod feedback;

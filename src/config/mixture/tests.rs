@@ -1,6 +1,6 @@
 //! What shares mean, the refusal of what they cannot mean, and what of a mixture a resume may change.
 use crate::config::tests::{SMALL, assert_refused, load};
-use crate::config::{DifferenceKind, resume_differences};
+use crate::config::{DifferenceKind, Role, resume_differences};
 
 pub const MIXED: &str = r#"
 run_dir = "runs/mixed"
@@ -8,6 +8,7 @@ run_dir = "runs/mixed"
 preset = "pythia-70m"
 [data]
 seq_len = 512
+validation_fraction = 0.1
 [[data.mixture]]
 name = "code"
 paths = ["data/code"]
@@ -33,6 +34,7 @@ to = 0
 name = "replay"
 paths = ["data/pile"]
 fraction = 0.5
+role = "retain"
 [[data.mixture.fraction_phases]]
 shape = "linear"
 length = 4
@@ -126,7 +128,38 @@ fn mixtures_without_meaning_are_refused() {
     assert_refused(MIXED, &["data.train=[\"x\"]"], "data.train and data.mixture", "source of the mixture");
     assert_refused(MIXED, &["train.steps=5000000000"], "5000000000 steps", "constant shares");
     let taken = "data.validation=[{name=\"heldout-code\", paths=[\"x\"]}]";
-    assert_refused(MIXED, &["data.validation_fraction=0.1", taken], "heldout-code", "choose another");
+    assert_refused(MIXED, &[taken], "heldout-code", "choose another");
+}
+
+/// A role is of what is held out: of the one source, or of each source of a mixture.
+#[test]
+fn roles_are_of_held_out_sets() {
+    let heldout = |text: &str, sets: &[&str]| load(text, sets).unwrap().data.heldout();
+    let fraction = "data.validation_fraction=0.1";
+    let set = |name: &str, role| (name.to_owned(), role);
+    assert_eq!(heldout(SMALL, &[]), []);
+    assert_eq!(heldout(SMALL, &[fraction]), [set("heldout", None)]);
+    assert_eq!(heldout(SMALL, &[fraction, "data.role=retain"]), [set("heldout", Some(Role::Retain))]);
+    let expected = [
+        set("heldout-code", None),
+        set("heldout-prose", Some(Role::Learn)),
+        set("heldout-replay", Some(Role::Retain)),
+    ];
+    let another = ["data.mixture[1].role=learn"];
+    assert_eq!(heldout(MIXED, &another), expected);
+    let nothing = "data.validation_fraction=0";
+    for (text, sets, key, remedy) in [
+        (SMALL, &["data.role=learn"][..], "data.role is \"learn\"", "set data.validation_fraction = 0.01"),
+        (MIXED, &[nothing], "data.mixture[2].role is \"retain\"", "set data.validation_fraction = 0.01"),
+        (MIXED, &["data.role=learn"], "data.role is of what is held out of data.train", "roles of their own"),
+        (SMALL, &["data.role=keep", fraction], "data.role is \"keep\"", "\"retain\", \"learn\""),
+        (MIXED, &["data.mixture[1].role=lern"], "data.mixture[1].role", "did you mean \"learn\"?"),
+    ] {
+        assert_refused(text, sets, key, remedy);
+    }
+    let json = |sets: &[&str]| load(MIXED, sets).unwrap().to_json();
+    let changes = resume_differences(&json(&[]), &json(&another));
+    assert!(changes.len() == 1 && changes[0].kind == DifferenceKind::Free, "{changes:?}");
 }
 
 #[test]

@@ -49,6 +49,7 @@ init = "normal"
 [data]
 train = ["data/a", "raw-u16:b.bin"]
 validation_fraction = 0.1
+role = "learn"
 tokenizer = "tokenizer.json"
 skip = ["samples 5..9 of train", "document pile.bin:7"]
 [[data.validation]]
@@ -110,6 +111,7 @@ separate_bias_gradients = true
 every = 0
 sequences = 0
 dense = { until = "1%", every = 2 }
+diagnostics = true
 [checkpoint]
 every = 10
 keep = 2
@@ -198,7 +200,7 @@ fn a_small_file_gets_the_documented_defaults() {
     assert_eq!(named(&config).args, "theta = 1.0\ncycles = 0.5".parse().unwrap());
     assert_eq!((config.train, config.head.chunk_rows), (Budget::Steps(1000), None));
     assert_eq!((config.recompute, config.ema), (Recompute::None, None));
-    assert_eq!(config.eval, Eval { every: 100, sequences: 64, dense: None });
+    assert_eq!(config.eval, Eval { every: 100, sequences: 64, dense: None, diagnostics: false });
     assert_eq!(config.checkpoint, Checkpoint { every: Cadence::Steps(500), keep: 3, milestones: None });
     let schedule = config.compile_schedule(512, None).unwrap();
     assert_eq!((schedule.warmup_steps, schedule.lr(10)), (10, 1e-3));

@@ -82,7 +82,7 @@ fn the_help_of_a_resume_is_of_its_rules() {
     for (part, has, has_not) in [
         (
             free,
-            "run_dir, threads, device, data.train, data.mixture[].paths, data.tokenizer, data.validation,",
+            "run_dir, threads, device, data.train, data.mixture[].paths, data.mixture[].role, data.role, data.tokenizer, data.validation,",
             "seed",
         ),
         (free, "eval.*, checkpoint.*, log.*; on a cpu batch.micro", "data.validation[]"),
