@@ -49,7 +49,7 @@ fn a_device_measures_what_it_holds() {
             }
         }
         let again = dir.join("again");
-        copy(&dir.join(format!("{precision}-emulated")), &again);
+        copy(&dir.join(&format!("{precision}-emulated")), &again);
         for step in [15, 20] {
             std::fs::remove_dir_all(again.join(format!("step-{step:010}"))).unwrap();
         }
