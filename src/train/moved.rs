@@ -182,6 +182,16 @@ mod tests {
         measure(&before, table, &mut HostState::of_weights(now.to_vec())).unwrap().unwrap()
     }
 
+    /// The sum, with what each addition loses added at the end (Kahan 1965): of millions of terms that is seen.
+    fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+        let add = |(sum, lost): (f64, f64), term: f64| {
+            let term = term - lost;
+            let next = sum + term;
+            (next, (next - sum) - term)
+        };
+        terms.fold((0.0, 0.0), add).0
+    }
+
     /// Against the formulas over whole groups: the arc cosine where the angle is large enough for one.
     #[test]
     fn figures_are_those_of_the_formulas() {
@@ -197,7 +207,7 @@ mod tests {
                 let pairs =
                     params.flat_map(|param| param.gather(&before).into_iter().zip(param.gather(&now)));
                 let pairs: Vec<(f64, f64)> = pairs.map(|(a, b)| (a.into(), b.into())).collect();
-                let sum = |f: fn(&(f64, f64)) -> f64| pairs.iter().map(f).sum::<f64>();
+                let sum = |f: fn(&(f64, f64)) -> f64| sum(pairs.iter().map(f));
                 let (aa, bb, ab) = (sum(|(a, _)| a * a), sum(|(_, b)| b * b), sum(|(a, b)| a * b));
                 let expected = [
                     (sum(|(a, b)| (b - a) * (b - a)) / aa).sqrt(),

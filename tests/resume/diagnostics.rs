@@ -122,7 +122,7 @@ fn lines_are_equal_through_kills_and_resumes() {
         let dir = tiny();
         let all = format!("--set train.precision={precision} --set checkpoint.keep=9");
         line(&dir, &format!("train DIR/tiny.toml {all} --set run_dir=\"DIR/base\"")).ok();
-        line(&dir, &format!("branch DIR/base DIR/off --set seed=9")).ok();
+        line(&dir, "branch DIR/base DIR/off --set seed=9").ok();
         line(&dir, &format!("branch DIR/base DIR/from --set seed=9 {ON}")).ok();
         line(&dir, &format!("train DIR/tiny.toml {all} {ON}")).ok();
         for (on, off) in [("run", "base"), ("from", "off")] {
