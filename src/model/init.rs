@@ -1,14 +1,16 @@
 //! Initial weights, a pure function of the seed and the tensor's name.
-use super::{ModelConfig, ParamTable};
+use super::{ModelConfig, Param, ParamTable};
 use crate::Result;
 use crate::ops::{HostState, Part, State};
-use crate::random::{BLOCK, draw_normal};
+use crate::random::{BLOCK, draw_normal_from};
 use serde::{Deserialize, Serialize};
-use strum::VariantNames;
+use strum::{Display, EnumString, VariantNames};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How matrices start; biases are 0 and LayerNorm weights 1 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Init {
@@ -39,6 +41,23 @@ impl Init {
 /// Elements drawn at a time.
 const PIECE: usize = 256 * BLOCK;
 
+/// The initial values of a tensor from row-major index `first` on.
+pub fn draw_initial(
+    config: &ModelConfig,
+    param: &Param,
+    init: Init,
+    seed: u64,
+    first: usize,
+    values: &mut [f32],
+) {
+    if param.shape.len() == 2 {
+        let key = xxh3_64_with_seed(param.name.as_bytes(), seed);
+        draw_normal_from(values, first, init.sigma(config, &param.name), key);
+    } else {
+        values.fill(if param.name.ends_with("norm.weight") { 1.0 } else { 0.0 });
+    }
+}
+
 /// Fills the weights of `into`, piece by piece.
 pub fn initialize(
     config: &ModelConfig,
@@ -48,15 +67,10 @@ pub fn initialize(
     into: &mut dyn State,
 ) -> Result<()> {
     for param in &table.params {
-        let (sigma, key) = (init.sigma(config, &param.name), xxh3_64_with_seed(param.name.as_bytes(), seed));
         let all = param.place.elements();
         for first in (0..all).step_by(PIECE) {
             let mut values = vec![0.0; PIECE.min(all - first)];
-            if param.shape.len() == 2 {
-                draw_normal(&mut values, first / BLOCK, sigma, key);
-            } else if param.name.ends_with("norm.weight") {
-                values.fill(1.0);
-            }
+            draw_initial(config, param, init, seed, first, &mut values);
             into.write_state(Part::Weights, param.place, first, &values)?;
         }
     }

@@ -17,7 +17,7 @@ use trained::Trained;
 
 pub use acts::{GradActs, LayerActs, Purpose, Rebuild, Recompute};
 pub use forward::Pass;
-pub use init::{Init, initial_weights, initialize};
+pub use init::{Init, draw_initial, initial_weights, initialize};
 pub use params::{Layer, Param, ParamTable};
 pub use precision::Precision;
 pub use sizes::{ModelConfig, PRESETS, TokenIds, preset};
