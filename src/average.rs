@@ -3,10 +3,16 @@
 //!
 //! With checkpoints `θ₀ … θ_k` and weights `c_j` that sum to 1, the update between `θ_{i−1}` and `θ_i` counts
 //! `w_i = Σ_{j≥i} c_j`: a uniform average is a linear decay, and any decay is an average.
+//!
+//! The same sum with weights of one's own is WiSE-FT (arXiv:2109.01903), and with 1 and −1 arithmetic of tasks
+//! (arXiv:2212.04089), of which an instruction residual (arXiv:2410.10739) is one.
 use crate::checkpoint::HfModel;
-use crate::model::{Param, ParamTable};
+use crate::data::TextTokenizer;
+use crate::model::{ModelConfig, Param, ParamTable};
 use crate::schedule::Curve;
 use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::Path;
 
 /// How much each checkpoint counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +52,8 @@ impl Method {
     }
 }
 
-/// The weighted sum of models of the same sizes, in f64, as tensors that are computed where they are read.
+/// The weighted sum of models of the same sizes, in f64 and in their order, rounded once, as tensors that are computed where
+/// they are read. A model of weight 0 is not read, so one of weight 1 that is alone comes out with its bits.
 ///
 /// # Errors
 /// Refused when a model's files do not hold the tensors of `table`.
@@ -58,8 +65,9 @@ pub fn average<'a>(
     assert_eq!(models.len(), weights.len(), "a weight for each");
     let models = models.iter().map(|model| model.open_tensors(table)).collect::<Result<Vec<_>>>()?;
     Ok(move |param: &Param, first: usize, values: &mut [f32]| {
-        let mut sums = vec![0.0; values.len()];
-        for (model, weight) in models.iter().zip(weights) {
+        // −0, which leaves the sign of a zero alone.
+        let mut sums = vec![-0.0; values.len()];
+        for (model, weight) in models.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
             model(param, first, values)?;
             sums.iter_mut().zip(&*values).for_each(|(sum, value)| *sum += weight * f64::from(*value));
         }
@@ -68,15 +76,59 @@ pub fn average<'a>(
     })
 }
 
-/// Refuses models that are not of the same sizes as the first.
+/// Refuses models that are not of the same sizes and constants as the first, naming both and what differs.
 pub fn check_same(models: &[HfModel], names: &[String]) -> Result<()> {
-    match models.iter().zip(names).find(|(model, _)| model.config != models[0].config) {
-        None => Ok(()),
-        Some((_, name)) => Err(Error::refused(format!(
-            "{name} is a model of other sizes than {}; only checkpoints of one model have an average",
-            names[0]
-        ))),
+    let all: Vec<Map<String, Value>> = models.iter().map(|model| constants(&model.config)).collect();
+    for (other, name) in all.iter().zip(names) {
+        let differs = all[0].iter().filter(|(key, value)| other.get(*key) != Some(value));
+        let told: Vec<String> =
+            differs.map(|(key, value)| format!("{key} is {} and {value}", other[key])).collect();
+        if !told.is_empty() {
+            return Err(Error::refused(format!(
+                "{name} is a model of other sizes than {}: {}; only weights of one kind of model are added up",
+                names[0],
+                told.join(", ")
+            )));
+        }
     }
+    Ok(())
+}
+
+/// What a model is computed by: all of its configuration but names of tokens and how it began.
+fn constants(config: &ModelConfig) -> Map<String, Value> {
+    let mut all = match serde_json::to_value(config) {
+        Ok(Value::Object(all)) => all,
+        _ => unreachable!("a configuration is an object"),
+    };
+    ["bos_token_id", "eos_token_id", "initializer_range"].iter().for_each(|key| drop(all.remove(*key)));
+    all
+}
+
+/// Refuses models whose tokenizers give one id to different tokens. Tokens that only one of them has are no contradiction:
+/// a model of instructions has more of them than what it was made of.
+pub fn check_tokenizers(dirs: &[&Path], names: &[String]) -> Result<()> {
+    let mut first: Option<(TextTokenizer, &String)> = None;
+    for (dir, name) in dirs.iter().zip(names) {
+        let path = dir.join("tokenizer.json");
+        if !path.exists() {
+            continue;
+        }
+        let json = std::fs::read(&path).map_err(Error::input("read", &path))?;
+        let Some((known, of)) = &first else {
+            first = Some((TextTokenizer::from_file(&path, json)?, name));
+            continue;
+        };
+        if json == known.json() {
+            continue;
+        }
+        if let Some((id, [before, here])) = known.conflict(&TextTokenizer::from_file(&path, json)?) {
+            return Err(Error::refused(format!(
+                "{of} and {name} are of different vocabularies: id {id} is {before:?} in the one and {here:?} in the other; \
+                 only weights of one vocabulary are added up"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -84,6 +84,7 @@ pub mod data;
 mod demo;
 pub mod device;
 mod doctor;
+pub mod edit;
 pub mod error;
 pub mod files;
 mod generate;

@@ -31,3 +31,33 @@ pub(crate) fn draw_normal(values: &mut [f32], first: usize, sigma: f64, key: u64
         }
     });
 }
+
+/// The same from element `first` on, wherever in a block that is.
+pub(crate) fn draw_normal_from(values: &mut [f32], first: usize, sigma: f64, key: u64) {
+    let (block, skipped) = (first / BLOCK, first % BLOCK);
+    if skipped == 0 {
+        return draw_normal(values, block, sigma, key);
+    }
+    let (head, rest) = values.split_at_mut(values.len().min(BLOCK - skipped));
+    let mut begun = vec![0.0; skipped + head.len()];
+    draw_normal(&mut begun, block, sigma, key);
+    head.copy_from_slice(&begun[skipped..]);
+    draw_normal(rest, block + 1, sigma, key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_the_same_wherever_it_begins() {
+        let all = normal(3 * BLOCK + 7, 0.5, 9);
+        for (first, len) in
+            [(0, 5), (1, 4), (BLOCK - 1, 1), (BLOCK - 3, BLOCK + 9), (BLOCK, 3), (17, 3 * BLOCK - 10)]
+        {
+            let mut piece = vec![0.0; len];
+            draw_normal_from(&mut piece, first, 0.5, 9);
+            assert_eq!(piece, all[first..first + len], "{len} from {first}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["model", "device"],
     &["optim", "data", "reference"],
     &["backend", "checkpoint"],
-    &["config", "average", "doctor"],
+    &["config", "average", "edit", "doctor"],
     &["perf", "train"],
     &["generate", "selftest"],
     &["bench"],

@@ -167,6 +167,22 @@ pub fn config_json(config: &ModelConfig, dtype: Dtype, base: Option<&Value>) -> 
     out
 }
 
+/// What was done to a model, oldest first: an entry that checkpoints, exports and averages keep as one unknown to them.
+const HISTORY: &str = "rewarm_history";
+
+/// `raw`, a whole `config.json`, with one more line in the history of its model.
+pub fn with_history(raw: &Value, line: &str) -> Value {
+    let mut raw = raw.clone();
+    if let Some(object) = raw.as_object_mut() {
+        let line = json!(format!("rewarm {}: {line}", env!("CARGO_PKG_VERSION")));
+        match object.get_mut(HISTORY).and_then(Value::as_array_mut) {
+            Some(lines) => lines.push(line),
+            None => drop(object.insert(HISTORY.into(), json!([line]))),
+        }
+    }
+    raw
+}
+
 /// Sets an entry unless it is the same number already (10000 for 10000.0).
 fn set(object: &mut Map<String, Value>, key: &str, value: Value) {
     let same = object.get(key).and_then(Value::as_f64).zip(value.as_f64()).is_some_and(|(a, b)| a == b);

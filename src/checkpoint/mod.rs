@@ -32,7 +32,7 @@ pub use companions::{Companions, NamedFile};
 pub use dtype::Dtype;
 pub use export::{Export, MAX_SHARD_BYTES, check_new, export};
 pub use foreign::describe;
-pub use hf_config::{config_json, read_config};
+pub use hf_config::{config_json, read_config, with_history};
 pub use huggingface::HfModel;
 pub use load::{Found, Rejected, find_newest, list_steps, load, open_tensors, verify};
 pub use lock::{LOCK, RunLock};

@@ -8,6 +8,7 @@ mod config;
 pub mod data;
 mod demo;
 mod doctor;
+mod edit;
 mod eval;
 mod export;
 mod generate;
@@ -67,6 +68,8 @@ enum Command {
     Import(import::ImportArgs),
     /// One checkpoint out of several: what a decay of the rate does, done afterwards
     Average(average::AverageArgs),
+    /// A model changed without training: shrunk and perturbed, with more blocks, another vocabulary, a longer context
+    Edit(edit::EditArgs),
     /// Make, look at and check token shards
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -105,6 +108,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Average(args) => average::run(&args),
+        Command::Edit(args) => edit::run(&args),
         Command::Data(command) => data::run(command),
         Command::Config(args) => config::run(&args),
         Command::Schedule(args) => schedule::run(&args),

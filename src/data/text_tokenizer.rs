@@ -1,4 +1,5 @@
 //! Text to token ids and back: a `tokenizer.json` with its identity.
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,18 @@ impl TextTokenizer {
     /// What two tokenizers differ in, for a person; empty when they are the same one.
     pub fn difference(&self, other: &Self) -> String {
         self.identity.difference(&other.identity)
+    }
+
+    /// The first id that both give to tokens that differ, and those tokens.
+    pub fn conflict(&self, other: &Self) -> Option<(u32, [String; 2])> {
+        let tokens = |of: &Self| -> BTreeMap<u32, String> {
+            of.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect()
+        };
+        let mut theirs = tokens(other);
+        tokens(self).into_iter().find_map(|(id, token)| {
+            let there = theirs.remove(&id).filter(|there| *there != token)?;
+            Some((id, [token, there]))
+        })
     }
 
     /// Its name in messages.

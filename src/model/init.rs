@@ -2,13 +2,15 @@
 use super::{ModelConfig, Param, ParamTable};
 use crate::Result;
 use crate::ops::{HostState, Part, State};
-use crate::random::{BLOCK, draw_normal};
+use crate::random::{BLOCK, draw_normal_from};
 use serde::{Deserialize, Serialize};
-use strum::VariantNames;
+use strum::{Display, EnumString, VariantNames};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How matrices start; biases are 0 and LayerNorm weights 1 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Init {
@@ -39,19 +41,18 @@ impl Init {
 /// Elements drawn at a time.
 const PIECE: usize = 256 * BLOCK;
 
-/// The initial weights of a tensor from row-major index `first` on, which is a multiple of 2¹⁴.
+/// The initial values of a tensor from row-major index `first` on.
 pub fn draw_initial(
     config: &ModelConfig,
+    param: &Param,
     init: Init,
     seed: u64,
-    param: &Param,
     first: usize,
     values: &mut [f32],
 ) {
-    assert!(first.is_multiple_of(BLOCK), "{first}");
     if param.shape.len() == 2 {
         let key = xxh3_64_with_seed(param.name.as_bytes(), seed);
-        draw_normal(values, first / BLOCK, init.sigma(config, &param.name), key);
+        draw_normal_from(values, first, init.sigma(config, &param.name), key);
     } else {
         values.fill(if param.name.ends_with("norm.weight") { 1.0 } else { 0.0 });
     }
@@ -69,7 +70,7 @@ pub fn initialize(
         let all = param.place.elements();
         for first in (0..all).step_by(PIECE) {
             let mut values = vec![0.0; PIECE.min(all - first)];
-            draw_initial(config, init, seed, param, first, &mut values);
+            draw_initial(config, param, init, seed, first, &mut values);
             into.write_state(Part::Weights, param.place, first, &values)?;
         }
     }

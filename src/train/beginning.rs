@@ -54,7 +54,7 @@ impl Beginning {
         let table = &model.table;
         Ok(match &self.place {
             Place::Seed(init, seed) => with(&|param, first, values| {
-                draw_initial(&model.config, *init, *seed, param, first, values);
+                draw_initial(&model.config, param, *init, *seed, first, values);
                 Ok(())
             }),
             Place::Dir(dir) if dir.join(MANIFEST).exists() => {

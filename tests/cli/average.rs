@@ -1,7 +1,8 @@
 //! `rewarm average`: its arithmetic, from the files alone, and what can be done with the result.
 use crate::support::*;
 use safetensors::SafeTensors;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -106,4 +107,136 @@ fn what_has_no_average_is_refused() {
     refused("DIR/nowhere DIR/hf", &["nowhere is not a directory"]);
     assert!(!Path::new(&to).exists());
     line(&f.dir, "average DIR/run --last 3 -o DIR/hf").refused(&["exists"]);
+}
+
+/// The bytes of every tensor of a directory.
+fn bytes(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = fs::read(dir.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect()
+}
+
+/// Whether `found` is `of`, element by element, of the values of three models, rounded once.
+fn is_sum(found: &Path, models: [&Path; 3], of: impl Fn([f64; 3]) -> f64) {
+    let [a, b, c] = models.map(tensors);
+    for (i, (name, values)) in tensors(found).iter().enumerate() {
+        for (j, value) in values.iter().enumerate() {
+            let sum = of([a[i].1[j], b[i].1[j], c[i].1[j]].map(f64::from));
+            assert!((f64::from(*value) - sum).abs() <= 1e-7 * sum.abs() + 1e-12, "{name} {j}: {value} {sum}");
+        }
+    }
+}
+
+#[test]
+fn weights_of_ones_own_are_given_in_the_order_of_the_models() {
+    let (f, out) = (fixture(), Dir::new());
+    let run = f.dir.join("run");
+    let names = steps(&run);
+    let [a, b, c] = [0, 1, 2].map(|i| run.join(&names[i]));
+    let [old, new] = [&a, &c].map(|dir| dir.display().to_string());
+    let average = |to: &str, args: &str| {
+        line(&f.dir, &format!("average {args} -o {}", out.at(to))).ok();
+        out.join(to)
+    };
+    is_sum(&average("wise", &format!("--weights 0.3,0.7 {old} {new}")), [&a, &b, &c], |[a, _, c]| {
+        0.3 * a + 0.7 * c
+    });
+    // Of a run the newest, and beyond the new one.
+    is_sum(&average("run", "--weights 0.5,0.2,0.3 DIR/run"), [&a, &b, &c], |[a, b, c]| {
+        0.5 * a + 0.2 * b + 0.3 * c
+    });
+    is_sum(&average("past", &format!("--weights=-0.5,1.5 {old} {new}")), [&a, &b, &c], |[a, _, c]| {
+        1.5 * c - 0.5 * a
+    });
+    // One of them alone has its bits, signs of zeros included, in any format.
+    copy(&f.dir.join("hf"), &out.join("zeros"));
+    let path = out.join("zeros/model.safetensors");
+    let mut zeros = fs::read(&path).unwrap();
+    let end = zeros.len();
+    zeros[end - 8..].copy_from_slice(&[0, 0, 0, 0x80, 0, 0, 0, 0]);
+    fs::write(&path, zeros).unwrap();
+    let zeros = out.at("zeros");
+    assert!(bytes(&average("second", &format!("--weights 0,1 {old} {zeros}"))) == bytes(Path::new(&zeros)));
+    assert!(bytes(&average("first", &format!("--weights 1,0 {zeros} {old}"))) == bytes(Path::new(&zeros)));
+    line(&f.dir, &format!("export {zeros} {} --dtype bf16", out.at("half"))).ok();
+    let half = average("halves", &format!("--weights 0,1 {old} {} --dtype bf16", out.at("half")));
+    assert!(bytes(&half) == bytes(&out.join("half")));
+    let told: Value = serde_json::from_slice(&fs::read(out.join("wise/config.json")).unwrap()).unwrap();
+    let told = told["rewarm_history"][0].as_str().unwrap();
+    assert!(told.contains(&format!("0.3 of {old}, 0.7 of {new}")), "{told}");
+}
+
+#[test]
+fn models_are_added_and_subtracted() {
+    let (f, out) = (fixture(), Dir::new());
+    let run = f.dir.join("run");
+    let names = steps(&run);
+    let [a, b, c] = [0, 1, 2].map(|i| run.join(&names[i]));
+    let [x, y, z] = [&a, &b, &c].map(|dir| dir.display().to_string());
+    let average = |to: &str, args: &str| {
+        line(&f.dir, &format!("average {args} -o {}", out.at(to))).ok();
+        out.join(to)
+    };
+    let residual = average("residual", &format!("{x} --add {y} --subtract {z}"));
+    is_sum(&residual, [&a, &b, &c], |[a, b, c]| a + (b - c));
+    let two = average("two", &format!("{x} --add {y} --add {y} --subtract {z} --subtract {x}"));
+    is_sum(&two, [&a, &b, &c], |[_, b, c]| 2.0 * b - c);
+    // Differences that are nothing, and one that leads back: the values are those of the model, −0 counting as 0.
+    for (to, args) in [
+        ("nothing", format!("{x} --add {y} --subtract {y}")),
+        ("nothing-of-runs", format!("{x} --add DIR/run --subtract {z}")),
+        ("back", format!("{y} --add {x} --subtract {y}")),
+    ] {
+        assert!(tensors(&average(to, &args)) == tensors(&a), "{args}");
+    }
+    let said = line(&f.dir, &format!("average {x} --add {y} -o {}", out.at("more")));
+    said.ok();
+    assert!(said.err.contains("1 added, 0 subtracted"), "{}", said.err);
+    is_sum(&out.join("more"), [&a, &b, &c], |[a, b, _]| a + b);
+}
+
+#[test]
+fn sums_of_other_models_are_refused_by_both_names() {
+    let (f, out) = (fixture(), Dir::new());
+    let to = out.at("out");
+    let refused =
+        |args: &str, words: &[&str]| line(&f.dir, &format!("average {args} -o {to}")).refused(words);
+    refused("--weights 0.3,0.6 DIR/hf DIR/run", &["the sum 0.89", "1 is expected", "--add"]);
+    refused("--weights nan,1 DIR/hf DIR/run", &["the sum NaN"]);
+    refused("--weights 0.3,0.3,0.4 DIR/hf DIR/run", &["has 3 numbers", "models are 2"]);
+    refused("--weights 0.5,0.5 DIR/run --last 3", &["has 2 numbers", "models are 3"]);
+    refused("--weights 0.5,0.5 --method wma DIR/hf DIR/run", &["--weights", "--method"]);
+    refused("DIR/hf DIR/run --add DIR/run", &["2 are named before them"]);
+    refused("DIR/hf --add DIR/run --weights 1,1", &["--add", "--weights"]);
+    refused("DIR/hf --add DIR/nowhere", &["nowhere is not a directory"]);
+    // Another vocabulary: of another size, and of the same size.
+    let sets = "--set model.vocab_size=400 --set train.steps=1 --set schedule.warmup=0";
+    line(&f.dir, &format!("train DIR/run.toml --set run_dir={} {sets}", out.at("larger"))).ok();
+    let words = ["hf", "larger", "vocab_size is 400 and 384"];
+    refused(&format!("--weights 0.5,0.5 DIR/hf {}", out.at("larger")), &words);
+    refused(&format!("{} --add DIR/hf --subtract DIR/run", out.at("larger")), &words);
+    copy(&f.dir.join("hf"), &out.join("other"));
+    let path = out.join("other/tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    // A token more is no contradiction.
+    let more = json!({"id": 384, "content": "<|user|>", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": true});
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(more);
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    line(&f.dir, &format!("average --weights 0.5,0.5 DIR/hf {} -o {}", out.at("other"), out.at("fine"))).ok();
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    for id in vocabulary.values_mut() {
+        // The last two change places: both are ends of no other merge.
+        *id = match id.as_u64() {
+            Some(382) => json!(383),
+            Some(383) => json!(382),
+            _ => continue,
+        };
+    }
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let words =
+        ["DIR/hf", "other", "id 382 is"].map(|word| word.replace("DIR", &f.dir.path().display().to_string()));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    refused(&format!("--weights 0.5,0.5 DIR/hf {}", out.at("other")), &words);
+    assert!(!Path::new(&to).exists());
 }

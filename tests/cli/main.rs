@@ -6,6 +6,7 @@ mod bad_run;
 mod bench;
 mod compare;
 mod demo;
+mod edit;
 mod emulated;
 mod examples;
 mod formats;
