@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::kept::{KEPT_MAX, kept};
 use super::log::{EvalPoint, RunLog, StepPoint};
+use crate::config::HELDOUT;
 use crate::train::CONFIG;
 use crate::{Error, Result};
 
@@ -122,10 +123,16 @@ fn configuration(dir: &Path) -> Result<Table> {
     text.parse().map_err(|_| Error::refused(format!("{} is not TOML; restore it", path.display())))
 }
 
+/// What validation sets are for: named ones, and those of what is held out of the sources.
 fn roles(config: &Table) -> BTreeMap<String, String> {
-    let sets = config.get("data").and_then(|data| data.get("validation")).and_then(Value::as_array);
-    let text = |set: &Value, key: &str| Some(set.get(key)?.as_str()?.to_owned());
-    sets.into_iter().flatten().filter_map(|set| Some((text(set, "name")?, text(set, "role")?))).collect()
+    let Some(data) = config.get("data") else { return BTreeMap::new() };
+    let text = |of: &Value, key: &str| Some(of.get(key)?.as_str()?.to_owned());
+    let listed = |key: &str| data.get(key).and_then(Value::as_array).into_iter().flatten();
+    let named = listed("validation").map(|set| (text(set, "name"), text(set, "role")));
+    let sources = listed("mixture")
+        .map(|source| (text(source, "name").map(|name| format!("{HELDOUT}-{name}")), text(source, "role")));
+    let all = named.chain(sources).chain([(Some(HELDOUT.to_owned()), text(data, "role"))]);
+    all.filter_map(|(name, role)| name.zip(role)).collect()
 }
 
 /// Dotted keys and their values.
@@ -152,5 +159,20 @@ mod tests {
         assert_eq!(of("lr=1e-3,seed=2"), Some("lr=1e-3".into()));
         assert_eq!(of("scratch,data.seed=2,seed=1"), Some("scratch".into()));
         assert_eq!((of("seed=3"), of("runs/seed"), of("lr=1")), (Some("base".into()), None, None));
+    }
+
+    #[test]
+    fn roles_are_of_named_and_of_held_out_sets() {
+        let of = |text: &str| {
+            roles(&text.parse().unwrap())
+                .into_iter()
+                .map(|(set, role)| format!("{set}:{role}"))
+                .collect::<Vec<_>>()
+        };
+        let set = "validation = [{ name = \"a\", role = \"retain\" }, { name = \"b\" }]";
+        assert_eq!(of(&format!("[data]\nrole = \"learn\"\n{set}")), ["a:retain", "heldout:learn"]);
+        let mixture = "mixture = [{ name = \"new\", role = \"learn\" }, { name = \"old\", role = \"retain\" }, { name = \"c\" }]";
+        assert_eq!(of(&format!("[data]\n{mixture}")), ["heldout-new:learn", "heldout-old:retain"]);
+        assert!(of("seed = 1").is_empty());
     }
 }
