@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Bytes, format and shape of every tensor of a directory.
 fn stored(dir: &Path) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> {
@@ -201,6 +203,10 @@ fn a_vocabulary_grows_by_means_and_shrinks_to_what_it_was() {
     said.ok();
     assert!(said.err.contains("was not checked"), "{}", said.err);
     assert_eq!(values(&dir.join("cut"))["embed_out.weight"], old["embed_out.weight"][..300 * 32]);
+    let mut raw = config(&dir.join("deep"));
+    raw["eos_token_id"] = json!([0, 350]);
+    dir.write("deep/config.json", raw.to_string());
+    edit("deep DIR/no", "--vocab 350").refused(&["config.json names id 350", "351 rows or more"]);
 }
 
 #[test]
@@ -307,4 +313,31 @@ fn what_cannot_be_done_is_refused_and_leaves_nothing() {
     assert_eq!(said.code, 2, "{}", said.err);
     said.one_error(&["float16"]);
     assert_eq!(tree(dir.path()), before);
+}
+
+#[test]
+fn a_kill_leaves_no_half_of_a_model() {
+    let dir = Dir::new();
+    copy(&fixture().dir.join("hf"), &dir.join("hf"));
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    // A gigabyte, of which the first bytes are written when the kill comes.
+    let mut child = Command::new(REWARM)
+        .args(["edit", &dir.at("hf"), &dir.at("new"), "--vocab", "4000000"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while names().len() < 2 && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(names(), ["hf".to_string(), format!("new.tmp-{}", child.id())]);
+    line(&dir, "edit DIR/hf DIR/new --vocab 448").ok();
 }
