@@ -35,4 +35,7 @@ stage tensorboard tools/tensorboard.sh target/tensorboard
 # Checkpoints of the largest tensors, alone in their process.
 stage large-tensors cargo test --release --locked --test checkpoint -- \
     --ignored --exact host_memory::checkpoints_of_large_tensors_do_too --nocapture
+# 10 GB edited in less than 1.
+stage large-edits cargo test --release --locked --test checkpoint -- \
+    --ignored --exact host_memory::ten_gb_are_edited_in_little_memory --nocapture
 echo "== all stages passed in $SECONDS s"
