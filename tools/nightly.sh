@@ -42,4 +42,7 @@ stage lm-eval lm_eval
 # Checkpoints of the largest tensors, alone in their process.
 stage large-tensors cargo test --release --locked --test checkpoint -- \
     --ignored --exact host_memory::checkpoints_of_large_tensors_do_too --nocapture
+# 10 GB edited in less than 1.
+stage large-edits cargo test --release --locked --test checkpoint -- \
+    --ignored --exact host_memory::ten_gb_are_edited_in_little_memory --nocapture
 echo "== all stages passed in $SECONDS s"
