@@ -44,7 +44,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reproduce the paper in five minutes: pre-train, then continue at a constant and at a re-warmed rate
+    /// The papers in five minutes: pre-train, then continue at a constant rate, re-warmed, and with replay
     Demo(demo::DemoArgs),
     /// A configuration to begin with: recipes of papers
     New(new::NewArgs),
