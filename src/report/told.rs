@@ -34,6 +34,8 @@ pub(super) struct RunStory {
     sets: BTreeMap<String, Columns>,
     /// What a validation set is for, where the configuration says it.
     roles: BTreeMap<String, String>,
+    /// Whether it started from a model, which can forget.
+    continued: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -57,12 +59,13 @@ impl Told {
             return Err(Error::refused(format!("{} has nothing in its log yet", dir.display())));
         }
         let config = configuration(dir)?;
-        Ok(Self { story: RunStory::new(name, log, roles(&config)), config: flat(&config) })
+        let story = RunStory::new(name, log, roles(&config), config.contains_key("start"));
+        Ok(Self { story, config: flat(&config) })
     }
 }
 
 impl RunStory {
-    fn new(name: &str, log: &RunLog, roles: BTreeMap<String, String>) -> Self {
+    fn new(name: &str, log: &RunLog, roles: BTreeMap<String, String>, continued: bool) -> Self {
         let first = log.evals.iter().filter_map(|e| e.time).chain(log.steps.iter().filter_map(|s| s.time));
         let began = first.reduce(f64::min);
         let of_steps = |value: fn(&StepPoint) -> f64| {
@@ -88,7 +91,8 @@ impl RunStory {
             (set, Columns { loss: points.iter().map(|p| rounded(p.loss)).collect(), ..places })
         });
         let flops = log.steps.last().and_then(|step| Some(step.gflop_per_s? * 1e9 / step.tokens_per_s));
-        Self { name: name.into(), group: group_of(name), flops, loss, norm, sets: sets.collect(), roles }
+        let (name, group, sets) = (name.into(), group_of(name), sets.collect());
+        Self { name, group, flops, loss, norm, sets, roles, continued }
     }
 }
 

@@ -1,5 +1,5 @@
 // What was forgotten against what was learned, a point for each run, or for those that differ in seeds alone; the line joins
-// those that none beats in both.
+// those that none beats in both. A run from scratch is no point among runs that started from a model: it had nothing to forget.
 function scatter(parent) {
   const card = element("div", undefined, parent);
   card.className = "card";
@@ -26,11 +26,14 @@ function scatter(parent) {
     const points = [];
     for (const run of runs) {
       const [a, b] = [run.sets[old.value], run.sets[fresh.value]];
-      if (a && b) points.push({ name: run.name, group: run.group, x: b.loss[0] - last(b.loss), y: last(a.loss) - a.loss[0] });
+      const [name, group, continued] = [run.name, run.group, run.continued];
+      if (a && b) points.push({ name, group, continued, x: b.loss[0] - last(b.loss), y: last(a.loss) - a.loss[0] });
     }
     const mean = (list, key) => list.reduce((sum, point) => sum + point[key], 0) / list.length;
     const groups = grouped(points, (point) => (view.bands && point.group) || point.name);
-    room.replaceChildren(drawn([...groups].map(([name, of], i) => ({ name, i, x: mean(of, "x"), y: mean(of, "y") }))));
+    const all = [...groups].map(([name, of], i) => ({ name, i, continued: of[0].continued, x: mean(of, "x"), y: mean(of, "y") }));
+    const continued = all.filter((point) => point.continued);
+    room.replaceChildren(drawn(continued.length ? continued : all));
   };
   for (const select of [old, fresh]) select.addEventListener("change", draw);
   return draw;
