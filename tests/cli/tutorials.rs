@@ -4,7 +4,7 @@ use crate::support::*;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::time::Duration;
 
 /// A fenced block of the page: its language and its text.
 fn blocks(page: &str) -> Vec<(&str, &str)> {
@@ -75,8 +75,9 @@ fn what_a_reader_has(dir: &Dir) {
 fn run(dir: &Dir, script: &str, more: &str) -> String {
     let here = Path::new(REWARM).parent().unwrap().display();
     let path = format!("{more}{here}:{}", std::env::var("PATH").unwrap());
-    let out = Command::new("bash").current_dir(dir.path()).env("PATH", path).args(["-c", script]).output();
-    let out = out.unwrap();
+    let mut bash = assert_cmd::Command::new("bash");
+    let bash = bash.current_dir(dir.path()).env("PATH", path).args(["-c", script]);
+    let out = bash.timeout(Duration::from_secs(600)).output().unwrap();
     let [said, errors] = [out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(out.status.success(), "{said}\n{errors}");
     said
