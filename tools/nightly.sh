@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes longer than the gate may: the same kinds of checks as in .ci/run, for longer or larger. Needs 6 GB of memory
-# and 4 GB of disk for a while. Usage: tools/nightly.sh
+# and 16 GB of disk for a while. Usage: tools/nightly.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -2,7 +2,7 @@
 
     python3 examples/studies/languages.py DIR        writes DIR/english and DIR/german, a text file per page
 
-Needs Python 3.9 and nothing else. 160 MB of packages are fetched, their SHA-256 are compared with those below, and nothing of them
+Needs Python 3.9 and nothing else. 150 MB of packages are fetched, their SHA-256 are compared with those below, and nothing of them
 is executed. DEBIAN_MIRROR names another mirror; what Debian has replaced by newer versions is kept by
 https://snapshot.debian.org/archive/debian/20261130T000000Z, which can stand there, too.
 
