@@ -263,6 +263,17 @@ set = { "model.preset" = "pythia-14m", schedule = { name = "constant", lr = 1e-3
         assert_eq!(other("[base]\n", "[base]\nthreads = 3\n"), plan.cells[0].fingerprint);
     }
 
+    /// Those of the papers: every run is valid, and there are as many as docs/continual.md says.
+    #[test]
+    fn the_studies_of_the_papers_are_valid() {
+        for (name, ancestors, cells) in [("gupta2023", 1, 36), ("ibrahim2024", 5, 21)] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/studies");
+            let study = Study::load(&folder.join(format!("{name}.toml"))).unwrap();
+            let plan = StudyPlan::new(&study).unwrap();
+            assert_eq!((plan.ancestors.len(), plan.cells.len()), (ancestors, cells), "{name}");
+        }
+    }
+
     #[test]
     fn what_makes_no_runs_is_refused() {
         for (from, to, words) in [
