@@ -12,12 +12,16 @@ pub use options::Options;
 pub use outcome::{Demo, Sample};
 
 use crate::files::write_whole;
+use crate::stop::shell_word;
 use crate::study::{Findings, Study, StudyPlan, keep, work};
 use crate::{Error, Result};
 use corpus::{Side, read_folder, select};
 use recipe::{Recipe, study};
 use std::path::Path;
 use std::time::Instant;
+
+/// What the demo leaves in its directory.
+const STUDY: &str = "study.toml";
 
 /// The text of the demo.
 struct Texts {
@@ -48,6 +52,7 @@ pub fn run(options: &Options) -> Result<Demo> {
         about.push(format!("{label}: {}.", describe(name, side)));
     }
     about[1..].iter().for_each(|fact| stages.note(fact));
+    about.push("Paths begin where it ran.".into());
 
     stages.next("tokenizer and shards");
     let tokenizer = phases::tokenizer([&upstream, &downstream], &recipe)?;
@@ -56,7 +61,7 @@ pub fn run(options: &Options) -> Result<Demo> {
         stages.note(&format!("{name}: {} tokens of {:.2} bytes", info.tokens, info.bytes_per_token()));
     }
 
-    let path = dir.join("study.toml");
+    let path = dir.join(STUDY);
     let text = study(&recipe, options, &about, tokenizer.vocab_size(), rayon::current_num_threads());
     write_whole(&path, text.as_bytes())?;
     let plan = StudyPlan::new(&Study::load(&path)?)?;
@@ -99,13 +104,19 @@ fn train(plan: &StudyPlan, stages: &mut Stages) -> Result<Findings> {
 }
 
 fn check_empty(dir: &Path) -> Result<()> {
-    if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Error::refused(format!(
-            "{} is not empty; the demo starts in an empty directory: remove it, or choose another with --dir DIR",
-            dir.display()
-        )));
+    if !std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Ok(());
     }
-    Ok(())
+    let study = dir.join(STUDY);
+    let goes_on = if study.exists() {
+        format!(", or go on with its runs: `rewarm study {}`", shell_word(&study))
+    } else {
+        String::new()
+    };
+    Err(Error::refused(format!(
+        "{} is not empty; the demo starts in an empty directory: remove it, or choose another with --dir DIR{goes_on}",
+        dir.display()
+    )))
 }
 
 fn texts(options: &Options, recipe: &Recipe) -> Result<Texts> {
